@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.clock import Clock
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
@@ -90,7 +90,7 @@ class BenchWorkspace(Workspace):
             machine_clock=clock.machine,
         )
         self._backends[name] = make(
-            manifest_of(name, settings), settings, sleep=clock.sleeper("backend"), monotonic=clock.monotonic
+            backend_manifest(name, settings), settings, sleep=clock.sleeper("backend"), monotonic=clock.monotonic
         )
 
     def plan(self, spec: TuneSpec, *, backend: str | None = None, dataset: Dataset | None = None) -> Plan:

@@ -191,8 +191,8 @@ def test_what_a_killed_trainer_started_is_killed_before_it_starts_again(
     before = until(lambda: len(found := processes_of(settings.home)) == 2 and found)
     pid = int((settings.home / "runs" / run / "pid").read_text())
     os.kill(pid, signal.SIGKILL)
-    until(lambda: local_process.start_time(pid) is None)
-    until(lambda: backend.fetch(run) and not any(local_process.start_time(process) for process in before))
+    until(lambda: local_process.process_start_time(pid) is None)
+    until(lambda: backend.fetch(run) and not any(local_process.process_start_time(process) for process in before))
     until(lambda: backend.fetch(run) and said(backend, run).count("started another") == 2)
     os.killpg(int((settings.home / "runs" / run / "pid").read_text()), signal.SIGKILL)
 
@@ -233,7 +233,7 @@ time.sleep(600)
         other = int(child.stdout.readline())
         (folder / "cancel").touch()
         assert child.wait(60) == -signal.SIGKILL
-    until(lambda: local_process.start_time(other) is None)
+    until(lambda: local_process.process_start_time(other) is None)
 
 
 # --- the whole of it, with the real trainer -----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient  # noqa: E402
 
 from tests.support.gateways import Running, chats, ended, serving  # noqa: E402
 from tests.support.waiting import until  # noqa: E402
-from tuneport.backends import manifest_of  # noqa: E402
+from tuneport.backends import backend_manifest  # noqa: E402
 from tuneport.lifecycle.store.store import NoScopeError, Store  # noqa: E402
 from tuneport.serve import Gateway, create_app  # noqa: E402
 from tuneport.serve.native import models as native_models  # noqa: E402
@@ -143,10 +143,12 @@ def test_another_projects_endpoints_are_not_told_of(two: Two, monkeypatch: pytes
     row = gateway.unscoped.store.jobs.get(two.job)
     up = Deployment(id="endpoint-of-ours", model=str(row.tuned_model), status="ready", raw_status="UP")
     monkeypatch.setattr(type(gateway.unscoped.backend("fake")), "deployments", lambda self: [up])
-    notice = manifest_of("azure", gateway.settings).deployment
-    needing = manifest_of("fake", gateway.settings).model_copy(update={"deployment": notice})
-    known = native_models.manifest_of
-    monkeypatch.setattr(native_models, "manifest_of", lambda name, of: needing if name == "fake" else known(name, of))
+    notice = backend_manifest("azure", gateway.settings).deployment
+    needing = backend_manifest("fake", gateway.settings).model_copy(update={"deployment": notice})
+    known = native_models.backend_manifest
+    monkeypatch.setattr(
+        native_models, "backend_manifest", lambda name, of: needing if name == "fake" else known(name, of)
+    )
     address = f"{two.running.url.removesuffix('/v1')}/tuneport/v1/models"
 
     def told(name: str, **headers: str) -> str:

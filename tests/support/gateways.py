@@ -48,7 +48,7 @@ def serving(gateway: Gateway, *, background: bool = True, port: int = 0) -> Iter
 
     from tests.support.refusals import complaints
     from tuneport.serve import create_app
-    from tuneport.serve.background import start as start_background
+    from tuneport.serve.background import start_gateway_threads as start_background
 
     listening = socket.create_server(("127.0.0.1", port))
     running = Running(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", gateway)

@@ -8,16 +8,16 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, MOST_HOPS, forwarded_via, read_hops
+from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, MOST_HOPS, forwarded_via, parse_gateway_hops
 from tuneport.serve import dashboard
 from tuneport.serve.dashboard import session as login
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http import errors
-from tuneport.serve.http.access import Access, caller
-from tuneport.serve.http.body_limits import BodyLimits, limited
+from tuneport.serve.http.access import Access, request_caller
+from tuneport.serve.http.body_limits import BodyLimits, limit_request_body
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.http.metrics import FixedStatus, Observed
-from tuneport.serve.http.openapi import ERRORS, describe
+from tuneport.serve.http.openapi import ERRORS, install_openapi_document
 from tuneport.serve.native import audit, estimates, events
 from tuneport.serve.native import jobs as native_jobs
 from tuneport.serve.native import models as native_models
@@ -36,8 +36,8 @@ def create_app(gateway: Gateway) -> FastAPI:
         openapi_url="/tuneport/v1/openapi.json",
         responses=ERRORS,
     )
-    describe(app)
-    errors.install(app)
+    install_openapi_document(app)
+    errors.install_error_handlers(app)
     for part in (files, jobs, models, chat, audit, login):
         app.include_router(part.router(gateway))
     app.include_router(dashboard.router(gateway))
@@ -64,7 +64,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     def metrics(request: Request) -> PlainTextResponse:
         """Return Prometheus metrics: requests, jobs, files, chats and tokens of all projects. A token must be one
         for all projects."""
-        who = caller(request)
+        who = request_caller(request)
         if who.token_id is not None and not who.every_project:
             raise Refusal(
                 403,
@@ -100,13 +100,13 @@ class Guard:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        way = read_hops(headers.get(HOP_HEADER.lower()))
+        way = parse_gateway_hops(headers.get(HOP_HEADER.lower()))
         refusal = self._refusal(scope, headers, way)
         if refusal is not None:
             await refusal.response({"Connection": "close"})(scope, receive, send_with_id)
             return
         if (most := self._limits.most(scope["path"])) is not None:
-            receive = limited(receive, most)
+            receive = limit_request_body(receive, most)
         with forwarded_via(way):
             await self._app(scope, receive, send_with_id)
 

@@ -11,15 +11,15 @@ from tuneport.errors import TuneportError
 from tuneport.lifecycle.webhooks.sender import AT_ONCE
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.jobs.job_maker import make_pending_jobs
-from tuneport.serve.jobs.results import Results
+from tuneport.serve.jobs.results import JobResultWriter
 from tuneport.serve.live.chat_usage import WRITE_SECONDS
 
 log = logging.getLogger(__name__)
 
 
-def start(gateway: Gateway) -> None:
+def start_gateway_threads(gateway: Gateway) -> None:
     """Start the background threads of a gateway. `Gateway.close` ends them."""
-    results, timing = Results(gateway), gateway.timing
+    results, timing = JobResultWriter(gateway), gateway.timing
     swept = 0.0
     gateway.sender.register()  # before any job can end
 

@@ -23,7 +23,7 @@ from tests.support.folders import CHECKOUT
 from tests.support.tiny import busy_cpu
 from tests.support.waiting import until
 from tuneport.backends.local.backend import LocalBackend
-from tuneport.backends.local.runs.runs import make_run_id
+from tuneport.backends.local.runs.runs import new_local_run_id
 from tuneport.errors import ConfigError, RejectedError
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
@@ -198,7 +198,7 @@ def test_run_survives_the_death_of_its_parent_and_of_its_child(
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
-    backend, run_id = opened(home), make_run_id("from elsewhere")
+    backend, run_id = opened(home), new_local_run_id("from elsewhere")
     first = child_of(backend, run_id)
     assert key.encode() not in Path(f"/proc/{first}/environ").read_bytes()
     assert key.encode() not in Path(f"/proc/{first}/cmdline").read_bytes()

@@ -254,8 +254,8 @@ def there_and_back(url: str, version: int) -> None:
     Store(url).close()
     assert known(engine, version) == before
     for to in reversed(BELOW):
-        upkeep.downgrade(url, to)
-        assert upkeep.look(url).version == to
+        upkeep.downgrade_store(url, to)
+        assert upkeep.inspect_store(url).version == to
         kept = min(to, version)
         assert known(engine, kept) == {number: before[number] for number in range(1, kept + 1)}
         with engine.connect() as connection:
@@ -276,7 +276,7 @@ def test_tables_that_were_made_are_those_that_were_migrated(tmp_path: Path) -> N
     made = Database(f"sqlite:///{tmp_path / 'new.db'}")
     empty = create_engine(f"sqlite:///{tmp_path / 'from-nothing.db'}")
     with empty.begin() as connection:
-        migrations.migrate(connection, 0, SCHEMA_VERSION)
+        migrations.migrate_schema(connection, 0, SCHEMA_VERSION)
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.executescript("CREATE TABLE other (x INTEGER)")
     shapes = []
@@ -314,12 +314,12 @@ def test_the_audit_log_is_kept_from_version_7_on(kind: str, tmp_path: Path, requ
     with store.database.engine.connect() as connection:
         made = triggers(connection)
     store.close()
-    assert entries and upkeep.downgrade(url, 6).version == 6
+    assert entries and upkeep.downgrade_store(url, 6).version == 6
     engine = create_engine(url)
     with engine.begin() as connection:
         assert triggers(connection) == set()
         connection.exec_driver_sql("UPDATE audit_log SET name = 'changed'")
-    assert upkeep.upgrade(url).version == SCHEMA_VERSION
+    assert upkeep.upgrade_store(url).version == SCHEMA_VERSION
     with engine.connect() as connection:
         assert triggers(connection) == made and len(made) >= 2
     with pytest.raises(DBAPIError, match="only added to"), engine.begin() as connection:
@@ -367,11 +367,11 @@ def test_operators_see_the_store_and_go_back_only_on_purpose(
 
     url = old_store(tmp_path / "old.db")
     monkeypatch.setenv("TUNEPORT_DATABASE_URL", url)
-    assert ask()[1]["version"] == 1 and upkeep.look(url).rows["jobs"] == 3, "looking upgrades nothing"
+    assert ask()[1]["version"] == 1 and upkeep.inspect_store(url).rows["jobs"] == 3, "looking upgrades nothing"
     assert ask("upgrade")[1]["version"] == SCHEMA_VERSION
     code, refused = ask("downgrade", "2")
     assert code == 2 and "--yes" in refused["error"]["message"]  # type: ignore[index]
-    assert upkeep.look(url).version == SCHEMA_VERSION
+    assert upkeep.inspect_store(url).version == SCHEMA_VERSION
     for wrong in ("0", str(SCHEMA_VERSION), "99"):
         assert ask("downgrade", wrong, "--yes")[0] == 2
     store = Store(url).unscoped()
@@ -393,10 +393,14 @@ def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "store.db") as connection:
         connection.execute("UPDATE schema_version SET version = 99")
     connection.close()
-    for refused in (lambda: Store(url).unscoped(), lambda: upkeep.downgrade(url, 1), lambda: upkeep.upgrade(url)):
+    for refused in (
+        lambda: Store(url).unscoped(),
+        lambda: upkeep.downgrade_store(url, 1),
+        lambda: upkeep.upgrade_store(url),
+    ):
         with pytest.raises(ConfigError, match="version 99"):
             refused()
-    assert upkeep.look(url).version == 99
+    assert upkeep.inspect_store(url).version == 99
 
 
 @pytest.mark.full
@@ -415,7 +419,7 @@ def test_postgresql_s_tables_that_were_made_are_those_that_were_migrated(postgre
         engine = create_engine(url)
         with engine.begin() as connection:
             if name == "migrated":
-                migrations.migrate(connection, 0, SCHEMA_VERSION)
+                migrations.migrate_schema(connection, 0, SCHEMA_VERSION)
             assert differences(connection) == []
         engine.dispose()
 
@@ -428,8 +432,8 @@ def test_a_file_too_large_for_the_older_version_keeps_the_store_as_it_is(postgre
     with engine.begin() as connection:
         connection.execute(text("UPDATE remote_files SET bytes = 9000000000 WHERE job_id = 'job-0'"))
     with pytest.raises(ConfigError, match="9,000,000,000 bytes"):
-        upkeep.downgrade(url, 3)
-    assert upkeep.look(url).version == SCHEMA_VERSION and "uploads" in upkeep.look(url).rows
+        upkeep.downgrade_store(url, 3)
+    assert upkeep.inspect_store(url).version == SCHEMA_VERSION and "uploads" in upkeep.inspect_store(url).rows
     engine.dispose()
 
 
@@ -503,14 +507,14 @@ def test_killed_in_the_middle_it_is_of_one_version_or_the_other(tmp_path: Path) 
         from tuneport.lifecycle.schema import migrations
         from tuneport.lifecycle.store.store import Store
 
-        noted = migrations.note_version
+        noted = migrations.record_schema_version
 
         def dies(ctx, step, heads, run_args):
             noted(ctx, step, heads, run_args)
             if step.up_revision_id == "0002":
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        migrations.note_version = dies
+        migrations.record_schema_version = dies
         Store({url!r}).unscoped()
     """)
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == -9

@@ -17,7 +17,7 @@ from tests.lifecycle.webhooks.test_sender import due_now, ended
 from tests.support.webhook_receiver import Receiver
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.webhooks.sender import Sender
+from tuneport.lifecycle.webhooks.sender import WebhookSender
 from tuneport.settings import Settings
 from tuneport.testing.fake.backend import FakeBackend
 from tuneport.testing.fake.jobs import ArmedFault
@@ -50,9 +50,9 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
     running.stop()
 
 
-def sender_with(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *urls: str) -> Sender:
+def sender_with(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *urls: str) -> WebhookSender:
     monkeypatch.setenv("TUNEPORT_NOTIFY", "  ".join(urls))
-    sender = Sender(workspace.store, Settings.load())
+    sender = WebhookSender(workspace.store, Settings.load())
     sender.send_due()
     return sender
 

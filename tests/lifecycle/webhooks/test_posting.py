@@ -12,7 +12,7 @@ import pytest
 from tests.support.webhook_receiver import Receiver
 from tuneport.lifecycle.webhooks import posting
 from tuneport.lifecycle.webhooks.endpoints import ENDS, WebhookEndpoint
-from tuneport.lifecycle.webhooks.posting import DeliveryResult, post
+from tuneport.lifecycle.webhooks.posting import WebhookDeliveryResult, post_webhook
 
 KEY = b"k" * 32
 
@@ -21,8 +21,8 @@ def endpoint(url: str, *, allow_private: bool = True) -> WebhookEndpoint:
     return WebhookEndpoint("hook", url, KEY, ENDS, allow_private)
 
 
-def sent(url: str, *, allow_private: bool = True) -> DeliveryResult:
-    return asyncio.run(post(endpoint(url, allow_private=allow_private), "wh_1", b"{}"))
+def sent(url: str, *, allow_private: bool = True) -> WebhookDeliveryResult:
+    return asyncio.run(post_webhook(endpoint(url, allow_private=allow_private), "wh_1", b"{}"))
 
 
 def test_arrives_with_name_and_password_of_the_address(receiver: Receiver) -> None:

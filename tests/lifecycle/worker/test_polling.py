@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.emulated import LeadTo
 from tests.support.workspaces import write_chats
-from tuneport.backends.hosted.http.cooldown import Cooldown
+from tuneport.backends.hosted.http.cooldown import ProviderCooldown
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import Workspace
@@ -150,7 +150,7 @@ def test_retry_after_is_obeyed_by_all(
     adopt(8)
     time, trouble = Time(openai), []
     time.offset = 60
-    hosted.backend("openai")._cooldown = Cooldown("openai", lambda: time.now().timestamp())  # type: ignore[attr-defined]
+    hosted.backend("openai")._cooldown = ProviderCooldown("openai", lambda: time.now().timestamp())  # type: ignore[attr-defined]
     headers = {"retry-after": "400"}
     openai.fail("status", status=429, method="GET", path="/fine_tuning/jobs", times=None, headers=headers)
     polling = poller(hosted, time, on_trouble=lambda name, message: trouble.append(message))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.gateways import OLD_MODEL, Running, chats, ended
 from tuneport.cli.views.serving_log import JSONLines, Text
-from tuneport.lifecycle.store.files.uploaded import UploadedFiles
+from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
 
 
 def figures(running: Running) -> dict[str, float]:
@@ -111,7 +111,7 @@ def test_a_bug_has_its_id_and_the_envelope(
     def broken(*arguments: object) -> None:
         raise RuntimeError("the secret reason")
 
-    monkeypatch.setattr(UploadedFiles, "get", broken)
+    monkeypatch.setattr(UploadedFileStore, "get", broken)
     answer = httpx.get(f"{running.url}/files/file-1")
     assert answer.status_code == 500 and answer.json()["error"]["type"] == "server_error"
     assert answer.headers["x-request-id"] in caplog.text and "the secret reason" in caplog.text

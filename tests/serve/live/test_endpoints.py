@@ -10,7 +10,7 @@ import pytest
 
 from tuneport.errors import NotDeployedError
 from tuneport.lifecycle.service import Workspace
-from tuneport.serve.live.endpoints import Endpoints
+from tuneport.serve.live.endpoints import ChatEndpoints
 from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
 
@@ -26,7 +26,7 @@ def test_so_many_wait_side_by_side_and_the_next_is_told_to_ask_again(isolated: P
         return "answer"
 
     with Workspace(Settings.load()) as workspace, ThreadPoolExecutor(2) as pool:
-        asked = Endpoints(workspace, GatewayTiming(endpoint_ask=0.01), most_waiting=2)
+        asked = ChatEndpoints(workspace, GatewayTiming(endpoint_ask=0.01), most_waiting=2)
         two = [pool.submit(asked.answered, "together", "m", ask) for _ in range(2)]
         for _ in range(4):  # each has asked again, so that each has its place
             assert waiting.acquire(timeout=10)

@@ -16,7 +16,7 @@ _KEY: ContextVar[tuple[str, str] | None] = ContextVar("tuneport_idempotency_key"
 
 
 @contextmanager
-def idempotent(key: str, path: str) -> Iterator[None]:
+def send_idempotency_key(key: str, path: str) -> Iterator[None]:
     """Send `key` with each POST whose path ends in `path`, and with no other: one call of an SDK may make several."""
     token = _KEY.set((key, path))
     try:

@@ -21,14 +21,14 @@ from tuneport.backends.hosted.http.connection_errors import (
     BROKEN_OFF,
     SILENT,
     UNKNOWN_AUTHORITY,
-    causes,
-    chain,
-    connection_trouble,
-    find_url,
+    connection_error_causes,
+    connection_error_reason,
+    error_request_url,
+    exception_chain,
 )
-from tuneport.backends.hosted.http.network import Network, Proxy, without_user
-from tuneport.backends.hosted.http.redirects import ElsewhereError
-from tuneport.backends.secrets import MARK, compile_pattern, encode_forms
+from tuneport.backends.hosted.http.network import HttpProxy, ProviderNetwork, strip_url_credentials
+from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
+from tuneport.backends.secrets import MARK, compile_secret_pattern, encode_secret_forms
 from tuneport.data.rows.json_files import loads
 from tuneport.errors import (
     AuthError,
@@ -61,7 +61,7 @@ _SECRET_IN_QUERY = re.compile(r"([?&][^=&\s]*(?:key|token|secret|sig|passw)[^=&\
 
 
 @cache
-def keylike() -> re.Pattern[str]:
+def provider_key_pattern() -> re.Pattern[str]:
     """Return the pattern that finds the keys of every provider in a text."""
     patterns = [_ANY_KEY]
     for name in manifest_names():
@@ -70,17 +70,17 @@ def keylike() -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(patterns)})", re.IGNORECASE)
 
 
-def shown_url(url: str) -> str:
+def redact_provider_url(url: str) -> str:
     """Return `url` for people: without a user's name and password, and without keys in its query."""
     return _SECRET_IN_QUERY.sub(r"\1***", _USER_INFO.sub("***@", url))
 
 
-class NotJsonError(Exception):
+class HtmlAnswerError(Exception):
     """An answer of status 200 that is a web page."""
 
 
 @dataclass(frozen=True)
-class Upstream:
+class ProviderConnection:
     """Whom we ask, where and with which key: what a message may name (the variables) and may not (the key)."""
 
     provider: str
@@ -89,18 +89,20 @@ class Upstream:
     secret: SecretStr | None
     others: tuple[SecretStr, ...] = ()
     """Further keys that requests carry, which no message may show either."""
-    network: Network = field(default_factory=lambda: Network(lambda name: None), repr=False, compare=False)
+    network: ProviderNetwork = field(
+        default_factory=lambda: ProviderNetwork(lambda name: None), repr=False, compare=False
+    )
 
     @property
     def address(self) -> str:
         """Return the address to call: without a user's name and password, which `HostedBackend.wiring` sends as a
         header."""
-        return without_user(self.base_url)
+        return strip_url_credentials(self.base_url)
 
     @property
     def shown_url(self) -> str:
         """Return the address for messages; see the function of this name."""
-        return shown_url(self.base_url)
+        return redact_provider_url(self.base_url)
 
     def key(self) -> str:
         """Return the key, fit for a header. Raises AuthError that names the variable if the key is missing or
@@ -122,14 +124,14 @@ class Upstream:
 
     def redact(self, text: str) -> str:
         """Return one line of `text` without the key and without anything that looks like one."""
-        text = " ".join(keylike().sub(MARK, shown_url(self.secrets.sub(MARK, text))).split())
+        text = " ".join(provider_key_pattern().sub(MARK, redact_provider_url(self.secrets.sub(MARK, text))).split())
         return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + " ..."
 
     def reveals_key(self, error: BaseException) -> bool:
         """Return whether a traceback of `error`, with all its causes and contexts, would show the key."""
-        for shown in chain(error):
+        for shown in exception_chain(error):
             text = f"{shown} {shown!r} {getattr(shown, '__notes__', '')}"
-            if self.secrets.search(text) or keylike().search(text) or shown_url(text) != text:
+            if self.secrets.search(text) or provider_key_pattern().search(text) or redact_provider_url(text) != text:
                 return True
         return False
 
@@ -141,8 +143,8 @@ class Upstream:
         users = [urlsplit(url).netloc.rpartition("@")[0] for url in (self.base_url, *self.network.proxy_urls)]
         words = [user.partition(":")[2] for user in users]
         passwords = [word for word in (*words, *map(unquote, words)) if len(word) >= _SHORTEST_PASSWORD]
-        forms = {form for secret in (*keys, *passwords) for form in encode_forms(secret)}
-        return compile_pattern(sorted(forms, key=len, reverse=True))
+        forms = {form for secret in (*keys, *passwords) for form in encode_secret_forms(secret)}
+        return compile_secret_pattern(sorted(forms, key=len, reverse=True))
 
     def no_key(self) -> AuthError:
         return AuthError(
@@ -174,26 +176,28 @@ class Upstream:
         """Return the error to raise in place of an SDK's (or its HTTP library's) exception."""
         if isinstance(error, ProviderError):
             return error
-        url = find_url(error)
-        if elsewhere := next((cause for cause in causes(error) if isinstance(cause, ElsewhereError)), None):
+        url = error_request_url(error)
+        if elsewhere := next(
+            (cause for cause in connection_error_causes(error) if isinstance(cause, CrossOriginRedirectError)), None
+        ):
             return RejectedError(
                 f"{self.provider} at {self.redact(str(elsewhere))}, another server: nothing was sent there; if that is "
                 f"the right address, set {self.base_url_env} to it",
                 provider=self.provider,
             )
-        if any(isinstance(cause, (NotJsonError, json.JSONDecodeError)) for cause in causes(error)):
+        if any(isinstance(cause, (HtmlAnswerError, json.JSONDecodeError)) for cause in connection_error_causes(error)):
             return self.not_json(url=url)
         response = getattr(error, "response", None)
         if response is not None and getattr(error, "status_code", 200) >= 300:
             return self._from_status(response, getattr(error, "body", None))
-        trouble = connection_trouble(error)
+        trouble = connection_error_reason(error)
         if trouble is None:
             return self.unexpected(f"{type(error).__name__}: {error}")
         return self._unreachable(error, trouble, url)
 
     def _unreachable(self, error: Exception, trouble: str, url: str | None) -> ProviderError:
         proxy = self.network.proxy_for(url or self.base_url)
-        behind = causes(error)
+        behind = connection_error_causes(error)
         refusal = next((str(cause) for cause in behind if type(cause).__name__ == "ProxyError"), None)
         if proxy is not None and refusal is not None:
             return self._refused_by(proxy, self.redact(refusal))
@@ -207,7 +211,7 @@ class Upstream:
             f"{whom} cannot be reached: {trouble}; check {check} or try again", provider=self.provider
         )
 
-    def _refused_by(self, proxy: Proxy, refusal: str) -> ProviderError:
+    def _refused_by(self, proxy: HttpProxy, refusal: str) -> ProviderError:
         """Return what a proxy refused: 407 if it asks for a login, else that it does not connect to the provider."""
         if refusal.startswith("407"):
             return AuthError(
@@ -240,7 +244,7 @@ class Upstream:
 
     def _from_status(self, response: Any, body: object) -> ProviderError:
         status: int = response.status_code
-        url = find_url(response)
+        url = error_request_url(response)
         envelope = _envelope(body)
         code = envelope.get("code") or envelope.get("type")
         facts: dict[str, Any] = {

@@ -21,7 +21,7 @@ from tuneport.types import DataFile, RemoteFile
 Purpose = Literal["training", "validation"]
 
 
-class FileStore:
+class LocalBackendFiles:
     """Files by their content. The id of one is its path in the store; the store may be read by anyone at any time."""
 
     def __init__(self, folder: Path) -> None:

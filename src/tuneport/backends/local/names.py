@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneport.backends.local.reward import check_weights
+from tuneport.backends.local.reward import check_reward_weights
 from tuneport.backends.local.runs.run import LocalRun
 from tuneport.backends.local.served_weights import ServedWeights
-from tuneport.backends.local.weights import refuse_damaged
-from tuneport.backends.routing import Catalogue
+from tuneport.backends.local.weights import refuse_damaged_weights
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.errors import NotFoundError, TuneportError, UnsupportedError
 from tuneport.run_protocol import checkpoint_folder
 from tuneport.types import Method, TuneSpec
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TUNED_MODEL = re.compile(r"(?:ft:.*:|run-)([0-9a-f]{16})(?::ckpt-step-(\d+))?")
 
 
-class LocalNames:
+class LocalModelNames:
     """`existing` opens the run of an id, or raises NotFoundError."""
 
     def __init__(self, manifest: Manifest, settings: Settings, existing: Callable[[str], LocalRun]) -> None:
@@ -34,26 +34,26 @@ class LocalNames:
 
     def weights_of(self, model: str) -> ServedWeights:
         """Find the weights of `model` on this machine. Loads nothing."""
-        from tuneport.backends.local.adapters import find_base_model, is_adapter
+        from tuneport.backends.local.adapters import find_adapter_base, is_adapter
         from tuneport.base_models import locate
 
         home = self._settings.home
         match = _TUNED_MODEL.fullmatch(model)
         if match is None and is_adapter(folder := Path(model).expanduser().absolute()):
-            refuse_damaged(folder, model, own=False)
+            refuse_damaged_weights(folder, model, own=False)
             label = f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
-            return ServedWeights.of(find_base_model(folder, home=home), folder, label)
+            return ServedWeights.of(find_adapter_base(folder, home=home), folder, label)
         if match is None:
             name = self._resolved(model)
             base = locate(name, home=home)
             if base.source == "folder":
-                refuse_damaged(base.folder, model, own=False)
+                refuse_damaged_weights(base.folder, model, own=False)
             return ServedWeights.of(base)
         run = self._existing(f"run-{match[1]}")
         if Method(run.request().spec.get("method", "sft")).traits.scores:
             raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
         weights = self._tuned(run) if match[2] is None else self._checkpoint(run, match[2])
-        refuse_damaged(weights, model)
+        refuse_damaged_weights(weights, model)
         if not is_adapter(weights):  # full fine-tuning: a base model by itself
             return ServedWeights(key=str(weights), base=weights)
         return ServedWeights.of(
@@ -80,7 +80,7 @@ class LocalNames:
         return names
 
     def _resolved(self, model: str) -> str:
-        return Catalogue(self._settings).resolve(model, self._backend)
+        return BackendCatalogue(self._settings).resolve(model, self._backend)
 
     def _tuned(self, run: LocalRun) -> Path:
         reported = run.reported()
@@ -116,16 +116,16 @@ class LocalNames:
         folder = Path(spec.reward).expanduser()
         match = _TUNED_MODEL.fullmatch(spec.reward)
         if match is None or folder.is_dir():
-            if not check_weights(folder, spec.reward):
+            if not check_reward_weights(folder, spec.reward):
                 return {"weights": str(folder.absolute()), "base": None}
-            from tuneport.backends.local.adapters import find_base_model
+            from tuneport.backends.local.adapters import find_adapter_base
 
-            base = find_base_model(folder, home=self._settings.home)
+            base = find_adapter_base(folder, home=self._settings.home)
             return {
                 "weights": str(folder.absolute()),
                 "base": str(base.folder if base.source == "folder" else base.name),
             }
         run, weights = self.named(spec.reward)
-        refuse_damaged(weights, spec.reward)
-        adapter = check_weights(weights, spec.reward)
+        refuse_damaged_weights(weights, spec.reward)
+        adapter = check_reward_weights(weights, spec.reward)
         return {"weights": str(weights), "base": run.request().model_name_or_path if adapter else None}

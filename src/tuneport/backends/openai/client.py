@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tuneport.backends.hosted.backend import headers_for
+from tuneport.backends.hosted.backend import provider_headers
 from tuneport.backends.hosted.http.loop_guard import via_header_hook
 from tuneport.backends.hosted.idempotency import add_idempotency_key
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuneport.settings import Settings
 
 
-def connect(
+def open_openai_client(
     manifest: Manifest,
     settings: Settings,
     base_url: str,
@@ -37,7 +37,7 @@ def connect(
     }
     if manifest.key_header == "api-key":
         hooks["request"].append(_own_key_header(key, base_url))
-    headers = headers_for(key, settings)
+    headers = provider_headers(key, settings)
     for header, variable in manifest.account_env.items():
         if value := settings.get(variable):
             headers[header] = value

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.backends.hosted.chat import CLIENT_RULES
 from tuneport.backends.together.deployments import DedicatedEndpoints
-from tuneport.backends.together.endpoints import TunedModel
+from tuneport.backends.together.endpoints import RegisteredModel
 from tuneport.client_rules import YES_NO, Operator, Rule, one_of
 from tuneport.errors import (
     AuthError,
@@ -93,13 +93,13 @@ class TogetherServing(HostedBackend):
             str(job["model_output_name"]) for job in self._listed() if job.get("model_output_name")
         )
 
-    def _registered(self, model: str) -> TunedModel:
+    def _registered(self, model: str) -> RegisteredModel:
         """Return the weights behind a tuned model's name or a job's id. Raises UnsupportedError if they cannot be
         deployed."""
         for job in self._listed():
             if model in (job.get("id"), job.get("model_output_name"), job.get("model_object_name")):
                 whole = self._read(partial(self._retrieved, job["id"]))
-                if (found := TunedModel.of(whole)) is not None and whole["status"] == "completed":
+                if (found := RegisteredModel.of(whole)) is not None and whole["status"] == "completed":
                     return found
         raise UnsupportedError(
             f"{self.name} has no tuned model {model} to deploy; `tuneport jobs` shows what has succeeded"

@@ -33,7 +33,7 @@ def demo(
     from tuneport.cli.views.check import print_report
     from tuneport.cli.views.evaluation import print_decision
     from tuneport.cli.views.progress import JobProgress
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
     from tuneport.scoring.prompting import PromptingResult
     from tuneport.workflows import demo as workflow
 
@@ -66,7 +66,7 @@ def demo(
                     print_comparison(comparison, console=console)
                     heading(3, "Train it here.  tuneport submit --backend local")
                 case workflow.Trained(row, seconds):
-                    document["job"] = describe(row) | {"seconds": seconds}
+                    document["job"] = describe_job(row) | {"seconds": seconds}
                     console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_trained(row)}")
                     heading(4, "Did it help?  Exact match on messages that were held out of training")
                 case PromptingResult():

@@ -95,14 +95,14 @@ def delete(
     json_: Json = False,
 ) -> None:
     """Delete the tuned model at its backend, for good. The job's record stays."""
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
 
     with Workspace() as workspace:
         row = workspace.job(job)
         if row.deleted_at is None:
             output.confirm(f"delete {row.tuned_model or 'the model'} of {row.id} at {row.backend} for good?", yes=yes)
         row = workspace.delete(row.id)
-    if not output.documented(describe(row)):
+    if not output.documented(describe_job(row)):
         output.say(f"{row.tuned_model} is deleted at {row.backend}")
 
 
@@ -133,9 +133,9 @@ def checkpoints(job: JobId, json_: Json = False) -> None:
 
 def _tell(row: JobRecord, asked: str) -> None:
     from tuneport.cli.views.following import tell_duplicates
-    from tuneport.lifecycle.service import describe
+    from tuneport.lifecycle.service import describe_job
 
-    if output.documented(describe(row)):
+    if output.documented(describe_job(row)):
         return
     tell_duplicates(row)
     if row.job_status.terminal or row.status == "paused":

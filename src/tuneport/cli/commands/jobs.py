@@ -32,7 +32,7 @@ def jobs(
     json_: Json = False,
 ) -> None:
     """List the jobs, with their current state at the backends."""
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
 
     if follow_all:
         _watch_all()
@@ -43,7 +43,7 @@ def jobs(
     for name, message in trouble.items():
         output.note(f"{name}: could not be asked, showing the last known state: {message}")
     if output.as_json:
-        document = {"object": "list", "data": [describe(row) for row in rows], "trouble": trouble}
+        document = {"object": "list", "data": [describe_job(row) for row in rows], "trouble": trouble}
         if month is not None:
             document |= {"accuracy": [error.as_dict() for error in errors], "month": month.as_dict()}
         output.document(document)
@@ -61,18 +61,18 @@ def jobs(
         )
     output.console().print(table)
     for row in rows:
-        if (needs := describe(row)["needs"]) is not None:
+        if (needs := describe_job(row)["needs"]) is not None:
             output.note(needs["message"])
 
 
 def show(job: JobId, json_: Json = False) -> None:
     """Show one job: its settings, its state and its results."""
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
 
     with Workspace() as workspace:
         row, trouble = refreshed(workspace, job)
         verdict = None if trouble else last_word(workspace, row)
-    if output.documented(describe(row) | curve_of(row, verdict) | {"trouble": trouble}):
+    if output.documented(describe_job(row) | curve_of(row, verdict) | {"trouble": trouble}):
         return
     print_job(row)
     if verdict is not None:
@@ -107,7 +107,7 @@ def watch(
 
 def _watch_all() -> None:
     """Poll all providers until every job has ended. Prints a line for each change; failed jobs set the exit code."""
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
 
     output.interrupted = "stopped watching; the jobs are kept: `tuneport watch` goes on with them"
     with Workspace() as workspace:
@@ -124,12 +124,12 @@ def _watch_all() -> None:
         rows = [workspace.job(job_id) for job_id in watched]
     for row in rows:
         tell_duplicates(row)
-        if (needs := describe(row)["needs"]) is not None:
+        if (needs := describe_job(row)["needs"]) is not None:
             output.note(f"{row.id}: {needs['message']}")
         if row.status == "failed":
             reason = row.job_error.message if row.job_error else "the backend gives no reason"
             output.note(f"error: {row.id} failed: {reason}")
-    if not output.documented({"object": "list", "data": [describe(row) for row in rows]}):
+    if not output.documented({"object": "list", "data": [describe_job(row) for row in rows]}):
         ends = Counter(row.status for row in rows)
         output.say(", ".join(f"{count:,} {status}" for status, count in sorted(ends.items())) or "nothing to watch")
     if code := max((exit_code(row) for row in rows), default=0):

@@ -39,13 +39,13 @@ def finish(workspace: Workspace, row: JobRecord) -> None:
     """Print the outcome, and exit with its code: 0 only for a job that was not stopped."""
     from tuneport.cli.views.curve import curve_of, last_word, print_verdict
     from tuneport.cli.views.job import stopped_line
-    from tuneport.lifecycle.service import describe
+    from tuneport.lifecycle.service import describe_job
 
     verdict = last_word(workspace, row) if row.job_status.terminal else None
     unanswered = row.submit_intent_at is not None and row.remote_id is None and not row.job_status.terminal
     state = row.job_state
     made = state.tuned_model if row.status == "succeeded" and state is not None else None
-    if not output.documented(describe(row) | curve_of(row, verdict)):
+    if not output.documented(describe_job(row) | curve_of(row, verdict)):
         if made is not None:
             output.say(f"{row.id} succeeded: {made}")
         if verdict is not None:

@@ -70,9 +70,9 @@ class JobProgress:
 
 
 def _over_budget(row: JobRecord) -> str | None:
-    from tuneport.lifecycle.accounting.budgets import projection
+    from tuneport.lifecycle.accounting.budgets import project_job_cost
 
-    projected = None if row.budget_usd is None else projection(row)
+    projected = None if row.budget_usd is None else project_job_cost(row)
     return f"over budget: {projected}" if projected is not None and projected.over else None
 
 

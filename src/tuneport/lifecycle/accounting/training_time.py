@@ -37,7 +37,7 @@ def trained_seconds(
     return max(0.0, (end - running_at).total_seconds() - (idle_seconds or 0.0))
 
 
-def note_idle(row: JobRow, ended: datetime | None) -> None:
+def note_idle_training(row: JobRow, ended: datetime | None) -> None:
     """Record in the row whether the job is idle, judging by its status. `ended`: when it did, if it has ended."""
     status, moment = row.job_status, row.polled_at
     if status is JobStatus.SUCCEEDED and ended is not None:

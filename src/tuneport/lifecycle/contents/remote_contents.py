@@ -24,14 +24,14 @@ from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
 from tuneport import private
-from tuneport.backends.hosted.provider_errors import shown_url
+from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import ConfigError, StorageError
 from tuneport.lifecycle.contents.contents import (
     ABANDONED_SECONDS,
     ContentGoneError,
     Contents,
-    sha256_of,
-    storage_errors,
+    content_hash_in_path,
+    content_storage_errors,
 )
 from tuneport.settings import Settings
 
@@ -71,12 +71,14 @@ def open_contents(settings: Settings, alone: Callable[[], AbstractContextManager
         filesystem, prefix = url_to_fs(url, **_OPTIONS.get(protocol, {}) | conf.get(protocol, {}))
     except ImportError as error:
         package = getattr(error.__cause__ or error, "name", None) or protocol
-        raise ConfigError(f"TUNEPORT_FILES_URL={shown_url(url)} needs a package: pip install {package}") from error
+        raise ConfigError(
+            f"TUNEPORT_FILES_URL={redact_provider_url(url)} needs a package: pip install {package}"
+        ) from error
     except Exception as error:
         raise ConfigError(
-            f"TUNEPORT_FILES_URL={shown_url(url)} cannot be opened: {_reason(error)}; correct it"
+            f"TUNEPORT_FILES_URL={redact_provider_url(url)} cannot be opened: {_reason(error)}; correct it"
         ) from error
-    return RemoteContents(settings.home / "fetched", alone, filesystem, prefix, shown_url(url))
+    return RemoteContents(settings.home / "fetched", alone, filesystem, prefix, redact_provider_url(url))
 
 
 class RemoteContents(Contents):
@@ -150,7 +152,7 @@ class RemoteContents(Contents):
             self._files.invalidate_cache()
             found = self._files.find(self._prefix)
         for key in found:
-            sha256 = sha256_of(Path(key))
+            sha256 = content_hash_in_path(Path(key))
             if sha256 is not None and not needed(sha256):
                 with self._reached():
                     stray = self._came(key) < before
@@ -201,7 +203,7 @@ class RemoteContents(Contents):
     def _bring(self, sha256: str) -> None:
         aside = self.folder / "incoming" / uuid.uuid4().hex
         try:
-            with storage_errors(self.folder):
+            with content_storage_errors(self.folder):
                 private.make_folder(aside.parent)
                 private.make_file(aside)
             with self._reached():
@@ -210,7 +212,7 @@ class RemoteContents(Contents):
                 except FileNotFoundError as error:
                     self.check()  # as in `has`
                     raise self._gone(sha256, "is gone from the gateway's store of files") from error
-            with storage_errors(self.folder), aside.open("rb") as file:
+            with content_storage_errors(self.folder), aside.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     what = "is damaged in the gateway's store of files: other bytes lie under its name"
                     raise self._gone(sha256, what)
@@ -271,4 +273,4 @@ class RemoteContents(Contents):
 
 def _reason(error: BaseException) -> str:
     told = " ".join(str(error).split()) or type(error).__name__
-    return shown_url(told)[:_LONGEST_REASON]
+    return redact_provider_url(told)[:_LONGEST_REASON]

@@ -20,7 +20,7 @@ class NoScopeError(TuneportError):
 
 
 @dataclass(frozen=True)
-class Scope:
+class ProjectScope:
     """`project` None: all of them."""
 
     project: str | None
@@ -37,6 +37,6 @@ class Scope:
         return hashlib.sha256(f"{self.own}\n{idempotency_key}".encode()).hexdigest()
 
 
-def no_project() -> str:
+def refuse_missing_project() -> str:
     """Refuse a row without a project, as the column's default: it is never put into another one's."""
     raise NoScopeError("a row was written without a project")

@@ -8,15 +8,20 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.accounting.budgets import Projection
-from tuneport.lifecycle.schema.database import chunked
+from tuneport.lifecycle.accounting.budgets import JobCostProjection
+from tuneport.lifecycle.schema.database import split_for_statement
 from tuneport.lifecycle.schema.tables import EventRow, JobRow
 from tuneport.lifecycle.store.part import StorePart
-from tuneport.lifecycle.store.reconcile import apply_events, over_budget_event, progress_of, reconcile_row
+from tuneport.lifecycle.store.reconcile import (
+    apply_job_events,
+    event_progress,
+    job_over_budget_event,
+    reconcile_job_row,
+)
 from tuneport.types import JobEvent, Progress
 
 
-class EventLog(StorePart):
+class JobEventLog(StorePart):
     on_over_budget: Callable[[str, str], None] = staticmethod(lambda job_id, message: None)
     """Told once of each job that is on its way above its budget, by the process that noticed it."""
 
@@ -35,7 +40,7 @@ class EventLog(StorePart):
     def _append_events(self, job_id: str, events: list[JobEvent], origin: str) -> int:
         with self.transaction() as session:
             known: set[str] = set()
-            for some in chunked(events):
+            for some in split_for_statement(events):
                 ids = [item.id for item in some]
                 query = select(EventRow.event_id).where(EventRow.job_id == job_id, EventRow.event_id.in_(ids))
                 known.update(session.scalars(query))
@@ -56,14 +61,14 @@ class EventLog(StorePart):
                     )
                 )
             if origin == "backend":
-                apply_events(session, job_id, new)
+                apply_job_events(session, job_id, new)
             return len(new)
 
-    def tell_over_budget(self, found: Mapping[str, Projection]) -> None:
+    def tell_over_budget(self, found: Mapping[str, JobCostProjection]) -> None:
         for job_id, projected in found.items():
             with self.transaction() as session:
                 cancels = session.scalar(select(JobRow.cancel_over_budget).where(JobRow.id == job_id))
-            event = over_budget_event(projected, cancels=bool(cancels))
+            event = job_over_budget_event(projected, cancels=bool(cancels))
             if self.add(job_id, [event], origin="tuneport"):
                 self.on_over_budget(job_id, event.message)
 
@@ -71,7 +76,7 @@ class EventLog(StorePart):
         """Return the progress of a job by its newest metrics: some providers report it only in events."""
         query = select(EventRow.data).where(EventRow.job_id == job_id, EventRow.type == "metrics")
         with self.reading() as session:
-            return progress_of(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
+            return event_progress(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
 
     def newest(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
         """Return so many events before the position `before`, or the last ones, newest first, each with its
@@ -119,7 +124,7 @@ class EventLog(StorePart):
             if row is not None and row.events_due:
                 row.events_due = False
                 if row.job_status.terminal:
-                    reconcile_row(session, row)
+                    reconcile_job_row(session, row)
 
 
 def _event_of(row: EventRow) -> JobEvent:

@@ -7,17 +7,24 @@ from dataclasses import fields
 
 from sqlalchemy import false
 
-from tuneport.lifecycle.job_view import JobView
-from tuneport.lifecycle.schema.records import JobRecord, RequestRecord, status_of_request
+from tuneport.lifecycle.job_view import RequestedJob
+from tuneport.lifecycle.schema.records import JobRecord, RequestRecord, job_request_status
 from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow
-from tuneport.lifecycle.store.part import ScopedPart, behind, made, read, read_one, select_records
+from tuneport.lifecycle.store.part import (
+    ScopedPart,
+    build_record,
+    query_one_record,
+    query_records,
+    rows_after,
+    select_records,
+)
 from tuneport.types import JobStatus
 
 _SHOWN = ("waiting", "failed", "cancelled")
 """The states of requests that are shown themselves: for taken ones, the job is shown."""
 
 
-class Listing(ScopedPart):
+class JobListStore(ScopedPart):
     def page(
         self,
         *,
@@ -27,7 +34,7 @@ class Listing(ScopedPart):
         backend: str | None = None,
         metadata: Mapping[str, str] | None = None,
         with_model: bool = False,
-    ) -> tuple[list[JobView], bool]:
+    ) -> tuple[list[RequestedJob], bool]:
         """Return so many jobs behind the one with the id `after`, and whether there are more.
 
         Each page is two look-ups in indexes, however many jobs there are. An `after` that is unknown gives the first
@@ -40,7 +47,7 @@ class Listing(ScopedPart):
             words = [status.value for status in statuses]
             jobs = jobs.where(JobRow.status.in_(words))
             requests = requests.where(
-                JobRequestRow.state.in_([state for state in _SHOWN if status_of_request(state) in statuses])
+                JobRequestRow.state.in_([state for state in _SHOWN if job_request_status(state) in statuses])
             )
         if backend is not None:
             jobs, requests = jobs.where(JobRow.backend == backend), requests.where(JobRequestRow.backend == backend)
@@ -54,23 +61,23 @@ class Listing(ScopedPart):
             jobs = jobs.where(JobRow.spec["metadata"].as_string() == "{}")
             requests = requests.where(JobRequestRow.body["metadata"].as_string().is_(None))
         if cursor is not None:
-            jobs = jobs.where(behind(JobRow, cursor.created_at, cursor.id, descending=True))
-            requests = requests.where(behind(JobRequestRow, cursor.created_at, cursor.id, descending=True))
+            jobs = jobs.where(rows_after(JobRow, cursor.created_at, cursor.id, descending=True))
+            requests = requests.where(rows_after(JobRequestRow, cursor.created_at, cursor.id, descending=True))
         jobs = jobs.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1)
         requests = requests.order_by(JobRequestRow.created_at.desc(), JobRequestRow.id.desc()).limit(limit + 1)
         with self.reading() as session:
             # Requests first: one that becomes a job before the second look-up is in both, and never in neither.
-            waiting = read(session, RequestRecord, requests)
-            rows = read(session, JobRecord, jobs)
+            waiting = query_records(session, RequestRecord, requests)
+            rows = query_records(session, JobRecord, jobs)
             asked = select_records(RequestRecord).where(JobRequestRow.id.in_([row.id for row in rows]))
-            by_id = {request.id: request for request in read(session, RequestRecord, asked)}
+            by_id = {request.id: request for request in query_records(session, RequestRecord, asked)}
         there = {row.id for row in rows}
-        found = [JobView(row, by_id.get(row.id)) for row in rows]
-        found += [JobView(None, request) for request in waiting if request.id not in there]
+        found = [RequestedJob(row, by_id.get(row.id)) for row in rows]
+        found += [RequestedJob(None, request) for request in waiting if request.id not in there]
         found.sort(key=lambda each: (each.created_at, each.id), reverse=True)
         return found[:limit], len(found) > limit
 
-    def get(self, job_id: str) -> JobView | None:
+    def get(self, job_id: str) -> RequestedJob | None:
         """Return the job with exactly that id. One query reads the job and its request, because clients ask for this
         most."""
         both = select_records(RequestRecord, JobRecord).outerjoin_from(
@@ -80,8 +87,10 @@ class Listing(ScopedPart):
             found = session.execute(both.where(self.visible(JobRequestRow), JobRequestRow.id == job_id)).first()
             if found is None:
                 query = select_records(JobRecord).where(self.visible(JobRow), JobRow.id == job_id)
-                record = read_one(session, JobRecord, query)
-                return None if record is None else JobView(record, None)
+                record = query_one_record(session, JobRecord, query)
+                return None if record is None else RequestedJob(record, None)
         columns = len(fields(RequestRecord))
         asked, of_job = found[:columns], found[columns:]
-        return JobView(None if of_job[0] is None else made(JobRecord, of_job), made(RequestRecord, asked))
+        return RequestedJob(
+            None if of_job[0] is None else build_record(JobRecord, of_job), build_record(RequestRecord, asked)
+        )

@@ -9,17 +9,17 @@ from sqlalchemy import func, select
 
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
 from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow, UtcDateTime
-from tuneport.lifecycle.store.part import ScopedPart, read, read_one, select_records
+from tuneport.lifecycle.store.part import ScopedPart, query_one_record, query_records, select_records
 from tuneport.types import JobStatus
 
 
-class TunedModels(ScopedPart):
+class TunedModelStore(ScopedPart):
     def job_of(self, tuned_model: str) -> JobRecord | None:
         """Return the newest job that made the tuned model of that name."""
         # Few have one name: sorted here, since for "the newest" databases go through all jobs by age until one fits.
         project, query = self.scope.project, select_records(JobRecord).where(JobRow.tuned_model == tuned_model)
         with self.reading() as session:
-            found = [row for row in read(session, JobRecord, query) if project in (None, row.project)]
+            found = [row for row in query_records(session, JobRecord, query) if project in (None, row.project)]
         return max(found, key=lambda row: row.created_at, default=None)
 
     def request_of(self, tuned_model: str) -> RequestRecord | None:
@@ -27,7 +27,7 @@ class TunedModels(ScopedPart):
             self.visible(JobRequestRow), JobRequestRow.tuned_model == tuned_model
         )
         with self.reading() as session:
-            return read_one(session, RequestRecord, query)
+            return query_one_record(session, RequestRecord, query)
 
     def projects_of(self, names: Collection[str]) -> set[str]:
         """Return the projects of the tuned models with these names, ours or the backend's; over all projects."""

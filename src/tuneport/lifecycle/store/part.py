@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from tuneport.lifecycle.schema import records, tables
 from tuneport.lifecycle.schema.database import Database
-from tuneport.lifecycle.schema.scope import NoScopeError, Scope
+from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.types import now
 
-OfProject = TypeVar("OfProject", bound=tables.OfProject)
+OfProject = TypeVar("OfProject", bound=tables.ProjectColumns)
 Record = TypeVar("Record")
 ROWS: dict[type[Any], type[tables.Base]] = {
     records.JobRecord: tables.JobRow,
@@ -94,17 +94,17 @@ class LeasedPart(StorePart):
 class ScopedPart(StorePart):
     """A part whose rows belong to projects. Naming or listing rows raises NoScopeError until a scope is given."""
 
-    def __init__(self, database: Database, scope: Scope | None) -> None:
+    def __init__(self, database: Database, scope: ProjectScope | None) -> None:
         super().__init__(database)
         self._scope = scope
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> ProjectScope:
         if self._scope is None:
             raise NoScopeError("the store was asked for rows without `scoped(project)` or `unscoped()`")
         return self._scope
 
-    def visible(self, table: type[tables.OfProject]) -> ColumnElement[bool]:
+    def visible(self, table: type[tables.ProjectColumns]) -> ColumnElement[bool]:
         project = self.scope.project
         return true() if project is None else table.project == project
 
@@ -115,11 +115,12 @@ class ScopedPart(StorePart):
 
 
 def select_records(*records: type[Any]) -> Select[Any]:
-    """Return a query for records, which `read` and `read_one` run; of several kinds, `made` takes the answer apart."""
+    """Return a query for records, which `read` and `query_one_record` run; of several kinds, `made` takes the answer
+    apart."""
     return select(*(_TABLES[record] for record in records))
 
 
-def made(record: type[Record], found: Sequence[Any]) -> Record:
+def build_record(record: type[Record], found: Sequence[Any]) -> Record:
     """Return the record of one answer. Frozen classes set each field by a call: here all are set at once."""
     new = object.__new__(record)
     vars(new).update(zip(_NAMES[record], found, strict=True))
@@ -128,22 +129,22 @@ def made(record: type[Record], found: Sequence[Any]) -> Record:
     return new
 
 
-def read(session: Session, record: type[Record], query: Select[Any]) -> list[Record]:
-    return [made(record, found) for found in session.execute(query)]
+def query_records(session: Session, record: type[Record], query: Select[Any]) -> list[Record]:
+    return [build_record(record, found) for found in session.execute(query)]
 
 
-def read_one(session: Session, record: type[Record], query: Select[Any]) -> Record | None:
+def query_one_record(session: Session, record: type[Record], query: Select[Any]) -> Record | None:
     """Return the first record that the query finds, or None."""
     found = session.execute(query.limit(1)).first()
-    return None if found is None else made(record, found)
+    return None if found is None else build_record(record, found)
 
 
-def record_of(record: type[Record], row: tables.Base) -> Record:
+def row_to_record(record: type[Record], row: tables.Base) -> Record:
     """Return the record of a row that was just written."""
-    return made(record, [getattr(row, name) for name in _NAMES[record]])
+    return build_record(record, [getattr(row, name) for name in _NAMES[record]])
 
 
-def behind(table: type, created_at: datetime, id_: str, *, descending: bool) -> ColumnElement[bool]:
+def rows_after(table: type, created_at: datetime, id_: str, *, descending: bool) -> ColumnElement[bool]:
     """Return what comes after a row in the order of age, then of ids."""
     age, key = table.created_at, table.id  # type: ignore[attr-defined]
     if descending:

@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 
-from tuneport.lifecycle.schema.database import Database, chunked
+from tuneport.lifecycle.schema.database import Database, split_for_statement
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.store.event_log import EventLog
-from tuneport.lifecycle.store.part import StorePart, record_of
-from tuneport.lifecycle.store.reconcile import reconcile_rows
+from tuneport.lifecycle.store.event_log import JobEventLog
+from tuneport.lifecycle.store.part import StorePart, row_to_record
+from tuneport.lifecycle.store.reconcile import reconcile_job_rows
 from tuneport.types import JobStatus, now
 
 WAITING_SECONDS = 150.0
@@ -26,7 +26,7 @@ hundred. Should it take longer, another process asks, too, which only reads."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class PolledJob:
     """An unfinished job at the backend, with what polling needs to know."""
 
     id: str
@@ -43,8 +43,8 @@ class Watched:
         return self.due_at - moment <= (self.due_at - since) * share
 
 
-class Schedule(StorePart):
-    def __init__(self, database: Database, events: EventLog) -> None:
+class JobPollSchedule(StorePart):
+    def __init__(self, database: Database, events: JobEventLog) -> None:
         super().__init__(database)
         self._events = events
 
@@ -56,7 +56,7 @@ class Schedule(StorePart):
 
     def take_due(
         self, backend: str, moment: datetime, *, hold: float, sweep_from: int, along: float
-    ) -> tuple[list[Watched], datetime | None]:
+    ) -> tuple[list[PolledJob], datetime | None]:
         """Return the jobs of `backend` that are due, and when the next one is.
 
         They are put off in the same transaction, by `hold` seconds at most (few jobs for less), so that another process
@@ -70,9 +70,9 @@ class Schedule(StorePart):
         if self.database.postgresql:
             query = query.with_for_update(skip_locked=True)
         with self.transaction() as session:
-            due = [Watched(*row) for row in session.execute(query.where(JobRow.due_at <= moment))]  # type: ignore[arg-type]
+            due = [PolledJob(*row) for row in session.execute(query.where(JobRow.due_at <= moment))]  # type: ignore[arg-type]
             if len(due) >= sweep_from:
-                rows = [Watched(*row) for row in session.execute(query)]  # type: ignore[arg-type]
+                rows = [PolledJob(*row) for row in session.execute(query)]  # type: ignore[arg-type]
                 due = [row for row in rows if row.worth_taking_along(moment, along)]
             if due:
                 until = moment + timedelta(seconds=min(hold, HOLD_AT_LEAST + HOLD_PER_JOB * len(due)))
@@ -124,7 +124,7 @@ class Schedule(StorePart):
         """Put off polling the jobs to `until`; a person can still ask. `note` says why."""
         values: dict[str, Any] = {"due_at": until} | ({} if note is None else {"note": note})
         with self.transaction() as session:
-            for some in chunked(job_ids):
+            for some in split_for_statement(job_ids):
                 session.execute(
                     update(JobRow).where(JobRow.id.in_(some), JobRow.status.in_(UNFINISHED)).values(**values)
                 )
@@ -156,7 +156,7 @@ class Schedule(StorePart):
         with self.transaction() as session:
             free: set[str] = set()
             ids = list(changes)
-            for some in chunked(ids):
+            for some in split_for_statement(ids):
                 query = select(JobRow.id).where(
                     JobRow.id.in_(some),
                     JobRow.status.in_(UNFINISHED),
@@ -173,7 +173,7 @@ class Schedule(StorePart):
             for rows in by_columns.values():
                 session.execute(update(JobRow), rows)
             changed = [job_id for job_id in ids if job_id in free and "state" in changes[job_id]]
-            over = reconcile_rows(session, changed, unchanged=free.difference(changed))
+            over = reconcile_job_rows(session, changed, unchanged=free.difference(changed))
         self._events.tell_over_budget(over)
         return [job_id for job_id in ids if job_id in free]
 
@@ -206,7 +206,7 @@ class Schedule(StorePart):
             for name, value in (intent | {"updated_at": moment}).items():
                 setattr(row, name, value)
             session.flush()
-            return record_of(JobRecord, row), []
+            return row_to_record(JobRecord, row), []
 
     def slots_freed(self, backend: str, moment: datetime, *, within: float) -> None:
         """Make jobs due that wait for a slot, because a job has ended. A time set by the provider is kept.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from tuneport.errors import TuneportError
-from tuneport.lifecycle.planning.alternatives import Alternative, with_alternatives
+from tuneport.lifecycle.planning.alternatives import AlternativeBackend, explain_alternatives
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.worker.event_collection import EventCollector
 from tuneport.lifecycle.worker.leases import Lease
@@ -20,7 +20,9 @@ ONLY_ELSEWHERE = ("training_not_available", "daily_rate_limit_exceeded")
 class Endings:
     """`alternatives` ranks the other backends for a job that its own one does not take."""
 
-    def __init__(self, events: EventCollector, alternatives: Callable[[JobRecord], Sequence[Alternative]]) -> None:
+    def __init__(
+        self, events: EventCollector, alternatives: Callable[[JobRecord], Sequence[AlternativeBackend]]
+    ) -> None:
         self.events, self._alternatives = events, alternatives
 
     def cancelled(self, lease: Lease, recheck_at: datetime | None = None) -> JobRecord:
@@ -44,7 +46,7 @@ class Endings:
         code = getattr(error, "code", None) or type(error).__name__
         elsewhere = list(self._alternatives(lease.row)) if code in ONLY_ELSEWHERE else []
         bound = code in ONLY_ELSEWHERE and lease.row.tune_spec.from_checkpoint is not None
-        message = with_alternatives(str(error), elsewhere, bound_to=lease.row.backend if bound else None)
+        message = explain_alternatives(str(error), elsewhere, bound_to=lease.row.backend if bound else None)
         details = {"alternatives": [alternative.as_dict() for alternative in elsewhere]} if elsewhere else {}
         failure = JobError(
             code=code,

@@ -19,7 +19,7 @@ _DOWN_AFTER = 3  # so many jobs in a row without an answer, and it is the provid
 _AT_ONCE = 20
 
 
-class EventReader:
+class EndedJobEventReader:
     """Reads the events of one provider's jobs. `on_trouble` is told what keeps all events from being read."""
 
     def __init__(

@@ -13,12 +13,12 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from tuneport.backends.hosted.http.rate_limit import BURST_SECONDS, paced
+from tuneport.backends.hosted.http.rate_limit import BURST_SECONDS, rate_limited_reads
 from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError, TuneportError, UnsupportedError
-from tuneport.lifecycle.store.schedule import Watched
-from tuneport.lifecycle.worker.event_reading import EventReader
+from tuneport.lifecycle.store.schedule import PolledJob
+from tuneport.lifecycle.worker.event_reading import EndedJobEventReader
 from tuneport.lifecycle.worker.poll_interval import JITTER, PollTiming
-from tuneport.lifecycle.worker.recording import record_states
+from tuneport.lifecycle.worker.recording import record_job_states
 from tuneport.lifecycle.worker.stopping import LOOK_SECONDS, LOOK_SECONDS_REMOTE
 from tuneport.lifecycle.worker.worker import Worker
 from tuneport.rate_limits import RateLimiter
@@ -83,7 +83,7 @@ class ProviderPoller:
         self._not_before: dict[str, datetime] = {}  # requested actions that failed
         self._clean = True  # something may have to be deleted
         self._written: dict[str, int] = {}
-        self.events = EventReader(worker, name, clock=clock, on_trouble=on_trouble)
+        self.events = EndedJobEventReader(worker, name, clock=clock, on_trouble=on_trouble)
 
     def turn(self) -> float:
         """Do what is due and return in how many seconds to come again. Raises PollingStopped, and nothing else."""
@@ -101,7 +101,7 @@ class ProviderPoller:
                     clock=lambda: self.clock().timestamp(),
                     sleep=self._wait,
                 )
-            with paced(self.limiter):
+            with rate_limited_reads(self.limiter):
                 self._apply_actions()
                 next_due = self._ask_about_due()
                 self._check_curves()
@@ -176,11 +176,11 @@ class ProviderPoller:
         for job_id in self.store.schedule.due_curves(self.name, self.clock() - pause):
             self.worker.check_curve(job_id)
 
-    def _record(self, states: dict[str, JobState], due: list[Watched]) -> None:
+    def _record(self, states: dict[str, JobState], due: list[PolledJob]) -> None:
         if not states:
             return
         known = {job.id: job for job in due if job.id in states}
-        recorded = record_states(
+        recorded = record_job_states(
             self.store, states, known, dice=self.dice, moment=self.clock(), written=self._written, timing=self._timing
         )
         ended = False

@@ -15,7 +15,7 @@ FAILED_AGAIN = 600.0
 """Seconds after which a job that failed is asked about once more: a provider may take its word back."""
 
 
-class Known(Protocol):
+class KnownJob(Protocol):
     """The known facts of a job before it is polled; a row is one."""
 
     @property
@@ -24,7 +24,7 @@ class Known(Protocol):
     def status(self) -> str: ...
 
 
-def columns_of(
+def job_state_columns(
     state: JobState,
     created_at: datetime,
     *,
@@ -49,10 +49,10 @@ def columns_of(
     }
 
 
-def record_states(
+def record_job_states(
     store: Store,
     states: Mapping[str, JobState],
-    known: Mapping[str, Known],
+    known: Mapping[str, KnownJob],
     *,
     moment: datetime | None = None,
     dice: Callable[[], float] = random.random,
@@ -68,7 +68,7 @@ def record_states(
     changes: dict[str, dict[str, Any]] = {}
     marks: dict[str, int] = {}
     for job_id, state in states.items():
-        columns = columns_of(state, known[job_id].created_at, moment=moment, dice=dice, timing=timing)
+        columns = job_state_columns(state, known[job_id].created_at, moment=moment, dice=dice, timing=timing)
         marks[job_id] = hash(state.model_dump_json())
         if written is not None and written.get(job_id) == marks[job_id] and columns["status"] == known[job_id].status:
             columns = {"polled_at": columns["polled_at"], "due_at": columns["due_at"]}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import ConfigError, NotFoundError, TuneportError, UnsupportedError
-from tuneport.lifecycle.store.files.journal import OWN_NAME, JournalledFile
+from tuneport.lifecycle.store.files.journal import OWN_NAME, JournalledRemoteFile
 from tuneport.lifecycle.store.store import Store
 from tuneport.types import JobEvent, JobStatus, RemoteFile, now
 
@@ -23,7 +23,7 @@ _JOBS_LOOKED_AT = 500  # the newest of the account; an older one that still runs
 
 
 @dataclass(frozen=True)
-class FileEntry:
+class RemoteFileEntry:
     """One file at one provider. `where`: there and known here, only there, or known here and no more there."""
 
     backend: str
@@ -54,15 +54,15 @@ class FileEntry:
         }
 
 
-class RemoteFiles:
+class TrackedRemoteFiles:
     def __init__(self, store: Store, open_backend: Callable[[str], FineTuneBackend]) -> None:
         self.store = store
         self.open_backend = open_backend
 
-    def listing(self, backends: Iterable[str]) -> tuple[list[FileEntry], dict[str, str]]:
+    def listing(self, backends: Iterable[str]) -> tuple[list[RemoteFileEntry], dict[str, str]]:
         """Return the files at each backend; and, for each backend that could not be asked, why."""
         names = list(backends)
-        entries: list[FileEntry] = []
+        entries: list[RemoteFileEntry] = []
         trouble: dict[str, str] = {}
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
             answers = list(pool.map(self._listed, names))
@@ -84,9 +84,9 @@ class RemoteFiles:
             return error
 
     def _entries(
-        self, name: str, listed: list[RemoteFile], journal: list[JournalledFile], *, asked: bool
-    ) -> list[FileEntry]:
-        jobs: dict[str, list[JournalledFile]] = {}
+        self, name: str, listed: list[RemoteFile], journal: list[JournalledRemoteFile], *, asked: bool
+    ) -> list[RemoteFileEntry]:
+        jobs: dict[str, list[JournalledRemoteFile]] = {}
         for row in journal:
             jobs.setdefault(row.remote_id, []).append(row)
         entries = []
@@ -94,7 +94,7 @@ class RemoteFiles:
             rows = jobs.pop(file.id, [])
             created = file.created_at or (rows[0].created_at if rows else None)
             entries.append(
-                FileEntry(
+                RemoteFileEntry(
                     name,
                     file.id,
                     file.filename,
@@ -111,7 +111,9 @@ class RemoteFiles:
                 users = tuple((row.job_id, row.job_status) for row in rows)
                 first = rows[0]
                 ours = self.is_ours(name, first.filename)
-                entry = FileEntry(name, remote_id, first.filename, first.bytes, first.created_at, where, ours, users)
+                entry = RemoteFileEntry(
+                    name, remote_id, first.filename, first.bytes, first.created_at, where, ours, users
+                )
                 entries.append(entry)
         return entries
 
@@ -130,7 +132,7 @@ class RemoteFiles:
         wished = set(self.store.files.to_delete(backend))
         if not wished:
             return deleted
-        journal: dict[str, list[JournalledFile]] = {}
+        journal: dict[str, list[JournalledRemoteFile]] = {}
         for file in self.store.files.all(backend=backend):
             if file.remote_id in wished and self.is_ours(backend, file.filename):
                 journal.setdefault(file.remote_id, []).append(file)
@@ -200,7 +202,7 @@ class RemoteFiles:
             pass  # then there is only what this store knows
         return users
 
-    def _tell(self, rows: Iterable[JournalledFile], level: Literal["info", "warning"], message: str) -> None:
+    def _tell(self, rows: Iterable[JournalledRemoteFile], level: Literal["info", "warning"], message: str) -> None:
         for row in rows:
             id_ = f"tuneport-files-{level}-{row.remote_id}"[:200]  # the same again is the same event, and stored once
             event = JobEvent(id=id_, created_at=now(), level=level, message=message, type="file")

@@ -14,7 +14,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.curves import CurveVerdict, judge
 from tuneport.errors import ProviderError, RateLimitError, UnsupportedError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.accounting.budgets import projection
+from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.worker.event_collection import EventCollector
 from tuneport.lifecycle.worker.leases import Lease
@@ -52,7 +52,7 @@ class StoppedEarly(Model):
         return f"stopped at step {self.step:,}{of}, kept: {kept}; {saved} ({self.because})"
 
 
-class OverfittingStop:
+class OverfittingJobStop:
     def __init__(self, events: EventCollector, *, clock: Callable[[], datetime] = now) -> None:
         self.events, self.clock = events, clock
 
@@ -160,7 +160,7 @@ def _total_steps(row: JobRecord) -> int | None:
 
 def _saved(row: JobRecord, step: int, total: int | None) -> tuple[float | None, str]:
     """Return the part of the job's projected cost that falls on steps it will not take."""
-    terms, expected = row.job_estimate, projection(row)
+    terms, expected = row.job_estimate, project_job_cost(row)
     left = row.job_state.progress.seconds_left if row.job_state is not None else None
     if terms is None or terms.billing is None:
         return None, "no price of this job is known"

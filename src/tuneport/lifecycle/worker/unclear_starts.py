@@ -3,7 +3,8 @@
 They are settled in this order, and nothing is assumed:
 
 1. The provider's jobs are looked through for the token. The job that carries it is the one.
-2. While none does, nothing is started for the manifest's `settle_seconds`: lists lag, and a request may be carried out
+2. While none does, nothing is started for the manifest's `unclear_start_wait`: lists lag, and a request may be carried
+out
    long after the connection was given up. A clock that cannot be set measures it.
 3. Then it is started again only if the list shows that this provider keeps tokens, and no listed job without a token
    could be the one. Otherwise a person decides (`tuneport resolve`).
@@ -17,12 +18,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.hosted.finding import carries
+from tuneport.backends.hosted.finding import carries_submit_token
 from tuneport.errors import ConfigError, UnavailableError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.schema.machine_clock import ClockReading, read_machine_clock
+from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.schema.submission import Candidate, Submission
+from tuneport.lifecycle.schema.submission import Submission, SubmissionCandidate
 from tuneport.lifecycle.store.store import Store
 from tuneport.lifecycle.worker.event_collection import EventCollector
 from tuneport.lifecycle.worker.leases import Lease
@@ -48,7 +49,7 @@ class UnclearStarts:
         events: EventCollector,
         *,
         clock: Callable[[], datetime] = now,
-        machine_clock: Callable[[], ClockReading] = read_machine_clock,
+        machine_clock: Callable[[], MachineClockReading] = read_machine_clock,
     ) -> None:
         self.store, self.events = store, events
         self._now, self._machine_clock = clock, machine_clock
@@ -68,7 +69,7 @@ class UnclearStarts:
 
     def settle(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
         """Return the job to adopt, or the row if there is something to wait for, or None to start it again."""
-        settle = settle_seconds(backend)
+        settle = unclear_start_wait(backend)
         reading = self._machine_clock()
         submission = lease.row.job_submission.seen(reading)
         since = submission.since_last_look(reading)
@@ -99,7 +100,7 @@ class UnclearStarts:
 
         Return the job to adopt, or the row if that is unknown now, or None to start it.
         """
-        if not lease.row.job_submission.unclear or not settle_seconds(backend):
+        if not lease.row.job_submission.unclear or not unclear_start_wait(backend):
             return None
         found = backend.find(lease.row.token)
         if found.answer == "found" and found.state is not None:
@@ -124,7 +125,7 @@ class UnclearStarts:
         submission: Submission,
         found: Found,
         settle: float,
-        reading: ClockReading,
+        reading: MachineClockReading,
     ) -> JobRecord | None:
         row = lease.row
         candidates = self._candidates(row, backend, found, submission)
@@ -151,15 +152,15 @@ class UnclearStarts:
 
     def _candidates(
         self, row: JobRecord, backend: FineTuneBackend, found: Found, submission: Submission
-    ) -> tuple[Candidate, ...]:
+    ) -> tuple[SubmissionCandidate, ...]:
         """Return the listed jobs without a token that may be this one: of no other row, and of the same training."""
         files = self.store.files.of_job(row.id)
-        alike = [job for job in found.unmarked if might_be(row, files, job)]
+        alike = [job for job in found.unmarked if may_be_submitted_job(row, files, job)]
         if not alike:
             return ()
         known = self.store.jobs.known_remote_ids(backend.name, [job.remote_id for job in alike])
         return tuple(
-            Candidate.of(job)
+            SubmissionCandidate.of(job)
             for job in alike
             if job.remote_id not in known and job.remote_id not in submission.dismissed
         )
@@ -175,7 +176,7 @@ class UnclearStarts:
     def not_ours(self, row: JobRecord, backend: FineTuneBackend, state: JobState) -> str | None:
         """Return why a job that an answer or a person names cannot be the row's, or None."""
         mark = backend.mark_of(state)
-        if mark is not None and not carries(mark, row.token):
+        if mark is not None and not carries_submit_token(mark, row.token):
             return f"{state.remote_id} carries the token of another job"
         if self.store.jobs.known_remote_ids(backend.name, [state.remote_id], besides=row.id):
             return f"{state.remote_id} is another job of this store"
@@ -185,7 +186,7 @@ class UnclearStarts:
         """Return in what a job differs from the row's, as far as the provider tells it rightly, or None."""
         if not _same_files(self.store.files.of_job(row.id), state):
             return f"{state.remote_id} trains on another file"
-        if not might_be(row, self.store.files.of_job(row.id), state):
+        if not may_be_submitted_job(row, self.store.files.of_job(row.id), state):
             return f"{state.remote_id} has another model or seed ({state.model})"
         return None
 
@@ -196,7 +197,9 @@ class UnclearStarts:
         if reason is None and not _same_files(self.store.files.of_job(row.id), state):
             reason = f"{state.remote_id} trains on another file"
         if reason is not None:
-            _keep(lease, row.job_submission.model_copy(update={"named": Candidate.of(state), "unclear": True}))
+            _keep(
+                lease, row.job_submission.model_copy(update={"named": SubmissionCandidate.of(state), "unclear": True})
+            )
         return reason
 
     # --- what a person says -----------------------------------------------------------------------------------------
@@ -228,14 +231,14 @@ class UnclearStarts:
         """Return when to look for a second job with the token: once all that is under way must have shown."""
         if not row.job_submission.unclear:
             return None
-        return self._now() + timedelta(seconds=settle_seconds(backend))
+        return self._now() + timedelta(seconds=unclear_start_wait(backend))
 
     def left(self, lease: Lease, backend: FineTuneBackend) -> float:
         """Return the seconds until all that is under way must have shown itself, on a clock that runs from now on."""
         reading = self._machine_clock()
         submission = lease.row.job_submission.seen(reading)
         _keep(lease, submission)
-        return settle_seconds(backend) - submission.waited(reading)
+        return unclear_start_wait(backend) - submission.waited(reading)
 
     def look_for_duplicates(self, lease: Lease, backend: FineTuneBackend) -> None:
         """Report further jobs that carry the row's token. Raises UnavailableError if the provider does not say."""
@@ -267,7 +270,7 @@ class UnclearStarts:
             _keep(lease, submission.model_copy(update={"duplicates": duplicates}))
 
 
-def settle_seconds(backend: FineTuneBackend) -> float:
+def unclear_start_wait(backend: FineTuneBackend) -> float:
     """Return how long nothing is started again after a lost answer; 0 where ABSENT is certain at once."""
     given = backend.settings.get(SETTLE_VARIABLE)
     if not given or not backend.manifest.settle_seconds:
@@ -281,7 +284,7 @@ def settle_seconds(backend: FineTuneBackend) -> float:
     return seconds
 
 
-def might_be(row: JobRecord, files: Sequence[RemoteFile], state: JobState) -> bool:
+def may_be_submitted_job(row: JobRecord, files: Sequence[RemoteFile], state: JobState) -> bool:
     """Return whether a listed job may be the row's: nothing that it tells contradicts the spec.
 
     Its time is not compared: the clocks of two machines may differ by days.
@@ -306,7 +309,7 @@ def _same_files(files: Sequence[RemoteFile], state: JobState) -> bool:
 
 
 def _why_undecided(
-    name: str, candidates: Sequence[Candidate], found: Found, submission: Submission, starts: int
+    name: str, candidates: Sequence[SubmissionCandidate], found: Found, submission: Submission, starts: int
 ) -> str | None:
     if candidates:
         listed = ", ".join(str(each) for each in candidates[:3])
@@ -322,7 +325,7 @@ def _why_undecided(
     return None
 
 
-def _question(row: JobRecord, name: str, candidates: Sequence[Candidate], why: str) -> str:
+def _question(row: JobRecord, name: str, candidates: Sequence[SubmissionCandidate], why: str) -> str:
     price = _price(row)
     one = candidates[0].remote_id if len(candidates) == 1 else "ID"
     return (

@@ -30,18 +30,22 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.formatting import money
-from tuneport.lifecycle.planning.alternatives import Alternative
-from tuneport.lifecycle.schema.machine_clock import ClockReading, read_machine_clock
+from tuneport.lifecycle.planning.alternatives import AlternativeBackend
+from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import LeaseLostError, Store
 from tuneport.lifecycle.worker.endings import Endings
 from tuneport.lifecycle.worker.event_collection import EventCollector
-from tuneport.lifecycle.worker.leases import Lease, claimed
+from tuneport.lifecycle.worker.leases import Lease, claim_job_lease
 from tuneport.lifecycle.worker.poll_interval import SHORTEST
-from tuneport.lifecycle.worker.preparing import as_submitted, beside_ours, refuse_above_budget
-from tuneport.lifecycle.worker.recording import FAILED_AGAIN, columns_of
-from tuneport.lifecycle.worker.remote_files import RemoteFiles
-from tuneport.lifecycle.worker.stopping import OverfittingStop
+from tuneport.lifecycle.worker.preparing import (
+    compare_with_our_quote,
+    refuse_quote_above_budget,
+    restore_submitted_files,
+)
+from tuneport.lifecycle.worker.recording import FAILED_AGAIN, job_state_columns
+from tuneport.lifecycle.worker.remote_files import TrackedRemoteFiles
+from tuneport.lifecycle.worker.stopping import OverfittingJobStop
 from tuneport.lifecycle.worker.unclear_starts import MOST_STARTS, UnclearStarts
 from tuneport.types import JobState, JobStatus, TuneSpec, now
 
@@ -68,21 +72,21 @@ class Worker:
         files: Path,
         *,
         fetch: Callable[[str], Path],
-        alternatives: Callable[[JobRecord], Sequence[Alternative]] = lambda row: (),
+        alternatives: Callable[[JobRecord], Sequence[AlternativeBackend]] = lambda row: (),
         monthly_budget: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], datetime] = now,
-        machine_clock: Callable[[], ClockReading] = read_machine_clock,
+        machine_clock: Callable[[], MachineClockReading] = read_machine_clock,
     ) -> None:
         self.store = store
         self._sleep, self._monotonic, self._now = sleep, monotonic, clock
         self.open_backend = open_backend
         self.files, self.fetch = files, fetch
         self.monthly_budget = monthly_budget
-        self.remote_files = RemoteFiles(store, open_backend)
+        self.remote_files = TrackedRemoteFiles(store, open_backend)
         self.events = EventCollector(store)
-        self.overfitting = OverfittingStop(self.events, clock=clock)
+        self.overfitting = OverfittingJobStop(self.events, clock=clock)
         self.endings = Endings(self.events, alternatives)
         self.unclear = UnclearStarts(store, self.events, clock=clock, machine_clock=machine_clock)
 
@@ -136,7 +140,7 @@ class Worker:
                 yield row, 0.0
                 raise UnresolvedStartError(question, provider=row.backend)
             ours_to_go_on = row.job_status is JobStatus.SUBMITTING and row.submit_intent_at is None and row.note is None
-            if not_before(row, self._now()) and row.due_at is not None:
+            if is_job_slot_dated(row, self._now()) and row.due_at is not None:
                 wait = max(wait, min((row.due_at - self._now()).total_seconds(), LONGEST_WAIT))
             yield row, max(wait, 0.0 if ours_to_go_on else next(waits))
 
@@ -154,7 +158,7 @@ class Worker:
 
     def _step(self, job_id: str) -> JobRecord:
         try:
-            with claimed(self.store, job_id) as lease:
+            with claim_job_lease(self.store, job_id) as lease:
                 if lease is not None:
                     return self._advance(lease)
         except LeaseLostError:
@@ -165,7 +169,7 @@ class Worker:
     def record(self, job_id: str, state: JobState) -> JobRecord:
         """Store a state that a list call brought, unless the job has ended or another process is at it."""
         try:
-            with claimed(self.store, job_id) as lease:
+            with claim_job_lease(self.store, job_id) as lease:
                 if lease is not None and not lease.row.job_status.terminal:
                     return self._record(lease, self.open_backend(lease.row.backend), state)
         except LeaseLostError:
@@ -205,7 +209,7 @@ class Worker:
 
     def _prepare(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
         spec = _spec_for_backend(lease.row)
-        data = as_submitted(lease.row, self.files, self.fetch)
+        data = restore_submitted_files(lease.row, self.files, self.fetch)
         journalled = {file.sha256 for file in self.store.files.of_job(lease.row.id)}
         for file in backend.prepare(spec, data):
             self.store.files.add(lease.row.id, file)
@@ -229,10 +233,10 @@ class Worker:
             return
         if quote is None or not (budgeted or quote.authority == "provider"):
             return
-        quote = beside_ours(quote, lease.row.job_quote)
+        quote = compare_with_our_quote(quote, lease.row.job_quote)
         lease.write(quote=quote.model_dump(mode="json"))
         if spec.budget is not None:
-            refuse_above_budget(spec.budget, quote)
+            refuse_quote_above_budget(spec.budget, quote)
         lease.row = self.store.leases.write_quote(lease.row.id, lease.owner, quote, monthly_budget=self.monthly_budget)
         if quote.expected is not None:
             self.events.tell(
@@ -259,7 +263,7 @@ class Worker:
                     provider=backend.name,
                 ),
             )
-        if not_before(lease.row, self._now()):
+        if is_job_slot_dated(lease.row, self._now()):
             return lease.row  # the provider said when
         earlier = self.unclear.look_before_start(lease, backend)
         if earlier is not None:
@@ -328,7 +332,7 @@ class Worker:
             return  # it only waits, as we do: to take its lease would keep its driver from it
         if row.polled_at is not None and self._now() - row.polled_at < timedelta(seconds=LOOK_AGAIN_SECONDS):
             return
-        with contextlib.suppress(ProviderError, LeaseLostError), claimed(self.store, job_id) as lease:
+        with contextlib.suppress(ProviderError, LeaseLostError), claim_job_lease(self.store, job_id) as lease:
             if lease is None or lease.row.job_status.terminal:
                 return
             if lease.row.remote_id is not None:
@@ -362,7 +366,7 @@ class Worker:
         `force`: before tuneport has looked as long as it would, or for a job that looks different. Raises ConfigError
         if the job cannot be that one, or if there is nothing to decide.
         """
-        with claimed(self.store, job_id) as lease:
+        with claim_job_lease(self.store, job_id) as lease:
             if lease is None:
                 raise UnavailableError(
                     f"another process is at {job_id}; try again in a moment",
@@ -394,7 +398,7 @@ class Worker:
 
         A provider may take back that a job failed, and after an unclear start a second job may have come up.
         """
-        with claimed(self.store, job_id) as lease:
+        with claim_job_lease(self.store, job_id) as lease:
             if lease is None or lease.row.recheck_at is None or lease.row.recheck_at > self._now():
                 return self.store.jobs.get(job_id)
             backend = self.open_backend(lease.row.backend)
@@ -435,7 +439,7 @@ class Worker:
 
     def check_curve(self, job_id: str) -> None:
         """Check the curve; see `OverfittingStop.look`. Does nothing if another worker holds the row."""
-        with contextlib.suppress(LeaseLostError), claimed(self.store, job_id) as lease:
+        with contextlib.suppress(LeaseLostError), claim_job_lease(self.store, job_id) as lease:
             if lease is not None and not lease.row.job_status.terminal:
                 self.overfitting.look(lease, self.open_backend(lease.row.backend))
 
@@ -471,7 +475,7 @@ class Worker:
         """Resume a failed job at its backend, and follow it again. Raises RejectedError if it would only fail again,
         and BudgetError if the month has no room for the rest of it; then it stays as it is."""
         backend = self.open_backend(self.store.jobs.get(job_id).backend)
-        with claimed(self.store, job_id) as lease:
+        with claim_job_lease(self.store, job_id) as lease:
             if lease is None:
                 raise UnavailableError(f"another process is at {job_id}; try again in a moment", provider=backend.name)
             if lease.row.job_status is not JobStatus.FAILED:
@@ -512,14 +516,14 @@ class Worker:
         if note is not None and state.status.terminal:  # its last events are still to be had
             ending = {"status": JobStatus.FINALIZING, "state": state.model_dump(mode="json"), "polled_at": now()}
             return lease.write(**ending, due_at=now() + timedelta(seconds=SHORTEST), note=note)
-        return lease.write(**columns_of(state, lease.row.created_at), events_due=False, note=note)
+        return lease.write(**job_state_columns(state, lease.row.created_at), events_due=False, note=note)
 
 
 def _spec_for_backend(row: JobRecord) -> TuneSpec:
     return row.tune_spec.model_copy(update={"model": row.model})
 
 
-def not_before(row: JobRecord, moment: datetime) -> bool:
+def is_job_slot_dated(row: JobRecord, moment: datetime) -> bool:
     """Return whether a job waits for a slot, and the provider said until when it is not to be asked."""
     return row.waits_since is not None and row.due_at is not None and row.due_at > moment
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from tuneport.errors import TuneportError
-from tuneport.lifecycle.accounting.budgets import Projection, cost_so_far, projection
-from tuneport.lifecycle.job_view import JobView
+from tuneport.lifecycle.accounting.budgets import JobCostProjection, job_cost_so_far, project_job_cost
+from tuneport.lifecycle.job_view import RequestedJob
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
-from tuneport.lifecycle.terms import BindingTerm, terms_of_job
+from tuneport.lifecycle.terms import BindingTerm, list_job_terms
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus, Quote
 
 TONES = {JobStatus.SUCCEEDED: "pass", JobStatus.FAILED: "fail", JobStatus.CANCELLED: "off", JobStatus.PAUSED: "warn"}
 
 
-class JobShown(JobView):
+class DashboardJob(RequestedJob):
     """A job as the dashboard's pages show it."""
 
     @classmethod
-    def of(cls, view: JobView) -> JobShown:
+    def of(cls, view: RequestedJob) -> DashboardJob:
         return cls(view.record, view.request)
 
     @property
@@ -59,7 +59,7 @@ class JobShown(JobView):
     @property
     def terms(self) -> list[BindingTerm]:
         """Return the terms that apply to training there or to using the result."""
-        return [] if self.backend is None else terms_of_job(self.backend, self.model or self.requested_model)
+        return [] if self.backend is None else list_job_terms(self.backend, self.model or self.requested_model)
 
     @property
     def tuned_model(self) -> str | None:
@@ -88,18 +88,18 @@ class JobShown(JobView):
         is not known."""
         if self.actual is not None:
             return None if self.actual.usd is None else (self.actual.usd, self.actual.usd_because)
-        return None if self.record is None else cost_so_far(self.record)
+        return None if self.record is None else job_cost_so_far(self.record)
 
     @property
-    def projected(self) -> Projection | None:
-        return None if self.record is None else projection(self.record)
+    def projected(self) -> JobCostProjection | None:
+        return None if self.record is None else project_job_cost(self.record)
 
     @property
     def budget(self) -> float | None:
         return None if self.record is None else self.record.budget_usd
 
 
-def can(gateway: Gateway, view: JobShown) -> dict[str, bool]:
+def list_dashboard_actions(gateway: Gateway, view: DashboardJob) -> dict[str, bool]:
     """Return which actions make sense now and are supported by the backend."""
     row, status = view.record, view.status
     offered = {"pause": False, "resume": False}
@@ -121,7 +121,7 @@ def can(gateway: Gateway, view: JobShown) -> dict[str, bool]:
     }
 
 
-def has_weights(gateway: Gateway, view: JobShown) -> bool:
+def has_downloadable_weights(gateway: Gateway, view: DashboardJob) -> bool:
     """Return whether the job has weights and its backend lets them be downloaded."""
     row = view.record
     if row is None or row.remote_id is None or view.tuned_model is None:

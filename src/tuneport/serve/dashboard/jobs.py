@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from tuneport.backends import backend_names
 from tuneport.lifecycle.schema.records import UNFINISHED
-from tuneport.serve.dashboard.job_view import JobShown
-from tuneport.serve.dashboard.live import Live, Part, ReaderMark, View
-from tuneport.serve.dashboard.pages import Pages, page_routes
+from tuneport.serve.dashboard.job_view import DashboardJob
+from tuneport.serve.dashboard.live import LivePagePart, LivePages, LivePageView, ReaderMark
+from tuneport.serve.dashboard.pages import DashboardPages, page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus
 
@@ -25,7 +25,7 @@ _WANTED = {
 }
 
 
-def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
+def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRouter:
     routes = page_routes(pages)
 
     @routes.get("/")
@@ -38,16 +38,16 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
         def look() -> dict[str, Any]:
             return _listing(gateway, status, backend, after)
 
-        def draw(_: ReaderMark) -> View:
+        def draw(_: ReaderMark) -> LivePageView:
             context = look()
-            jobs: list[JobShown] = context["jobs"]
+            jobs: list[DashboardJob] = context["jobs"]
             # Rows change one by one, the whole list only if it has other jobs.
             parts = [
                 replace(part, key=" ".join(job.id for job in jobs) or part.html) if part.id == "jobs" else part
                 for part in pages.parts("jobs.html", request, **context)
             ]
-            parts += [Part(f"row-{job.id}", pages.macro("cells", job), within="jobs") for job in jobs]
-            return View(parts)
+            parts += [LivePagePart(f"row-{job.id}", pages.macro("cells", job), within="jobs") for job in jobs]
+            return LivePageView(parts)
 
         if live.wanted(request):
             return live.stream(
@@ -62,7 +62,7 @@ def _listing(gateway: Gateway, status: str, backend: str, after: str | None) -> 
     found, more = gateway.store.listing.page(
         limit=PER_PAGE, after=after, statuses=_WANTED.get(status), backend=backend or None
     )
-    views = [JobShown.of(listed) for listed in found]
+    views = [DashboardJob.of(listed) for listed in found]
     for view in views:
         if view.record is not None:
             gateway.request_poll(view.record)

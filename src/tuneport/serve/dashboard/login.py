@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from tuneport.serve.dashboard.pages import Pages, page_routes
+from tuneport.serve.dashboard.pages import DashboardPages, page_routes
 
 
-def router(pages: Pages) -> APIRouter:
+def router(pages: DashboardPages) -> APIRouter:
     routes = page_routes(pages)
 
     @routes.get("/login")

@@ -32,7 +32,9 @@ class OfferRow:
         return self.choice.allowed and self.missing is None
 
 
-def offers(comparison: Comparison, backends: Sequence[Mapping[str, Any]]) -> tuple[list[OfferRow], list[OfferRow]]:
+def list_dashboard_offers(
+    comparison: Comparison, backends: Sequence[Mapping[str, Any]]
+) -> tuple[list[OfferRow], list[OfferRow]]:
     """Return the best offer of every backend, and all others. In both, offers that cannot be chosen here come last,
     else in the comparison's order."""
     missing = {row["name"]: _missing(row) for row in backends}

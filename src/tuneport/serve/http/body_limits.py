@@ -25,7 +25,7 @@ class BodyLimits:
         return self.chat if path == "/v1/chat/completions" else self.json
 
 
-def limited(receive: Receive, most: int) -> Receive:
+def limit_request_body(receive: Receive, most: int) -> Receive:
     """Return a `receive` that answers 413 as soon as more than `most` bytes have come, whatever length was
     announced."""
     received = 0

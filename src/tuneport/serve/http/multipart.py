@@ -15,7 +15,7 @@ from email.message import Message
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.lifecycle.contents.contents import Contents, Incoming
+from tuneport.lifecycle.contents.contents import Contents, IncomingContent
 from tuneport.serve.http.errors import Refusal
 
 MAX_FIELDS = 20
@@ -25,12 +25,12 @@ _BUFFER = 1 << 20
 
 
 @dataclass
-class Form:
+class MultipartForm:
     """A parsed form. `file` is written but not kept yet: close it, or keep it. `filename` is the client's name,
     without folders."""
 
     fields: dict[str, str] = field(default_factory=dict)
-    file: Incoming | None = None
+    file: IncomingContent | None = None
     filename: str = ""
 
     def close(self) -> None:
@@ -38,7 +38,9 @@ class Form:
             self.file.__exit__()
 
 
-async def read_form(request: Request, contents: Contents, *, file_field: str, max_bytes: int) -> Form:
+async def read_multipart_form(
+    request: Request, contents: Contents, *, file_field: str, max_bytes: int
+) -> MultipartForm:
     """Read a form. Raises Refusal if the body is not a form, or as soon as it exceeds `max_bytes`."""
     from python_multipart import MultipartParser
     from python_multipart.exceptions import FormParserError
@@ -46,7 +48,7 @@ async def read_form(request: Request, contents: Contents, *, file_field: str, ma
     boundary = _boundary(request.headers.get("content-type", ""))
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes + MAX_FIELDS * MAX_FIELD_BYTES:
-        raise too_large(max_bytes)
+        raise upload_too_large_refusal(max_bytes)
     reader = _Reader(contents, file_field, max_bytes)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]  # a TypedDict of theirs
@@ -68,7 +70,7 @@ async def read_form(request: Request, contents: Contents, *, file_field: str, ma
     return reader.form
 
 
-def too_large(max_bytes: int) -> Refusal:
+def upload_too_large_refusal(max_bytes: int) -> Refusal:
     return Refusal(
         413, f"The file is too large: at most {max_bytes:,} bytes. Larger ones can be sent in parts: POST /v1/uploads."
     )
@@ -119,7 +121,7 @@ class _Reader:
     """The parser's callbacks. Bytes of the file gather in `pending`, for `_Writer`."""
 
     def __init__(self, contents: Contents, file_field: str, max_bytes: int) -> None:
-        self.form = Form()
+        self.form = MultipartForm()
         self.pending = bytearray()
         self.ended = False
         self._contents, self._file_field, self._max_bytes = contents, file_field, max_bytes
@@ -181,7 +183,7 @@ class _Reader:
         if self._name == self._file_field:
             self._received += end - start
             if self._received > self._max_bytes:
-                raise too_large(self._max_bytes)
+                raise upload_too_large_refusal(self._max_bytes)
             self.pending.extend(data[start:end])
             return
         self._value.extend(data[start:end])

@@ -69,7 +69,7 @@ _REQUEST_ID = {
 }
 
 
-def describe(app: FastAPI) -> None:
+def install_openapi_document(app: FastAPI) -> None:
     """Make the app serve this document, without responses that FastAPI adds and the gateway never sends."""
 
     def openapi() -> dict[str, Any]:

@@ -13,7 +13,7 @@ REQUESTS_PER_MINUTE, JOBS_PER_MINUTE = 6000, 60
 down. Without tokens there is one user, who needs no limit."""
 
 
-class RateLimits:
+class GatewayRateLimits:
     """The gateway's rate limits: requests and jobs of a client, and failed logins of an address."""
 
     def __init__(self, given: GatewaySettings) -> None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tuneport.errors import NotDeployedError
 from tuneport.formatting import money
-from tuneport.lifecycle.schema.request_context import asking
+from tuneport.lifecycle.schema.request_context import current_request_context
 from tuneport.lifecycle.service import Workspace
 from tuneport.serve.timing import GatewayTiming
 
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
 
-class Endpoints:
+class ChatEndpoints:
     """The endpoints of chats. It starts none unless `[gateway] endpoint_usd_per_hour` sets a price limit."""
 
     def __init__(
@@ -85,4 +85,4 @@ class Endpoints:
         cost = "an unknown price" if made.usd_per_hour is None else money(made.usd_per_hour)
         log.warning("an endpoint for %s starts at %s: %s an hour while it is up", model, backend, cost)
         told = f"{made.id} for {model} at {backend}, {cost} an hour"
-        self._workspace.store.audit.record("endpoint.start", told, project=asking().project)
+        self._workspace.store.audit.record("endpoint.start", told, project=current_request_context().project)

@@ -22,7 +22,7 @@ from anyio import CapacityLimiter, to_thread
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.store.snapshots import JobSnapshot
-from tuneport.serve.documents.native_job import job_documents
+from tuneport.serve.documents.native_job import native_job_documents
 from tuneport.serve.http.errors import Refusal
 from tuneport.types import JobEvent, now
 
@@ -50,31 +50,31 @@ KEPT_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
-def message(position: int, told: JobEvent) -> dict[str, Any]:
+def event_message(position: int, told: JobEvent) -> dict[str, Any]:
     """Return an event as JSON, as `tuneport logs --json` prints it."""
     return {"position": position} | told.model_dump(mode="json")
 
 
-def encoded(data: Any) -> str:
+def encode_stream_json(data: Any) -> str:
     """Return JSON without line breaks, so that it is one line of a stream."""
     return json.dumps(data, ensure_ascii=False, default=str)
 
 
-def block(data: str, *, event: str | None = None, id_: str | None = None) -> bytes:
+def event_stream_block(data: str, *, event: str | None = None, id_: str | None = None) -> bytes:
     """Return one block of a stream."""
     lines = [] if event is None else [f"event: {event}"]
     lines += [] if id_ is None else [f"id: {id_}"]
     return ("\n".join([*lines, f"data: {data}"]) + "\n\n").encode()
 
 
-def event_block(position: int, told: JobEvent) -> bytes:
-    return block(encoded(message(position, told)), id_=str(position))
+def job_event_stream_block(position: int, told: JobEvent) -> bytes:
+    return event_stream_block(encode_stream_json(event_message(position, told)), id_=str(position))
 
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-class Changing:
+class WatchedFeed:
     """The base of what watchers wait for."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Changing:
         return False
 
 
-class Feed(Changing):
+class JobEventFeed(WatchedFeed):
     """One watched job: its newest events as they are sent, and its newest document."""
 
     def __init__(self, job_id: str) -> None:
@@ -122,14 +122,14 @@ class Feed(Changing):
         return [found for found in self.recent if found[0] > position]
 
 
-class Streams:
+class JobEventStreams:
     """All streams of one gateway. Its methods belong to the server's event loop, except `wake` and `close`."""
 
     def __init__(self, store: Store, request_poll: Callable[[JobSnapshot], None]) -> None:
         """Create the streams. `store` is not limited to a project: a watcher's access to the job was checked before.
         `request_poll` asks for an early poll of a watched job."""
         self._store, self._request_poll = store, request_poll
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, JobEventFeed] = {}
         self._all: dict[str, _All] = {}  # by project
         self._count = 0
         self._reader: asyncio.Task[None] | None = None
@@ -196,13 +196,15 @@ class Streams:
                     yield KEEP_ALIVE
 
     @staticmethod
-    def _end(feed: Feed, position: int) -> bytes:
+    def _end(feed: JobEventFeed, position: int) -> bytes:
         assert feed.seen is not None
         complete = feed.over == "complete"
         data: dict[str, Any] = {"id": feed.job_id, "status": feed.seen.status.value, "complete": complete}
         if not complete:
             data["note"] = feed.over
-        return block(encoded(data), event="end", id_=f"{position}.end" if complete else str(position))
+        return event_stream_block(
+            encode_stream_json(data), event="end", id_=f"{position}.end" if complete else str(position)
+        )
 
     async def of_all(self, project: str, since: datetime | None) -> AsyncGenerator[bytes]:
         """Yield every unfinished job, the jobs that ended since then, and each job whenever it has changed."""
@@ -225,9 +227,9 @@ class Streams:
                     yield KEEP_ALIVE
 
     @contextmanager
-    def watching(self, job_id: str) -> Iterator[Feed]:
+    def watching(self, job_id: str) -> Iterator[JobEventFeed]:
         """Provide the job's feed while it is watched."""
-        feed = self._feeds.setdefault(job_id, Feed(job_id))
+        feed = self._feeds.setdefault(job_id, JobEventFeed(job_id))
         try:
             with self._watched(feed):
                 yield feed
@@ -243,7 +245,7 @@ class Streams:
             yield feed
 
     @contextmanager
-    def _watched(self, feed: Changing) -> Iterator[None]:
+    def _watched(self, feed: WatchedFeed) -> Iterator[None]:
         self._count += 1
         feed.watchers += 1
         if self._reader is None:
@@ -300,12 +302,14 @@ class Streams:
             elif await self._in_thread(feed.look):
                 feed.tell()
 
-    def _look_at(self, feeds: dict[str, Feed]) -> list[tuple[Feed, JobSnapshot, list[tuple[int, bytes]], bytes]]:
+    def _look_at(
+        self, feeds: dict[str, JobEventFeed]
+    ) -> list[tuple[JobEventFeed, JobSnapshot, list[tuple[int, bytes]], bytes]]:
         """Return the news of each feed; runs in a thread. A newly watched job gets only its last events."""
         store = self._store
         found = store.snapshots.of(feeds)
         stale = [job_id for job_id, seen in found.items() if feeds[job_id].version != seen.version]
-        documents = job_documents(store, stale)
+        documents = native_job_documents(store, stale)
         news = []
         for job_id, seen in found.items():
             feed = feeds[job_id]
@@ -313,13 +317,17 @@ class Streams:
             events: list[tuple[int, bytes]] = []
             if seen.head > after:
                 page = store.events.of_job(job_id, after=after, limit=REMEMBERED)
-                events = [(at, event_block(at, told)) for at, told in page if at <= seen.head]
-            document = block(encoded(documents[job_id]), event="job") if job_id in documents else feed.document
+                events = [(at, job_event_stream_block(at, told)) for at, told in page if at <= seen.head]
+            document = (
+                event_stream_block(encode_stream_json(documents[job_id]), event="job")
+                if job_id in documents
+                else feed.document
+            )
             self._request_poll(seen)
             news.append((feed, seen, events, document))
         return news
 
-    def _apply(self, feed: Feed, seen: JobSnapshot, events: list[tuple[int, bytes]], document: bytes) -> None:
+    def _apply(self, feed: JobEventFeed, seen: JobSnapshot, events: list[tuple[int, bytes]], document: bytes) -> None:
         before = (feed.known, feed.head, feed.document, feed.over)
         if events and feed.recent and events[0][0] != feed.recent[-1][0] + 1:
             feed.recent.clear()  # more came at once than is kept: watchers read what lies between for themselves
@@ -340,7 +348,7 @@ class Streams:
     async def _older(self, job_id: str, position: int) -> list[tuple[int, bytes]]:
         def page() -> list[tuple[int, bytes]]:
             found = self._store.events.of_job(job_id, after=position, limit=PAGE)
-            return [(at, event_block(at, told)) for at, told in found]
+            return [(at, job_event_stream_block(at, told)) for at, told in found]
 
         found: list[tuple[int, bytes]] = await self._in_thread(page)
         return found
@@ -349,7 +357,7 @@ class Streams:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
 
-class _All(Changing):
+class _All(WatchedFeed):
     """The unfinished jobs and those that ended a moment ago, for watchers of all jobs."""
 
     def __init__(self, store: Store) -> None:
@@ -388,8 +396,8 @@ class _All(Changing):
         return self._told(self._store.snapshots.ended_since(since - OVERLAP), now())
 
     def _told(self, job_ids: list[str], moment: datetime) -> dict[str, DatedDocument]:
-        documents = job_documents(self._store, job_ids)
-        return {job_id: DatedDocument(encoded(told), moment) for job_id, told in documents.items()}
+        documents = native_job_documents(self._store, job_ids)
+        return {job_id: DatedDocument(encode_stream_json(told), moment) for job_id, told in documents.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,4 +408,4 @@ class DatedDocument:
     moment: datetime
 
     def block(self) -> bytes:
-        return block(self.data, event="job", id_=self.moment.isoformat())
+        return event_stream_block(self.data, event="job", id_=self.moment.isoformat())

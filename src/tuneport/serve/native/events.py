@@ -18,9 +18,9 @@ from starlette.concurrency import run_in_threadpool
 
 from tuneport.lifecycle.store.snapshots import JobSnapshot
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.access import still_admitted
-from tuneport.serve.http.errors import Refusal, not_found
-from tuneport.serve.live.streams import HEADERS, message
+from tuneport.serve.http.access import is_caller_still_admitted
+from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.live.streams import HEADERS, event_message
 
 LIMIT = 1000
 END = ".end"
@@ -104,7 +104,7 @@ async def _while_admitted(request: Request, stream: AsyncGenerator[bytes]) -> As
     nothing, not even keep-alives."""
     async with aclosing(stream):
         async for sent in stream:
-            if not await still_admitted(request):
+            if not await is_caller_still_admitted(request):
                 return
             yield sent
 
@@ -130,12 +130,12 @@ def _moment(told: str) -> datetime:
 def _seen(gateway: Gateway, job_id: str) -> JobSnapshot:
     found = gateway.store.snapshots.of([job_id]).get(job_id)
     if found is None:
-        raise not_found(f"No job {job_id!r} here.", "job_id", "job_not_found")
+        raise not_found_refusal(f"No job {job_id!r} here.", "job_id", "job_not_found")
     gateway.request_poll(found)
     return found
 
 
 def _page(gateway: Gateway, seen: JobSnapshot, after: int, limit: int) -> dict[str, Any]:
     found = [] if seen.backend is None else gateway.workspace.events(seen.id, after=after, limit=limit + 1)
-    data = [message(position, told) for position, told in found[:limit]]
+    data = [event_message(position, told) for position, told in found[:limit]]
     return {"object": "list", "job": seen.id, "data": data, "has_more": len(found) > limit}

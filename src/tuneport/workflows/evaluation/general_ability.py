@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.lifecycle.forgetting import keep_forgetting
+from tuneport.lifecycle.forgetting import store_job_forgetting
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.examples import Example, Messages
 from tuneport.scoring.general import (
@@ -113,4 +113,4 @@ def keep_what_was_forgotten(
         asked, first = each.asked, models[0].asked
         job = workspace.store.models.job_of(asked.model) if asked.tuned else None
         if job is not None and (first.backend, first.model) == (asked.backend, asked.base):
-            keep_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)
+            store_job_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)

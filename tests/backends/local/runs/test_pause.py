@@ -236,7 +236,7 @@ def test_a_resume_that_cannot_start_a_child_leaves_the_run_paused(open_stub: Ope
         raise OSError(11, "Resource temporarily unavailable")
 
     with monkeypatch.context() as patch:
-        patch.setattr(local_process, "spawn", exhausted)
+        patch.setattr(local_process, "spawn_local_run", exhausted)
         with pytest.raises(ProviderError, match="resuming the run failed"):
             backend.resume(run_id)
     running(backend, run_id, 2)  # the wish stands: whoever looks next starts it
@@ -252,11 +252,11 @@ def test_a_child_that_the_kernel_killed_for_memory_takes_half_as_much_at_once(
     open_stub: Open, submit: Submit, monkeypatch, before: int | None, after: int | None, limit: int | None
 ) -> None:
     """The counter is the kernel's for the whole machine, so its word is passed on as what it is."""
-    monkeypatch.setattr(local_process, "memory_kills", lambda: before)
+    monkeypatch.setattr(local_process, "count_memory_kills", lambda: before)
     backend = open_stub(PAUSABLE)
     run_id = submit(backend).remote_id
     pid = running(backend, run_id)
-    monkeypatch.setattr(local_process, "memory_kills", lambda: after)
+    monkeypatch.setattr(local_process, "count_memory_kills", lambda: after)
     written: list[dict[str, Any]] = []  # noted as it is written: the next child, here a stub, writes a state of its own
     write = local_run.LocalRun._write_state
     monkeypatch.setattr(
@@ -281,7 +281,7 @@ def test_the_best_checkpoint_is_marked(open_stub: Open, submit: Submit) -> None:
 
 
 def test_the_kernels_count_of_memory_kills_is_read() -> None:
-    kills = local_process.memory_kills()
+    kills = local_process.count_memory_kills()
     assert (kills is None) is not Path("/proc/vmstat").exists() and (kills is None or kills >= 0)
 
 

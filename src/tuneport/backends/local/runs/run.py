@@ -109,7 +109,10 @@ class LocalRun:
             return False
         if spawn.pid is None:
             return now() - spawn.spawned_at < STARTING_GRACE
-        return spawn.boot_id == local_process.boot_id() and local_process.start_time(spawn.pid) == spawn.started
+        return (
+            spawn.boot_id == local_process.machine_boot_id()
+            and local_process.process_start_time(spawn.pid) == spawn.started
+        )
 
     def _holds_its_lock(self) -> bool:
         """Return whether a child holds its lock, under `spawn.lock`.
@@ -254,7 +257,7 @@ class LocalRun:
         environment = {**self.environment(), **({"HF_HUB_OFFLINE": "1"} if on_disk else {})}
         path = self.folder / SPAWN
         before = path.read_bytes() if path.exists() else None
-        intent = Spawn(spawned_at=now(), memory_kills=local_process.memory_kills())
+        intent = Spawn(spawned_at=now(), memory_kills=local_process.count_memory_kills())
         write_atomically(path, intent.model_dump_json())
         try:
             pid = self._spawn_in_the_queue(environment)
@@ -263,12 +266,12 @@ class LocalRun:
             raise
         started = None
         try:
-            started = local_process.start_time(pid) or ""
-            identity = {"pid": pid, "started": started, "boot_id": local_process.boot_id()}
+            started = local_process.process_start_time(pid) or ""
+            identity = {"pid": pid, "started": started, "boot_id": local_process.machine_boot_id()}
             write_atomically(path, intent.model_copy(update=identity).model_dump_json())
         except OSError:
             # This child could not be told from another one later, and the caller starts anew after the error.
-            local_process.kill_group(pid, started)
+            local_process.kill_process_group(pid, started)
             self._forget_spawn(before)
             raise
 
@@ -276,7 +279,7 @@ class LocalRun:
         """Start the child with its ticket in the queue for devices, dated by the run's submission."""
         submitted = self.request().submitted_at or now()
         with DeviceQueue(self.folder.parent.parent).ticket(self.id, submitted) as ticket:
-            return local_process.spawn(
+            return local_process.spawn_local_run(
                 [*self.command, str(self.folder)],
                 self.folder,
                 {**environment, TICKET_VARIABLE: "" if ticket is None else str(ticket)},
@@ -312,7 +315,7 @@ class LocalRun:
 
     def _take_fewer_rows(self) -> str:
         """Halve the child's batch if the kernel seems to have killed it for lack of memory, and return a message."""
-        spawn, kills = self._spawn(), local_process.memory_kills()
+        spawn, kills = self._spawn(), local_process.count_memory_kills()
         rows = None if (reported := self.reported()) is None else reported.micro_batch
         if spawn is None or spawn.memory_kills is None or kills is None or kills <= spawn.memory_kills:
             return ""
@@ -434,7 +437,7 @@ class LocalRun:
         if not self._watches_start():
             return None
         spawn = self._spawn()
-        found = local_starting.look(self.folder, spawn)
+        found = local_starting.read_start_progress(self.folder, spawn)
         return None if found is None else found.words
 
     def _watches_start(self) -> bool:
@@ -447,7 +450,7 @@ class LocalRun:
         """End a child that makes no progress before training: TERM, then KILL; the run has failed then."""
         if self.cancel_requested or not self._watches_start():
             return
-        found = local_starting.look(self.folder, self._spawn())
+        found = local_starting.read_start_progress(self.folder, self._spawn())
         if found is None or not found.overdue:
             return
         with locked(self.folder / SPAWN_LOCK):
@@ -455,9 +458,9 @@ class LocalRun:
             if not self._seen_alive() or spawn is None or spawn.pid is None:
                 return
             self._signal(signal.SIGTERM)
-            local_process.wait_until_gone(spawn.pid, spawn.started)
+            local_process.wait_for_process_end(spawn.pid, spawn.started)
             self._signal(signal.SIGKILL)
-            local_process.wait_until_gone(spawn.pid, spawn.started)
+            local_process.wait_for_process_end(spawn.pid, spawn.started)
             if self._seen_alive() or self._finished():
                 return
             said = f"; it last said: {tail}" if (tail := self.log_tail()) else ""
@@ -469,12 +472,12 @@ class LocalRun:
 
     def _signal(self, number: signal.Signals) -> None:
         spawn = self._spawn()
-        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
-            local_process.signal_group(spawn.pid, spawn.started or "", number)
+        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.machine_boot_id():
+            local_process.signal_process_group(spawn.pid, spawn.started or "", number)
 
     def _kill_leftovers(self, spawn: Spawn | None) -> None:
-        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
-            local_process.kill_leftovers(spawn.pid)
+        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.machine_boot_id():
+            local_process.kill_leftover_processes(spawn.pid)
 
     def _spawn(self) -> Spawn | None:
         try:

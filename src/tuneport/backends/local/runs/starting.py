@@ -65,7 +65,7 @@ class StartProgress:
         )
 
 
-def phase_of(folder: Path, spawn: Spawn | None) -> Phase | None:
+def local_run_start_phase(folder: Path, spawn: Spawn | None) -> Phase | None:
     """Return the phase that the child of this start has reached, or None if nothing was started, or it reports no
     phases."""
     if spawn is None:
@@ -80,15 +80,15 @@ def phase_of(folder: Path, spawn: Spawn | None) -> Phase | None:
     return Phase(phase=NOT_UP, since=spawn.spawned_at)
 
 
-def look(folder: Path, spawn: Spawn | None) -> StartProgress | None:
+def read_start_progress(folder: Path, spawn: Spawn | None) -> StartProgress | None:
     """Return the trainer's progress since the last look, or None if no process runs."""
-    found = phase_of(folder, spawn)
+    found = local_run_start_phase(folder, spawn)
     if spawn is None or spawn.pid is None or found is None or found.phase in WITHOUT_LIMIT:
         return None
     limit, moment = STILL_LIMIT.get(found.phase), now()
     if moment - found.since < (limit or QUIET_LIMIT) / 10:
         return StartProgress(found.phase, found.since, overdue=False, cpu_share=0.0)  # too early to write anything down
-    read, memory, cpu = usage(spawn.pid)
+    read, memory, cpu = measure_process_group(spawn.pid)
     seen = _watched(folder)
     if seen is None or (seen.pid, seen.phase) != (spawn.pid, found.phase):
         seen = ProcessActivity(pid=spawn.pid, phase=found.phase, grown_at=moment, computed_at=moment, cpu_then=cpu)
@@ -106,7 +106,7 @@ def look(folder: Path, spawn: Spawn | None) -> StartProgress | None:
     return StartProgress(found.phase, found.since, overdue, share)
 
 
-def usage(leader: int) -> tuple[int, int, float]:
+def measure_process_group(leader: int) -> tuple[int, int, float]:
     """Return MiB read and in memory, and seconds of CPU, of the processes in the group that `leader` leads.
 
     Zeros if the system does not say: then only phases are progress.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tuneport import private
-from tuneport.backends.streaming import Chunk, ChunkStream, token_usage
+from tuneport.backends.streaming import Chunk, ChunkStream, openai_token_usage
 from tuneport.data.running.underway import underway
 from tuneport.errors import RejectedError, TrainingError, TuneportError, UnsupportedError
 from tuneport.infer_protocol import (
@@ -54,7 +54,7 @@ class InferenceProcess:
 
     `startup_seconds` bounds the loading of the model, `silence_seconds` the time without any word from the child
     while it owes an answer (it speaks up between two steps). Past either it is killed. `users` hold it: see
-    `InferenceProcesses.use`.
+    `InferenceProcessPool.use`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class InferenceProcess:
                 pass
             self._adapters.add(name)
 
-    def request(self, request: Request) -> AnswerStream:
+    def request(self, request: Request) -> InferenceAnswerStream:
         """Send one request, at once, and return its answers, which come one by one. TrainingError where the child dies,
         hangs or fails, RejectedError and UnsupportedError where the request is to blame.
 
@@ -118,7 +118,7 @@ class InferenceProcess:
         """
         self._await_ready()
         number = str(next(self._numbers))
-        answers = AnswerStream(self, number)
+        answers = InferenceAnswerStream(self, number)
         if not self.waiting:
             self._last_heard = time.monotonic()
         self.waiting[number] = answers.inbox
@@ -242,7 +242,7 @@ class InferenceProcess:
         return TrainingError(f"the inference process for {self.model} {how}{hint}: {said}")
 
 
-class AnswerStream:
+class InferenceAnswerStream:
     """The answers to one request, in the order in which the child sends them."""
 
     def __init__(self, process: InferenceProcess, number: str) -> None:
@@ -279,7 +279,7 @@ class AnswerStream:
         self.close()
 
 
-class InferenceProcesses:
+class InferenceProcessPool:
     """The children of one backend, one for each base model."""
 
     def __init__(self, start: Callable[[Path], InferenceProcess]) -> None:
@@ -321,7 +321,7 @@ class InferenceProcesses:
 
 
 @dataclass(frozen=True)
-class ServedByChild:
+class ChildServedModel:
     """A child, and the name of the adapter in it; None is its base model."""
 
     child: InferenceProcess
@@ -330,7 +330,7 @@ class ServedByChild:
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], fields: Mapping[str, Any]
     ) -> Iterator[Completion]:
-        return complete_all(self.child, self.adapter, model, conversations, fields)
+        return complete_chats_in_child(self.child, self.adapter, model, conversations, fields)
 
     def stream(self, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> ChunkStream:
         chats = [list(messages)]
@@ -341,11 +341,11 @@ class ServedByChild:
         for start in range(0, len(conversations), CONVERSATIONS_PER_REQUEST):
             part = [list(messages) for messages in conversations[start : start + CONVERSATIONS_PER_REQUEST]]
             asked = self.child.request(Score(adapter=self.adapter, conversations=part, choices=list(choices)))
-            for scores in by_index(asked, Scores, len(part), self.child.model):
+            for scores in order_child_answers(asked, Scores, len(part), self.child.model):
                 yield [-math.inf if value is None else value for value in scores.log_likelihoods]
 
 
-def _chunks(answers: AnswerStream) -> Generator[Chunk]:
+def _chunks(answers: InferenceAnswerStream) -> Generator[Chunk]:
     """Yield the child's lines of one streamed answer, as OpenAI's chunks."""
     calls = 0
     with contextlib.closing(answers):
@@ -361,11 +361,11 @@ def _chunks(answers: AnswerStream) -> Generator[Chunk]:
                 calls += 1
             elif isinstance(answer, GeneratedAnswer):
                 yield Chunk.from_delta(
-                    answer.finish_reason, token_usage(answer.prompt_tokens, answer.completion_tokens)
+                    answer.finish_reason, openai_token_usage(answer.prompt_tokens, answer.completion_tokens)
                 )
 
 
-def completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+def child_completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return OpenAI's options as the child takes them. Raises UnsupportedError for an option that would be ignored."""
     given = {name: value for name, value in options.items() if value is not None}
     if "max_completion_tokens" in given:
@@ -379,7 +379,7 @@ def completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def complete_all(
+def complete_chats_in_child(
     child: InferenceProcess,
     adapter: str | None,
     model: str,
@@ -390,7 +390,7 @@ def complete_all(
 
     The child always has the next request while it answers one, so that no slot in its batch stays empty.
     """
-    asked: deque[tuple[AnswerStream, int]] = deque()
+    asked: deque[tuple[InferenceAnswerStream, int]] = deque()
     for start in range(0, len(conversations), CONVERSATIONS_PER_REQUEST):
         part = [list(messages) for messages in conversations[start : start + CONVERSATIONS_PER_REQUEST]]
         answers = child.request(Complete(adapter=adapter, conversations=part, stream=False, **fields))
@@ -402,7 +402,7 @@ def complete_all(
 
 
 def _completions(answers: Iterator[Reply], count: int, child: InferenceProcess, model: str) -> Iterator[Completion]:
-    for answer in by_index(answers, GeneratedAnswer, count, child.model):
+    for answer in order_child_answers(answers, GeneratedAnswer, count, child.model):
         yield Completion(
             text=answer.text,
             model=model,
@@ -415,7 +415,7 @@ def _completions(answers: Iterator[Reply], count: int, child: InferenceProcess, 
         )
 
 
-def by_index(answers: Iterator[Reply], kind: type[Indexed], count: int, model: str) -> Iterator[Indexed]:
+def order_child_answers(answers: Iterator[Reply], kind: type[Indexed], count: int, model: str) -> Iterator[Indexed]:
     """Yield answers by their `index`, each as soon as those before it are there. Raises TrainingError if one is
     missing."""
     early: dict[int, Indexed] = {}

@@ -26,9 +26,9 @@ import httpx
 from pydantic import SecretStr
 
 from tuneport import private
-from tuneport.backends.hosted.http.network import Network
+from tuneport.backends.hosted.http.network import ProviderNetwork
 from tuneport.backends.local.served_weights import ServedWeights
-from tuneport.backends.local.serving.server import ChatServer, ServedByServer
+from tuneport.backends.local.serving.server import ChatServerClient, ServerServedModel
 from tuneport.data.running.underway import underway
 from tuneport.errors import ConfigError, RejectedError, TrainingError, UnavailableError
 
@@ -100,7 +100,7 @@ class VllmServer:
         atexit.register(self.close)
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        self.server = ChatServer(
+        self.server = ChatServerClient(
             f"http://127.0.0.1:{port}/v1", SecretStr(key), silence_seconds=silence_seconds, direct=True
         )
         try:
@@ -114,10 +114,10 @@ class VllmServer:
     def alive(self) -> bool:
         return self._child.poll() is None
 
-    def serving(self, weights: ServedWeights) -> ServedByServer:
+    def serving(self, weights: ServedWeights) -> ServerServedModel:
         """Return the base model, or an adapter of it, which is loaded if needed."""
         if weights.adapter is None:
-            return ServedByServer(self.server, weights.key)
+            return ServerServedModel(self.server, weights.key)
         name = weights.name
         with self._lock:
             if name not in self._adapters:
@@ -127,7 +127,7 @@ class VllmServer:
                     message = f"vLLM does not take the adapter in {weights.adapter}: {error}"
                     raise RejectedError(message, provider="local", http_status=error.http_status) from error
                 self._adapters.add(name)
-        return ServedByServer(self.server, name)
+        return ServerServedModel(self.server, name)
 
     def close(self) -> None:
         if os.getpid() != self._parent:
@@ -148,7 +148,7 @@ class VllmServer:
 
     def _await_ready(self, health: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        transport: Any = Network(lambda name: None).transport(httpx, httpx.Limits())
+        transport: Any = ProviderNetwork(lambda name: None).transport(httpx, httpx.Limits())
         with httpx.Client(trust_env=False, timeout=5.0, transport=transport) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
@@ -179,7 +179,7 @@ class VllmServers:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def use(self, weights: ServedWeights) -> Iterator[ServedByServer]:
+    def use(self, weights: ServedWeights) -> Iterator[ServerServedModel]:
         with self._lock:
             server = self._fitting(weights)
             server.users += 1

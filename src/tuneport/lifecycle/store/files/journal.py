@@ -22,7 +22,7 @@ DELETION_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class JournalledFile:
+class JournalledRemoteFile:
     """One file of one job: what was uploaded, and what has become of it."""
 
     job_id: str
@@ -36,7 +36,7 @@ class JournalledFile:
     deleted_at: datetime | None
 
 
-class FileJournal(StorePart):
+class RemoteFileJournal(StorePart):
     def add(self, job_id: str, file: RemoteFile) -> None:
         """Record a file; the same purpose again (after a crash) replaces the row."""
         with self.transaction() as session:
@@ -71,7 +71,7 @@ class FileJournal(StorePart):
                 for row in session.scalars(query)
             ]
 
-    def all(self, *, backend: str | None = None) -> list[JournalledFile]:
+    def all(self, *, backend: str | None = None) -> list[JournalledRemoteFile]:
         """Return every file of every job, oldest first."""
         query = (
             select(RemoteFileRow, JobRow.status, JobRow.backend)
@@ -82,7 +82,7 @@ class FileJournal(StorePart):
             query = query.where(JobRow.backend == backend)
         with self.transaction() as session:
             return [
-                JournalledFile(
+                JournalledRemoteFile(
                     row.job_id,
                     status,
                     name,

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tuneport.backends import manifest_of
-from tuneport.backends.routing import Catalogue
+from tuneport.backends import backend_manifest
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import CHECKPOINT, Workspace, model_of
@@ -63,7 +63,7 @@ def asked_models(workspace: Workspace, names: Sequence[str], *, base: str | None
 def where(asked: AskedModel, settings: Settings) -> tuple[str, str | None, str]:
     """Return the key by which its answers are kept: the same name at another address is another model, and so is a
     folder on this machine whose files have changed."""
-    manifest = manifest_of(asked.backend, settings)
+    manifest = backend_manifest(asked.backend, settings)
     address = settings.base_url(asked.backend, manifest.base_url)
     folder = Path(asked.model).expanduser()
     if manifest.third_party or not folder.is_dir():
@@ -101,7 +101,7 @@ def _trained_on(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
 
 def _base(workspace: Workspace, jobs: Sequence[AskedModel], said: str | None) -> AskedModel:
     if said is not None:
-        found = Catalogue(workspace.settings).route(said)
+        found = BackendCatalogue(workspace.settings).route(said)
         return AskedModel(BASE, found.backend, found.model, found.model)
     bases = sorted({(each.backend, each.base) for each in jobs})
     if len(bases) != 1:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.examples import Example, with_shots
 from tuneport.workflows.advising.drawing import tokens
@@ -55,7 +55,7 @@ def plan_model(
         if row.tools:
             options["tools"] = list(row.tools)
         prompts.append(Prompt(with_shots(row, shots) if asked.few_shot else row.messages, options))
-    manifest = manifest_of(asked.backend, workspace.settings)
+    manifest = backend_manifest(asked.backend, workspace.settings)
     keys = keys_of(where(asked, workspace.settings), prompts)
     alone = alone_keys(where(asked, workspace.settings), prompts) if timed else []
     there = cache.get([*keys, *alone])
