@@ -138,9 +138,9 @@ def test_the_parent_reads_an_earlier_run(folder: Path) -> None:
     assert state.hyperparameters["lora_alpha"] == 4.0 and state.hyperparameters["max_length"] == 28
     assert state.trained_tokens == 640 and state.details["restarts"] == 2
     assert state.details["memory_gib_expected"] == 0.615 and state.details["recommended_learning_rate"] == 0.00025
-    assert run.restarts() == Restarts(total=2, without_progress=1, checkpoint_step=3)
+    assert run.read_restarts() == Restarts(total=2, without_progress=1, checkpoint_step=3)
     assert [event.message for event in run.events()] == ["Validating"] and [row.step for row in run.metrics()] == [1]
-    assert not run.alive()
+    assert not run.is_alive()
 
 
 def test_the_child_reads_an_earlier_run(folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_both_sides_agree_on_the_checkpoints(folder: Path) -> None:
 def test_an_earlier_run_is_gone_on_from(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"r": 2, "lora_alpha": 4, "lora_dropout": 0.05}')
     spec = TuneSpec(model="/models/tiny-llama", dataset=Path("x.jsonl"))
-    begun = apply_warm_start(spec, WarmStart(RUN_ID, run_of(folder).request(), folder))
+    begun = apply_warm_start(spec, WarmStart(RUN_ID, run_of(folder).read_request(), folder))
     assert begun.adapter == "lora" and begun.hyperparameters.lora_rank == 2
 
 
@@ -183,7 +183,7 @@ def test_what_is_missing_or_null_has_its_default_and_what_is_unknown_is_ignored(
     state = read_local_job_state(run_of(folder))
     assert state.status is JobStatus.RUNNING and state.model == "m" and state.created_at is None
     assert not state.hyperparameters and "memory_gib_expected" not in state.details
-    assert run_of(folder).request().options == {}
+    assert run_of(folder).read_request().options == {}
 
 
 @pytest.mark.parametrize(

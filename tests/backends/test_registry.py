@@ -158,7 +158,7 @@ def test_key_and_address_of_the_table_hold_everywhere(settings: Settings) -> Non
     assert (row["api_key_env"], row["key_set"], row["base_url"]) == ("SECOND_KEY", True, "https://***@127.0.0.1:1/v1")
     backend = open_backend("openai", mine)
     assert isinstance(backend, HostedBackend)
-    assert (backend.upstream.api_key_env, backend.upstream.key()) == ("SECOND_KEY", "sk-second-0123456789")
+    assert (backend.upstream.api_key_env, backend.upstream.require_api_key()) == ("SECOND_KEY", "sk-second-0123456789")
 
 
 def test_password_of_another_servers_address_is_in_no_fact(settings: Settings) -> None:

@@ -83,7 +83,7 @@ class BenchWorkspace(Workspace):
             self.store,
             self.backend,
             self.worker.files,
-            fetch=self.contents.fetch,
+            fetch=self.contents.fetch_content,
             sleep=clock.sleeper("worker"),
             monotonic=clock.monotonic,
             clock=clock.now,
@@ -218,7 +218,7 @@ def _result(backend: HostedBackend, remote_id: str, folder: Path) -> list[str]:
 
 def _delete_files(workspace: BenchWorkspace, backend: HostedBackend, job_id: str) -> int:
     """Delete the job's files that are still there, and return how many of them are left."""
-    ours = {file.id for file in workspace.store.files.of_job(job_id)}
+    ours = {file.id for file in workspace.store.files.list_job_files(job_id)}
     for file in backend.list_files():
         if file.id in ours:
             backend.delete_file(file.id)

@@ -231,9 +231,11 @@ class Everything:
             workspace.store.requests.add("ftjob-told", {"model": "m"}, backend=None, tuned_model="ft:told", key=None)
             workspace.store.requests.cancel("ftjob-told")
             assert sender.send_due() == 3
-            for thing in (sender, sender.webhooks, sender.notified, *workspace.store.webhooks.all()):
+            for thing in (sender, sender.webhooks, sender.notified, *workspace.store.webhooks.list_deliveries()):
                 self.haystack.put_object(type(thing).__name__, thing)
-            assert {row.state for row in workspace.store.webhooks.all()} == {"waiting"} and len(receiver.received) == 2
+            assert {row.state for row in workspace.store.webhooks.list_deliveries()} == {"waiting"} and len(
+                receiver.received
+            ) == 2
 
     def providers_that_repeat_the_key(self) -> None:
         with Workspace() as workspace:

@@ -96,7 +96,7 @@ def test_a_request_that_becomes_a_job_while_it_is_listed_is_listed_once(
     with Workspace(settings) as workspace:
         store = workspace.store
         store.requests.add("ftjob-1", {"model": "m"}, backend="fake", tuned_model="ft:m", key=None)
-        request = store.requests.take("me")
+        request = store.requests.claim_oldest("me")
         assert request is not None
         claim = JobRequestClaim(request.id, "me", request.created_at)
         spec = TuneSpec(model="base", dataset=write_chats(tmp_path / "chats.jsonl"))

@@ -57,12 +57,12 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
 
 
 def uploaded(gateway: Gateway) -> str:
-    with gateway.contents.incoming() as incoming:
+    with gateway.contents.open_incoming() as incoming:
         incoming.write(
             b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n' * 10
         )
         incoming.flush()
-        with gateway.contents.locked():
+        with gateway.contents.lock_contents():
             row = gateway.unscoped.store.uploaded.add(
                 incoming.keep(), filename="train.jsonl", purpose="fine-tune", bytes=incoming.bytes
             )

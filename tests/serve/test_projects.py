@@ -212,17 +212,18 @@ def test_a_store_shows_nothing_until_it_is_said_whose(two: Two) -> None:
         opened.jobs.all, lambda: opened.jobs.get(two.job), lambda: opened.jobs.by_ids([two.job]),
         lambda: opened.jobs.request_cancel(two.job), lambda: opened.listing.get(two.job),
         lambda: opened.listing.page(limit=1), lambda: opened.requests.get(two.job),
-        lambda: opened.requests.by_key("one"), lambda: opened.requests.cancel(two.job),
+        lambda: opened.requests.find_by_idempotency_key("one"), lambda: opened.requests.cancel(two.job),
         lambda: opened.uploaded.get(two.file), lambda: opened.uploaded.remove(two.file),
         lambda: opened.uploads.get(two.upload), lambda: opened.uploads.cancel(two.upload),
-        lambda: opened.snapshots.of([two.job]), lambda: opened.models.job_of(two.model), opened.models.made,
+        lambda: opened.snapshots.read_snapshots([two.job]), lambda: opened.models.find_job(two.model),
+        opened.models.list_tuned_models,
     )  # fmt: skip
     for ask in asked:
         with pytest.raises(NoScopeError):
             ask()
     theirs, ours = opened.scoped("theirs"), opened.scoped("ours")
     assert ours.jobs.by_ids([two.job]) and not theirs.jobs.by_ids([two.job])
-    assert ours.snapshots.of([two.job]) and not theirs.snapshots.of([two.job])
+    assert ours.snapshots.read_snapshots([two.job]) and not theirs.snapshots.read_snapshots([two.job])
     assert two.job in {row.id for row in opened.unscoped().jobs.all()}
     opened.close()
 

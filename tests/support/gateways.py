@@ -109,7 +109,7 @@ def open_job(store: Store) -> str:
     spec = TuneSpec(model="stand-in", dataset=Path("none.jsonl"))
 
     def hold(_mapper: object, _connection: object, row: JobRow) -> None:
-        for column, value in store.leases.held("the test", now(), 600).items():
+        for column, value in store.leases.holder_values("the test", now(), 600).items():
             setattr(row, column, value)
 
     event.listen(JobRow, "before_insert", hold)

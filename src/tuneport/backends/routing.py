@@ -16,7 +16,7 @@ The first rule that applies decides:
 For 3 to 5, a backend that takes any name, or any model of the hub, counts only where no other lists the model.
 
 Verbs that choose by rank (`submit`, a job of the gateway) follow 1 and 2, and rank all backends instead of 3 to 5;
-`compare` and `quotes` show all backends, or the one of `BACKEND/MODEL`.
+`compare` and `plan_job_on_backends` show all backends, or the one of `BACKEND/MODEL`.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ class BackendCatalogue:
     def manifest(self, backend: str) -> Manifest:
         return backend_manifest(backend, self.settings)
 
-    def resolve(self, name: str, backend: str) -> str:
+    def resolve_model(self, name: str, backend: str) -> str:
         """Return the id of `name` on `backend`, by the project's aliases first. Raises ModelNotOfferedError if it has
         none."""
         return resolve_model(name, backend, self.manifest(backend), load_models(), self.settings.aliases(name))
 
-    def named(self, name: str, backend: str | None = None) -> tuple[str | None, str]:
+    def split_backend_name(self, name: str, backend: str | None = None) -> tuple[str | None, str]:
         """Return the backend that the user names, or None, and the name without `BACKEND/`: rule 2."""
         if backend is not None:
             return backend, name
@@ -92,45 +92,47 @@ class BackendCatalogue:
             return prefix, rest
         return self.settings.backend, name
 
-    def offers(self, name: str, backend: str | None = None) -> BackendOffers:
+    def find_offers(self, name: str, backend: str | None = None) -> BackendOffers:
         """Return the backends that offer the model, for verbs that rank. Raises ModelNotOfferedError if none does."""
-        chosen, name = self.named(name, backend)
+        chosen, name = self.split_backend_name(name, backend)
         if chosen is not None:
-            return BackendOffers(name, {chosen: self.resolve(name, chosen)}, (chosen,), named=True)
+            return BackendOffers(name, {chosen: self.resolve_model(name, chosen)}, (chosen,), named=True)
         ids: dict[str, str] = {}
         refused: list[ModelNotOfferedError] = []
         forbidden: NotPermittedError | None = None
         for other in backend_names(self.settings):
             try:
-                ids[other] = self.resolve(name, other)
+                ids[other] = self.resolve_model(name, other)
             except NotPermittedError as error:
                 forbidden = error
             except ModelNotOfferedError as error:
                 refused.append(error)
         if not ids:
             raise forbidden or self._nobody(name, refused)
-        ids = {other: model for other, model in ids.items() if self.lists(name, BackendRoute(other, model))} or ids
+        ids = {
+            other: model for other, model in ids.items() if self.lists_model(name, BackendRoute(other, model))
+        } or ids
         usable = tuple(other for other in ids if not missing_backend_setup(self.manifest(other), self.settings))
         if forbidden is not None and len(usable) != 1:
             raise forbidden  # a rank knows nothing of permissions, and might choose what is forbidden
         return BackendOffers(name, ids, usable)
 
-    def route(self, name: str, backend: str | None = None, *, asks: bool = True) -> BackendRoute:
+    def route_model(self, name: str, backend: str | None = None, *, asks: bool = True) -> BackendRoute:
         """Return the one backend that is to serve `name`, and its id there.
 
         `asks`: the model is asked something now. Then its backend has to be set up, and a named backend may know names
         that no manifest has: deployments, and models that were tuned elsewhere. Raises NoBackendChosenError if it is
         not clear which backend is meant, ModelNotOfferedError if none has the model.
         """
-        chosen, rest = self.named(name, backend)
+        chosen, rest = self.split_backend_name(name, backend)
         if chosen is not None and asks and self._knows_unlisted(rest, chosen):
             try:
-                return BackendRoute(chosen, self.resolve(rest, chosen))
+                return BackendRoute(chosen, self.resolve_model(rest, chosen))
             except ModelNotOfferedError:
                 return BackendRoute(chosen, rest)
         if chosen is None and rest.startswith("ft:"):
             raise self._nobody(rest, [])  # a backend that takes any name has not tuned it
-        offers = self.offers(name, backend)
+        offers = self.find_offers(name, backend)
         if offers.named:
             return BackendRoute(*next(iter(offers.ids.items())))
         if HERE in offers.usable and (len(offers.usable) == 1 or self._is_here(offers.ids[HERE])):
@@ -142,7 +144,7 @@ class BackendCatalogue:
             raise self._undecided(offers, able)
         return BackendRoute(able[0], offers.ids[able[0]])
 
-    def lists(self, name: str, found: BackendRoute) -> bool:
+    def lists_model(self, name: str, found: BackendRoute) -> bool:
         """Return whether the backend lists the id behind `name`, rather than accepting any name."""
         if found.backend in (self.settings.aliases(name) or {}) or Path(found.model).is_absolute():
             return True  # an alias, or a folder

@@ -86,13 +86,13 @@ class Workspace:
             self.backend,
             self.settings.home / "files",
             alternatives=lambda row: rank_alternative_backends(row, self.settings),
-            fetch=lambda sha256: self.contents.fetch(sha256),
+            fetch=lambda sha256: self.contents.fetch_content(sha256),
             monthly_budget=self.settings.monthly_budget,
         )
         self.remote_files = self.worker.remote_files
         self._backends: dict[str, FineTuneBackend] = {}
         self._opening = threading.Lock()
-        self._contents = cache(lambda: open_contents(self.settings, self.store.database.alone))
+        self._contents = cache(lambda: open_contents(self.settings, self.store.database.hold_store_lock))
 
     def __enter__(self) -> Workspace:
         return self
@@ -197,7 +197,9 @@ class Workspace:
             claim=claim,
         )
         for warning in warnings:
-            self.worker.events.tell(row.id, warning, level="warning", type_="dataset", once=f"{row.id} {warning}"[:190])
+            self.worker.events.add_tuneport_event(
+                row.id, warning, level="warning", type_="dataset", once=f"{row.id} {warning}"[:190]
+            )
         return row
 
     def _remote_checkpoint(self, wanted: str, backend: str) -> str:
@@ -288,7 +290,9 @@ class Workspace:
 
         def there(row: JobRecord) -> bool:
             if row.submit_intent_at is not None and row.remote_id is None:
-                return row.job_submission.looks > 1 and self.worker.unclear.waited(row) >= wait_for_answer
+                return (
+                    row.job_submission.looks > 1 and self.worker.unclear.seconds_without_answer(row) >= wait_for_answer
+                )
             if row.remote_id is not None or row.waits_since is None:
                 return row.remote_id is not None
             next_try = max(now(), row.due_at) if row.due_at else now()
@@ -363,7 +367,7 @@ class Workspace:
             trouble = str(error)
         record_job_states(self.store, states, {row.id: row for row in rows.values()})
         if any(state.status.terminal for state in states.values()):
-            self.remote_files.clean(name)
+            self.remote_files.delete_unneeded_files(name)
         return trouble
 
     def poll(
@@ -394,7 +398,7 @@ class Workspace:
 
     def cancel_remote(self, backend: str, remote_id: str) -> JobState:
         """Stop a job by the provider's own id, tuneport's or not. Does nothing if the job is finished."""
-        row = self.store.jobs.of_remote_id(backend, remote_id)
+        row = self.store.jobs.find_by_remote_id(backend, remote_id)
         if row is not None:
             self.cancel(row.id)
             return self.backend(backend).fetch(remote_id)
@@ -434,7 +438,7 @@ class Workspace:
         """
         row = self.store.jobs.get(job_id)
         if row.job_status is JobStatus.FAILED and row.remote_id and self.backend(row.backend).resumes_failed:
-            return self.worker.reopen(row.id)
+            return self.worker.resume_failed_job(row.id)
         running = tuple(status for status in JobStatus if status not in (JobStatus.PAUSING, JobStatus.PAUSED))
         return self._request_action(job_id, "resume", running)
 
@@ -500,11 +504,11 @@ class Workspace:
 
         If the job's end came with a poll of many jobs, its events are fetched now, if the backend can be reached.
         """
-        return self.store.events.of_job(self._with_events(job_id), after=after, limit=limit)
+        return self.store.events.list_job_events(self._with_events(job_id), after=after, limit=limit)
 
     def newest_events(self, job_id: str, *, before: int | None = None, limit: int = 20) -> list[tuple[int, JobEvent]]:
         """Return a page of `events`, newest first: those before a position, or the last ones."""
-        return self.store.events.newest(self._with_events(job_id), before=before, limit=limit)
+        return self.store.events.list_newest_events(self._with_events(job_id), before=before, limit=limit)
 
     def _with_events(self, job_id: str) -> str:
         row = self.store.jobs.get(job_id)
@@ -516,13 +520,13 @@ class Workspace:
     def files(self, *, backend: str | None = None) -> tuple[list[RemoteFileEntry], dict[str, str]]:
         """Return the files at every provider that has a key (or at one), and, for each that could not be asked, why."""
         if backend is not None:
-            return self.remote_files.listing([backend])
-        names = set(self.store.files.backends())
+            return self.remote_files.list_files([backend])
+        names = set(self.store.files.list_backends())
         for name in backend_names(self.settings):
             manifest = backend_manifest(name, self.settings)
             if manifest.third_party and manifest.api_key_env and self.settings.secret(manifest.api_key_env):
                 names.add(name)
-        return self.remote_files.listing(sorted(names))
+        return self.remote_files.list_files(sorted(names))
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
         row = self.store.jobs.get(job_id)
@@ -574,11 +578,14 @@ class Workspace:
 
     def locate(self, model: str, *, backend: str | None = None) -> tuple[str, str]:
         """Return the backend and its id of a model: a job's or a tuned one, an alias, or any other, as
-        `BackendCatalogue.route` decides. Raises ConfigError if `backend` is not the one that a job's model is on."""
+        `BackendCatalogue.route_model` decides. Raises ConfigError if `backend` is not the one that a job's model is
+        on."""
         row = self.job_behind(model)
         if row is None:
-            row = self.store.models.job_of(CHECKPOINT.sub("", model)) if CHECKPOINT.search(model) else None
-            found = BackendCatalogue(self.settings).route(model, row.backend if row and backend is None else backend)
+            row = self.store.models.find_job(CHECKPOINT.sub("", model)) if CHECKPOINT.search(model) else None
+            found = BackendCatalogue(self.settings).route_model(
+                model, row.backend if row and backend is None else backend
+            )
             return found.backend, found.model
         if backend not in (None, row.backend):
             raise ConfigError(f"{row.id} ran on {row.backend}, and its model is there; leave out --backend {backend}")
@@ -587,7 +594,7 @@ class Workspace:
     def job_behind(self, model: str) -> JobRecord | None:
         """Return the job whose id, or whose tuned model's name, `model` is."""
         try:
-            return self.store.models.job_of(model) or self.store.jobs.get(model)
+            return self.store.models.find_job(model) or self.store.jobs.get(model)
         except UnknownJobError:
             return None
 

@@ -53,7 +53,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     def readyz() -> dict[str, str]:
         """Return 200 if the store answers, files can be kept and the background threads run."""
         gateway.unscoped.store.jobs.count_unfinished()
-        gateway.contents.check()
+        gateway.contents.check_writable()
         if not gateway.working:
             raise Refusal(
                 503, "The gateway's background work has stopped; its log says why. Restart it.", code="not_ready"
@@ -72,7 +72,7 @@ def create_app(gateway: Gateway) -> FastAPI:
                 "--scope admin` makes one of all.",
                 code="insufficient_permissions",
             )
-        return PlainTextResponse(gateway.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return PlainTextResponse(gateway.metrics.render_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app.add_middleware(Access, rules=gateway.access, credentials=gateway.credentials, limits=gateway.limits)
     app.add_middleware(FixedStatus)
@@ -105,7 +105,7 @@ class Guard:
         if refusal is not None:
             await refusal.response({"Connection": "close"})(scope, receive, send_with_id)
             return
-        if (most := self._limits.most(scope["path"])) is not None:
+        if (most := self._limits.limit_for_path(scope["path"])) is not None:
             receive = limit_request_body(receive, most)
         with forwarded_via(way):
             await self._app(scope, receive, send_with_id)
@@ -133,7 +133,7 @@ class Guard:
                 "provider.",
                 code="gateway_loop",
             )
-        length, most = headers.get("content-length", ""), self._limits.most(scope["path"])
+        length, most = headers.get("content-length", ""), self._limits.limit_for_path(scope["path"])
         if most is not None and length.isdecimal() and int(length) > most:
             return Refusal(413, f"The body is too large: at most {most:,} bytes.")
         return None

@@ -31,7 +31,7 @@ def start_gateway_threads(gateway: Gateway) -> None:
     def settle_results() -> None:
         nonlocal swept
         while not gateway.wait(timing.settle_results):
-            _guarded(results.settle_all)
+            _guarded(results.write_due_results)
             if not swept or time.monotonic() - swept >= timing.remove_contents:
                 swept = time.monotonic()
                 _guarded(lambda: remove_unneeded_contents(gateway))
@@ -53,13 +53,13 @@ def start_gateway_threads(gateway: Gateway) -> None:
 
 def remove_unneeded_contents(gateway: Gateway) -> None:
     """Remove contents of uploads that have expired, and those that no file and no job needs."""
-    gateway.contents.sweep()
-    with gateway.contents.locked():
+    gateway.contents.remove_unfinished()
+    with gateway.contents.lock_contents():
         for sha256 in gateway.unscoped.store.uploaded.drop_expired():
             gateway.contents.remove(sha256)
-    for sha256 in gateway.contents.strays(gateway.unscoped.store.uploaded.needs):
-        with gateway.contents.locked():
-            if not gateway.unscoped.store.uploaded.needs(sha256):
+    for sha256 in gateway.contents.find_strays(gateway.unscoped.store.uploaded.is_content_needed):
+        with gateway.contents.lock_contents():
+            if not gateway.unscoped.store.uploaded.is_content_needed(sha256):
                 gateway.contents.remove(sha256)
 
 

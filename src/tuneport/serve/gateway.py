@@ -67,7 +67,7 @@ class Gateway:
         self.poller = Poller(
             self.unscoped.worker, on_change=self._changed, on_trouble=_log_trouble, timing=timing.polling
         )
-        self.sender = WebhookSender(store, self.settings, on_attempt=self.metrics.delivery)
+        self.sender = WebhookSender(store, self.settings, on_attempt=self.metrics.count_delivery)
         self.access, self.credentials = access, GatewayCredentials(store, seen_within=timing.credentials)
         self.limits = GatewayRateLimits(self.settings.project.gateway)
         self._awake, self._stopped = threading.Event(), threading.Event()

@@ -22,14 +22,14 @@ class ClientCatalogue(BackendCatalogue):
     A client's name is never a path: only the operator names folders, in `tuneport.toml` or by `--map`.
     """
 
-    def offers(self, name: str, backend: str | None = None) -> BackendOffers:
+    def find_offers(self, name: str, backend: str | None = None) -> BackendOffers:
         refuse_model_path(name, self.settings)
-        return super().offers(name, backend)
+        return super().find_offers(name, backend)
 
-    def resolve(self, name: str, backend: str) -> str:
+    def resolve_model(self, name: str, backend: str) -> str:
         """Return the model's id if the backend lists it or an alias leads to it. Raises ModelNotOfferedError if not."""
         refuse_model_path(name, self.settings)
-        found = super().resolve(name, backend)
+        found = super().resolve_model(name, backend)
         manifest, models = self.manifest(backend), load_models()
         by_alias = backend in (self.settings.aliases(name) or {}) or backend in models.aliases.get(name, {})
         if not by_alias and os.path.isabs(found):
@@ -57,7 +57,7 @@ class ClientCatalogue(BackendCatalogue):
 def route_client_model(name: str, settings: Settings) -> BackendOffers:
     """Return the offers of the model that a client calls `name`. Raises ModelNotOfferedError if there are none, or
     if clients may not use them."""
-    return ClientCatalogue(settings).offers(name)
+    return ClientCatalogue(settings).find_offers(name)
 
 
 def refuse_model_path(name: str, settings: Settings) -> None:

@@ -48,14 +48,14 @@ class GatewayTask(Generic[T]):
     future: Future[T]
     about: str = ""
 
-    async def done(self, *, within: float) -> bool:
+    async def wait_until_done(self, *, within: float) -> bool:
         """Wait at most so many seconds. Returns whether the task has ended. It goes on if the caller goes away."""
         if not self.future.done() and within:
             with suppress(TimeoutError, TuneportError, Refusal):
                 await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.future)), within)
         return self.future.done()
 
-    def outcome(self, *, within: float) -> TaskOutcome[T]:
+    def wait_for_outcome(self, *, within: float) -> TaskOutcome[T]:
         """Wait at most so many seconds. Returns the task's outcome."""
         if not wait([self.future], timeout=within).done:
             return TaskOutcome()

@@ -181,7 +181,7 @@ def _asked_of(backend: str, models: Sequence[str], backends: Sequence[str], sett
     """Return the names that this backend is asked for: `BACKEND/MODEL` only if it is the one; whatever the default."""
     found = []
     for model in models:
-        named, name = BackendCatalogue(settings).named(model)
+        named, name = BackendCatalogue(settings).split_backend_name(model)
         if name != model and named not in backends:
             raise ConfigError(f"{model} is on {named}, which is not compared here; add --backend {named}")
         if name == model or named == backend:

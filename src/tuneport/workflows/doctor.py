@@ -116,7 +116,7 @@ def _files(settings: Settings) -> Iterator[Symptom]:
         if settings.files_url is None:
             return
         with Workspace(settings) as workspace:
-            workspace.contents.check()
+            workspace.contents.check_writable()
     except TuneportError as error:
         yield Symptom("files", "fail", str(error))
         return

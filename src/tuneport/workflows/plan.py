@@ -170,7 +170,7 @@ def plan(
         else parse_or_config_error(Hyperparameters, hyperparameters or {})
     )
     told = TrainingOptions.of(options or {})
-    name = BackendCatalogue(settings).resolve(model, "local")
+    name = BackendCatalogue(settings).resolve_model(model, "local")
     base = base_model(name, settings)
     rows, counted = _counted(data, how, name, settings)
 

@@ -37,7 +37,7 @@ class Target:
 
 
 def find_target(model: str, backend: str | None, settings: Settings) -> Target:
-    """Return the model on the backend that `BackendCatalogue.route` chooses; nothing is asked of it, so it needs no
-    key."""
-    found = BackendCatalogue(settings).route(model, backend, asks=False)
+    """Return the model on the backend that `BackendCatalogue.route_model` chooses; nothing is asked of it, so it needs
+    no key."""
+    found = BackendCatalogue(settings).route_model(model, backend, asks=False)
     return Target(backend_manifest(found.backend, settings), found.model)

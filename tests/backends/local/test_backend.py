@@ -231,7 +231,7 @@ def test_cancel_during_steps_ends_the_child(tiny_model: Path, tmp_path: Path) ->
     assert backend.cancel(run_id).status in (JobStatus.CANCELLING, JobStatus.CANCELLED)
     state = ended(backend, run_id)
     assert state.status is JobStatus.CANCELLED and state.finished_at is not None and state.tuned_model is None
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     backend.delete(run_id)
     assert not (backend.runs.folder / run_id).exists()
 
@@ -258,7 +258,7 @@ def test_signal_that_nobody_asked_for_does_not_cancel(tiny_model: Path, tmp_path
         until(lambda: backend.fetch(run_id).raw_status == "queued")
         first = child_of(backend, run_id)
         os.kill(first, signal.SIGTERM)
-        until(lambda: not backend._run(run_id).alive())
+        until(lambda: not backend._run(run_id).is_alive())
         assert not next(iter(backend.list_jobs())).status.terminal
         assert not backend.fetch(run_id).status.terminal
         until(lambda: backend.fetch(run_id).raw_status == "queued" and child_of(backend, run_id) != first)
@@ -316,6 +316,6 @@ def test_no_disk_space_for_a_checkpoint_fails_with_one_line(tiny_model: Path, tm
         assert state.status is JobStatus.FAILED and state.error is not None
         assert state.error.code == "no_disk_space" and state.error.retryable
         assert "\n" not in state.error.message and "space" in state.error.message
-        until(lambda: not backend._run(state.remote_id).alive())
+        until(lambda: not backend._run(state.remote_id).is_alive())
     finally:
         subprocess.run(["umount", "--lazy", home], check=True)

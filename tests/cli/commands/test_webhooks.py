@@ -54,10 +54,10 @@ def test_list_names_hosts_and_services_and_no_secret(run: Run, configured: None,
 
 def test_deliveries_and_sending_again(run: Run) -> None:
     store = Store(Settings.load().database_url).unscoped()
-    store.webhooks.register({"ours": ("webhook", ("cancelled",))})
+    store.webhooks.register_endpoints({"ours": ("webhook", ("cancelled",))})
     store.requests.add("ftjob-1", {"model": "m"}, backend=None, tuned_model="ft:m", key=None)
     store.requests.cancel("ftjob-1")
-    (row,) = store.webhooks.take("me", ["ours"], limit=1)
+    (row,) = store.webhooks.claim_due_deliveries("me", ["ours"], limit=1)
     store.webhooks.record_attempt(row.id, "me", state="dead", status=410, error="answered 410")
     store.close()
     (shown,) = run("webhook", "deliveries", "--job", "ftjob-1", "--state", "dead", "--json")[1]["data"]

@@ -213,7 +213,7 @@ def test_a_pause_is_neither_paid_nor_training(store: Store) -> None:
     for status, hours in (("running", 0), ("running", 1), ("paused", 1), ("paused", 11), ("queued", 12)):
         row = look(store, row, said(status), hours)
         projected = project_job_cost(row)
-        assert projected is None or not projected.over, (status, hours)
+        assert projected is None or not projected.over_budget, (status, hours)
     row = look(store, row, said("running"), 13)
     projected = project_job_cost(row)
     assert projected is not None and projected.usd == pytest.approx(2.0)
@@ -262,9 +262,13 @@ def running(terms: JobEstimate, *, budget: float | None = None, quote: float = 1
 
 def test_other_epochs_than_reckoned_with_change_the_projection() -> None:
     as_quoted = project_job_cost(running(TOKENS, budget=16.0))
-    assert as_quoted is not None and (as_quoted.usd, as_quoted.because, as_quoted.over) == (15.0, "as quoted", False)
+    assert as_quoted is not None and (as_quoted.usd, as_quoted.because, as_quoted.over_budget) == (
+        15.0,
+        "as quoted",
+        False,
+    )
     more = project_job_cost(running(TOKENS, budget=16.0, hyperparameters={"n_epochs": 4}))
-    assert more is not None and more.usd == 20.0 and more.over
+    assert more is not None and more.usd == 20.0 and more.over_budget
     assert str(more) == (
         "about $20.00, above its budget of $16.00 (4 epochs instead of the estimated 3, at $5.00 per 1M)"
     )

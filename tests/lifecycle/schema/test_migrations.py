@@ -91,13 +91,13 @@ def test_nothing_is_lost_and_what_is_new_is_filled_in(tmp_path: Path) -> None:
     store = Store(old_store(tmp_path / "store.db")).unscoped()
     assert [row.status for row in reversed(store.jobs.all())] == ["preparing", "running", "succeeded"]
     done, runs = store.jobs.get("job-0"), store.jobs.get("job-1")
-    assert done.tuned_model == "ft:0" and store.models.job_of("ft:0").id == "job-0"  # type: ignore[union-attr]
+    assert done.tuned_model == "ft:0" and store.models.find_job("ft:0").id == "job-0"  # type: ignore[union-attr]
     assert done.due_at is None and runs.due_at == runs.created_at and not runs.delete_files
     assert (done.budget_usd, done.reserved_usd, done.cost_usd) == (9.0, 6.0, 4.5)
     assert (runs.budget_usd, runs.reserved_usd, runs.cost_usd) == (9.0, 6.0, None) and not runs.cancel_over_budget
     assert runs.job_estimate is None and done.job_actual is None, "nobody wrote them down then"
-    assert [event.message for _, event in store.events.of_job("job-1")] == ["hello"]
-    assert [file.id for file in store.files.of_job("job-1")] == ["file-1"]
+    assert [event.message for _, event in store.events.list_job_events("job-1")] == ["hello"]
+    assert [file.id for file in store.files.list_job_files("job-1")] == ["file-1"]
     assert [job.id for job in store.schedule.take_due("fake", now(), hold=9, sweep_from=5, along=0.5)[0]] == ["job-1"]
     assert store.terms.first_showing("backend openai", ["text"]) and not store.terms.first_showing(
         "backend openai", ["text"]
@@ -531,10 +531,10 @@ def test_ends_of_before_there_were_webhooks_are_told_to_nobody(tmp_path: Path) -
         connection.exec_driver_sql(f"UPDATE jobs SET finished_at = '{MOMENT}'")
     engine.dispose()
     store = Store(url).unscoped()
-    store.webhooks.register({"ours": ("webhook", ("succeeded",))})
+    store.webhooks.register_endpoints({"ours": ("webhook", ("succeeded",))})
     assert store.leases.claim("job-0", "me") is not None
     store.leases.write("job-0", "me", deleted_at=now())
-    assert store.webhooks.all() == []
+    assert store.webhooks.list_deliveries() == []
     store.leases.write("job-0", "me", finished_at=now())
-    assert len(store.webhooks.all()) == 1, "an end of now is told"
+    assert len(store.webhooks.list_deliveries()) == 1, "an end of now is told"
     store.close()

@@ -73,7 +73,7 @@ def test_mail_says_what_whoever_asked_wants_to_know_and_comes_once(
     ended(workspace, job_id)
     box.refuses = 1
     assert sender.send_due() == 2
-    assert {(row.endpoint, row.state) for row in workspace.store.webhooks.all()} == {
+    assert {(row.endpoint, row.state) for row in workspace.store.webhooks.list_deliveries()} == {
         ("notify-1", "waiting"),
         ("notify-2", "delivered"),
     }

@@ -54,7 +54,7 @@ def test_end_seen_by_a_process_without_webhooks_is_told_by_the_one_that_has_them
     (received,) = receiver.received
     event = openai.OpenAI(api_key="any").webhooks.unwrap(received.body, received.headers, secret=webhook_secret)
     assert (event.type, event.data.id) == ("fine_tuning.job.succeeded", job_id)
-    (row,) = workspace.store.webhooks.all()
+    (row,) = workspace.store.webhooks.list_deliveries()
     assert (row.id, row.event_id) == (received.headers["webhook-id"], event.id)
     assert (row.state, row.attempts, row.due_at, row.last_status) == ("delivered", 1, None, 200)
     assert sender.send_due() == 0
@@ -72,9 +72,9 @@ def test_each_end_is_written_once_whatever_is_written_afterwards(
     assert ended(workspace, deleted) is JobStatus.SUCCEEDED
     workspace.delete(deleted)
     workspace.worker.collect_events(failing)
-    told = {(row.job_id, row.type.rpartition(".")[2]) for row in workspace.store.webhooks.all()}
+    told = {(row.job_id, row.type.rpartition(".")[2]) for row in workspace.store.webhooks.list_deliveries()}
     assert told == {(failing, "failed"), (cancelled, "cancelled"), (deleted, "succeeded")}
-    assert len(workspace.store.webhooks.all()) == 3
+    assert len(workspace.store.webhooks.list_deliveries()) == 3
 
 
 def test_job_that_ends_again_is_told_of_again(
@@ -91,10 +91,13 @@ def test_job_that_ends_again_is_told_of_again(
     before = {name: getattr(row, name) for name in ("status", "finished_at")}
     store.leases.reopen(job_id, owner)
     store.leases.write(job_id, owner, **before)  # it could not go on: that was no new end
-    assert len(store.webhooks.all()) == 1
+    assert len(store.webhooks.list_deliveries()) == 1
     store.leases.reopen(job_id, owner)
     store.leases.write(job_id, owner, status=JobStatus.SUCCEEDED.value, finished_at=now())
-    assert [row.type for row in store.webhooks.all()] == ["fine_tuning.job.succeeded", "fine_tuning.job.failed"]
+    assert [row.type for row in store.webhooks.list_deliveries()] == [
+        "fine_tuning.job.succeeded",
+        "fine_tuning.job.failed",
+    ]
 
 
 def test_many_ends_at_once_by_the_poller(
@@ -117,7 +120,7 @@ def test_request_that_never_was_a_job(workspace: Workspace, configured: Configur
         store.requests.add(job_id, {"model": "m"}, backend=None, tuned_model=f"ft:{job_id}", key=None)
     assert store.requests.cancel("ftjob-cancelled") and not store.requests.cancel("ftjob-cancelled")
     owner = "somebody"
-    taken = store.requests.take(owner)
+    taken = store.requests.claim_oldest(owner)
     assert taken is not None and store.requests.refuse(taken.id, owner, {"code": "bad", "message": "bad data"})
     assert sender.send_due() == 2
     told = {(e["data"]["id"], e["type"]) for e in (json.loads(r.body) for r in receiver.received)}
@@ -132,13 +135,13 @@ def test_success_is_told_when_the_results_are_there(
     sender.send_due()
     store = workspace.store
     store.requests.add("ftjob-1", {"model": "m"}, backend="fake", tuned_model="ft:m", key=None)
-    request = store.requests.take("me")
+    request = store.requests.claim_oldest("me")
     assert request is not None
     spec = TuneSpec(model="base", dataset=dataset)
     workspace.submit(spec, backend="fake", claim=JobRequestClaim("ftjob-1", "me", request.created_at))
     assert ended(workspace, "ftjob-1") is JobStatus.SUCCEEDED
     assert sender.send_due() == 0
-    store.requests.settle_results("ftjob-1", None)
+    store.requests.mark_results_settled("ftjob-1", None)
     assert sender.send_due() == 1
 
 
@@ -156,7 +159,7 @@ def test_tried_again_later_with_the_same_id_and_the_same_body(
     for attempt in (1, 2):
         before = now()
         assert sender.send_due() == 1
-        (row,) = workspace.store.webhooks.all()
+        (row,) = workspace.store.webhooks.list_deliveries()
         assert (row.state, row.attempts, row.last_status) == ("waiting", attempt, status)
         assert row.due_at is not None and 0 <= (row.due_at - before).total_seconds() - WAITS[attempt - 1] < 2
         assert sender.send_due() == 0  # not before its time
@@ -166,7 +169,7 @@ def test_tried_again_later_with_the_same_id_and_the_same_body(
     assert [outcome for _, outcome in told] == ["retried", "retried", "delivered"] and {*dict(told)} == {
         *sender.webhooks
     }
-    assert workspace.store.webhooks.all()[0].state == "delivered"
+    assert workspace.store.webhooks.list_deliveries()[0].state == "delivered"
 
 
 def test_whoever_is_gone_is_told_nothing_more_and_it_can_be_sent_again(
@@ -177,12 +180,12 @@ def test_whoever_is_gone_is_told_nothing_more_and_it_can_be_sent_again(
     ended(workspace, start())
     receiver.statuses = [410]
     assert sender.send_due() == 1
-    (row,) = workspace.store.webhooks.all(state="dead")
+    (row,) = workspace.store.webhooks.list_deliveries(state="dead")
     assert (row.last_status, row.last_error, row.due_at) == (410, "answered 410", None)
     assert workspace.store.webhooks.send_again(row.id).id == row.id
     assert sender.send_due() == 1
     assert [r.headers["webhook-id"] for r in receiver.received] == [row.id, row.id]
-    assert workspace.store.webhooks.all()[0].state == "delivered"
+    assert workspace.store.webhooks.list_deliveries()[0].state == "delivered"
     with pytest.raises(ConfigError, match="no delivery 'wh_x'"):
         workspace.store.webhooks.send_again("wh_x")
 
@@ -196,11 +199,11 @@ def test_given_up_after_three_days(
     ended(workspace, start())
     receiver.statuses = [500] * (len(WAITS) + 1)
     attempts = 0
-    while workspace.store.webhooks.all(state="waiting"):
+    while workspace.store.webhooks.list_deliveries(state="waiting"):
         attempts += sender.send_due()
         due_now(workspace)
     assert attempts == len(WAITS) + 1 == len(receiver.received)
-    assert workspace.store.webhooks.all()[0].state == "dead"
+    assert workspace.store.webhooks.list_deliveries()[0].state == "dead"
 
 
 def test_endpoint_that_no_gateway_has_any_more(
@@ -214,10 +217,10 @@ def test_endpoint_that_no_gateway_has_any_more(
     with store.database.transaction() as session:
         session.execute(update(DeliveryRow).values(began_at=now() - timedelta(days=3.1)))
         session.execute(update(EndpointRow).values(seen_at=now() - timedelta(days=31)))
-    assert store.webhooks.give_up(days=3) == 1
-    assert store.webhooks.all()[0].last_error == "no gateway had this endpoint"
+    assert store.webhooks.give_up_deliveries(days=3) == 1
+    assert store.webhooks.list_deliveries()[0].last_error == "no gateway had this endpoint"
     ended(workspace, start())
-    assert len(store.webhooks.all()) == 1 and receiver.received == []
+    assert len(store.webhooks.list_deliveries()) == 1 and receiver.received == []
 
 
 def test_two_gateways_send_each_once(
@@ -227,7 +230,7 @@ def test_two_gateways_send_each_once(
     one, other = WebhookSender(workspace.store, settings), WebhookSender(workspace.store, settings)
     one.send_due()
     ended(workspace, start())
-    held = workspace.store.webhooks.take("one", ["environment"], limit=10)
+    held = workspace.store.webhooks.claim_due_deliveries("one", ["environment"], limit=10)
     assert len(held) == 1 and other.send_due() == 0
     assert workspace.store.webhooks.record_attempt(held[0].id, "one", state="delivered", status=200, error=None)
     assert not workspace.store.webhooks.record_attempt(held[0].id, "other", state="dead", status=1, error=None)
@@ -248,7 +251,7 @@ def test_only_the_events_that_were_asked_for(
     assert list(sender.webhooks) == ["ours"]
     sender.send_due()
     ended(workspace, start())
-    assert workspace.store.webhooks.all() == []
+    assert workspace.store.webhooks.list_deliveries() == []
     assert "h.example" not in repr(sender.webhooks) and webhook_secret not in repr(sender.webhooks)
 
 
@@ -273,7 +276,7 @@ def test_killed_between_the_answer_and_its_record_sends_again_with_the_same_id(
     environment = os.environ | {"PYTHONPATH": str(Path(tuneport.__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True, timeout=60)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert len(receiver.received) == 1 and workspace.store.webhooks.all()[0].state == "waiting"
+    assert len(receiver.received) == 1 and workspace.store.webhooks.list_deliveries()[0].state == "waiting"
     assert sender.send_due() == 0  # it is still the dead one's
     sender._cleaned = float("-inf")
     assert sender.send_due() == 1
@@ -321,6 +324,6 @@ def test_trouble_of_one_delivery_stops_no_other(
 
     monkeypatch.setattr(sending, "webhook_event_body", broken)
     assert sender.send_due() == 2
-    told = {row.job_id: (row.state, row.last_error) for row in workspace.store.webhooks.all()}
+    told = {row.job_id: (row.state, row.last_error) for row in workspace.store.webhooks.list_deliveries()}
     assert told[second] == ("delivered", None)
     assert told[first] == ("waiting", "a bug in tuneport (RuntimeError); its log has the traceback")

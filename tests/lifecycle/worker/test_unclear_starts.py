@@ -259,13 +259,15 @@ def test_the_machines_clock_is_the_same_in_every_process_and_goes_forwards() -> 
 
 
 def test_a_clock_that_went_backwards_begins_anew() -> None:
-    sent = Submission().sent(MachineClockReading("a", 500))
-    both = Submission().sent(MachineClockReading("a", 500, 50))
-    assert both.waited(MachineClockReading("a", 900, 60)) == 10, "a machine that slept, or a container's own uptime"
-    assert both.waited(MachineClockReading("a", 510, 5)) == 0
-    assert sent.waited(MachineClockReading("a", 600)) == 100
-    assert sent.waited(MachineClockReading("b", 600)) == 0
-    assert sent.seen(MachineClockReading("a", 20)).waited(MachineClockReading("a", 50)) == 30
+    sent = Submission().mark_sent(MachineClockReading("a", 500))
+    both = Submission().mark_sent(MachineClockReading("a", 500, 50))
+    assert both.seconds_waited(MachineClockReading("a", 900, 60)) == 10, (
+        "a machine that slept, or a container's own uptime"
+    )
+    assert both.seconds_waited(MachineClockReading("a", 510, 5)) == 0
+    assert sent.seconds_waited(MachineClockReading("a", 600)) == 100
+    assert sent.seconds_waited(MachineClockReading("b", 600)) == 0
+    assert sent.with_clock(MachineClockReading("a", 20)).seconds_waited(MachineClockReading("a", 50)) == 30
 
 
 def test_a_failure_that_the_provider_takes_back_is_not_final(workspace: Workspace, provider: Any, submit: Any) -> None:

@@ -200,7 +200,7 @@ def test_what_is_trained_on_is_what_was_submitted(
     dataset.write_text('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "4111"}]}\n')
     row = drive(workspace, job_id)
     assert row.status == "succeeded"
-    (file,) = workspace.store.files.of_job(job_id)
+    (file,) = workspace.store.files.list_job_files(job_id)
     assert fake.read_file(file.id).count(b"\n") == content.count(b"\n") == 12
 
 

@@ -364,7 +364,7 @@ def test_a_store_that_does_not_answer_lets_nobody_in(served: Any, monkeypatch: p
     def gone() -> None:
         raise StoreUnavailableError("the store is gone")
 
-    monkeypatch.setattr(here.gateway.unscoped.store.tokens, "marks", gone)
+    monkeypatch.setattr(here.gateway.unscoped.store.tokens, "count_tokens", gone)
     assert here.http.get("/v1/files").json()["error"]["code"] == "store_unavailable"
 
 

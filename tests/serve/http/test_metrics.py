@@ -43,7 +43,7 @@ def test_figures_by_route_and_not_by_what_is_asked_for(running: Running, tmp_pat
     assert told['tuneport_chats_total{backend="fake"}'] == 1
     assert told['tuneport_chat_tokens_total{backend="fake",kind="completion"}'] > 0
     assert told["tuneport_files"] == 1 and told["tuneport_files_bytes"] == file.bytes
-    running.gateway.metrics.delivery("ours", "retried")
+    running.gateway.metrics.count_delivery("ours", "retried")
     assert figures(running)['tuneport_webhook_deliveries_total{outcome="retried",webhook="ours"}'] == 1
     assert told["tuneport_requests_waiting"] == 1 and told["tuneport_working"] == 0
     new = [name for name in told.keys() - before.keys() if name.startswith("tuneport_requests_total")]

@@ -69,7 +69,7 @@ def test_who_lost_the_request_neither_starts_nor_fails_it(
 ) -> None:
     """A holder that was suspended for longer than its hold: another one has made the job meanwhile."""
     job_id, store = create(), running.gateway.unscoped.store
-    late = store.requests.take("late")
+    late = store.requests.claim_oldest("late")
     assert late is not None
     store.requests.defer(job_id, "late", seconds=-1)
     job_maker.make_pending_jobs(running.gateway)
@@ -111,7 +111,7 @@ def test_a_content_on_another_gateways_disk_is_left_to_it(
     running: Running, create: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = create()
-    monkeypatch.setattr(running.gateway.contents, "has", lambda sha256: False)
+    monkeypatch.setattr(running.gateway.contents, "has_content", lambda sha256: False)
     job_maker.make_pending_jobs(running.gateway)
     assert running.client().fine_tuning.jobs.retrieve(job_id).status == "validating_files"
     running.gateway.timing = replace(running.gateway.timing, missing_content=0.0)
@@ -164,13 +164,13 @@ def test_results_of_a_provider_in_trouble_come_later_and_are_not_asked_for_in_a_
     monkeypatch.setattr(workspace, "metrics", down)
     results = JobResultWriter(running.gateway)
     for _ in range(20):
-        results.settle_all()
+        results.write_due_results()
     assert asked == [job_id]
     with running.gateway.unscoped.store.database.transaction() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(updated_at=now() - timedelta(minutes=2)))
     assert running.client().fine_tuning.jobs.retrieve(job_id).status == "succeeded", "it is not held back for ever"
     monkeypatch.setattr(workspace, "metrics", real)
-    JobResultWriter(running.gateway).settle_all()
+    JobResultWriter(running.gateway).write_due_results()
     job = running.client().fine_tuning.jobs.retrieve(job_id)
     assert running.client().files.content(job.result_files[0]).text.startswith("step,train_loss")
 

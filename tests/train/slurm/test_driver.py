@@ -54,7 +54,7 @@ def submit(backend: LocalBackend, model: Path, folder: Path, epochs: int = 10, *
 
 def ended(backend: LocalBackend, run_id: str) -> JobState:
     state: JobState = until(lambda: (state := backend.fetch(run_id)).status.terminal and state)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     return state
 
 
@@ -280,7 +280,7 @@ def test_a_real_slurm_trains_and_a_lost_job_goes_on(slurm: Path, home: Path, mod
     first = backend.fetch(run_id).details["slurm_job"]
     os.kill(worker_of(folder), signal.SIGSTOP)
     os.kill(driver_of(folder), signal.SIGKILL)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     backend.fetch(run_id)  # starts the driver again, which finds the job
     subprocess.run(["scancel", "--signal=KILL", "--full", first], check=True)  # as when the node is lost
     state = ended(backend, run_id)

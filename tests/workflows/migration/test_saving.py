@@ -252,7 +252,7 @@ def test_tuneport_s_own_copy_stands_in_for_a_deleted_upload(
     with Workspace() as workspace:
         row = workspace.submit(TuneSpec(model="base", dataset=chats(isolated / "train.jsonl")), backend="fake")
         workspace.drive(row.id, poll_seconds=0.01)
-        (upload,) = workspace.store.files.of_job(row.id)
+        (upload,) = workspace.store.files.list_job_files(row.id)
         workspace.backend("fake").delete_file(upload.id)
         (item,) = Migration("fake", workspace=workspace).inventory().items
         assert item.gone == ["training"]

@@ -136,7 +136,7 @@ class HostedBackend(FineTuneBackend):
         self._cooldown = ProviderCooldown(self.name, monotonic)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, {self.upstream.shown_url!r})"
+        return f"{type(self).__name__}({self.name!r}, {self.upstream.redacted_url!r})"
 
     @abstractmethod
     def _connect(self, key: str) -> Any:
@@ -144,9 +144,9 @@ class HostedBackend(FineTuneBackend):
 
     @cached_property
     def client(self) -> Any:
-        return self._connect(self.upstream.key())
+        return self._connect(self.upstream.require_api_key())
 
-    def wiring(self, library: Any, limits: Any) -> dict[str, Any]:
+    def http_client_arguments(self, library: Any, limits: Any) -> dict[str, Any]:
         """Return the arguments of `library`'s HTTP client: proxies, certificates, and the user and password of the
         address, which HTTP libraries would log as part of it."""
         return {"transport": self.upstream.network.transport(library, limits, user_of=self.upstream.base_url)}
@@ -177,7 +177,7 @@ class HostedBackend(FineTuneBackend):
         try:
             yield
         except expected as error:
-            ours = self.upstream.translate(error)
+            ours = self.upstream.translate_error(error)
             # The original, or what caused it, may repeat the key; then it must not appear in a traceback either.
             raise ours from (None if self.upstream.reveals_key(error) else error)
 
@@ -189,7 +189,9 @@ class HostedBackend(FineTuneBackend):
         except ProviderError as error:
             self._cooldown.record(kind, error)
             raise
-        return redact_backend_secrets(result, self.upstream.secrets)  # a provider may repeat the key, in events too
+        return redact_backend_secrets(
+            result, self.upstream.secret_pattern
+        )  # a provider may repeat the key, in events too
 
     def _read(self, call: Callable[[], T], kind: CallKind = "read", *, within: float | None = _SECONDS_FOR_A_READ) -> T:
         """Call, and retry if that can help. For calls that may be repeated without harm.
@@ -399,7 +401,7 @@ class HostedBackend(FineTuneBackend):
             yield
         except Exception as error:
             if isinstance(error, errors) or type(error).__module__.split(".")[0] == "httpx2":
-                raise parse_stream_error(error, self.upstream) or self.upstream.translate(error) from None
+                raise parse_stream_error(error, self.upstream) or self.upstream.translate_error(error) from None
             raise
 
 

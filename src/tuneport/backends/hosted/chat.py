@@ -50,18 +50,19 @@ def _read(answer: Any, upstream: ProviderConnection, translating: AbstractContex
         with translating:
             for chunk in answer:
                 piece = Chunk.from_openai(
-                    redact_backend_secrets(chunk.to_dict(mode="json", warnings=False), upstream.secrets)
+                    redact_backend_secrets(chunk.to_dict(mode="json", warnings=False), upstream.secret_pattern)
                 )
                 begun |= {choice["index"] for choice in piece.choices}
                 ended |= {choice["index"] for choice in piece.choices if choice["finish_reason"] is not None}
                 yield piece
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise upstream.translate(error) from None
+        raise upstream.translate_error(error) from None
     finally:
         answer.close()
     if not begun or begun - ended:
         raise UnavailableError(
-            f"{upstream.provider} at {upstream.shown_url} ended its stream before the answer was complete; ask again",
+            f"{upstream.provider} at {upstream.redacted_url} ended its stream before the answer was complete; "
+            "ask again",
             provider=upstream.provider,
         )
 

@@ -117,7 +117,7 @@ class LocalBackend(FineTuneBackend):
         vllm_command: Sequence[str] = VLLM_COMMAND,
     ) -> None:
         super().__init__(manifest, settings)
-        self.options = LocalBackendOptions.of(settings, self.name)
+        self.options = LocalBackendOptions.from_settings(settings, self.name)
         self.runs = LocalRunStore(settings.home / "runs")
         self.files = LocalBackendFiles(settings.home / "files")
         self._train_command = tuple(train_command)
@@ -153,7 +153,7 @@ class LocalBackend(FineTuneBackend):
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
         self.check(spec)
         self._resolved(spec, data.training)  # what cannot run is refused here already
-        self.names.reward_model(spec)
+        self.names.find_reward_weights(spec)
         if spec.reward_function is not None:
             check_reward_function(spec.reward_folder or Path.cwd(), spec.reward_function, self.environment())
         if spec.grader is not None:
@@ -171,7 +171,7 @@ class LocalBackend(FineTuneBackend):
         """Write the run's folder and start its child. Called again with the same token, the same run is returned."""
         run = self._run(new_local_run_id(token))
         if not run.folder.is_dir():
-            data: dict[str, DataFile] = {file.purpose: self.files.whole(file.id) for file in files}
+            data: dict[str, DataFile] = {file.purpose: self.files.verify_file(file.id) for file in files}
             if "training" not in data:
                 raise RejectedError("a local run needs a training file; prepare one first", provider=self.name)
             request, start = self._request(run.id, spec, data, token)
@@ -194,7 +194,7 @@ class LocalBackend(FineTuneBackend):
     def _remove_unless_alive(self, run: LocalRun, error: OSError) -> None:
         """Remove a run whose child could not be started. Raises UnavailableError if a child may be at work in it."""
         try:
-            alive = run.alive()
+            alive = run.is_alive()
             if not alive:
                 self.runs.remove(run.id)
         except OSError:
@@ -243,7 +243,7 @@ class LocalBackend(FineTuneBackend):
         """
         run = self._existing(remote_id)
         with local_run_storage_errors(self.settings.home, "stopping the run"):
-            if run_can_finish_early(run.request()):
+            if run_can_finish_early(run.read_request()):
                 run.stop_early()
             else:
                 run.cancel()
@@ -253,7 +253,7 @@ class LocalBackend(FineTuneBackend):
         """Continue a paused run from its newest checkpoint, or a failed one whose error is retryable."""
         run = self._existing(remote_id)
         patience = time.monotonic() + _EXIT_SECONDS  # a child lives a moment after its last word
-        while read_local_job_state(run).status in _SAID_ITS_LAST and run.alive() and time.monotonic() < patience:
+        while read_local_job_state(run).status in _SAID_ITS_LAST and run.is_alive() and time.monotonic() < patience:
             time.sleep(0.02)
         with local_run_storage_errors(self.settings.home, "resuming the run"):
             run.resume()
@@ -270,7 +270,7 @@ class LocalBackend(FineTuneBackend):
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
         run = self._existing(remote_id)
         points = {point.step: point for point in run.metrics()}
-        name, reported = local_tuned_model_name(run), run.reported()
+        name, reported = local_tuned_model_name(run), run.read_trainer_report()
         best = None if reported is None else reported.best_step
         found = []
         for step, folder in run.checkpoint_folders():
@@ -296,9 +296,9 @@ class LocalBackend(FineTuneBackend):
         except ProviderError:
             over = True  # damaged: what is left to ask is whether a process writes to it
         patience = time.monotonic() + (_EXIT_SECONDS if over else 0.0)  # a child lives a moment after its last word
-        while run.alive() and time.monotonic() < patience:
+        while run.is_alive() and time.monotonic() < patience:
             time.sleep(0.02)
-        if not over or run.alive():
+        if not over or run.is_alive():
             raise RejectedError(f"the local run {run.id} is not finished; cancel it first", provider=self.name)
         with local_run_storage_errors(self.settings.home, "deleting the run"):
             self.runs.remove(run.id)
@@ -306,7 +306,7 @@ class LocalBackend(FineTuneBackend):
     def list_jobs(self) -> Iterable[JobState]:
         """Return all runs by their folders, newest first; a damaged one is left out. Restarts nothing."""
         states = []
-        for run_id in self.runs.ids():
+        for run_id in self.runs.list_run_ids():
             with contextlib.suppress(ProviderError):
                 states.append(read_local_job_state(self._run(run_id)))
         return sorted(states, key=lambda state: state.created_at or now(), reverse=True)
@@ -336,10 +336,10 @@ class LocalBackend(FineTuneBackend):
 
     def delete_file(self, file_id: str) -> None:
         file, _ = self.files.get(file_id)
-        for run_id in self.runs.ids():
+        for run_id in self.runs.list_run_ids():
             run = self._run(run_id)
             with contextlib.suppress(ProviderError):
-                request = run.request()
+                request = run.read_request()
                 used = [part["sha256"] for part in (request.training, request.validation) if part]
                 if file.sha256 in used and not read_local_job_state(run).status.terminal:
                     break
@@ -354,13 +354,13 @@ class LocalBackend(FineTuneBackend):
         `remote_id` may have `:STEP` behind it, for a checkpoint. `merged`: a whole model, whose logits a child process
         has compared with the adapter's; the figures are in its `README.md`.
         """
-        run, source = self.names.named(remote_id)
+        run, source = self.names.find_run_weights(remote_id)
         refuse_damaged_weights(source, run.id)
         folder = folder.absolute()
         refuse_occupied_folder(folder)
         whole = not (source / "adapter_config.json").is_file()
         if merged and not whole:
-            refuse_unmergeable_adapter(run.request(), self.settings.home)
+            refuse_unmergeable_adapter(run.read_request(), self.settings.home)
             environment = self.environment() | {"HF_HUB_OFFLINE": "1"}
             with local_run_storage_errors(folder.parent, "writing the merged model"):
                 place_tuned_weights(folder, lambda aside: self._merge(run, source, aside, environment))
@@ -388,9 +388,9 @@ class LocalBackend(FineTuneBackend):
         """
         fields = child_completion_fields(options)
         if stream:
-            with self._serving.of(model):  # so that an unknown model is told now, and not with the first piece
+            with self._serving.serve_model(model):  # so that an unknown model is told now, and not with the first piece
                 return self._stream(model, messages, fields)
-        with self._serving.of(model) as server:
+        with self._serving.serve_model(model) as server:
             (answer,) = server.complete_many(model, [messages], fields)
             return answer
 
@@ -398,7 +398,7 @@ class LocalBackend(FineTuneBackend):
         begun: list[ChunkStream] = []
 
         def chunks() -> Generator[Chunk]:
-            with self._serving.of(model) as server:
+            with self._serving.serve_model(model) as server:
                 begun.append(server.stream(messages, fields))
                 yield from begun[0]
 
@@ -412,21 +412,21 @@ class LocalBackend(FineTuneBackend):
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
     ) -> Iterator[Completion]:
         fields = child_completion_fields(options)
-        with self._serving.of(model) as server:
+        with self._serving.serve_model(model) as server:
             yield from server.complete_many(model, conversations, fields)
 
     def score(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]
     ) -> Iterator[list[float]]:
         """Yield log-likelihoods from a child of our own: no server's wire format has them."""
-        with self._serving.in_own_child(model) as served:
+        with self._serving.serve_in_child(model) as served:
             yield from served.score(conversations, choices)
 
     def lm_eval(
         self, model: str, tasks: Sequence[str], *, limit: int | None = None
     ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Evaluate in a child with a copy of the model of its own."""
-        weights, home, environment = self.names.weights_of(model), self.settings.home, self.environment()
+        weights, home, environment = self.names.find_weights(model), self.settings.home, self.environment()
         return run_lm_eval(weights, self.options, tasks, model=model, home=home, environment=environment, limit=limit)
 
     def close(self) -> None:
@@ -448,8 +448,8 @@ class LocalBackend(FineTuneBackend):
         """Return the spec with the settings of its start, and the start."""
         if spec.from_checkpoint is None:
             return spec, None
-        run, weights = self.names.named(spec.from_checkpoint)
-        start = WarmStart(spec.from_checkpoint, run.request(), weights)
+        run, weights = self.names.find_run_weights(spec.from_checkpoint)
+        start = WarmStart(spec.from_checkpoint, run.read_request(), weights)
         return apply_warm_start(spec, start), start
 
     def _resolved(self, spec: TuneSpec, training: DataFile) -> tuple[ResolvedLocalRequest, WarmStart | None]:
@@ -462,7 +462,7 @@ class LocalBackend(FineTuneBackend):
         environment = self.environment()
         key = self.settings.secret("WANDB_API_KEY")
         with contextlib.suppress(ProviderError):
-            wanted = self._run(run_id).request().spec.get("wandb") is not None
+            wanted = self._run(run_id).read_request().spec.get("wandb") is not None
             if wanted and key is not None:
                 environment["WANDB_API_KEY"] = key.get_secret_value()
         return environment
@@ -501,7 +501,7 @@ class LocalBackend(FineTuneBackend):
             home=str(self.settings.home),
             devices=None if self.options.devices is None else list(self.options.devices),
             spec=resolved.spec.model_dump(mode="json"),
-            reward_model=self.names.reward_model(spec),
+            reward_model=self.names.find_reward_weights(spec),
             training=data["training"].model_dump(mode="json"),
             validation=None if validation is None else validation.model_dump(mode="json"),
             hyperparameters=resolved.hyperparameters,

@@ -42,7 +42,7 @@ class LocalBackendFiles:
         write_atomically(self._label(target), json.dumps({"purpose": purpose} | kept.model_dump(mode="json")))
         return self._remote(kept, purpose)
 
-    def whole(self, file_id: str) -> DataFile:
+    def verify_file(self, file_id: str) -> DataFile:
         """Return the file after checking its content. Raises DatasetError if the content has changed since it was
         prepared."""
         file, _ = self.get(file_id)

@@ -32,7 +32,7 @@ class LocalModelNames:
         self._manifest, self._settings, self._existing = manifest, settings, existing
         self._backend = manifest.name
 
-    def weights_of(self, model: str) -> ServedWeights:
+    def find_weights(self, model: str) -> ServedWeights:
         """Find the weights of `model` on this machine. Loads nothing."""
         from tuneport.backends.local.adapters import find_adapter_base, is_adapter
         from tuneport.base_models import locate
@@ -42,25 +42,25 @@ class LocalModelNames:
         if match is None and is_adapter(folder := Path(model).expanduser().absolute()):
             refuse_damaged_weights(folder, model, own=False)
             label = f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
-            return ServedWeights.of(find_adapter_base(folder, home=home), folder, label)
+            return ServedWeights.from_base(find_adapter_base(folder, home=home), folder, label)
         if match is None:
             name = self._resolved(model)
             base = locate(name, home=home)
             if base.source == "folder":
                 refuse_damaged_weights(base.folder, model, own=False)
-            return ServedWeights.of(base)
+            return ServedWeights.from_base(base)
         run = self._existing(f"run-{match[1]}")
-        if Method(run.request().spec.get("method", "sft")).traits.scores:
+        if Method(run.read_request().spec.get("method", "sft")).traits.scores:
             raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
         weights = self._tuned(run) if match[2] is None else self._checkpoint(run, match[2])
         refuse_damaged_weights(weights, model)
         if not is_adapter(weights):  # full fine-tuning: a base model by itself
             return ServedWeights(key=str(weights), base=weights)
-        return ServedWeights.of(
-            locate(run.request().model_name_or_path, home=home), weights, f"{run.id}-{weights.name}"
+        return ServedWeights.from_base(
+            locate(run.read_request().model_name_or_path, home=home), weights, f"{run.id}-{weights.name}"
         )
 
-    def other_names(self, model: str) -> list[str]:
+    def list_server_names(self, model: str) -> list[str]:
         """Return the names that a server elsewhere may use for `model`: its stand-in, its name on the hub, its folder,
         its run."""
         from tuneport.manifests import load_models
@@ -72,7 +72,7 @@ class LocalModelNames:
                 known = load_models().find(name)
                 names += [name, known.hub] if known is not None and known.hub else [name]
         with contextlib.suppress(TuneportError):
-            weights = self.weights_of(model)
+            weights = self.find_weights(model)
             folder = weights.adapter or weights.base
             if (match := _TUNED_MODEL.fullmatch(model)) and match[2] is None:
                 names.append(f"run-{match[1]}")
@@ -80,10 +80,10 @@ class LocalModelNames:
         return names
 
     def _resolved(self, model: str) -> str:
-        return BackendCatalogue(self._settings).resolve(model, self._backend)
+        return BackendCatalogue(self._settings).resolve_model(model, self._backend)
 
     def _tuned(self, run: LocalRun) -> Path:
-        reported = run.reported()
+        reported = run.read_trainer_report()
         for folder in (run.folder / "adapter", run.folder / "model"):
             if reported is not None and reported.status == "succeeded" and folder.is_dir():
                 return folder
@@ -100,7 +100,7 @@ class LocalModelNames:
             )
         return folder
 
-    def named(self, name: str) -> tuple[LocalRun, Path]:
+    def find_run_weights(self, name: str) -> tuple[LocalRun, Path]:
         """Return the run and the weights behind a run's id or its model's name, `:STEP` behind the id for a
         checkpoint."""
         run_id, _, step = name.partition(":") if name.startswith("run-") else (name, "", "")
@@ -109,7 +109,7 @@ class LocalModelNames:
         run = self._existing(run_id)
         return run, self._checkpoint(run, step) if step else self._tuned(run)
 
-    def reward_model(self, spec: TuneSpec) -> dict[str, str | None] | None:
+    def find_reward_weights(self, spec: TuneSpec) -> dict[str, str | None] | None:
         """Return the weights of the spec's reward model and their base, or None if it has no reward model."""
         if spec.reward is None or spec.reward_function is not None:
             return None
@@ -125,7 +125,7 @@ class LocalModelNames:
                 "weights": str(folder.absolute()),
                 "base": str(base.folder if base.source == "folder" else base.name),
             }
-        run, weights = self.named(spec.reward)
+        run, weights = self.find_run_weights(spec.reward)
         refuse_damaged_weights(weights, spec.reward)
         adapter = check_reward_weights(weights, spec.reward)
-        return {"weights": str(weights), "base": run.request().model_name_or_path if adapter else None}
+        return {"weights": str(weights), "base": run.read_request().model_name_or_path if adapter else None}

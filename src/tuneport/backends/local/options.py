@@ -40,7 +40,7 @@ class LocalBackendOptions(BaseModel):
         return names
 
     @classmethod
-    def of(cls, settings: Settings, name: str) -> LocalBackendOptions:
+    def from_settings(cls, settings: Settings, name: str) -> LocalBackendOptions:
         """Return the table of the backend called `name`. Raises ConfigError that names a wrong line."""
         table = settings.project.backends.get(name)
         return validated_table(cls, {} if table is None else table.options, f"backends.{name}.options")

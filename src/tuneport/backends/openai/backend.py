@@ -108,7 +108,7 @@ class OpenAIBackend(OpenAIFileStorage):
             key,
             self.options.timeout,
             self._refuse_html,
-            wiring=self.wiring,
+            wiring=self.http_client_arguments,
         )
 
     # --- starting a job ---------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class OpenAIBackend(OpenAIFileStorage):
         for job in jobs:
             with self._translating():
                 state = self._state(job)
-            yield redact_backend_secrets(state, self.upstream.secrets)
+            yield redact_backend_secrets(state, self.upstream.secret_pattern)
 
     def mark_of(self, state: JobState) -> str | None:
         metadata = state.details.get("metadata")
@@ -285,7 +285,7 @@ class OpenAIBackend(OpenAIFileStorage):
         """Return the events after `after`, or all that the server has if it no longer knows that one."""
         events = self._ask(remote_id, "events", lambda: self._raw_events(remote_id, after))
         with self._translating():
-            return redact_backend_secrets([parse_job_event(raw) for raw in events], self.upstream.secrets)
+            return redact_backend_secrets([parse_job_event(raw) for raw in events], self.upstream.secret_pattern)
 
     def _raw_events(self, remote_id: str, after: str | None) -> list[dict[str, Any]]:
         """Return the raw events, oldest first. The server lists the newest first, so pages are read back until `after`

@@ -26,7 +26,7 @@ def open_openai_client(
     wiring: Callable[[Any, Any], dict[str, Any]],
 ) -> Any:
     """Make a client without retries of its own. `seconds` without a byte end a call; `look_at` sees every response;
-    `wiring` is `HostedBackend.wiring`."""
+    `wiring` is `HostedBackend.http_client_arguments`."""
     import httpx2
     import openai
 

@@ -134,7 +134,7 @@ class OpenAIFileStorage(HostedBackend):
             sleep=self._sleep,
             part_bytes=self.part_bytes,
         )
-        return parts.run()
+        return parts.upload_parts()
 
     def _upload_whole(self, journal: UploadJournal, file: DataFile) -> str:
         """Send the file; again only if the last try, of this process or of one that died, has not arrived."""

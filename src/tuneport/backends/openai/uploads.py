@@ -83,7 +83,7 @@ class OpenAIPartsUpload:
         self._uploads, self._file, self._journal = uploads, file, journal
         self._read, self._look, self._sleep, self._part_bytes = read, look, sleep, part_bytes
 
-    def run(self) -> str:
+    def upload_parts(self) -> str:
         """Continue from the journal, or begin, and return the id of the finished file. Raises ProviderError as the
         server does."""
         for beginning in range(_BEGINNINGS):

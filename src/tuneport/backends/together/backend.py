@@ -148,7 +148,9 @@ class TogetherBackend(TogetherServing):
             timeout=timeout,
             default_headers=provider_headers(key, self.settings),
             http_client=together.DefaultHttpxClient(
-                timeout=timeout, event_hooks=hooks, **self.wiring(httpx, together.DEFAULT_CONNECTION_LIMITS)
+                timeout=timeout,
+                event_hooks=hooks,
+                **self.http_client_arguments(httpx, together.DEFAULT_CONNECTION_LIMITS),
             ),
         )
         client.project_id = None  # given empty above, so that the environment is not asked
@@ -404,7 +406,7 @@ class TogetherBackend(TogetherServing):
         """Return the models that can be tuned. The SDK has no method for this address of the API."""
         answer = self._read(lambda: self.client.get("/v1/fine-tunes/models/supported", cast_to=object))
         if not isinstance(answer, dict) or not isinstance(answer.get("models"), list):
-            raise self.upstream.unexpected("a list of models was expected")
+            raise self.upstream.unexpected_answer_error("a list of models was expected")
         names = [model if isinstance(model, str) else str(model.get("name")) for model in answer["models"]]
         return [RemoteModel(id=name) for name in names]
 

@@ -66,14 +66,14 @@ class DedicatedEndpoints:
 
     # --- look -------------------------------------------------------------------------------------------------------
 
-    def all(self, models: Iterable[str]) -> list[Deployment]:
+    def list_deployments(self, models: Iterable[str]) -> list[Deployment]:
         """Return all dedicated endpoints. `models`: the names of tuned models, whose endpoints are marked as such."""
         endpoints = self._endpoints()
         types = self._instance_types() if endpoints else []
         names = {together_endpoint_name(model): model for model in models}
         return [parse_deployment(endpoint, types, names) for endpoint in endpoints]
 
-    def serving(self, model: RegisteredModel) -> list[Deployment]:
+    def find_deployments(self, model: RegisteredModel) -> list[Deployment]:
         """Return the deployments of this model, the readiest first."""
         found = [parse_deployment(each, [], {}) for each in self._endpoints() if deployment_serves_model(each, model)]
         return sorted(found, key=lambda each: LIVELIEST_FIRST.index(each.status))
@@ -89,7 +89,7 @@ class DedicatedEndpoints:
 
     # --- start ------------------------------------------------------------------------------------------------------
 
-    def start(
+    def start_endpoint(
         self,
         model: RegisteredModel,
         *,
@@ -252,7 +252,7 @@ class DedicatedEndpoints:
             self._split(endpoint["id"], split)
         except ProviderError as error:
             try:
-                self.stop(endpoint["id"])
+                self.stop_endpoint(endpoint["id"])
             except ProviderError:
                 raise type(error)(
                     f"{error}; the endpoint {endpoint['id']} runs and costs money: `tuneport undeploy "
@@ -263,12 +263,12 @@ class DedicatedEndpoints:
 
     # --- stop -------------------------------------------------------------------------------------------------------
 
-    def stop_of(self, model: RegisteredModel) -> None:
+    def stop_model_endpoint(self, model: RegisteredModel) -> None:
         """Stop the endpoint that `start` makes for the model; others that serve it may serve more models."""
         if (endpoint := self._named(together_endpoint_name(model.name))) is not None:
-            self.stop(endpoint["id"])
+            self.stop_endpoint(endpoint["id"])
 
-    def stop(self, id: str) -> None:
+    def stop_endpoint(self, id: str) -> None:
         """Delete the endpoint and its deployments, and verify that they are gone. Does nothing if they already are."""
         endpoints = self._client.endpoints
         try:

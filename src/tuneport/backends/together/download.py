@@ -37,20 +37,20 @@ class WeightsDownloadState:
     checksum: str | None = None  # "sha256:..." or "md5:...", in hexadecimal
 
     @staticmethod
-    def path(part: Path) -> Path:
+    def state_path(part: Path) -> Path:
         return part.with_name(part.name + ".json")
 
     @classmethod
     def read(cls, part: Path, source: str) -> WeightsDownloadState:
         """Return the state of an earlier call, if it had the same source; else an empty one."""
         try:
-            kept = cls(**json.loads(cls.path(part).read_text()))
+            kept = cls(**json.loads(cls.state_path(part).read_text()))
         except (OSError, ValueError, TypeError):
             return cls(source)
         return kept if kept.source == source else cls(source)
 
     def write(self, part: Path) -> None:
-        write_atomically(self.path(part), json.dumps(asdict(self)), durable=False, private=False)
+        write_atomically(self.state_path(part), json.dumps(asdict(self)), durable=False, private=False)
 
 
 def download_together_file(
@@ -83,7 +83,7 @@ def download_together_file(
 
 def discard_partial_download(part: Path) -> None:
     part.unlink(missing_ok=True)
-    WeightsDownloadState.path(part).unlink(missing_ok=True)
+    WeightsDownloadState.state_path(part).unlink(missing_ok=True)
 
 
 def _receive(request: Callable[[dict[str, str]], Any], part: Path, source: str) -> None:

@@ -32,7 +32,7 @@ class RegisteredModel:
     ids: tuple[str, ...]
 
     @classmethod
-    def of(cls, job: Mapping[str, Any]) -> RegisteredModel | None:
+    def from_job(cls, job: Mapping[str, Any]) -> RegisteredModel | None:
         """Return the model that a job made, or None. The first id is the whole model; the API merges an adapter when it
         is deployed."""
         ids = [job.get("model_object_id"), job.get("adapter_object_id")]

@@ -69,7 +69,7 @@ def _delete(workspace: Workspace, chosen: list[RemoteFileEntry], *, yes: bool) -
     kept: list[dict[str, Any]] = []
     for entry in chosen:
         try:
-            workspace.remote_files.delete(entry.backend, entry.id, entry.filename)
+            workspace.remote_files.delete_file(entry.backend, entry.id, entry.filename)
         except ConfigError as error:
             if len(chosen) == 1:
                 raise

@@ -47,7 +47,7 @@ def create(
 
     store = Store(Settings.load().database_url).unscoped()
     row, secret = store.tokens.add(name, scope=scope, project=project, days=expires)
-    first = store.tokens.marks()[0] == 1
+    first = store.tokens.count_tokens()[0] == 1
     store.close()
     if output.documented(_described(row) | {"secret": secret}):
         return

@@ -106,7 +106,7 @@ def deliveries(
         raise ConfigError(f"--state {state} is unknown; choose one of: {', '.join(STATES)}")
     store = Store(Settings.load().database_url).unscoped()
     try:
-        rows = store.webhooks.all(limit=limit, job_id=job, state=state)
+        rows = store.webhooks.list_deliveries(limit=limit, job_id=job, state=state)
     finally:
         store.close()
     if output.documented({"object": "list", "data": [_described(row) for row in rows]}):

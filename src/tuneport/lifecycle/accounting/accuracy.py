@@ -23,7 +23,9 @@ class EstimatedAndActualJob:
     actual: Actual
 
     @classmethod
-    def of(cls, backend: str, model: str, status: str, quote: Any, estimate: Any, actual: Any) -> EstimatedAndActualJob:
+    def from_row(
+        cls, backend: str, model: str, status: str, quote: Any, estimate: Any, actual: Any
+    ) -> EstimatedAndActualJob:
         return cls(
             backend,
             model,

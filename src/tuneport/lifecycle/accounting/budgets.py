@@ -144,16 +144,16 @@ class JobCostProjection:
     budget: float | None = None
 
     @property
-    def over(self) -> bool:
+    def over_budget(self) -> bool:
         return self.budget is not None and self.usd > self.budget * ROUNDING
 
     def __str__(self) -> str:
-        side = "above" if self.over else "within"
+        side = "above" if self.over_budget else "within"
         held = "" if self.budget is None else f", {side} its budget of {money(self.budget)}"
         return f"about {money(self.usd)}{held} ({self.because})"
 
     def as_dict(self) -> dict[str, Any]:
-        return vars(self) | {"over_budget": self.over}
+        return vars(self) | {"over_budget": self.over_budget}
 
 
 def project_job_cost(row: JobRow | JobRecord) -> JobCostProjection | None:

@@ -67,13 +67,13 @@ class IncomingContent:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-        self._contents.send(self._path, self.sha256)
+        self._contents.store_content(self._path, self.sha256)
 
     def keep(self) -> str:
         """Keep the content and return the SHA-256 that names it from now on. It must have been flushed."""
         assert self._file.closed, "keep comes after flush"
-        self._contents.send(self._path, self.sha256)  # again, in case another process removed it meanwhile
-        self._contents.place(self._path, self.sha256)
+        self._contents.store_content(self._path, self.sha256)  # again, in case another process removed it meanwhile
+        self._contents.place_content(self._path, self.sha256)
         return self.sha256
 
     def __enter__(self) -> IncomingContent:
@@ -99,12 +99,12 @@ class Contents:
     def __init__(self, folder: Path, alone: Callable[[], AbstractContextManager[None]]) -> None:
         self.folder, self._alone = folder, alone
 
-    def check(self) -> None:
+    def check_writable(self) -> None:
         """Check that contents can be kept now. Raises the error that keeping one would raise."""
         with content_storage_errors(self.folder):
             private.make_folder(self.folder)
 
-    def incoming(self) -> IncomingContent:
+    def open_incoming(self) -> IncomingContent:
         return IncomingContent(self)
 
     def path(self, sha256: str) -> Path:
@@ -112,7 +112,7 @@ class Contents:
         recognise it."""
         return self.folder / sha256[:2] / f"{sha256}.jsonl"
 
-    def fetch(self, sha256: str) -> Path:
+    def fetch_content(self, sha256: str) -> Path:
         """Return the content's path on this machine, where it now lies whole. Raises ContentGoneError if it is
         nowhere."""
         path = self.path(sha256)
@@ -120,15 +120,15 @@ class Contents:
             raise self._gone(sha256, "is gone from the gateway's disk")
         return path
 
-    def has(self, sha256: str) -> bool:
+    def has_content(self, sha256: str) -> bool:
         return self.path(sha256).is_file()
 
-    def join(self, parts: Iterable[str], see: Callable[[bytes], object] | None = None) -> IncomingContent:
+    def concatenate(self, parts: Iterable[str], see: Callable[[bytes], object] | None = None) -> IncomingContent:
         """Write the contents one behind the other, not kept yet. `see` is shown each chunk."""
-        joined = self.incoming()
+        joined = self.open_incoming()
         try:
             for sha256 in parts:
-                for piece in read_content_blocks(self.fetch(sha256).open("rb")):
+                for piece in read_content_blocks(self.fetch_content(sha256).open("rb")):
                     joined.write(piece)
                     if see is not None:
                         see(piece)
@@ -137,7 +137,7 @@ class Contents:
             raise
         return joined
 
-    def locked(self) -> AbstractContextManager[None]:
+    def lock_contents(self) -> AbstractContextManager[None]:
         """Hold the lock on the contents, of all processes: between a content's arrival and the row that needs it, no
         process removes it."""
         return self._alone()
@@ -146,7 +146,7 @@ class Contents:
         with contextlib.suppress(OSError):
             self.path(sha256).unlink(missing_ok=True)
 
-    def strays(self, needed: Callable[[str], bool], *, seconds: float = ABANDONED_SECONDS) -> Iterator[str]:
+    def find_strays(self, needed: Callable[[str], bool], *, seconds: float = ABANDONED_SECONDS) -> Iterator[str]:
         """Yield contents that are older than that and that no row needs: a process left them when it died."""
         before = time.time() - seconds
         for path in self.folder.glob("??/*.jsonl"):
@@ -154,7 +154,7 @@ class Contents:
                 if path.stat().st_mtime < before and not needed(path.stem):
                     yield path.stem
 
-    def sweep(self, *, seconds: float = ABANDONED_SECONDS) -> None:
+    def remove_unfinished(self, *, seconds: float = ABANDONED_SECONDS) -> None:
         """Remove what was half written when its process ended."""
         before = time.time() - seconds
         for path in (self.folder / "incoming").glob("*"):
@@ -165,10 +165,10 @@ class Contents:
     # --- for `IncomingContent`
     # ---------------------------------------------------------------------------------------------
 
-    def send(self, path: Path, sha256: str) -> None:
+    def store_content(self, path: Path, sha256: str) -> None:
         """Copy the whole content at `path` to where all who share the contents find it. Does nothing if it is there."""
 
-    def place(self, path: Path, sha256: str) -> None:
+    def place_content(self, path: Path, sha256: str) -> None:
         """Give the whole content at `path` its name on this disk."""
         target = self.path(sha256)
         with content_storage_errors(self.folder):

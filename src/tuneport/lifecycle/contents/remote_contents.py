@@ -103,12 +103,12 @@ class RemoteContents(Contents):
         self._checking = threading.Lock()
         self._fetching: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
-    def check(self) -> None:
+    def check_writable(self) -> None:
         """Check the store with one request, to a mark in it; the first time the mark is written.
 
         Checks run one at a time: a store that hangs would otherwise hold all threads.
         """
-        super().check()
+        super().check_writable()
         mark = f"{self._prefix}/tuneport"
         if not self._checking.acquire(timeout=CHECK_SECONDS):
             raise FilesUnavailableError(f"the store of files {self._shown} does not answer; check it and the way there")
@@ -120,7 +120,7 @@ class RemoteContents(Contents):
         finally:
             self._checking.release()
 
-    def fetch(self, sha256: str) -> Path:
+    def fetch_content(self, sha256: str) -> Path:
         path = self.path(sha256)
         lock = self._fetching.setdefault(sha256, threading.Lock())
         with lock:  # who wants the same one waits for it, and fetches it no second time
@@ -128,13 +128,13 @@ class RemoteContents(Contents):
                 self._bring(sha256)
         return path
 
-    def has(self, sha256: str) -> bool:
-        if super().has(sha256):
+    def has_content(self, sha256: str) -> bool:
+        if super().has_content(sha256):
             return True
         with self._reached():
             there = self._there(self._key(sha256))
         if not there:
-            self.check()  # that the whole store is there, of which that would be no news of a content
+            self.check_writable()  # that the whole store is there, of which that would be no news of a content
         return there
 
     def remove(self, sha256: str) -> None:
@@ -146,7 +146,7 @@ class RemoteContents(Contents):
         except FilesUnavailableError as error:
             log.warning("%s.jsonl is not removed yet: %s", sha256, error)
 
-    def strays(self, needed: Callable[[str], bool], *, seconds: float = ABANDONED_SECONDS) -> Iterator[str]:
+    def find_strays(self, needed: Callable[[str], bool], *, seconds: float = ABANDONED_SECONDS) -> Iterator[str]:
         before = time.time() - seconds
         with self._reached():
             self._files.invalidate_cache()
@@ -159,10 +159,10 @@ class RemoteContents(Contents):
                 if stray:
                     yield sha256
 
-    def sweep(self, *, seconds: float = ABANDONED_SECONDS) -> None:
+    def remove_unfinished(self, *, seconds: float = ABANDONED_SECONDS) -> None:
         """Remove strays, copies that were not used for so long, and half-written uploads of a store that has no
         objects."""
-        super().sweep(seconds=seconds)
+        super().remove_unfinished(seconds=seconds)
         before = time.time() - seconds
         for path in self.folder.glob("??/*.jsonl"):
             with contextlib.suppress(OSError):
@@ -175,7 +175,7 @@ class RemoteContents(Contents):
                     if self._came(key) < before:
                         self._delete(key)
 
-    def send(self, path: Path, sha256: str) -> None:
+    def store_content(self, path: Path, sha256: str) -> None:
         key = self._key(sha256)
         with self._reached():
             if self._there(key):
@@ -210,14 +210,14 @@ class RemoteContents(Contents):
                 try:
                     self._files.get_file(self._key(sha256), str(aside), **_AT_ONCE.get(self._protocol, {}))
                 except FileNotFoundError as error:
-                    self.check()  # as in `has`
+                    self.check_writable()  # as in `has`
                     raise self._gone(sha256, "is gone from the gateway's store of files") from error
             with content_storage_errors(self.folder), aside.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     what = "is damaged in the gateway's store of files: other bytes lie under its name"
                     raise self._gone(sha256, what)
                 os.fsync(file.fileno())
-            self.place(aside, sha256)
+            self.place_content(aside, sha256)
         finally:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)

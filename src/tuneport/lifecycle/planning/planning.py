@@ -79,7 +79,7 @@ def choose_job_backend(
 
 def split_named_backend(spec: TuneSpec, settings: Settings) -> tuple[str | None, TuneSpec]:
     """Return the backend of `BACKEND/MODEL`, or None, and the spec with the plain name of the model."""
-    backend, model = BackendCatalogue(settings).named(spec.model)
+    backend, model = BackendCatalogue(settings).split_backend_name(spec.model)
     if model == spec.model:
         return None, spec
     return backend, spec.model_copy(update={"model": model})

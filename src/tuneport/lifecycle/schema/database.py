@@ -56,7 +56,7 @@ class Database:
             self._make_or_upgrade()
 
     @property
-    def postgresql(self) -> bool:
+    def is_postgresql(self) -> bool:
         return self.engine.dialect.name == "postgresql"
 
     def close(self) -> None:
@@ -82,11 +82,11 @@ class Database:
             yield session
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def hold_store_lock(self) -> Iterator[None]:
         """Hold the one lock of all threads and processes on this store, on any machine. It is no transaction:
         transactions run within and beside it."""
         with self._thread_alone:  # of one process one waits at most, and leaves the others their connections
-            if self.postgresql:
+            if self.is_postgresql:
                 with explain_database_errors(self.url), self.engine.begin() as connection:
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
                     yield

@@ -26,15 +26,15 @@ class ProjectScope:
     project: str | None
 
     @property
-    def own(self) -> str:
+    def own_project(self) -> str:
         """Return the project to which new rows belong."""
         return self.project or DEFAULT_PROJECT
 
-    def key_of(self, idempotency_key: str) -> str:
+    def stored_key(self, idempotency_key: str) -> str:
         """Return what is stored of a key, which is unique in its project only."""
-        if self.own == DEFAULT_PROJECT:
+        if self.own_project == DEFAULT_PROJECT:
             return idempotency_key
-        return hashlib.sha256(f"{self.own}\n{idempotency_key}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.own_project}\n{idempotency_key}".encode()).hexdigest()
 
 
 def refuse_missing_project() -> str:

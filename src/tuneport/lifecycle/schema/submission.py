@@ -19,7 +19,7 @@ class SubmissionCandidate(BaseModel):
     created_at: datetime | None = None
 
     @classmethod
-    def of(cls, state: JobState) -> SubmissionCandidate:
+    def from_state(cls, state: JobState) -> SubmissionCandidate:
         return cls(remote_id=state.remote_id, model=state.model, created_at=state.created_at)
 
     def __str__(self) -> str:
@@ -47,17 +47,17 @@ class Submission(BaseModel):
     dismissed: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
 
-    def waited(self, reading: MachineClockReading) -> float:
+    def seconds_waited(self, reading: MachineClockReading) -> float:
         """Return for how many seconds this clock can vouch that the answer has been missing; 0 for a new clock."""
         return _elapsed(self.since, reading) or 0.0
 
-    def seen(self, reading: MachineClockReading) -> Submission:
+    def with_clock(self, reading: MachineClockReading) -> Submission:
         """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
         if _elapsed(self.since, reading) is not None:
             return self
         return self.model_copy(update={"since": self.since | reading.marks})
 
-    def sent(self, reading: MachineClockReading) -> Submission:
+    def mark_sent(self, reading: MachineClockReading) -> Submission:
         """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
         return Submission(
             since=reading.marks,
@@ -66,12 +66,12 @@ class Submission(BaseModel):
             duplicates=self.duplicates,
         )
 
-    def looked(self, reading: MachineClockReading, *, absent: bool) -> Submission:
+    def mark_looked(self, reading: MachineClockReading, *, absent: bool) -> Submission:
         """Return the same after the provider was asked; `absent`: it listed no job with the token."""
         update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.marks}
         return self.model_copy(update=update | {"unclear": True})
 
-    def since_last_look(self, reading: MachineClockReading) -> float | None:
+    def seconds_since_look(self, reading: MachineClockReading) -> float | None:
         """Return the seconds since the provider was last asked, or None if this clock does not know."""
         return _elapsed(self.last_look, reading)
 

@@ -136,7 +136,7 @@ class RemoteFileRow(Base):
     filename: Mapped[str]
     bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
-    # Since version 2. A deletion is written down before it is asked for; see `FileJournal.claim_deletion`.
+    # Since version 2. A deletion is written down before it is asked for; see `RemoteFileJournal.claim_deletion`.
     deleting_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     __table_args__ = (UniqueConstraint("job_id", "purpose"),)
@@ -275,7 +275,7 @@ class TokenRow(Base):
     """A secret that identifies a client of the gateway; only its SHA-256 is kept.
 
     `project` None means all projects, which only a token with the scope admin has. Only `revoked_at` and `last_used_at`
-    ever change, so that two counts tell whether anything did; see `Tokens.marks`.
+    ever change, so that two counts tell whether anything did; see `TokenStore.count_tokens`.
     """
 
     __tablename__ = "tokens"

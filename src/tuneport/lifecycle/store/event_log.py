@@ -64,7 +64,7 @@ class JobEventLog(StorePart):
                 apply_job_events(session, job_id, new)
             return len(new)
 
-    def tell_over_budget(self, found: Mapping[str, JobCostProjection]) -> None:
+    def add_over_budget_event(self, found: Mapping[str, JobCostProjection]) -> None:
         for job_id, projected in found.items():
             with self.transaction() as session:
                 cancels = session.scalar(select(JobRow.cancel_over_budget).where(JobRow.id == job_id))
@@ -72,13 +72,13 @@ class JobEventLog(StorePart):
             if self.add(job_id, [event], origin="tuneport"):
                 self.on_over_budget(job_id, event.message)
 
-    def progress(self, job_id: str) -> Progress:
+    def read_job_progress(self, job_id: str) -> Progress:
         """Return the progress of a job by its newest metrics: some providers report it only in events."""
         query = select(EventRow.data).where(EventRow.job_id == job_id, EventRow.type == "metrics")
         with self.reading() as session:
             return event_progress(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
 
-    def newest(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
+    def list_newest_events(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
         """Return so many events before the position `before`, or the last ones, newest first, each with its
         position."""
         query = select(EventRow).where(EventRow.job_id == job_id)
@@ -88,7 +88,7 @@ class JobEventLog(StorePart):
         with self.reading() as session:
             return [(row.position, _event_of(row)) for row in session.scalars(query)]
 
-    def of_job(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
+    def list_job_events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """Return the events from position `after` + 1 on, each with its position, in the order they were stored."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after)
         query = query.order_by(EventRow.position).limit(limit)
@@ -106,7 +106,7 @@ class JobEventLog(StorePart):
         with self.reading() as session:
             return session.scalar(query)
 
-    def due(self, backend: str, *, limit: int = 100) -> list[tuple[str, str]]:
+    def list_due_jobs(self, backend: str, *, limit: int = 100) -> list[tuple[str, str]]:
         """Return the jobs (id, remote id) with events at the backend that are not stored yet, latest ended first."""
         query = (
             select(JobRow.id, JobRow.remote_id)

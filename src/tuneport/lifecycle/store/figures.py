@@ -76,4 +76,6 @@ class StoredFigures(StorePart):
         columns = (JobRow.backend, JobRow.model, JobRow.status, JobRow.quote, JobRow.estimate, JobRow.actual)
         query = select(*columns).where(JobRow.actual.is_not(None), JobRow.remote_id.is_not(None))
         with self.transaction() as session:
-            return [EstimatedAndActualJob.of(*found) for found in session.execute(query.order_by(JobRow.finished_at))]
+            return [
+                EstimatedAndActualJob.from_row(*found) for found in session.execute(query.order_by(JobRow.finished_at))
+            ]

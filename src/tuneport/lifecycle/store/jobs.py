@@ -58,7 +58,7 @@ class JobStore(ScopedPart):
         row = JobRow(
             id=f"job-{secrets.token_hex(6)}" if claim is None else claim.job_id,
             token=secrets.token_hex(16),
-            project=self.scope.own if claim is None else claim.project,
+            project=self.scope.own_project if claim is None else claim.project,
             backend=backend,
             model=model,
             spec=spec.model_dump(mode="json"),
@@ -88,7 +88,7 @@ class JobStore(ScopedPart):
 
     def get(self, job_id: str) -> JobRecord:
         """Return the job with that id, or the one whose id (ours or the backend's) begins so, if it is the only one."""
-        there = select_records(JobRecord).where(self.visible(JobRow))
+        there = select_records(JobRecord).where(self.visible_rows(JobRow))
         with self.reading() as session:
             exact = query_one_record(
                 session, JobRecord, there.where(or_(JobRow.id == job_id, JobRow.remote_id == job_id))
@@ -110,7 +110,7 @@ class JobStore(ScopedPart):
         """Return the jobs, newest first."""
         query = (
             select_records(JobRecord)
-            .where(self.visible(JobRow))
+            .where(self.visible_rows(JobRow))
             .order_by(JobRow.created_at.desc(), JobRow.id)
             .limit(limit)
         )
@@ -125,7 +125,7 @@ class JobStore(ScopedPart):
         self, *, limit: int, after: JobRecord | None, status: JobStatus | None = None, backend: str | None = None
     ) -> tuple[list[JobRecord], bool]:
         """Return so many jobs behind `after`, newest first, and whether there are more."""
-        query = select_records(JobRecord).where(self.visible(JobRow))
+        query = select_records(JobRecord).where(self.visible_rows(JobRow))
         if status is not None:
             query = query.where(JobRow.status == status.value)
         if backend is not None:
@@ -139,13 +139,13 @@ class JobStore(ScopedPart):
 
     def by_ids(self, job_ids: list[str]) -> dict[str, JobRecord]:
         with self.reading() as session:
-            query = select_records(JobRecord).where(self.visible(JobRow), JobRow.id.in_(job_ids))
+            query = select_records(JobRecord).where(self.visible_rows(JobRow), JobRow.id.in_(job_ids))
             return {row.id: row for row in query_records(session, JobRecord, query)}
 
-    def of_remote_id(self, backend: str, remote_id: str) -> JobRecord | None:
+    def find_by_remote_id(self, backend: str, remote_id: str) -> JobRecord | None:
         """Return the job that the backend knows under that id."""
         query = select_records(JobRecord).where(
-            self.visible(JobRow), JobRow.remote_id == remote_id, JobRow.backend == backend
+            self.visible_rows(JobRow), JobRow.remote_id == remote_id, JobRow.backend == backend
         )
         with self.reading() as session:
             return query_one_record(session, JobRecord, query)
@@ -194,14 +194,14 @@ class JobStore(ScopedPart):
     def set_options(self, job_id: str, **options: Unpack[OptionKeywords]) -> None:
         """Change options of a job that has not ended."""
         with self.transaction() as session:
-            unfinished = (self.visible(JobRow), JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
+            unfinished = (self.visible_rows(JobRow), JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
             session.execute(update(JobRow).where(*unfinished).values(updated_at=now(), **options))
 
     def _record_request(self, action: str, job_id: str, possible: ColumnElement[bool], **values: Any) -> None:
         with self.transaction() as session:
             wished = session.execute(
                 update(JobRow)
-                .where(self.visible(JobRow), JobRow.id == job_id, possible)
+                .where(self.visible_rows(JobRow), JobRow.id == job_id, possible)
                 .values(updated_at=now(), **values)
             )
             if wished.rowcount == 1:  # type: ignore[attr-defined]

@@ -32,7 +32,7 @@ class Leases(LeasedPart):
         super().__init__(database)
         self._events = events
 
-    def holdable(self) -> ColumnElement[bool]:
+    def leasable_rows(self) -> ColumnElement[bool]:
         return JobRow.status.in_(UNFINISHED)
 
     def claim(
@@ -44,10 +44,10 @@ class Leases(LeasedPart):
         holder that is known to be dead.
         """
         moment = now()
-        free = self.free(moment, gone=() if instead_of is None else (instead_of,))
+        free = self.rows_without_holder(moment, gone=() if instead_of is None else (instead_of,))
         with self.transaction() as session:
             taken = session.execute(
-                update(JobRow).where(JobRow.id == job_id, free).values(**self.held(owner, moment, seconds))
+                update(JobRow).where(JobRow.id == job_id, free).values(**self.holder_values(owner, moment, seconds))
             )
             if taken.rowcount != 1:  # type: ignore[attr-defined]
                 return None
@@ -72,7 +72,7 @@ class Leases(LeasedPart):
             session.flush()
             written = row_to_record(JobRecord, row)
         if over is not None:
-            self._events.tell_over_budget({job_id: over})
+            self._events.add_over_budget_event({job_id: over})
         return written
 
     def write_quote(self, job_id: str, owner: str, quote: Quote, *, monthly_budget: float | None = None) -> JobRecord:

@@ -41,8 +41,10 @@ class JobListStore(ScopedPart):
         page. `metadata`: what they must have; empty, that they have none. `with_model`: only those whose tuned model is
         there."""
         cursor = None if after is None else self.get(after)
-        jobs = select_records(JobRecord).where(self.visible(JobRow))
-        requests = select_records(RequestRecord).where(self.visible(JobRequestRow), JobRequestRow.state.in_(_SHOWN))
+        jobs = select_records(JobRecord).where(self.visible_rows(JobRow))
+        requests = select_records(RequestRecord).where(
+            self.visible_rows(JobRequestRow), JobRequestRow.state.in_(_SHOWN)
+        )
         if statuses is not None:
             words = [status.value for status in statuses]
             jobs = jobs.where(JobRow.status.in_(words))
@@ -84,9 +86,9 @@ class JobListStore(ScopedPart):
             JobRequestRow, JobRow, JobRow.id == JobRequestRow.id
         )
         with self.reading() as session:
-            found = session.execute(both.where(self.visible(JobRequestRow), JobRequestRow.id == job_id)).first()
+            found = session.execute(both.where(self.visible_rows(JobRequestRow), JobRequestRow.id == job_id)).first()
             if found is None:
-                query = select_records(JobRecord).where(self.visible(JobRow), JobRow.id == job_id)
+                query = select_records(JobRecord).where(self.visible_rows(JobRow), JobRow.id == job_id)
                 record = query_one_record(session, JobRecord, query)
                 return None if record is None else RequestedJob(record, None)
         columns = len(fields(RequestRecord))

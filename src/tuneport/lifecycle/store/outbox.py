@@ -83,7 +83,7 @@ def _write(session: Session, job_id: str, end: str, wait: float) -> None:
 class Outbox(LeasedPart):
     leased, seconds = DeliveryRow, HELD_SECONDS
 
-    def register(self, wanted: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+    def register_endpoints(self, wanted: Mapping[str, tuple[str, Sequence[str]]]) -> None:
         """Register the endpoints that are told of ends from now on: by name, the kind and the events."""
         with self.transaction() as session:
             for name, (kind, events) in wanted.items():
@@ -93,21 +93,21 @@ class Outbox(LeasedPart):
         with self.transaction() as session:
             return query_records(session, EndpointRecord, select_records(EndpointRecord).order_by(EndpointRow.name))
 
-    def take(self, owner: str, names: Sequence[str], *, limit: int) -> list[DeliveryRecord]:
+    def claim_due_deliveries(self, owner: str, names: Sequence[str], *, limit: int) -> list[DeliveryRecord]:
         """Take the deliveries that are due for these endpoints and not held; they are held by `owner` from now on."""
         moment = now()
         query = (
             select(DeliveryRow)
-            .where(DeliveryRow.due_at <= moment, DeliveryRow.endpoint.in_(names), self.free(moment))
+            .where(DeliveryRow.due_at <= moment, DeliveryRow.endpoint.in_(names), self.rows_without_holder(moment))
             .order_by(DeliveryRow.due_at)
             .limit(limit)
         )
-        if self.database.postgresql:
+        if self.database.is_postgresql:
             query = query.with_for_update(skip_locked=True)
         with self.transaction() as session:
             rows = list(session.scalars(query))
             for row in rows:
-                for name, value in self.held(owner, moment).items():
+                for name, value in self.holder_values(owner, moment).items():
                     setattr(row, name, value)
             return [row_to_record(DeliveryRecord, row) for row in rows]
 
@@ -139,7 +139,7 @@ class Outbox(LeasedPart):
             )
             return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
-    def give_up(self, *, days: float) -> int:
+    def give_up_deliveries(self, *, days: float) -> int:
         """Mark deliveries as dead that waited for so long because no gateway has their endpoint any more; return how
         many."""
         moment = now()
@@ -156,7 +156,9 @@ class Outbox(LeasedPart):
             )
             return int(changed.rowcount)  # type: ignore[attr-defined]
 
-    def all(self, *, limit: int = 50, job_id: str | None = None, state: str | None = None) -> list[DeliveryRecord]:
+    def list_deliveries(
+        self, *, limit: int = 50, job_id: str | None = None, state: str | None = None
+    ) -> list[DeliveryRecord]:
         """Return the deliveries, newest first."""
         query = select_records(DeliveryRecord)
         if job_id is not None:

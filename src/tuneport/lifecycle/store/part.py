@@ -55,33 +55,36 @@ class LeasedPart(StorePart):
     seconds: ClassVar[float]
     """Seconds that a row is held unless the lease is renewed. A holder that was suspended for longer has lost it."""
 
-    def holdable(self) -> ColumnElement[bool]:
+    def leasable_rows(self) -> ColumnElement[bool]:
         """Return the rows that a holder is waited for."""
         return true()
 
-    def free(self, moment: datetime, *, gone: Sequence[str] = ()) -> ColumnElement[bool]:
+    def rows_without_holder(self, moment: datetime, *, gone: Sequence[str] = ()) -> ColumnElement[bool]:
         """Return the condition for rows without a holder. `gone` names holders that are known to be dead."""
         row = self.leased
         return or_(row.lease_owner.is_(None), row.lease_expires_at < moment, row.lease_owner.in_(gone))
 
-    def held(self, owner: str, moment: datetime, seconds: float | None = None) -> dict[str, Any]:
+    def holder_values(self, owner: str, moment: datetime, seconds: float | None = None) -> dict[str, Any]:
         """Return the values of a row that `owner` holds from `moment` on."""
         return {"lease_owner": owner, "lease_expires_at": moment + timedelta(seconds=seconds or self.seconds)}
 
     def renew(self, row_id: str, owner: str) -> bool:
         """Extend a lease that is still held; return False if it was lost. It never takes one."""
-        return self._change((self.leased.id == row_id, self.leased.lease_owner == owner), self.held(owner, now())) == 1
+        return (
+            self._change((self.leased.id == row_id, self.leased.lease_owner == owner), self.holder_values(owner, now()))
+            == 1
+        )
 
     def release(self, row_id: str, owner: str) -> None:
         self._change((self.leased.id == row_id, self.leased.lease_owner == owner), RELEASED)
 
-    def release_all(self, owners: Sequence[str], **also: Any) -> None:
+    def release_dead_holders(self, owners: Sequence[str], **also: Any) -> None:
         """Take the leases of those who are known to be dead. `also`: what changes with it."""
-        self._change((self.leased.lease_owner.in_(owners), self.holdable()), RELEASED | also)
+        self._change((self.leased.lease_owner.in_(owners), self.leasable_rows()), RELEASED | also)
 
-    def holders(self) -> list[str]:
+    def list_holders(self) -> list[str]:
         """Return the holders of rows, living or not."""
-        query = select(self.leased.lease_owner).where(self.holdable(), self.leased.lease_owner.is_not(None))
+        query = select(self.leased.lease_owner).where(self.leasable_rows(), self.leased.lease_owner.is_not(None))
         with self.reading() as session:
             return [str(owner) for owner in session.scalars(query.distinct())]
 
@@ -104,7 +107,7 @@ class ScopedPart(StorePart):
             raise NoScopeError("the store was asked for rows without `scoped(project)` or `unscoped()`")
         return self._scope
 
-    def visible(self, table: type[tables.ProjectColumns]) -> ColumnElement[bool]:
+    def visible_rows(self, table: type[tables.ProjectColumns]) -> ColumnElement[bool]:
         project = self.scope.project
         return true() if project is None else table.project == project
 

@@ -57,7 +57,7 @@ def reconcile_job_row(session: Session, row: JobRow) -> JobCostProjection | None
     found = None if ended else project_job_cost(row)
     if found is not None and row.reserved_usd is not None:
         row.reserved_usd = max(row.reserved_usd, found.usd)
-    if found is None or not found.over:
+    if found is None or not found.over_budget:
         return None
     if row.cancel_over_budget and row.cancel_requested_at is None:
         row.cancel_requested_at = row.due_at = now()

@@ -36,7 +36,7 @@ class PolledJob:
     polled_at: datetime | None
     due_at: datetime
 
-    def worth_taking_along(self, moment: datetime, share: float) -> bool:
+    def is_nearly_due(self, moment: datetime, share: float) -> bool:
         """Return whether less than `share` of its interval is left: then one more answer of the same call costs
         nothing."""
         since = self.polled_at or self.created_at
@@ -61,19 +61,19 @@ class JobPollSchedule(StorePart):
 
         They are put off in the same transaction, by `hold` seconds at most (few jobs for less), so that another process
         does not poll them, too, but does if this one dies. From `sweep_from` jobs on, those that would be due soon are
-        polled, too (see `Watched.worth_taking_along`). Rows under a lease are left out, and so are requested actions
+        polled, too (see `PolledJob.is_nearly_due`). Rows under a lease are left out, and so are requested actions
         (`pending_actions`).
         """
         columns = (JobRow.id, JobRow.remote_id, JobRow.status, JobRow.created_at, JobRow.polled_at, JobRow.due_at)
         open_ = (JobRow.backend == backend, JobRow.remote_id.is_not(None), *_free_to_poll(moment))
         query = select(*columns).where(*open_).order_by(JobRow.due_at)
-        if self.database.postgresql:
+        if self.database.is_postgresql:
             query = query.with_for_update(skip_locked=True)
         with self.transaction() as session:
             due = [PolledJob(*row) for row in session.execute(query.where(JobRow.due_at <= moment))]  # type: ignore[arg-type]
             if len(due) >= sweep_from:
                 rows = [PolledJob(*row) for row in session.execute(query)]  # type: ignore[arg-type]
-                due = [row for row in rows if row.worth_taking_along(moment, along)]
+                due = [row for row in rows if row.is_nearly_due(moment, along)]
             if due:
                 until = moment + timedelta(seconds=min(hold, HOLD_AT_LEAST + HOLD_PER_JOB * len(due)))
                 session.execute(update(JobRow), [{"id": row.id, "due_at": until} for row in due])
@@ -162,7 +162,7 @@ class JobPollSchedule(StorePart):
                     JobRow.status.in_(UNFINISHED),
                     or_(JobRow.lease_owner.is_(None), JobRow.lease_expires_at < moment),
                 )
-                if self.database.postgresql:
+                if self.database.is_postgresql:
                     query = query.with_for_update()
                 free.update(session.scalars(query))
             by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -174,7 +174,7 @@ class JobPollSchedule(StorePart):
                 session.execute(update(JobRow), rows)
             changed = [job_id for job_id in ids if job_id in free and "state" in changes[job_id]]
             over = reconcile_job_rows(session, changed, unchanged=free.difference(changed))
-        self._events.tell_over_budget(over)
+        self._events.add_over_budget_event(over)
         return [job_id for job_id in ids if job_id in free]
 
     # --- slots ------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class JobPollSchedule(StorePart):
                 return None, []
             moment = now()
             if limit is not None:
-                if self.database.postgresql:
+                if self.database.is_postgresql:
                     place = {"place": f"tuneport place {row.backend} {row.model}"}
                     session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:place))"), place)
                 blocking = _blocking(session.execute(_others(row)).all(), row, limit, moment)

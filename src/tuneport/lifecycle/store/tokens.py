@@ -94,7 +94,7 @@ class TokenStore(StorePart):
                 add_audit_entry(session, "token.revoke", f"{row.name} ({row.id})", project=row.project)
             return row_to_record(TokenRecord, row)
 
-    def marks(self) -> tuple[int, int]:
+    def count_tokens(self) -> tuple[int, int]:
         """Return how many there are and how many are revoked. Neither falls: where both are the same, nothing has
         changed, whatever the clocks of those who changed it say."""
         with self.reading() as session:

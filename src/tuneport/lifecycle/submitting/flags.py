@@ -127,7 +127,8 @@ def parse_wandb_flag(given: str) -> dict[str, Any]:
 
 
 def build_submit_command(spec: TuneSpec, options: JobOptions, *, backend: str | None) -> str:
-    """Return the command to type for the spec and the options on that backend; `unsayable` names what it lacks."""
+    """Return the command to type for the spec and the options on that backend; `options_without_flag` names what it
+    lacks."""
     words = ["tuneport", "submit", _path(spec.dataset)]
     for flag in SPEC_FLAGS:
         words += _words(flag, getattr(spec, flag.field))

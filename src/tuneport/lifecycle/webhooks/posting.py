@@ -40,7 +40,7 @@ class WebhookDeliveryResult:
         return self.status is not None and 200 <= self.status < 300
 
     @property
-    def final(self) -> bool:
+    def is_final(self) -> bool:
         """Return whether the receiver wants nothing more of this."""
         return self.delivered or self.status == GONE
 

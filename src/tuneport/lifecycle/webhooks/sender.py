@@ -54,7 +54,7 @@ class WebhookSender:
         wanted = {name: ("webhook", endpoint.events) for name, endpoint in self.webhooks.items()}
         wanted |= {name: ("notify", notified.events) for name, notified in self.notified.items()}
         if wanted:
-            self._store.webhooks.register(wanted)
+            self._store.webhooks.register_endpoints(wanted)
         self._registered = time.monotonic()
 
     def send_due(self) -> int:
@@ -64,14 +64,14 @@ class WebhookSender:
         if moment - self._registered > REGISTER_SECONDS:
             self.register()
         if moment - self._cleaned > HOUSEKEEPING_SECONDS:
-            if gone := [owner for owner in self._store.webhooks.holders() if has_owner_ended(owner)]:
-                self._store.webhooks.release_all(gone)
-            self._store.webhooks.give_up(days=GIVEN_UP_DAYS)
+            if gone := [owner for owner in self._store.webhooks.list_holders() if has_owner_ended(owner)]:
+                self._store.webhooks.release_dead_holders(gone)
+            self._store.webhooks.give_up_deliveries(days=GIVEN_UP_DAYS)
             self._cleaned = moment
         if not names:
             return 0
         owner = new_lease_owner()
-        rows = self._store.webhooks.take(owner, names, limit=AT_ONCE)
+        rows = self._store.webhooks.claim_due_deliveries(owner, names, limit=AT_ONCE)
         if rows:
             asyncio.run(self._tell_all(rows, owner))
         return len(rows)
@@ -88,7 +88,7 @@ class WebhookSender:
                 None, f"a bug in tuneport ({type(error).__name__}); its log has the traceback"
             )
         failed = None if outcome.delivered else outcome.error or f"answered {outcome.status}"
-        if outcome.final:
+        if outcome.is_final:
             state, due = "delivered" if outcome.delivered else "dead", None
         elif (wait := self._wait_after(row, outcome)) is None:
             state, due = "dead", None

@@ -61,10 +61,10 @@ class Lease:
         self.store, self.row, self.owner = store, row, owner
         self.lost = False
 
-    def lose(self) -> None:
+    def mark_lost(self) -> None:
         self.lost = True
 
-    def ensure(self) -> None:
+    def renew_now(self) -> None:
         """Renew the lease now, just before an action that cannot be undone. Raises LeaseLostError if another worker
         holds it."""
         if self.lost or not self.store.leases.renew(self.row.id, self.owner):
@@ -90,7 +90,7 @@ def claim_job_lease(store: Store, job_id: str) -> Iterator[Lease | None]:
         return
     lease = Lease(store, row, owner)
     try:
-        with keep_lease_renewed(store.leases, job_id, owner, on_lost=lease.lose):
+        with keep_lease_renewed(store.leases, job_id, owner, on_lost=lease.mark_lost):
             yield lease
     finally:
         store.leases.release(job_id, owner)

@@ -3,7 +3,7 @@ there.
 
 If many jobs are due, it asks for a list; `poll_interval` says how soon a job is polled again, the manifest how many
 requests a provider gets. Several processes may poll one store: a job that one of them has taken is put off for the
-others (`Schedule.take_due`), and a job under a lease is left to its holder.
+others (`JobPollSchedule.take_due`), and a job under a lease is left to its holder.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ProviderPoller:
         self._written: dict[str, int] = {}
         self.events = EndedJobEventReader(worker, name, clock=clock, on_trouble=on_trouble)
 
-    def turn(self) -> float:
+    def poll_due_jobs(self) -> float:
         """Do what is due and return in how many seconds to come again. Raises PollingStopped, and nothing else."""
         moment = self.clock()
         if self._rests_until is not None and moment < self._rests_until:
@@ -108,7 +108,7 @@ class ProviderPoller:
                 for job_id in self.store.schedule.due_rechecks(self.name, self.clock()):
                     self.worker.recheck(job_id)
                 if self._clean:
-                    self.worker.remote_files.clean(self.name)
+                    self.worker.remote_files.delete_unneeded_files(self.name)
                     self._clean = False
                 ends = self.clock() + timedelta(seconds=TURN_SECONDS)
                 if self._read_events(until=ends if next_due is None else min(next_due, ends)):
@@ -216,7 +216,7 @@ class ProviderPoller:
         """
         if self._rests_until is not None and self.clock() < self._rests_until:
             return False
-        return self.events.read(until=until)
+        return self.events.read_until(until=until)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class ProviderStarter:
         self._timing = timing
         self.on_change, self.on_trouble = on_change, on_trouble
 
-    def turn(self) -> float:
+    def start_due_jobs(self) -> float:
         """Take each due job as far as possible; return the seconds until the next turn."""
         full: set[str] = set()
         for job_id, model in self.store.schedule.due_starts(self.name, self.clock()):

@@ -75,7 +75,7 @@ def record_job_states(
             changes[job_id] = columns | {"note": None}
             continue
         if written is not None and job_id in written and state.progress.step is None:
-            columns["state"]["progress"] = store.events.progress(job_id).model_dump(mode="json")
+            columns["state"]["progress"] = store.events.read_job_progress(job_id).model_dump(mode="json")
         changes[job_id] = columns | {"note": None}
         if columns["status"] != known[job_id].status:
             changes[job_id]["events_due"] = True

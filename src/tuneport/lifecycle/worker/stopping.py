@@ -56,7 +56,7 @@ class OverfittingJobStop:
     def __init__(self, events: EventCollector, *, clock: Callable[[], datetime] = now) -> None:
         self.events, self.clock = events, clock
 
-    def look(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
+    def check_curve(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
         """Judge the curve of a running job if that is asked for and due, and record the request to stop if it overfits.
 
         A backend that has no metrics now is asked again later. Raises RateLimitError.
@@ -87,7 +87,7 @@ class OverfittingJobStop:
             self._tell_once(row, f"{_capital(verdict)}; but {goes_on}", "goes-on")
             return lease.write(curve=curve, curve_at=moment)
         stopped = _stopped(row, verdict, kept)
-        self.events.tell(
+        self.events.add_tuneport_event(
             row.id,
             f"{_capital(verdict)}: {stopped}",
             level="warning",
@@ -98,7 +98,7 @@ class OverfittingJobStop:
         changes = {"requested_action": WISH, "stopped_early": stopped.model_dump(mode="json"), "due_at": moment}
         return lease.write(curve=curve, curve_at=moment, **changes)
 
-    def withdraw_if_not_stopped(self, lease: Lease) -> JobRecord:
+    def withdraw_stop_note(self, lease: Lease) -> JobRecord:
         """Remove the note of the stop if the job had ended by then or may not be stopped; call it right after the
         request. A job that still runs is checked again."""
         row = lease.row
@@ -110,7 +110,9 @@ class OverfittingJobStop:
         return lease.write(stopped_early=None)
 
     def _tell_once(self, row: JobRecord, message: str, once: str) -> None:
-        self.events.tell(row.id, message, level="warning", type_=OVERFITTING, once=f"{OVERFITTING}-{once}")
+        self.events.add_tuneport_event(
+            row.id, message, level="warning", type_=OVERFITTING, once=f"{OVERFITTING}-{once}"
+        )
 
 
 def _capital(verdict: CurveVerdict) -> str:

@@ -54,34 +54,34 @@ class UnclearStarts:
         self.store, self.events = store, events
         self._now, self._machine_clock = clock, machine_clock
 
-    def intent(self, row: JobRecord) -> dict[str, Any]:
+    def submit_intent_columns(self, row: JobRecord) -> dict[str, Any]:
         """Return the columns that are written before a request that may start the job is sent."""
-        sent = row.job_submission.sent(self._machine_clock())
+        sent = row.job_submission.mark_sent(self._machine_clock())
         # Due, since a question may have taken it from the pollers.
         due = {} if row.due_at is not None else {"due_at": self._now()}
         return {"submit_intent_at": self._now(), "submission": sent.model_dump(mode="json"), **due}
 
-    def waited(self, row: JobRecord) -> float:
+    def seconds_without_answer(self, row: JobRecord) -> float:
         """Return for how many seconds the answer to the job's start has been missing, as this machine knows."""
-        return row.job_submission.waited(self._machine_clock())
+        return row.job_submission.seconds_waited(self._machine_clock())
 
     # --- what became of it ------------------------------------------------------------------------------------------
 
-    def settle(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
+    def settle_start(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
         """Return the job to adopt, or the row if there is something to wait for, or None to start it again."""
         settle = unclear_start_wait(backend)
         reading = self._machine_clock()
-        submission = lease.row.job_submission.seen(reading)
-        since = submission.since_last_look(reading)
+        submission = lease.row.job_submission.with_clock(reading)
+        since = submission.seconds_since_look(reading)
         giving_up = submission.question is not None and lease.row.cancel_requested_at is not None
         if settle and since is not None and since < _pause(submission.looks, settle) and not giving_up:
             return lease.row
         found = backend.find(lease.row.token)
-        submission = submission.looked(reading, absent=found.answer == "absent")
+        submission = submission.mark_looked(reading, absent=found.answer == "absent")
         if found.answer == "found" and found.state is not None:
             return self._found(lease, backend, submission, found, found.state)
         if found.answer == "unknown":
-            if settle and submission.waited(reading) >= settle:
+            if settle and submission.seconds_waited(reading) >= settle:
                 return self._ask(lease, backend, submission, f"it cannot be looked for ({found.reason})")
             note = (
                 f"it is not known whether {backend.name} has the job ({found.reason}); nothing more is started, and "
@@ -90,12 +90,14 @@ class UnclearStarts:
             return _keep(lease, submission, note=note)
         if not settle:
             told = "The interrupted submit did not arrive"
-            self.events.tell(lease.row.id, told, level="warning", once=f"absent {lease.row.submit_attempts}")
+            self.events.add_tuneport_event(
+                lease.row.id, told, level="warning", once=f"absent {lease.row.submit_attempts}"
+            )
             _keep(lease, submission, submit_intent_at=None)
             return None
         return self._absent(lease, backend, submission, found, settle, reading)
 
-    def look_before_start(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
+    def find_earlier_start(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
         """Ask for the job once more if an earlier start of it was unclear: it may have come up since.
 
         Return the job to adopt, or the row if that is unknown now, or None to start it.
@@ -113,9 +115,9 @@ class UnclearStarts:
         self, lease: Lease, backend: FineTuneBackend, submission: Submission, found: Found, state: JobState
     ) -> JobState:
         told = f"Found the job that an interrupted submit had started: {state.remote_id}"
-        self.events.tell(lease.row.id, told, once=f"found {state.remote_id}")
+        self.events.add_tuneport_event(lease.row.id, told, once=f"found {state.remote_id}")
         _keep(lease, submission)
-        self.tell_duplicates(lease, backend, found.others, beside=state.remote_id)
+        self.report_duplicates(lease, backend, found.others, beside=state.remote_id)
         return state
 
     def _absent(
@@ -129,13 +131,13 @@ class UnclearStarts:
     ) -> JobRecord | None:
         row = lease.row
         candidates = self._candidates(row, backend, found, submission)
-        over = submission.waited(reading) >= settle and submission.absences > 1
+        over = submission.seconds_waited(reading) >= settle and submission.absences > 1
         submission = submission.model_copy(update={"candidates": candidates})
         why = _why_undecided(backend.name, candidates, found, submission, row.submit_attempts)
         if candidates or (over and why is not None):
             return self._ask(lease, backend, submission, str(why))
         if not over:
-            left = self._now() + timedelta(seconds=max(0.0, settle - submission.waited(reading)))
+            left = self._now() + timedelta(seconds=max(0.0, settle - submission.seconds_waited(reading)))
             note = (
                 f"the answer to the submit was lost and {backend.name} does not list the job so far; nothing is "
                 f"started again before {left:%Y-%m-%d %H:%M} UTC"
@@ -146,7 +148,7 @@ class UnclearStarts:
             f"{backend.name} has not listed the job for {duration(settle)} since the answer was lost, and it keeps the "
             "tokens of other jobs: it is started again"
         )
-        self.events.tell(row.id, told, level="warning", once=f"absent {row.submit_attempts}")
+        self.events.add_tuneport_event(row.id, told, level="warning", once=f"absent {row.submit_attempts}")
         _keep(lease, submission, submit_intent_at=None)
         return None
 
@@ -154,26 +156,28 @@ class UnclearStarts:
         self, row: JobRecord, backend: FineTuneBackend, found: Found, submission: Submission
     ) -> tuple[SubmissionCandidate, ...]:
         """Return the listed jobs without a token that may be this one: of no other row, and of the same training."""
-        files = self.store.files.of_job(row.id)
+        files = self.store.files.list_job_files(row.id)
         alike = [job for job in found.unmarked if may_be_submitted_job(row, files, job)]
         if not alike:
             return ()
         known = self.store.jobs.known_remote_ids(backend.name, [job.remote_id for job in alike])
         return tuple(
-            SubmissionCandidate.of(job)
+            SubmissionCandidate.from_state(job)
             for job in alike
             if job.remote_id not in known and job.remote_id not in submission.dismissed
         )
 
     def _ask(self, lease: Lease, backend: FineTuneBackend, submission: Submission, why: str) -> JobRecord:
         question = _question(lease.row, backend.name, submission.candidates, why)
-        self.events.tell(lease.row.id, question, level="warning", type_="unresolved", once=f"asked {question}")
+        self.events.add_tuneport_event(
+            lease.row.id, question, level="warning", type_="unresolved", once=f"asked {question}"
+        )
         # Pollers leave it alone, but for a look now and then: `recheck`.
         again = self._now() + timedelta(seconds=ASKED_AGAIN)
         kept = submission.model_copy(update={"question": question})
         return _keep(lease, kept, note=question, due_at=None, recheck_at=again)
 
-    def not_ours(self, row: JobRecord, backend: FineTuneBackend, state: JobState) -> str | None:
+    def foreign_job_reason(self, row: JobRecord, backend: FineTuneBackend, state: JobState) -> str | None:
         """Return why a job that an answer or a person names cannot be the row's, or None."""
         mark = backend.mark_of(state)
         if mark is not None and not carries_submit_token(mark, row.token):
@@ -182,33 +186,34 @@ class UnclearStarts:
             return f"{state.remote_id} is another job of this store"
         return None
 
-    def unlike(self, row: JobRecord, state: JobState) -> str | None:
+    def job_difference(self, row: JobRecord, state: JobState) -> str | None:
         """Return in what a job differs from the row's, as far as the provider tells it rightly, or None."""
-        if not _same_files(self.store.files.of_job(row.id), state):
+        if not _same_files(self.store.files.list_job_files(row.id), state):
             return f"{state.remote_id} trains on another file"
-        if not may_be_submitted_job(row, self.store.files.of_job(row.id), state):
+        if not may_be_submitted_job(row, self.store.files.list_job_files(row.id), state):
             return f"{state.remote_id} has another model or seed ({state.model})"
         return None
 
-    def misnamed(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> str | None:
+    def misnamed_job_reason(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> str | None:
         """Return why the job that the provider answered a submit with is not adopted, or None. It is kept in mind."""
         row = lease.row
-        reason = self.not_ours(row, backend, state)
-        if reason is None and not _same_files(self.store.files.of_job(row.id), state):
+        reason = self.foreign_job_reason(row, backend, state)
+        if reason is None and not _same_files(self.store.files.list_job_files(row.id), state):
             reason = f"{state.remote_id} trains on another file"
         if reason is not None:
             _keep(
-                lease, row.job_submission.model_copy(update={"named": SubmissionCandidate.of(state), "unclear": True})
+                lease,
+                row.job_submission.model_copy(update={"named": SubmissionCandidate.from_state(state), "unclear": True}),
             )
         return reason
 
     # --- what a person says -----------------------------------------------------------------------------------------
 
-    def dismiss(self, lease: Lease) -> JobRecord:
+    def record_not_started(self, lease: Lease) -> JobRecord:
         """Write down that the job was not started, on a person's word: the next step starts it."""
         submission = lease.row.job_submission
         dismissed = (*submission.dismissed, *(each.remote_id for each in submission.candidates))
-        self.events.tell(lease.row.id, "A person said that the job was not started; it is started again")
+        self.events.add_tuneport_event(lease.row.id, "A person said that the job was not started; it is started again")
         update = {
             "unclear": True,
             "question": None,
@@ -227,18 +232,18 @@ class UnclearStarts:
 
     # --- second jobs ------------------------------------------------------------------------------------------------
 
-    def recheck_at(self, row: JobRecord, backend: FineTuneBackend) -> datetime | None:
+    def next_duplicate_check(self, row: JobRecord, backend: FineTuneBackend) -> datetime | None:
         """Return when to look for a second job with the token: once all that is under way must have shown."""
         if not row.job_submission.unclear:
             return None
         return self._now() + timedelta(seconds=unclear_start_wait(backend))
 
-    def left(self, lease: Lease, backend: FineTuneBackend) -> float:
+    def seconds_until_settled(self, lease: Lease, backend: FineTuneBackend) -> float:
         """Return the seconds until all that is under way must have shown itself, on a clock that runs from now on."""
         reading = self._machine_clock()
-        submission = lease.row.job_submission.seen(reading)
+        submission = lease.row.job_submission.with_clock(reading)
         _keep(lease, submission)
-        return unclear_start_wait(backend) - submission.waited(reading)
+        return unclear_start_wait(backend) - submission.seconds_waited(reading)
 
     def look_for_duplicates(self, lease: Lease, backend: FineTuneBackend) -> None:
         """Report further jobs that carry the row's token. Raises UnavailableError if the provider does not say."""
@@ -249,9 +254,9 @@ class UnclearStarts:
             return
         ours = lease.row.remote_id
         others = [job for job in (found.state, *found.others) if job.remote_id != ours]
-        self.tell_duplicates(lease, backend, others, beside=ours)
+        self.report_duplicates(lease, backend, others, beside=ours)
 
-    def tell_duplicates(
+    def report_duplicates(
         self, lease: Lease, backend: FineTuneBackend, jobs: Sequence[JobState], *, beside: str | None
     ) -> None:
         submission = lease.row.job_submission
@@ -264,7 +269,9 @@ class UnclearStarts:
                 f"{backend.name} {what} {row.id}: {job.remote_id} ({job.raw_status}){besides}; it may cost "
                 f"{_price(row)} more; to stop it: tuneport cancel {job.remote_id} --backend {backend.name}"
             )
-            self.events.tell(lease.row.id, told, level="warning", type_="duplicate", once=f"duplicate {job.remote_id}")
+            self.events.add_tuneport_event(
+                lease.row.id, told, level="warning", type_="duplicate", once=f"duplicate {job.remote_id}"
+            )
         if new:
             duplicates = (*submission.duplicates, *(job.remote_id for job in new))
             _keep(lease, submission.model_copy(update={"duplicates": duplicates}))

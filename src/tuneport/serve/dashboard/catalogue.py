@@ -22,7 +22,7 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
     @routes.get("/backends")
     def backends(request: Request) -> Response:
         found = sorted(look(gateway.settings, date.today()), key=lambda row: not row["configured"])
-        return pages.page("backends.html", request, backends=found)
+        return pages.render_page("backends.html", request, backends=found)
 
     @routes.get("/models")
     def models(request: Request) -> Response:
@@ -49,15 +49,17 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
         tuned = []
         for each in list_jobs_with_models(gateway, limit=MOST_TUNED)[0]:
             told = native_tuned_model(each, gateway.settings, today)
-            tuned.append({"job": DashboardJob.of(each), "last_day": told.retires, "days": _days(told.retires, today)})
-        return pages.page("models.html", request, tuned=tuned, offered=offered)
+            tuned.append(
+                {"job": DashboardJob.from_job(each), "last_day": told.retires, "days": _days(told.retires, today)}
+            )
+        return pages.render_page("models.html", request, tuned=tuned, offered=offered)
 
     return routes
 
 
 def list_dashboard_tuned_jobs(gateway: Gateway) -> list[DashboardJob]:
     """Return the newest jobs whose tuned model exists."""
-    return [DashboardJob.of(each) for each in list_jobs_with_models(gateway, limit=MOST_TUNED)[0]]
+    return [DashboardJob.from_job(each) for each in list_jobs_with_models(gateway, limit=MOST_TUNED)[0]]
 
 
 def _days(last_day: date | None, today: date) -> int | None:

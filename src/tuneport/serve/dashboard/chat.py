@@ -44,23 +44,25 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
     @routes.get("/chat")
     def chat(request: Request, job: Annotated[str, Query(max_length=50)] = "") -> Response:
         asked = {"system": "", "prompt": "", "max_tokens": "256"}
-        return pages.page(
+        return pages.render_page(
             "chat.html", request, jobs=list_dashboard_tuned_jobs(gateway), chosen=job, asked=asked, answers=None
         )
 
     @routes.post("/chat")
     async def ask(request: Request) -> Response:
         """Return both answers whole, for a browser without scripts."""
-        fields = await pages.form(request)
+        fields = await pages.read_page_form(request)
         answers = await run_in_threadpool(_both, gateway, fields)
         asked = {name: fields.get(name, "") for name in ("system", "prompt", "max_tokens")}
         jobs = await run_in_threadpool(list_dashboard_tuned_jobs, gateway)
-        return pages.page("chat.html", request, jobs=jobs, chosen=fields.get("job"), asked=asked, answers=answers)
+        return pages.render_page(
+            "chat.html", request, jobs=jobs, chosen=fields.get("job"), asked=asked, answers=answers
+        )
 
     @routes.post("/chat/{side}")
     async def stream(side: str, request: Request) -> Response:
         """Stream one answer as JSON lines: `model` first, then `text` in chunks, or `failure`."""
-        fields = await pages.form(request)
+        fields = await pages.read_page_form(request)
         if side not in SIDES:
             raise Refusal(404, f"There is no side {side!r}.")
         if seats.available_tokens < 1:

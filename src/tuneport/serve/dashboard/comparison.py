@@ -42,25 +42,25 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
 
         def draw(_: ReaderMark) -> LivePageView:
             context = look()
-            return LivePageView(pages.parts("compare.html", request, **context), moving=context["moving"])
+            return LivePageView(pages.render_live_parts("compare.html", request, **context), moving=context["moving"])
 
-        if live.wanted(request):
+        if live.is_stream_request(request):
             return live.stream(
                 request, draw, gateway.streams.watching_all(gateway.project), seconds=gateway.timing.jobs_page
             )
         context = look()
-        return pages.page("compare.html", request, live=ReaderMark() if context["moving"] else None, **context)
+        return pages.render_page("compare.html", request, live=ReaderMark() if context["moving"] else None, **context)
 
     return routes
 
 
 def _compared(gateway: Gateway, curves: DashboardCurves, wanted: Sequence[str]) -> dict[str, Any]:
-    views = [DashboardJob.of(found) for each in wanted if (found := gateway.store.listing.get(each)) is not None]
+    views = [DashboardJob.from_job(found) for each in wanted if (found := gateway.store.listing.get(each)) is not None]
     known: list[DashboardCurvePoints] = []
     unsettled = False
     for view in views:
         row = view.record
-        known.append(DashboardCurvePoints() if row is None else curves.of(row))
+        known.append(DashboardCurvePoints() if row is None else curves.curve_points(row))
         unsettled = unsettled or is_job_page_live(view, known[-1])
         if row is not None:
             gateway.request_poll(row)

@@ -55,7 +55,7 @@ class DashboardCurves:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, row: JobRecord) -> DashboardCurvePoints:
+    def curve_points(self, row: JobRecord) -> DashboardCurvePoints:
         if row.remote_id is None:
             return DashboardCurvePoints(unavailable=f"{row.backend} does not have the job yet")
         with self._lock:
@@ -104,7 +104,7 @@ class DashboardCurves:
             with entry.lock:
                 entry.known, entry.of_the_end, entry.running = found, settled, None
             running.set()
-            self._gateway.streams.touch(row.id)
+            self._gateway.streams.report_job_change(row.id)
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------

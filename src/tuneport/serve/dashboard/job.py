@@ -35,8 +35,8 @@ EVENTS = 50
 def is_job_page_live(view: DashboardJob, known: DashboardCurvePoints) -> bool:
     """Return whether the job may still change; after its end, its last points and events may still arrive."""
     row = view.record
-    if view.unfinished or row is None or row.finished_at is None:
-        return view.unfinished
+    if view.is_unfinished or row is None or row.finished_at is None:
+        return view.is_unfinished
     due = row.events_due or not known.settled
     return due and (now() - row.finished_at).total_seconds() < GIVE_UP_SECONDS
 
@@ -51,27 +51,27 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
 
         def draw(mark: ReaderMark) -> LivePageView:
             context = look()
-            parts = pages.parts("job.html", request, **context)
+            parts = pages.render_live_parts("job.html", request, **context)
             told, head = context["events"], context["head"]
             fresh = [(at, event) for at, event in told if mark.head is not None and at is not None and at > mark.head]
             if mark.head is not None and len(fresh) < EVENTS:  # otherwise send the whole list
                 parts = [part for part in parts if part.id != "events"]
             else:
                 fresh = []
-            events = [(at, pages.macro("event", at, event)) for at, event in reversed(fresh)]
+            events = [(at, pages.render_macro("event", at, event)) for at, event in reversed(fresh)]
             return LivePageView(parts, events, head, moving=context["moving"])
 
         _listed(gateway, job_id)
-        if live.wanted(request):
+        if live.is_stream_request(request):
             return live.stream(request, draw, gateway.streams.watching(job_id), seconds=gateway.timing.job_page)
         context = look()
         mark = ReaderMark(context["head"]) if context["moving"] and before is None else None
-        return pages.page("job.html", request, live=mark, **context)
+        return pages.render_page("job.html", request, live=mark, **context)
 
     @routes.post("/jobs/{job_id}/{verb}")
     async def act(job_id: str, verb: str, request: Request) -> Response:
         """Cancel, pause or resume the job, then show its page again."""
-        await pages.form(request)
+        await pages.read_page_form(request)
         if verb not in ("cancel", "pause", "resume"):
             raise Refusal(404, f"There is nothing to {verb!r} about a job.")
         await run_in_threadpool(_act, gateway, job_id, verb)
@@ -109,14 +109,14 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
 
 def _page(gateway: Gateway, curves: DashboardCurves, job_id: str, before: int | None) -> dict[str, Any]:
     """Return the values that the job's page shows. `moving` says whether the job may still change."""
-    view = DashboardJob.of(_listed(gateway, job_id))
+    view = DashboardJob.from_job(_listed(gateway, job_id))
     row = view.record
     known = DashboardCurvePoints()
     events: list[tuple[int | None, JobEvent]] = []
     earlier = None
     if row is not None:
         gateway.request_poll(row)
-        known = curves.of(row)
+        known = curves.curve_points(row)
         found = gateway.workspace.newest_events(row.id, before=before, limit=EVENTS + 1)
         events = list(found[:EVENTS])
         earlier = found[EVENTS - 1][0] if len(found) > EVENTS else None

@@ -17,7 +17,7 @@ class DashboardJob(RequestedJob):
     """A job as the dashboard's pages show it."""
 
     @classmethod
-    def of(cls, view: RequestedJob) -> DashboardJob:
+    def from_job(cls, view: RequestedJob) -> DashboardJob:
         return cls(view.record, view.request)
 
     @property
@@ -30,11 +30,11 @@ class DashboardJob(RequestedJob):
         return self.suffix or self.requested_model
 
     @property
-    def tone(self) -> str:
+    def status_tone(self) -> str:
         return TONES.get(self.status, "busy")
 
     @property
-    def share(self) -> float | None:
+    def progress_share(self) -> float | None:
         """Return the finished share of the steps, 0 to 1. Returns None if it is not known."""
         progress = self.progress
         if progress.step is None or not progress.total_steps:
@@ -50,7 +50,7 @@ class DashboardJob(RequestedJob):
         """Return why the job makes no progress at present. Returns None if it does."""
         row = self.record
         if row is None:
-            return "The gateway reads and checks the data." if self.unfinished else None
+            return "The gateway reads and checks the data." if self.is_unfinished else None
         if row.note:
             return row.note
         waits = None if self.state is None else self.state.details.get("waits")
@@ -115,8 +115,8 @@ def list_dashboard_actions(gateway: Gateway, view: DashboardJob) -> dict[str, bo
             resumes_failed = backend.resumes_failed
     held = status in (JobStatus.PAUSED, JobStatus.PAUSING)
     return {
-        "cancel": view.unfinished and status is not JobStatus.CANCELLING,
-        "pause": offered["pause"] and view.unfinished and not held and status is not JobStatus.CANCELLING,
+        "cancel": view.is_unfinished and status is not JobStatus.CANCELLING,
+        "pause": offered["pause"] and view.is_unfinished and not held and status is not JobStatus.CANCELLING,
         "resume": offered["resume"] and (held or (status is JobStatus.FAILED and resumes_failed)),
     }
 

@@ -44,16 +44,16 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
             # Rows change one by one, the whole list only if it has other jobs.
             parts = [
                 replace(part, key=" ".join(job.id for job in jobs) or part.html) if part.id == "jobs" else part
-                for part in pages.parts("jobs.html", request, **context)
+                for part in pages.render_live_parts("jobs.html", request, **context)
             ]
-            parts += [LivePagePart(f"row-{job.id}", pages.macro("cells", job), within="jobs") for job in jobs]
+            parts += [LivePagePart(f"row-{job.id}", pages.render_macro("cells", job), within="jobs") for job in jobs]
             return LivePageView(parts)
 
-        if live.wanted(request):
+        if live.is_stream_request(request):
             return live.stream(
                 request, draw, gateway.streams.watching_all(gateway.project), seconds=gateway.timing.jobs_page
             )
-        return pages.page("jobs.html", request, live=ReaderMark(), **look())
+        return pages.render_page("jobs.html", request, live=ReaderMark(), **look())
 
     return routes
 
@@ -62,7 +62,7 @@ def _listing(gateway: Gateway, status: str, backend: str, after: str | None) -> 
     found, more = gateway.store.listing.page(
         limit=PER_PAGE, after=after, statuses=_WANTED.get(status), backend=backend or None
     )
-    views = [DashboardJob.of(listed) for listed in found]
+    views = [DashboardJob.from_job(listed) for listed in found]
     for view in views:
         if view.record is not None:
             gateway.request_poll(view.record)

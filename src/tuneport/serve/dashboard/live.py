@@ -74,7 +74,7 @@ class ReaderMark:
     digests: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, text: str) -> ReaderMark:
+    def parse(cls, text: str) -> ReaderMark:
         """Parse a mark. Any other text gives the mark of a reader who has nothing."""
         match = _MARK.fullmatch(text)
         if match is None:
@@ -99,14 +99,14 @@ class LivePages:
         self._threads: CapacityLimiter | None = None
 
     @staticmethod
-    def wanted(request: Request) -> bool:
+    def is_stream_request(request: Request) -> bool:
         return "text/event-stream" in request.headers.get("accept", "")
 
     def stream(
         self, request: Request, draw: Draw, watched: AbstractContextManager[WatchedFeed], *, seconds: float
     ) -> StreamingResponse:
         self._streams.check_room()
-        mark = ReaderMark.of(request.headers.get("last-event-id") or request.query_params.get("live", ""))
+        mark = ReaderMark.parse(request.headers.get("last-event-id") or request.query_params.get("live", ""))
         sent = self._sent(request, draw, watched, mark, seconds)
         return StreamingResponse(sent, media_type="text/event-stream", headers=HEADERS)
 
@@ -135,7 +135,7 @@ class LivePages:
                     return
                 await asyncio.sleep(self._pause)
                 if changing.turn == turn:
-                    await changing.changed(seconds)
+                    await changing.wait_for_change(seconds)
 
     async def _drawn(self, draw: Draw, mark: ReaderMark) -> LivePageView | None:
         """Draw the page. Returns None if it cannot be drawn at present."""

@@ -18,6 +18,6 @@ def router(pages: DashboardPages) -> APIRouter:
         wrong: bool = False,
         next: Annotated[str, Query(max_length=2000)] = "/",
     ) -> Response:
-        return pages.page("login.html", request, wrong=wrong, next=next)
+        return pages.render_page("login.html", request, wrong=wrong, next=next)
 
     return routes

@@ -52,7 +52,7 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
     @routes.get("/new")
     def new(request: Request) -> Response:
         files, _ = gateway.store.uploaded.page(limit=10, after=None, purpose="fine-tune", descending=True)
-        return pages.page("new.html", request, files=files, most=MAX_FILE_BYTES)
+        return pages.render_page("new.html", request, files=files, most=MAX_FILE_BYTES)
 
     @routes.post("/new")
     async def upload(request: Request) -> Response:
@@ -93,16 +93,16 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
 
         def draw(_: ReaderMark) -> LivePageView:
             context = look(wait=0.0)
-            return LivePageView(pages.parts("plan.html", request, **context), moving=context["moving"])
+            return LivePageView(pages.render_live_parts("plan.html", request, **context), moving=context["moving"])
 
-        if live.wanted(request):  # tasks send no notice when they are done: poll them
+        if live.is_stream_request(request):  # tasks send no notice when they are done: poll them
             return live.stream(request, draw, nullcontext(WatchedFeed()), seconds=LOOK_SECONDS)
         context = look()
-        return pages.page("plan.html", request, live=ReaderMark() if context["moving"] else None, **context)
+        return pages.render_page("plan.html", request, live=ReaderMark() if context["moving"] else None, **context)
 
     @routes.post("/new/{file_id}")
     async def submit(file_id: str, request: Request) -> Response:
-        fields = await pages.form(request)
+        fields = await pages.read_page_form(request)
         job_id = await run_in_threadpool(_submit, gateway, file_id, fields)
         return redirect_after_form(f"/jobs/{job_id}")
 
@@ -167,7 +167,7 @@ def _file(gateway: Gateway, file_id: str) -> FileRecord:
     row = gateway.store.uploaded.get(file_id)
     if row is None or row.purpose != "fine-tune":
         raise not_found_refusal(f"There is no dataset {file_id}.", "file_id")
-    if not gateway.contents.has(row.sha256):
+    if not gateway.contents.has_content(row.sha256):
         raise Refusal(404, f"The content of {file_id} is gone from the gateway; upload it again.")
     return row
 
@@ -175,7 +175,7 @@ def _file(gateway: Gateway, file_id: str) -> FileRecord:
 def _report(
     gateway: Gateway, tasks: GatewayTaskCache, training: FileRecord, held_out: FileRecord | None, wait: float
 ) -> TaskOutcome[CheckReport]:
-    fetch = gateway.contents.fetch
+    fetch = gateway.contents.fetch_content
     task = tasks.start(
         ("report", training.sha256, held_out and held_out.sha256),
         lambda: check(
@@ -185,7 +185,7 @@ def _report(
         ),
         again=False,
     )
-    return task.outcome(within=wait)
+    return task.wait_for_outcome(within=wait)
 
 
 def _costs(
@@ -196,7 +196,7 @@ def _costs(
     asked: dict[str, Any],
     wait: float,
 ) -> TaskOutcome[Comparison]:
-    fetch = gateway.contents.fetch
+    fetch = gateway.contents.fetch_content
 
     def work() -> Comparison:
         return compare(
@@ -209,7 +209,7 @@ def _costs(
         )
 
     key = ("costs", training.sha256, held_out and held_out.sha256, date.today(), *asked.values())
-    return tasks.start(key, work, again=False).outcome(within=wait)
+    return tasks.start(key, work, again=False).wait_for_outcome(within=wait)
 
 
 def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:

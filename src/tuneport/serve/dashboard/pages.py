@@ -58,7 +58,7 @@ class DashboardPages:
         # Parts are rendered without their page, and so cannot use the page's imports.
         self.templates.globals["show"] = self.templates.get_template("macros.html").module
 
-    def page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
+    def render_page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
         body = self.templates.get_template(template).render(**_around(request), **context)
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
         headers = {"ETag": etag}
@@ -66,7 +66,7 @@ class DashboardPages:
             return HTMLResponse(status_code=304, headers=headers)
         return HTMLResponse(body, http_status, headers)
 
-    def parts(self, template: str, request: Request, **context: Any) -> list[LivePagePart]:
+    def render_live_parts(self, template: str, request: Request, **context: Any) -> list[LivePagePart]:
         """Return the parts of a page that change: the blocks `live_NAME` of its template, shown in the elements
         NAME."""
         found = self.templates.get_template(template)
@@ -74,14 +74,14 @@ class DashboardPages:
         names = [name for name in found.blocks if name.startswith("live_")]
         return [LivePagePart(name.removeprefix("live_"), "".join(found.blocks[name](about))) for name in names]
 
-    def macro(self, name: str, *given: Any) -> str:
+    def render_macro(self, name: str, *given: Any) -> str:
         """Render a macro of macros.html."""
         return str(getattr(self.templates.globals["show"], name)(*given))
 
-    def error(self, request: Request, refusal: Refusal) -> HTMLResponse:
-        return self.page("error.html", request, http_status=refusal.status, refusal=refusal)
+    def render_error(self, request: Request, refusal: Refusal) -> HTMLResponse:
+        return self.render_page("error.html", request, http_status=refusal.status, refusal=refusal)
 
-    async def form(self, request: Request) -> dict[str, str]:
+    async def read_page_form(self, request: Request) -> dict[str, str]:
         """Return the fields of a form. Raises Refusal if it was not sent by one of these pages."""
         if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             raise Refusal(400, "Expected a form.")
@@ -112,7 +112,7 @@ class PageRoute(APIRoute):
             except Exception as error:
                 log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
                 refusal = Refusal(500, "tuneport failed; its log has the traceback. Please report it.")
-            return self.pages.error(request, refusal)
+            return self.pages.render_error(request, refusal)
 
         return guarded
 
@@ -131,7 +131,7 @@ def _around(request: Request) -> dict[str, Any]:
     out."""
     who = request_caller(request)
     form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
-    return {"request": request, "who": who, "may_submit": who.may("submit"), "csrf": form}
+    return {"request": request, "who": who, "may_submit": who.has_scope("submit"), "csrf": form}
 
 
 def _written(value: Any) -> Any:

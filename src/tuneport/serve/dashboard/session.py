@@ -26,9 +26,9 @@ def router(gateway: Gateway) -> APIRouter:
         Origin.
         """
         fields = await _fields(request)
-        row = await gateway.credentials.token(fields.get("token", "").strip())
+        row = await gateway.credentials.find_token(fields.get("token", "").strip())
         if row is None:
-            gateway.limits.failure(request.client.host if request.client else None)
+            gateway.limits.count_failed_login(request.client.host if request.client else None)
             return RedirectResponse("/login?wrong=1", 303)
         with use_request_context(gateway_request_context(request, gateway_caller_of_token(row))):
             cookie = await run_in_threadpool(gateway.store.tokens.add_session, row.id)

@@ -22,7 +22,7 @@ def list_gateway_file_ids(store: Store, views: Sequence[RequestedJob]) -> dict[s
     """Return the ids of the gateway's files that these jobs were trained on, by content hash."""
     records = [view.record for view in views if view.request is None and view.record is not None]
     data = [file for row in records for file in (row.prepared["training"], row.prepared["validation"]) if file]
-    return store.uploaded.by_contents({file["sha256"] for file in data}) if data else {}
+    return store.uploaded.find_ids_by_content({file["sha256"] for file in data}) if data else {}
 
 
 def build_client_request(row: JobRecord, files: Mapping[str, str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def native_job_document(view: RequestedJob) -> dict[str, Any]:
         told["dataset"]["path"] = request.body["training_file"]
         told["validation"] = request.body.get("validation_file")
         if told["note"] is not None:
-            told["note"] = view.by_file(told["note"])
+            told["note"] = view.name_client_file(told["note"])
     if told["error"] is not None:
-        told["error"] = told["error"] | {"message": view.by_file(told["error"].get("message") or "")}
+        told["error"] = told["error"] | {"message": view.name_client_file(told["error"].get("message") or "")}
     return told

@@ -38,13 +38,13 @@ _BEFORE = 2
 
 
 def openai_job_document(view: RequestedJob, files: Mapping[str, str]) -> wire.FineTuningJob:
-    """Return the job as OpenAI's document. `files` is described at `command_line_jobs.files_of`."""
+    """Return the job as OpenAI's document. `files` is described at `command_line_jobs.list_gateway_file_ids`."""
     body, state, status, finished = requested_openai_fields(view, files), view.state, _status(view), view.finished_at
     succeeded = status == "succeeded"
     results = None if view.request is None else view.request.results_file
     return wire.FineTuningJob(
         id=view.id,
-        created_at=openai_timestamp(view.asked_at),
+        created_at=openai_timestamp(view.requested_at),
         error=_failure(view) if status == "failed" else None,
         fine_tuned_model=view.model_name if succeeded else None,
         finished_at=openai_timestamp(finished)
@@ -140,7 +140,7 @@ def first_openai_events(view: RequestedJob, files: Mapping[str, str]) -> list[wi
     return [
         wire.Event(
             id=openai_event_id(view.id, position),
-            created_at=openai_timestamp(view.asked_at),
+            created_at=openai_timestamp(view.requested_at),
             level="info",
             message=message,
         )
@@ -154,7 +154,7 @@ def last_openai_events(view: RequestedJob) -> list[wire.Event]:
     if view.record is not None or request is None or not request.job_status.terminal or request.finished_at is None:
         return []
     failed = request.job_status is JobStatus.FAILED
-    told = view.by_file((request.error or {}).get("message") or "")
+    told = view.name_client_file((request.error or {}).get("message") or "")
     message = f"Fine-tuning job failed: {told}" if failed else "Fine-tuning job cancelled"
     return [
         wire.Event(
@@ -215,7 +215,7 @@ def openai_checkpoint(view: RequestedJob, told: Checkpoint) -> wire.Checkpoint:
         name: next((told.metrics[key] for key in keys if key in told.metrics), None) for name, keys in _METRICS.items()
     }
     upstream = told.model if told.model is not None and is_openai_model_name(told.model) else None
-    name = view.asked_name
+    name = view.gateway_model_name
     return wire.Checkpoint(
         id=f"ftckpt_{_digest(view.id)}{told.step:08x}",
         created_at=openai_timestamp(told.created_at or view.finished_at or view.created_at),

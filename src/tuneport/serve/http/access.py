@@ -1,6 +1,6 @@
 """Access control: identifies each request's caller and permissions before a route sees the request.
 
-Routes ask `caller(request)`. Rows of another project do not exist for them: `gateway.store` is limited to the
+Routes ask `request_caller(request)`. Rows of another project do not exist for them: `gateway.store` is limited to the
 request's project (`lifecycle/schema/scope.py`). Forms of the dashboard carry `csrf_token(request)` in the field
 CSRF_FIELD, scripts in CSRF_HEADER.
 
@@ -73,7 +73,7 @@ class Caller:
     token_id: str | None = None
     every_project: bool = False
 
-    def may(self, scope: str) -> bool:
+    def has_scope(self, scope: str) -> bool:
         return scope in self.scopes
 
 
@@ -144,7 +144,7 @@ class Access:
         try:
             found = await self._admitted(scope, headers)
             if isinstance(found, Caller):
-                room = None if found is ANONYMOUS else self._limits.request(found.token_id, _address(scope))
+                room = None if found is ANONYMOUS else self._limits.count_request(found.token_id, _address(scope))
                 more = {} if room is None else room.headers()
                 found = self._permitted(found, scope, headers)
         except Refusal as refusal:
@@ -174,10 +174,10 @@ class Access:
             return ANONYMOUS
         await self._credentials.refresh()
         bearer = _bearer(headers)
-        token = None if bearer is None else await self._credentials.token(bearer)
+        token = None if bearer is None else await self._credentials.find_token(bearer)
         if token is not None:
             return gateway_caller_of_token(token)
-        needed = self._credentials.any if self._rules.require_token is None else self._rules.require_token
+        needed = self._credentials.has_any_token if self._rules.require_token is None else self._rules.require_token
         is_open = path.startswith(_OPEN)
         if needed and path.startswith(_FOR_PROGRAMS) and COOKIE not in headers.get(b"cookie", ""):
             raise self._unknown(scope, bearer)
@@ -194,7 +194,7 @@ class Access:
                 raise self._unknown(scope, bearer)
             return LOCAL
         cookie = cookie_parser(headers.get(b"cookie", "")).get(COOKIE)
-        token = None if cookie is None else await self._credentials.browser(cookie)
+        token = None if cookie is None else await self._credentials.find_browser_token(cookie)
         if token is not None:
             assert cookie is not None
             scope[_CSRF] = token_digest(f"csrf {cookie}")  # reveals nothing of the cookie, and cannot be forged
@@ -222,7 +222,7 @@ class Access:
                 "NAME` makes one.",
                 headers=known,
             )
-        self._limits.failure(_address(scope))
+        self._limits.count_failed_login(_address(scope))
         return Refusal(
             401,
             "Incorrect API key provided. It is unknown to this gateway, revoked or expired; on the gateway's "
@@ -241,7 +241,7 @@ class Access:
             wanted = "admin"
         if path in ("/login", "/logout"):
             wanted = "read"
-        if not found.may(wanted):
+        if not found.has_scope(wanted):
             raise Refusal(
                 403,
                 f"You have insufficient permissions for this operation. Missing scopes: {wanted}. The token "

@@ -18,7 +18,7 @@ class BodyLimits:
     json: int = 2**20
     chat: int = 64 * 2**20
 
-    def most(self, path: str) -> int | None:
+    def limit_for_path(self, path: str) -> int | None:
         """Return the limit of a path, or None if its body is an upload."""
         if _UPLOADS.fullmatch(path):
             return None

@@ -55,18 +55,18 @@ class GatewayCredentials:
             if time.monotonic() - self._read_at < self._seen_within:
                 return  # another request has just read them
             before = time.monotonic()
-            marks = self._store.tokens.marks()
+            marks = self._store.tokens.count_tokens()
             if marks != self._marks:
                 self._tokens = {row.id: row for row in self._store.tokens.all()}
                 self._marks = marks
             self._read_at = before
 
     @property
-    def any(self) -> bool:
+    def has_any_token(self) -> bool:
         """Return whether the store ever had a token: revoking the last one does not open the gateway again."""
         return bool(self._tokens)
 
-    async def token(self, secret: str) -> TokenRecord | None:
+    async def find_token(self, secret: str) -> TokenRecord | None:
         """Return the live token of that secret. Returns None if there is none."""
         match = TOKEN.fullmatch(secret)
         row = None if match is None else self._tokens.get(match[1])
@@ -75,7 +75,7 @@ class GatewayCredentials:
         await self._note_use(row)
         return row
 
-    async def browser(self, cookie: str) -> TokenRecord | None:
+    async def find_browser_token(self, cookie: str) -> TokenRecord | None:
         """Return the live token with which the browser of that cookie logged in. Returns None if there is none."""
         digest = token_digest(cookie)
         token_id, until = self._sessions.get(digest, (None, 0.0))

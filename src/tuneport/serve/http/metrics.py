@@ -60,16 +60,16 @@ class GatewayMetrics:
         )
         self.registry.register(_Stored(store, working))
 
-    def chat(self, backend: str, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+    def count_chat(self, backend: str, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         self.chats.labels(backend).inc()
         if prompt_tokens is not None and completion_tokens is not None:
             self.tokens.labels(backend, "prompt").inc(prompt_tokens)
             self.tokens.labels(backend, "completion").inc(completion_tokens)
 
-    def delivery(self, webhook: str, outcome: str) -> None:
+    def count_delivery(self, webhook: str, outcome: str) -> None:
         self.deliveries.labels(webhook, outcome).inc()
 
-    def text(self) -> bytes:
+    def render_text(self) -> bytes:
         from prometheus_client import generate_latest
 
         return generate_latest(self.registry)

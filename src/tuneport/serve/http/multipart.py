@@ -95,7 +95,7 @@ class _Writer:
     async def next(self) -> None:
         """Write what is pending, once the block before it is written."""
         await self._settle()
-        file, block = self._reader.form.file, self._reader.taken()
+        file, block = self._reader.form.file, self._reader.take_pending()
         if file is not None and block:
             self._writing = asyncio.create_task(run_in_threadpool(file.write, block))
 
@@ -143,7 +143,7 @@ class _Reader:
             "on_end": self._end,
         }
 
-    def taken(self) -> bytearray:
+    def take_pending(self) -> bytearray:
         """Return what is pending; the caller writes it."""
         taken, self.pending = self.pending, bytearray()
         return taken
@@ -174,7 +174,7 @@ class _Reader:
         if name == self._file_field:
             if self.form.file is not None:
                 raise Refusal(400, f"The form has more than one '{name}'.", param=name)
-            self.form.file = self._contents.incoming()
+            self.form.file = self._contents.open_incoming()
             self.form.filename = filename or "file"
         elif name in self.form.fields:
             raise Refusal(400, f"The form has more than one '{name}'.", param=name)

@@ -23,7 +23,7 @@ class GatewayRateLimits:
         self._local_requests = given.requests_per_minute is not None
         self._local_jobs = given.jobs_per_minute is not None
 
-    def request(self, token_id: str | None, address: str | None) -> Allowance | None:
+    def count_request(self, token_id: str | None, address: str | None) -> Allowance | None:
         """Count a request. Returns None if it is not counted. Raises Refusal if it is above the limit."""
         if token_id is None and not self._local_requests:
             return None
@@ -32,14 +32,14 @@ class GatewayRateLimits:
             raise _too_many("requests", left)
         return left
 
-    def job(self, token_id: str | None, address: str | None) -> None:
+    def count_job(self, token_id: str | None, address: str | None) -> None:
         if token_id is None and not self._local_jobs:
             return
         left = self._jobs.take(token_id or f"address {address}")
         if left.wait:
             raise _too_many("fine-tuning jobs", left)
 
-    def failure(self, address: str | None) -> None:
+    def count_failed_login(self, address: str | None) -> None:
         """Count a wrong token. Raises Refusal if there are too many from this address; right tokens are never
         refused."""
         left = self._failures.take(f"address {address}")

@@ -62,7 +62,7 @@ def create_native_job(gateway: Gateway, asked: SubmitJob, *, key: str | None) ->
 
 def _method_of(gateway: Gateway, row: FileRecord, columns: Mapping[str, str]) -> str:
     try:
-        return Dataset(gateway.contents.fetch(row.sha256), columns).method.value
+        return Dataset(gateway.contents.fetch_content(row.sha256), columns).method.value
     except (DatasetError, ContentGoneError) as error:
         raise refusal_for_file_error(error, {row.sha256: row.id}) from error
 
@@ -83,7 +83,7 @@ def name_files_by_id(text: str, ids: Mapping[str, str]) -> str:
 def _create(
     gateway: Gateway, asked: CreateJob | SubmitJob, asked_for: dict[str, Any], key: str | None
 ) -> RequestRecord:
-    if key is not None and (there := gateway.store.requests.by_key(key)) is not None:
+    if key is not None and (there := gateway.store.requests.find_by_idempotency_key(key)) is not None:
         return _earlier_request(there, asked_for)
     _refuse_nul(asked_for)
     training = require_training_file(gateway, asked.training_file, "training_file")
@@ -97,16 +97,16 @@ def _create(
     if current_gateway_hops():
         body["hops"] = list(current_gateway_hops())
     who = current_request_context()
-    gateway.limits.job(who.token_id, who.address)
+    gateway.limits.count_job(who.token_id, who.address)
     start = route_requested_start(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
     spec = build_requested_spec(gateway, body)
     opened = None if start.backend is None else gateway.workspace.backend(start.backend)
     spec = build_permitted_spec(gateway, body, spec, opened)
     if opened is not None and start.backend is not None:
-        model = BackendCatalogue(gateway.settings).resolve(start.model, start.backend)
+        model = BackendCatalogue(gateway.settings).resolve_model(start.model, start.backend)
         opened.check(spec.model_copy(update={"model": model, "from_checkpoint": None}))
     job_id = new_stored_file_id("ftjob-")
-    with gateway.contents.locked():  # keeps the contents until the request refers to them
+    with gateway.contents.lock_contents():  # keeps the contents until the request refers to them
         for file_id, param in ((asked.training_file, "training_file"), (asked.validation_file, "validation_file")):
             if file_id is not None:
                 require_training_file(gateway, file_id, param)
@@ -151,6 +151,6 @@ def require_training_file(gateway: Gateway, file_id: str, param: str) -> FileRec
         raise Refusal(400, f"invalid {param}: {file_id}", param=param, code="file_not_found")
     if row.purpose != "fine-tune":
         raise Refusal(400, f"File '{file_id}' does not have purpose 'fine-tune'.", param=param)
-    if not gateway.contents.has(row.sha256):
+    if not gateway.contents.has_content(row.sha256):
         raise Refusal(400, f"The content of {file_id} is gone from the gateway; upload it again.", param=param)
     return row

@@ -29,9 +29,9 @@ def make_pending_jobs(gateway: Gateway) -> None:
     """Make jobs from the requests that no process works on, oldest first. One that cannot be made now does not block
     the others."""
     while not gateway.stopping:
-        gone = tuple(holder for holder in gateway.unscoped.store.requests.holders() if has_owner_ended(holder))
+        gone = tuple(holder for holder in gateway.unscoped.store.requests.list_holders() if has_owner_ended(holder))
         owner = new_lease_owner()
-        request = gateway.unscoped.store.requests.take(owner, gone=gone)
+        request = gateway.unscoped.store.requests.claim_oldest(owner, gone=gone)
         if request is None:
             return
         with (
@@ -51,7 +51,7 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
     store = gateway.store
     hashes = (request.body["training_sha256"], request.body.get("validation_sha256"))
     try:
-        missing = [sha256 for sha256 in hashes if sha256 is not None and not gateway.contents.has(sha256)]
+        missing = [sha256 for sha256 in hashes if sha256 is not None and not gateway.contents.has_content(sha256)]
         if missing and now() - request.created_at < timedelta(seconds=gateway.timing.missing_content):
             store.requests.defer(request.id, owner, seconds=REST_SECONDS)  # another gateway on this store may have it
             return
@@ -59,7 +59,7 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
             raise Refusal(400, "The file's content is gone from the gateway; upload it again.")
         for sha256 in hashes:
             if sha256 is not None:
-                gateway.contents.fetch(sha256)
+                gateway.contents.fetch_content(sha256)
         # Checked again: another gateway on the store, or an older one, may have stored the request.
         opened = None if request.backend is None else gateway.workspace.backend(request.backend)
         terms: list[BindingTerm] = []
@@ -71,7 +71,9 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
             claim=JobRequestClaim(request.id, owner, request.created_at, request.project),
         )
         for term in terms:
-            gateway.workspace.worker.events.tell(row.id, f"Terms that apply: {term}", type_="terms", once=term.digest)
+            gateway.workspace.worker.events.add_tuneport_event(
+                row.id, f"Terms that apply: {term}", type_="terms", once=term.digest
+            )
         gateway.wake_poller()
     except ClaimLostError as error:  # by the client's cancel, or to another gateway
         log.info("%s", error)

@@ -69,7 +69,7 @@ def settle_job_results(gateway: Gateway, row: JobRecord) -> None:
         # Derived from the job's id, so that a repeat after a crash makes the same file.
         file_id = f"file-{hashlib.sha256(row.id.encode()).hexdigest()[:24]}"
         add_job_result_file(gateway, row.project, file_id, "step_metrics.csv", build_result_csv(points))
-    gateway.unscoped.store.requests.settle_results(row.id, file_id)
+    gateway.unscoped.store.requests.mark_results_settled(row.id, file_id)
 
 
 class JobResultWriter:
@@ -80,8 +80,8 @@ class JobResultWriter:
         self._failures: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
 
-    def settle_all(self) -> None:
-        waiting = self._gateway.unscoped.store.requests.without_results()
+    def write_due_results(self) -> None:
+        waiting = self._gateway.unscoped.store.requests.list_jobs_without_results()
         for known in self._failures.keys() - set(waiting):
             del self._failures[known], self._not_before[known]
         for job_id, row in self._gateway.unscoped.store.jobs.by_ids(waiting).items():
@@ -100,10 +100,10 @@ class JobResultWriter:
 def add_job_result_file(gateway: Gateway, project: str, file_id: str, name: str, content: bytes) -> None:
     """Store a job's results as a file of the API. An existing file of that id is kept."""
     contents = gateway.contents
-    with contents.incoming() as incoming:
+    with contents.open_incoming() as incoming:
         incoming.write(content)
         incoming.flush()
-        with contents.locked():
+        with contents.lock_contents():
             gateway.unscoped.store.scoped(project).uploaded.add(
                 incoming.keep(),
                 filename=name,

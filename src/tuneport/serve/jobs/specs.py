@@ -37,10 +37,10 @@ class RequestedStart:
 def route_requested_start(gateway: Gateway, name: str, backend: str | None = None) -> RequestedStart:
     """Return where training starts from. `backend` is the client's choice, even if others have the model."""
     store = gateway.store
-    request = store.models.request_of(name)
-    row = store.models.job_of(name) if request is None else store.jobs.by_ids([request.id]).get(request.id)
+    request = store.models.find_request(name)
+    row = store.models.find_job(name) if request is None else store.jobs.by_ids([request.id]).get(request.id)
     if request is None and backend is not None:
-        ClientCatalogue(gateway.settings).resolve(name, backend)  # refused now, if at all
+        ClientCatalogue(gateway.settings).resolve_model(name, backend)  # refused now, if at all
         return RequestedStart(backend, name)
     if request is None and row is None:
         if is_hidden_from_caller(gateway, name):

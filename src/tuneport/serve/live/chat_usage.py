@@ -54,7 +54,7 @@ class ChatUsage:
 
     def add(self, who: RequestContext, backend: str, model: str, model_id: str, usage: Mapping[str, Any]) -> None:
         """Record a chat; safe in any thread. `usage` is in OpenAI's format, empty if the backend did not report it."""
-        self._metrics.chat(backend, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+        self._metrics.count_chat(backend, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
         if len(self._waiting) == MOST_WAITING:
             log.error("the store does not take the audit log's entries: the oldest chat's is dropped")
         self._waiting.append(AnsweredChat(now(), who, backend, model, model_id, usage))

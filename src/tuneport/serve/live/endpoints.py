@@ -37,7 +37,7 @@ class ChatEndpoints:
         self._starting = threading.Lock()
         self._places = threading.BoundedSemaphore(most_waiting)
 
-    def answered(self, backend: str, model: str, ask: Callable[[], Answer]) -> Answer:
+    def answer_with_endpoint(self, backend: str, model: str, ask: Callable[[], Answer]) -> Answer:
         """Return the result of `ask` once the model has an endpoint. Raises NotDeployedError if it may have none,
         does not start in time, or too many callers wait. Raises BudgetError, before anything is started, if it would
         cost too much."""

@@ -83,12 +83,12 @@ class WatchedFeed:
         self.turn = 0  # counts changes, so that a busy watcher notices what it missed
         self._changed = asyncio.Event()
 
-    def tell(self) -> None:
+    def notify_watchers(self) -> None:
         self.turn += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def changed(self, seconds: float) -> bool:
+    async def wait_for_change(self, seconds: float) -> bool:
         """Wait for a change. Returns False after so many seconds without one."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
@@ -113,7 +113,7 @@ class JobEventFeed(WatchedFeed):
     def version(self) -> str | None:
         return None if self.seen is None else self.seen.version
 
-    def after(self, position: int) -> list[tuple[int, bytes]] | None:
+    def events_after(self, position: int) -> list[tuple[int, bytes]] | None:
         """Return the events after a position. Returns None if they are older than what is kept."""
         if position >= self.head:
             return []
@@ -146,7 +146,7 @@ class JobEventStreams:
             with suppress(RuntimeError):  # the loop is closed: there are no watchers left
                 loop.call_soon_threadsafe(self._look_now)
 
-    def touch(self, job_id: str) -> None:
+    def report_job_change(self, job_id: str) -> None:
         """Report a change of the job that is not in the store, such as new curve points."""
         if (loop := self._loop) is not None:
             with suppress(RuntimeError):
@@ -162,23 +162,23 @@ class JobEventStreams:
             self._woken.set()
         if self.closing:
             for watched in (*self._feeds.values(), *self._all.values()):
-                watched.tell()
+                watched.notify_watchers()
 
     def _touched(self, job_id: str) -> None:
         feeds = (self._feeds.get(job_id), *self._all.values())
         for feed in feeds:
             if feed is not None:
-                feed.tell()
+                feed.notify_watchers()
 
     # --- streams ----------------------------------------------------------------------------------------------------
 
-    async def of_job(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
+    async def stream_job(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
         """Yield events after `after`, the job whenever it has changed, and its end."""
         with self.watching(job_id) as feed:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             position, told = after, b""
             while not self.closing:
-                page = feed.after(position)
+                page = feed.events_after(position)
                 if page is None:
                     page = await self._older(job_id, position)
                 for at, sent in page:
@@ -192,7 +192,7 @@ class JobEventStreams:
                 if feed.over is not None and position == feed.head:
                     yield self._end(feed, position)
                     return
-                if not await feed.changed(KEEP_ALIVE_SECONDS):
+                if not await feed.wait_for_change(KEEP_ALIVE_SECONDS):
                     yield KEEP_ALIVE
 
     @staticmethod
@@ -206,7 +206,7 @@ class JobEventStreams:
             encode_stream_json(data), event="end", id_=f"{position}.end" if complete else str(position)
         )
 
-    async def of_all(self, project: str, since: datetime | None) -> AsyncGenerator[bytes]:
+    async def stream_all_jobs(self, project: str, since: datetime | None) -> AsyncGenerator[bytes]:
         """Yield every unfinished job, the jobs that ended since then, and each job whenever it has changed."""
         with self.watching_all(project) as feed:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
@@ -223,7 +223,7 @@ class JobEventStreams:
                 if fresh:
                     continue  # more may have changed while that was sent
                 told = {job_id: found for job_id, found in told.items() if job_id in feed.documents}
-                if not await feed.changed(KEEP_ALIVE_SECONDS):
+                if not await feed.wait_for_change(KEEP_ALIVE_SECONDS):
                     yield KEEP_ALIVE
 
     @contextmanager
@@ -268,7 +268,7 @@ class JobEventStreams:
             )  # fmt: skip
 
     @property
-    def count(self) -> int:
+    def watcher_count(self) -> int:
         """Return the number of watchers."""
         return self._count
 
@@ -300,14 +300,14 @@ class JobEventStreams:
             if feed.watchers == 0:
                 del self._all[project]
             elif await self._in_thread(feed.look):
-                feed.tell()
+                feed.notify_watchers()
 
     def _look_at(
         self, feeds: dict[str, JobEventFeed]
     ) -> list[tuple[JobEventFeed, JobSnapshot, list[tuple[int, bytes]], bytes]]:
         """Return the news of each feed; runs in a thread. A newly watched job gets only its last events."""
         store = self._store
-        found = store.snapshots.of(feeds)
+        found = store.snapshots.read_snapshots(feeds)
         stale = [job_id for job_id, seen in found.items() if feeds[job_id].version != seen.version]
         documents = native_job_documents(store, stale)
         news = []
@@ -316,7 +316,7 @@ class JobEventStreams:
             after = max(feed.head, seen.head - REMEMBERED) if feed.known else max(0, seen.head - REMEMBERED)
             events: list[tuple[int, bytes]] = []
             if seen.head > after:
-                page = store.events.of_job(job_id, after=after, limit=REMEMBERED)
+                page = store.events.list_job_events(job_id, after=after, limit=REMEMBERED)
                 events = [(at, job_event_stream_block(at, told)) for at, told in page if at <= seen.head]
             document = (
                 event_stream_block(encode_stream_json(documents[job_id]), event="job")
@@ -338,16 +338,16 @@ class JobEventStreams:
             feed.ended_at, feed.over = None, None
         elif feed.ended_at is None:
             feed.ended_at = time.monotonic()  # the next read decides: the last events may still be written
-        elif seen.told and feed.head == before[1]:
+        elif seen.events_complete and feed.head == before[1]:
             feed.over = "complete"
         elif time.monotonic() - feed.ended_at > GIVE_UP_SECONDS:
             feed.over = f"the provider has not given its last events yet; ask again after {feed.head}"
         if before != (feed.known, feed.head, feed.document, feed.over):
-            feed.tell()
+            feed.notify_watchers()
 
     async def _older(self, job_id: str, position: int) -> list[tuple[int, bytes]]:
         def page() -> list[tuple[int, bytes]]:
-            found = self._store.events.of_job(job_id, after=position, limit=PAGE)
+            found = self._store.events.list_job_events(job_id, after=position, limit=PAGE)
             return [(at, job_event_stream_block(at, told)) for at, told in found]
 
         found: list[tuple[int, bytes]] = await self._in_thread(page)
@@ -370,9 +370,11 @@ class _All(WatchedFeed):
     def look(self) -> bool:
         """Read the store in a thread. Returns whether anything has changed."""
         store, moment = self._store, now()
-        found = store.snapshots.active(ended_since=moment - OVERLAP)
+        found = store.snapshots.active_snapshots(ended_since=moment - OVERLAP)
         missing = [job_id for job_id, seen in self._seen.items() if job_id not in found and not seen.status.terminal]
-        found |= store.snapshots.of(missing)  # a request that was refused, or a provider that told of an end later
+        found |= store.snapshots.read_snapshots(
+            missing
+        )  # a request that was refused, or a provider that told of an end later
         for job_id, seen in self._seen.items():
             if seen.status.terminal and time.monotonic() - self._ended[job_id] < KEPT_SECONDS:
                 found.setdefault(job_id, seen)

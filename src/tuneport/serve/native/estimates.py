@@ -58,7 +58,7 @@ def router(gateway: Gateway) -> APIRouter:
         the next request, since prices and measured speeds change."""
         key = "\n".join((type(asked).__name__, str(date.today()), gateway.project, asked.model_dump_json()))
         task = prices.start(key, work)
-        if not await task.done(within=wait):
+        if not await task.wait_until_done(within=wait):
             return None
         prices.drop(key)
         return task.future.result()
@@ -140,14 +140,14 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
     refuse_operator_numbers(asked.hyperparameters)
     where = None if asked.backends else _route(asked.model, gateway.settings)
     try:
-        dataset = Dataset(gateway.contents.fetch(training.sha256), asked.columns)
+        dataset = Dataset(gateway.contents.fetch_content(training.sha256), asked.columns)
         method = Method(asked.method or dataset.method)
         spec = parse_or_config_error(
             TuneSpec,
             {
                 "model": asked.model if where is None else where.model,
                 "dataset": dataset.path,
-                "validation": None if validation is None else gateway.contents.fetch(validation.sha256),
+                "validation": None if validation is None else gateway.contents.fetch_content(validation.sha256),
                 "columns": asked.columns,
                 "method": method,
                 "grader": {} if method.takes_grader else None,  # which one makes no difference to what it costs
@@ -190,10 +190,10 @@ def _compare(gateway: Gateway, asked: AskComparison) -> tuple[Any, Mapping[str, 
             saved_per_request=asked.saved_per_request,
         )
         found = compare(
-            gateway.contents.fetch(training.sha256),
+            gateway.contents.fetch_content(training.sha256),
             model=asked.models,
             backend=asked.backends,
-            validation=None if validation is None else gateway.contents.fetch(validation.sha256),
+            validation=None if validation is None else gateway.contents.fetch_content(validation.sha256),
             columns=asked.columns,
             method=asked.method,
             epochs=asked.epochs,
@@ -227,7 +227,7 @@ def _report(gateway: Gateway, reports: GatewayTaskCache, asked: AskDataReport) -
     if asked.model is not None:
         # The model is checked here against what clients may name: `check` does not know clients, and
         # takes the model's tokenizer from a folder or from the hub.
-        backend = ClientCatalogue(gateway.settings).route(asked.model, backend, asks=False).backend
+        backend = ClientCatalogue(gateway.settings).route_model(asked.model, backend, asks=False).backend
     key = asked.model_dump_json() + file.sha256 + ("" if validation is None else validation.sha256)
     key += gateway.project  # which alone knows the file by this id
     report_id = "report-" + hashlib.sha256(key.encode()).hexdigest()[:24]
@@ -235,11 +235,11 @@ def _report(gateway: Gateway, reports: GatewayTaskCache, asked: AskDataReport) -
     def work() -> dict[str, Any]:
         try:
             report = check(
-                gateway.contents.fetch(file.sha256),
+                gateway.contents.fetch_content(file.sha256),
                 model=asked.model,
                 backend=backend,
                 format=asked.format,
-                validation=None if validation is None else gateway.contents.fetch(validation.sha256),
+                validation=None if validation is None else gateway.contents.fetch_content(validation.sha256),
                 task=asked.task,
                 context=asked.context,
                 columns=asked.columns,
@@ -259,7 +259,7 @@ async def _told(reports: GatewayTaskCache, report_id: str, response: Response, w
     if task is None:
         raise not_found_refusal(f"No data report {report_id!r} here; request it again.", "report_id")
     file_id, future = task.about, task.future
-    if not await task.done(within=wait):
+    if not await task.wait_until_done(within=wait):
         response.status_code = 202
         response.headers["Retry-After"] = str(RETRY_SECONDS)
         return DataReport(id=report_id, file=file_id, status="running")

@@ -79,9 +79,9 @@ def router(gateway: Gateway) -> APIRouter:
             raise Refusal(400, f"{job_id} has no event {position} yet.", param="after", code="invalid_value")
         if not streams:
             return JSONResponse(await run_in_threadpool(_page, gateway, seen, position, limit))
-        if ended and seen.told and position == seen.head:
+        if ended and seen.events_complete and position == seen.head:
             return Response(status_code=204)  # by which a browser stops asking
-        stream = gateway.streams.of_job(job_id, position)
+        stream = gateway.streams.stream_job(job_id, position)
         return StreamingResponse(_while_admitted(request, stream), media_type="text/event-stream", headers=HEADERS)
 
     @routes.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
@@ -93,7 +93,7 @@ def router(gateway: Gateway) -> APIRouter:
         gateway.streams.check_room()
         told = last_event_id or last
         since = None if told is None else _moment(told)
-        stream = gateway.streams.of_all(gateway.project, since)
+        stream = gateway.streams.stream_all_jobs(gateway.project, since)
         return StreamingResponse(_while_admitted(request, stream), media_type="text/event-stream", headers=HEADERS)
 
     return routes
@@ -128,7 +128,7 @@ def _moment(told: str) -> datetime:
 
 
 def _seen(gateway: Gateway, job_id: str) -> JobSnapshot:
-    found = gateway.store.snapshots.of([job_id]).get(job_id)
+    found = gateway.store.snapshots.read_snapshots([job_id]).get(job_id)
     if found is None:
         raise not_found_refusal(f"No job {job_id!r} here.", "job_id", "job_not_found")
     gateway.request_poll(found)

@@ -89,7 +89,7 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | C
     opened = gateway.workspace.backend(backend)
     refuse_chat_options(asked.model_extra or {}, opened, gateway.settings.project.gateway.client_options)
     head = ChatAnswerHead(asked.model)
-    answer = gateway.endpoints.answered(
+    answer = gateway.endpoints.answer_with_endpoint(
         backend, model, lambda: opened.complete(model, messages, stream=bool(asked.stream), **options)
     )
     count = partial(gateway.chat_usage.add, current_request_context(), backend, asked.model, model)
@@ -144,15 +144,15 @@ def _untuned(gateway: Gateway, name: str) -> tuple[str, str]:
     """Return the backend and the name there of a base model, or of one that was tuned on the command line or outside
     tuneport."""
     settings = gateway.settings
-    row = gateway.store.models.job_of(name)
+    row = gateway.store.models.find_job(name)
     if row is not None:
         return model_of(row)
     if name.startswith("ft:"):
         if settings.backend is None or not backend_manifest(settings.backend, settings).third_party:
             raise _no_model(name)
-        where = BackendCatalogue(settings).route(name, settings.backend)
+        where = BackendCatalogue(settings).route_model(name, settings.backend)
     else:
-        where = ClientCatalogue(settings).route(name)
+        where = ClientCatalogue(settings).route_model(name)
     return where.backend, where.model
 
 

@@ -95,7 +95,7 @@ def router(gateway: Gateway) -> APIRouter:
         }
         try:
             # Opened now, so that it can be read to its end even if it is deleted meanwhile.
-            opened = contents.fetch(row.sha256).open("rb")
+            opened = contents.fetch_content(row.sha256).open("rb")
         except (ContentGoneError, FileNotFoundError) as error:
             log.warning("%s: %s", file_id, error)
             raise Refusal(404, f"The content of {file_id} is gone from the gateway.") from None
@@ -105,7 +105,7 @@ def router(gateway: Gateway) -> APIRouter:
     def delete_file(file_id: str) -> DeletedFile:
         """Delete a file. Jobs that were started with it go on: they have a copy of their own."""
         _file(gateway, file_id)
-        with contents.locked():
+        with contents.lock_contents():
             unneeded = gateway.store.uploaded.remove(file_id)
             if unneeded is not None:
                 contents.remove(unneeded)
@@ -159,11 +159,11 @@ def router(gateway: Gateway) -> APIRouter:
         for part_id in asked.part_ids:
             if part_id not in parts:
                 raise Refusal(400, f"No part '{part_id}' in {upload_id}.", param="part_ids", code="invalid_value")
-            if not contents.has(parts[part_id].sha256):
+            if not contents.has_content(parts[part_id].sha256):
                 raise Refusal(409, f"The content of {part_id} is gone from the gateway; send the part again.")
         md5 = None if asked.md5 is None else hashlib.md5(usedforsecurity=False)  # slower than all else of it
         named = [parts[part_id].sha256 for part_id in asked.part_ids]
-        with contents.join(named, None if md5 is None else md5.update) as joined:
+        with contents.concatenate(named, None if md5 is None else md5.update) as joined:
             if joined.bytes != row.bytes:
                 raise Refusal(
                     400,
@@ -174,7 +174,7 @@ def router(gateway: Gateway) -> APIRouter:
                 raise Refusal(400, f"The md5 of the parts is {md5.hexdigest()}, not {asked.md5}.", param="md5")
             refuse_compressed_upload(joined, row.filename)
             joined.flush()
-            with contents.locked():
+            with contents.lock_contents():
                 done = gateway.store.uploads.complete(upload_id, joined.keep())
         if done is None:
             _pending(gateway, upload_id)
@@ -221,7 +221,7 @@ def openai_upload(row: UploadRecord, file: FileRecord | None = None) -> Upload:
 def store_client_file(gateway: Gateway, incoming: IncomingContent, filename: str, seconds: int | None) -> File:
     refuse_compressed_upload(incoming, filename)
     incoming.flush()
-    with gateway.contents.locked():
+    with gateway.contents.lock_contents():
         row = gateway.store.uploaded.add(
             incoming.keep(), filename=filename, purpose="fine-tune", bytes=incoming.bytes, seconds=seconds
         )
@@ -229,10 +229,10 @@ def store_client_file(gateway: Gateway, incoming: IncomingContent, filename: str
 
 
 def _keep_part(gateway: Gateway, upload_id: str, incoming: IncomingContent) -> UploadPart:
-    if gateway.store.uploads.part_bytes(upload_id) + incoming.bytes > MAX_UPLOAD_BYTES:
+    if gateway.store.uploads.count_part_bytes(upload_id) + incoming.bytes > MAX_UPLOAD_BYTES:
         raise Refusal(400, f"The parts of an upload have at most {MAX_UPLOAD_BYTES:,} bytes together.", param="data")
     incoming.flush()
-    with gateway.contents.locked():
+    with gateway.contents.lock_contents():
         row = gateway.store.uploads.add_part(upload_id, incoming.keep(), incoming.bytes)
     if row is None:
         raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")

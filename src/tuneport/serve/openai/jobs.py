@@ -151,6 +151,6 @@ def _view(gateway: Gateway, job_id: str) -> RequestedJob:
 
 def _unfinished(gateway: Gateway, job_id: str) -> RequestedJob:
     view = _view(gateway, job_id)
-    if not view.unfinished:
+    if not view.is_unfinished:
         raise Refusal(400, f"Job has already completed: {job_id}", code="invalid_request_error")
     return view

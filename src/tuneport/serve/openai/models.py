@@ -34,10 +34,10 @@ class RequestedTunedModel:
 def find_requested_tuned_model(gateway: Gateway, name: str) -> RequestedTunedModel | None:
     """Return the job behind a model name, in any state. Returns None if no job has that name."""
     plain, _, step = name.partition(CHECKPOINT)
-    request = gateway.store.models.request_of(plain)
+    request = gateway.store.models.find_request(plain)
     row = None if request is None else gateway.store.jobs.by_ids([request.id]).get(request.id)
     if request is None:
-        row = gateway.store.models.job_of(name) or (gateway.store.models.job_of(plain) if step else None)
+        row = gateway.store.models.find_job(name) or (gateway.store.models.find_job(plain) if step else None)
     if row is None or (step and not step.isdecimal()):
         return None
     return RequestedTunedModel(row, int(step) if step else None)
@@ -130,5 +130,5 @@ def _tuned_models(gateway: Gateway) -> list[wire.Model]:
             created=openai_timestamp(made),
             owned_by=ORGANIZATION,
         )
-        for asked, upstream, made in gateway.store.models.made()
+        for asked, upstream, made in gateway.store.models.list_tuned_models()
     ]

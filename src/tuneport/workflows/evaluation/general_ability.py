@@ -111,6 +111,6 @@ def keep_what_was_forgotten(
     another model does not come from the training."""
     for each in models[1:]:
         asked, first = each.asked, models[0].asked
-        job = workspace.store.models.job_of(asked.model) if asked.tuned else None
+        job = workspace.store.models.find_job(asked.model) if asked.tuned else None
         if job is not None and (first.backend, first.model) == (asked.backend, asked.base):
             store_job_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)

@@ -238,7 +238,7 @@ class Saver:
         """Return our journal's line of the upload, if tuneport made it."""
         if job is None or job.tuneport_job is None:
             return None
-        uploads = self._account.store.files.of_job(job.tuneport_job)
+        uploads = self._account.store.files.list_job_files(job.tuneport_job)
         return next((file for file in uploads if file.id == file_id and file.purpose == purpose), None)
 
     def _take(self, own: RemoteFile, purpose: str, file_id: str) -> SavedFile | None:

@@ -120,7 +120,7 @@ def test_a_stream_of_events_ends(opened: Callable[..., Any], monkeypatch: pytest
 
 def test_an_event_that_comes_in_two_parts_is_progress() -> None:
     allowance = RequestDeadline(1.0)
-    allowance.streams(encoded=False)
+    allowance.expect_event_stream(encoded=False)
     for part, progress in (
         (b"da", False),
         (b"ta: {}", True),
@@ -129,7 +129,7 @@ def test_an_event_that_comes_in_two_parts_is_progress() -> None:
         (b":", True),
     ):
         allowance._waited = 0.5
-        allowance.received(part)
+        allowance.count_received_bytes(part)
         assert (allowance._waited == 0.0) is progress, part
 
 
@@ -174,7 +174,7 @@ def test_servers_of_local_models_and_receivers_of_webhooks_are_given_up(monkeypa
     monkeypatch.setattr(local_server, "LOOK_SECONDS", 0.3)
     with dripping("head") as server:
         asking = local_server.ChatServerClient(f"{server.origin}/v1", silence_seconds=0.3)
-        for ask in (asking.models, lambda: asking.complete("m", CHAT, {})):
+        for ask in (asking.list_models, lambda: asking.complete("m", CHAT, {})):
             with pytest.raises(UnavailableError, match="cannot be reached: "):
                 ask()
         asking.close()

@@ -701,10 +701,10 @@ def test_a_cancelled_run_whose_child_is_dead_gets_one_that_stops_its_job_on_a_cl
         run = LocalRun(folder, [sys.executable, "-c", told], lambda: os.environ)
         run.cancel()
         deadline = time.monotonic() + 120
-        while run.reported() is None and time.monotonic() < deadline:
+        while run.read_trainer_report() is None and time.monotonic() < deadline:
             run.supervise()
             time.sleep(0.05)
-        reported = run.reported()
+        reported = run.read_trainer_report()
         assert reported is not None and reported.status == "cancelled"
         assert (folder / "starts").read_text() == "x" * starts
         assert any("could not be stopped" in event.message for event in run.events()) == (starts > 1)

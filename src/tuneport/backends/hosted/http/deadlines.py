@@ -23,7 +23,7 @@ SLOWEST_BYTES = 4 * 1024
 SLOWEST_JSON_BYTES = 32 * 1024
 """The same for an answer in JSON, which a caller waits for."""
 SHORTEST_SECONDS = 10.0
-"""What a try has, however much of the time of `altogether` earlier tries have used up."""
+"""What a try has, however much of the time of `limit_requests_in_total` earlier tries have used up."""
 MOST_STREAM_SECONDS = 4 * 3600.0
 """What a stream of events may keep its reader waiting altogether: 50,000 tokens at 4 a second take less."""
 _EVENT = re.compile(rb"[\r\n]data:")
@@ -57,12 +57,12 @@ class RequestDeadline:
         self._streamed, self._before = 0.0, b""
 
     @property
-    def left(self) -> float:
+    def remaining_seconds(self) -> float:
         left = self.seconds + self._moved / self.slowest - self._waited
         return left if self._event is None else min(left, MOST_STREAM_SECONDS - self._streamed)
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def count_waiting(self) -> Iterator[None]:
         started = time.monotonic()
         try:
             yield
@@ -70,24 +70,24 @@ class RequestDeadline:
             self._waited += time.monotonic() - started
             self._streamed += time.monotonic() - started
 
-    def sent(self, count: int) -> None:
+    def count_sent_bytes(self, count: int) -> None:
         self._moved += count
 
-    def receiving(self) -> None:
+    def begin_answer(self) -> None:
         """Start the server's turn: after an upload it has the whole time for its answer."""
         if self._sending and self._moved >= _UPLOAD_BYTES:
             self._waited = 0.0
         if self._sending:
             self._sending, self._moved = False, 0
 
-    def received(self, data: bytes) -> None:
+    def count_received_bytes(self, data: bytes) -> None:
         self._moved += len(data)
         if self._event is not None:
             seen, self._before = self._before + data, (self._before + data)[-len(b"data:") :]
             if self._event.search(seen):
                 self._waited, self._moved = 0.0, 0
 
-    def streams(self, encoded: bool) -> None:
+    def expect_event_stream(self, encoded: bool) -> None:
         """Expect events from here on. If they are compressed (`encoded`), any byte is progress."""
         self._event, self._before, self._streamed = re.compile(b"(?s).") if encoded else _EVENT, b"\n", 0.0
 
@@ -111,7 +111,7 @@ def limit_response_by_kind(allowance: RequestDeadline | None, request: Any, resp
         return
     kind = response.headers.get("content-type", "")
     if kind.startswith("text/event-stream") and _asks_for_events(request):
-        allowance.streams(encoded=response.headers.get("content-encoding", "identity") != "identity")
+        allowance.expect_event_stream(encoded=response.headers.get("content-encoding", "identity") != "identity")
     elif kind.startswith("application/json"):
         allowance.slowest = SLOWEST_JSON_BYTES
 
@@ -147,7 +147,7 @@ class _Backend:
         allowance = _allowance.get()
         if allowance is None:
             return _Connection(self._inner.connect_tcp(host, port, timeout=timeout, **more), self._core)
-        with allowance.waiting():
+        with allowance.count_waiting():
             limit = _least(timeout, allowance, self._core.ConnectTimeout)
             return _Connection(self._inner.connect_tcp(host, port, timeout=limit, **more), self._core)
 
@@ -168,11 +168,11 @@ class _Connection:
         allowance = self._allowance
         if allowance is None:
             return bytes(self._inner.read(max_bytes, timeout=timeout))
-        allowance.receiving()
+        allowance.begin_answer()
         limit = _least(timeout, allowance, self._core.ReadTimeout)
-        with allowance.waiting():
+        with allowance.count_waiting():
             data: bytes = self._inner.read(max_bytes, timeout=limit)
-        allowance.received(data)
+        allowance.count_received_bytes(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -184,9 +184,9 @@ class _Connection:
         while view:
             piece, view = bytes(view[:_PIECE]), view[_PIECE:]
             limit = _least(timeout, allowance, self._core.WriteTimeout)
-            with allowance.waiting():
+            with allowance.count_waiting():
                 self._inner.write(piece, timeout=limit)
-            allowance.sent(len(piece))
+            allowance.count_sent_bytes(len(piece))
 
     def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Any:
         allowance = _allowance.get()
@@ -203,7 +203,7 @@ class _Connection:
 
 def _least(timeout: float | None, allowance: RequestDeadline, error: type[Exception]) -> float:
     """Return the time for one step. Raises `error` if none is left."""
-    left = allowance.left
+    left = allowance.remaining_seconds
     if left <= 0:
         raise error(f"not finished within {allowance.seconds:g} s")
     return left if timeout is None else min(timeout, left)

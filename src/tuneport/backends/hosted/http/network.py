@@ -41,7 +41,7 @@ class HttpProxy:
     url: str = field(repr=False)
 
     @property
-    def shown(self) -> str:
+    def redacted_url(self) -> str:
         return strip_url_credentials(self.url)
 
 
@@ -74,17 +74,17 @@ class ProviderNetwork:
     def _bypasses(self, host: str, port: int | None) -> bool:
         return any(_matches(entry, host, port) for entry in self._without_proxy if entry)
 
-    def certificates(self) -> tuple[str, Path] | None:
+    def certificate_source(self) -> tuple[str, Path] | None:
         """Return the variable that names certificates, and the file or folder that it names."""
         for name in CERTIFICATE_VARIABLES:
             if value := self._get(name):
                 return name, Path(value).expanduser()
         return None
 
-    def context(self, library: Any) -> ssl.SSLContext:
+    def tls_context(self, library: Any) -> ssl.SSLContext:
         """Return the TLS context that decides which servers are trusted. `library` (httpx or httpx2) knows the usual
         certificates."""
-        given = self.certificates()
+        given = self.certificate_source()
         if given is None:
             context: ssl.SSLContext = library.create_ssl_context(trust_env=False)
             return context
@@ -105,7 +105,7 @@ class ProviderNetwork:
         Requests to the host of the address `user_of` get its user and password, if it has them, in place of a key.
         Raises ConfigError for a proxy or a file of certificates that cannot be used.
         """
-        context = self.context(library)
+        context = self.tls_context(library)
         proxies = {scheme: proxy for scheme in _PORTS if (proxy := self._proxy_of(scheme)) is not None}
         return ProxyRoutingTransport(
             self,

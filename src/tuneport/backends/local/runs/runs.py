@@ -31,7 +31,7 @@ class LocalRunStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def ids(self) -> list[str]:
+    def list_run_ids(self) -> list[str]:
         return [folder.name for folder in self.folder.glob("run-*") if RUN_ID.fullmatch(folder.name)]
 
     def create(self, run_id: str, request: RunRequest, start: Path | None = None) -> None:

@@ -52,12 +52,12 @@ class StartProgress:
     cpu_share: float
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         minutes = int((now() - self.since).total_seconds() // 60)
         return f"the trainer {self.phase}" + (f", for {minutes} min now" if minutes else "")
 
     @property
-    def why(self) -> str:
+    def stuck_reason(self) -> str:
         minutes = (now() - self.since).total_seconds() / 60
         return (
             f"the trainer never began: it {self.phase}, for {minutes:.0f} min, and neither reads nor takes memory any "

@@ -33,8 +33,8 @@ RESULT_FILES = (METRICS, EVENTS, LOG, ENVIRONMENT, DATA)
 
 def read_local_job_state(run: LocalRun) -> JobState:
     """Return the state by the run's folder. Raises ProviderError if a file in it is damaged."""
-    request = run.request()
-    reported = run.reported()
+    request = run.read_request()
+    reported = run.read_trainer_report()
     raw = "starting" if reported is None else reported.status
     if run.cancel_requested and raw not in FINISHED:
         raw = "cancelling"
@@ -66,7 +66,7 @@ def read_local_job_state(run: LocalRun) -> JobState:
 
 def local_tuned_model_name(run: LocalRun) -> str:
     """Return `ft:MODEL:SUFFIX:` and the unique part of the run's id, as OpenAI builds such names."""
-    return tuned_model_name_of_run(run.request(), run.id)
+    return tuned_model_name_of_run(run.read_request(), run.id)
 
 
 def tuned_model_name_of_run(request: RunRequest, run_id: str) -> str:
@@ -89,9 +89,9 @@ def _details(run: LocalRun, request: RunRequest, reported: TrainerState) -> dict
         "folder": str(run.folder),
         "log": str(run.folder / LOG),
         "started_at": None if reported.started_at is None else reported.started_at.isoformat(),
-        "slurm_job": run.slurm_job(),
+        "slurm_job": run.find_slurm_job_id(),
         "waits": reported.waits if reported.status == "queued" else None,
-        "phase": run.standing(),
+        "phase": run.describe_start_progress(),
         "device": reported.device,
         "precision": reported.precision,
         "trainable_parameters": reported.trainable_parameters,
@@ -99,7 +99,7 @@ def _details(run: LocalRun, request: RunRequest, reported: TrainerState) -> dict
         "trainable_share": _share(reported.trainable_parameters, reported.total_parameters),
         "adapter": None if reported.adapter is None else str(reported.adapter),
         "micro_batch": reported.micro_batch,
-        "restarts": run.restarts().total or None,
+        "restarts": run.read_restarts().total or None,
         "notes": reported.notes or None,
         "trainer": reported.trainer or None,
         "memory_gib_expected": request.memory.get("expected_gib"),

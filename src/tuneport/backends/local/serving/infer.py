@@ -54,7 +54,7 @@ class InferenceProcess:
 
     `startup_seconds` bounds the loading of the model, `silence_seconds` the time without any word from the child
     while it owes an answer (it speaks up between two steps). Past either it is killed. `users` hold it: see
-    `InferenceProcessPool.use`.
+    `InferenceProcessPool.use_process`.
     """
 
     def __init__(
@@ -288,7 +288,7 @@ class InferenceProcessPool:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def use(self, name: str, folder: Path) -> Iterator[InferenceProcess]:
+    def use_process(self, name: str, folder: Path) -> Iterator[InferenceProcess]:
         """Provide the child that holds the model called `name`, starting one from `folder` if needed. While in use it
         is not evicted."""
         child = self._take(name, folder)

@@ -74,7 +74,7 @@ class ChatServerClient:
     def close(self) -> None:
         self._client.close()
 
-    def models(self) -> list[dict[str, Any]]:
+    def list_models(self) -> list[dict[str, Any]]:
         """Return the rows of /models: `id`, and at vLLM `root`, the folder or hub name."""
         with self._telling():
             body = _object(self._checked(self._client.get(f"{self.url}/models", timeout=LOOK_SECONDS)))
@@ -213,7 +213,7 @@ class RemoteChatServer:
         self._server: ChatServerClient | None = None
         self._names: dict[str, str] = {}
 
-    def serving(self, model: str, names: Callable[[], Sequence[str]], hint: Callable[[], str]) -> ServerServedModel:
+    def serve_model(self, model: str, names: Callable[[], Sequence[str]], hint: Callable[[], str]) -> ServerServedModel:
         """Return the model as served. Raises NotFoundError if the server does not have it.
 
         `names` are those that the server may have beside its own; `hint` says how it gets there.
@@ -221,7 +221,7 @@ class RemoteChatServer:
         if self._server is None:
             self._server = self._open()
         if model not in self._names:
-            rows = self._server.models()
+            rows = self._server.list_models()
             served = {str(row.get(field)): str(row["id"]) for field in ("root", "id") for row in rows if row.get("id")}
             found = next((served[name] for name in (model, *names()) if name in served), None)
             if found is None:

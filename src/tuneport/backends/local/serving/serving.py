@@ -44,14 +44,16 @@ class LocalModelServing:
             self._remote.close()
 
     @contextlib.contextmanager
-    def of(self, model: str) -> Iterator[ChildServedModel | ServerServedModel]:
+    def serve_model(self, model: str) -> Iterator[ChildServedModel | ServerServedModel]:
         """Provide the server for `model`: that of `serve_url`, vLLM if it is installed, else a child."""
         if self._remote is not None:
-            yield self._remote.serving(model, lambda: self._names.other_names(model), lambda: self._how_to_serve(model))
+            yield self._remote.serve_model(
+                model, lambda: self._names.list_server_names(model), lambda: self._how_to_serve(model)
+            )
             return
-        weights = self._names.weights_of(model)
+        weights = self._names.find_weights(model)
         if uses_vllm(self._options.engine, weights):
-            with self.vllm.use(weights) as server:
+            with self.vllm.use_vllm_server(weights) as server:
                 yield server
             return
         with self._own_child(weights) as served:
@@ -59,22 +61,22 @@ class LocalModelServing:
 
     @contextlib.contextmanager
     def _own_child(self, weights: ServedWeights) -> Iterator[ChildServedModel]:
-        with self.children.use(weights.key, weights.base) as child:
+        with self.children.use_process(weights.key, weights.base) as child:
             if weights.adapter is not None:
                 child.load_adapter(weights.name, weights.adapter)
             yield ChildServedModel(child, None if weights.adapter is None else weights.name)
 
     @contextlib.contextmanager
-    def in_own_child(self, model: str) -> Iterator[ChildServedModel]:
+    def serve_in_child(self, model: str) -> Iterator[ChildServedModel]:
         """Provide a child of our own, whatever else is running. An idle vLLM makes room for it."""
-        weights = self._names.weights_of(model)
-        self.vllm.give_way()
+        weights = self._names.find_weights(model)
+        self.vllm.stop_idle_server()
         with self._own_child(weights) as served:
             yield served
 
     def _how_to_serve(self, model: str) -> str:
         try:
-            weights = self._names.weights_of(model)
+            weights = self._names.find_weights(model)
         except TuneportError:
             return f"not {model}: name one of those, or take serve_url out of tuneport.toml"
         given = weights.adapter or weights.base

@@ -41,7 +41,7 @@ def uses_vllm(engine: str, weights: ServedWeights) -> bool:
     """Return whether vLLM answers. `engine` auto: if it is installed, CUDA is there, and it supports the adapter."""
     if engine == "tuneport":
         return False
-    if not weights.plain_lora or weights.lora_rank > LORA_RANKS[-1]:
+    if not weights.is_plain_lora or weights.lora_rank > LORA_RANKS[-1]:
         if engine == "vllm":
             raise ConfigError(
                 f'vLLM takes plain LoRA adapters only, and {weights.adapter} is none; set engine = "auto"'
@@ -114,7 +114,7 @@ class VllmServer:
     def alive(self) -> bool:
         return self._child.poll() is None
 
-    def serving(self, weights: ServedWeights) -> ServerServedModel:
+    def serve_model(self, weights: ServedWeights) -> ServerServedModel:
         """Return the base model, or an adapter of it, which is loaded if needed."""
         if weights.adapter is None:
             return ServerServedModel(self.server, weights.key)
@@ -179,12 +179,12 @@ class VllmServers:
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def use(self, weights: ServedWeights) -> Iterator[ServerServedModel]:
+    def use_vllm_server(self, weights: ServedWeights) -> Iterator[ServerServedModel]:
         with self._lock:
             server = self._fitting(weights)
             server.users += 1
         try:
-            yield server.serving(weights)
+            yield server.serve_model(weights)
         finally:
             with self._lock:
                 server.users -= 1
@@ -205,7 +205,7 @@ class VllmServers:
         self._server = self._start(weights)
         return self._server
 
-    def give_way(self) -> None:
+    def stop_idle_server(self) -> None:
         """End the server if it is idle, so that its memory is free."""
         with self._lock:
             if self._server is not None and not self._server.users:

@@ -45,7 +45,7 @@ class UploadedFileStore(ScopedPart):
                 return row_to_record(FileRecord, there)
             row = UploadedFileRow(
                 id=file_id or new_stored_file_id("file-"),
-                project=self.scope.own,
+                project=self.scope.own_project,
                 sha256=sha256,
                 filename=filename,
                 purpose=purpose,
@@ -64,10 +64,10 @@ class UploadedFileStore(ScopedPart):
             row = self.if_visible(session.get(UploadedFileRow, file_id))
             return None if row is None or _expired(row) else row_to_record(FileRecord, row)
 
-    def by_contents(self, hashes: Collection[str]) -> dict[str, str]:
+    def find_ids_by_content(self, hashes: Collection[str]) -> dict[str, str]:
         """Return the ids of the caller's files with these contents, by hash."""
         query = select(UploadedFileRow.sha256, func.max(UploadedFileRow.id)).where(
-            self.visible(UploadedFileRow), UploadedFileRow.sha256.in_(hashes)
+            self.visible_rows(UploadedFileRow), UploadedFileRow.sha256.in_(hashes)
         )
         with self.reading() as session:
             return {sha256: file_id for sha256, file_id in session.execute(query.group_by(UploadedFileRow.sha256))}
@@ -77,7 +77,8 @@ class UploadedFileStore(ScopedPart):
     ) -> tuple[list[FileRecord], bool]:
         """Return so many files behind `after`, and whether there are more."""
         query = select_records(FileRecord).where(
-            self.visible(UploadedFileRow), or_(UploadedFileRow.expires_at.is_(None), UploadedFileRow.expires_at > now())
+            self.visible_rows(UploadedFileRow),
+            or_(UploadedFileRow.expires_at.is_(None), UploadedFileRow.expires_at > now()),
         )
         if purpose is not None:
             query = query.where(UploadedFileRow.purpose == purpose)
@@ -119,7 +120,7 @@ class UploadedFileStore(ScopedPart):
             session.flush()
             return [sha256 for sha256 in gone if not _needed(session, sha256)]
 
-    def needs(self, sha256: str) -> bool:
+    def is_content_needed(self, sha256: str) -> bool:
         with self.transaction() as session:
             return _needed(session, sha256)
 

@@ -22,7 +22,7 @@ class UploadStore(ScopedPart):
         moment = now()
         row = UploadRow(
             id=new_stored_file_id("upload_"),
-            project=self.scope.own,
+            project=self.scope.own_project,
             filename=filename,
             purpose=purpose,
             bytes=bytes,
@@ -62,7 +62,7 @@ class UploadStore(ScopedPart):
             query = select_records(UploadPartRecord).where(UploadPartRow.upload_id == upload_id)
             return {part.id: part for part in query_records(session, UploadPartRecord, query)}
 
-    def part_bytes(self, upload_id: str) -> int:
+    def count_part_bytes(self, upload_id: str) -> int:
         query = select(func.coalesce(func.sum(UploadPartRow.bytes), 0)).where(UploadPartRow.upload_id == upload_id)
         with self.transaction() as session:
             return int(session.scalar(query) or 0)

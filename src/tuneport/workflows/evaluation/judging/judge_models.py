@@ -91,7 +91,9 @@ def _takes_any_name(workspace: Workspace, name: str, found: AskedModel | LiteLLM
     if isinstance(found, LiteLLMModel) or found.tuned:
         return False
     catalogue = BackendCatalogue(workspace.settings)
-    return catalogue.named(name)[0] is None and not catalogue.lists(name, BackendRoute(found.backend, found.model))
+    return catalogue.split_backend_name(name)[0] is None and not catalogue.lists_model(
+        name, BackendRoute(found.backend, found.model)
+    )
 
 
 def _is_litellms(workspace: Workspace, name: str) -> bool:

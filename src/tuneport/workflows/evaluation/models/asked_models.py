@@ -78,7 +78,7 @@ def _found(workspace: Workspace, name: str) -> AskedModel:
         backend, model = model_of(row)
         return AskedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
     backend, model = workspace.locate(name)
-    row = workspace.store.models.job_of(CHECKPOINT.sub("", model))
+    row = workspace.store.models.find_job(CHECKPOINT.sub("", model))
     if row is None or row.backend != backend:
         return AskedModel(name, backend, model, model)
     return AskedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
@@ -95,13 +95,13 @@ def _trained_on(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
         found[f"{behind.tune_spec.dataset.name} of {behind.id}"] = behind.prepared_data.training.path
         start = behind.tune_spec.from_checkpoint or behind.model
         whole = start.rpartition(":")[0] if _STEP.search(start) else start
-        behind = workspace.store.jobs.of_remote_id(row.backend, whole) or workspace.store.models.job_of(start)
+        behind = workspace.store.jobs.find_by_remote_id(row.backend, whole) or workspace.store.models.find_job(start)
     return found
 
 
 def _base(workspace: Workspace, jobs: Sequence[AskedModel], said: str | None) -> AskedModel:
     if said is not None:
-        found = BackendCatalogue(workspace.settings).route(said)
+        found = BackendCatalogue(workspace.settings).route_model(said)
         return AskedModel(BASE, found.backend, found.model, found.model)
     bases = sorted({(each.backend, each.base) for each in jobs})
     if len(bases) != 1:
