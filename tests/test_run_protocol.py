@@ -12,7 +12,7 @@ import pytest
 import tuneport
 from tuneport import run_protocol
 from tuneport.backends.local.runs.run import LocalRun
-from tuneport.backends.local.runs.start import WarmStart, apply_warm_start
+from tuneport.backends.local.runs.start import LocalWarmStart, apply_warm_start
 from tuneport.backends.local.runs.state import local_tuned_model_name, read_local_job_state
 from tuneport.errors import ProviderError
 from tuneport.run_protocol import Restarts, RunRequest, TrainerState, checkpoint_folders, damaged_folders
@@ -163,7 +163,7 @@ def test_both_sides_agree_on_the_checkpoints(folder: Path) -> None:
 def test_an_earlier_run_is_gone_on_from(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"r": 2, "lora_alpha": 4, "lora_dropout": 0.05}')
     spec = TuneSpec(model="/models/tiny-llama", dataset=Path("x.jsonl"))
-    begun = apply_warm_start(spec, WarmStart(RUN_ID, run_of(folder).read_request(), folder))
+    begun = apply_warm_start(spec, LocalWarmStart(RUN_ID, run_of(folder).read_request(), folder))
     assert begun.adapter == "lora" and begun.hyperparameters.lora_rank == 2
 
 

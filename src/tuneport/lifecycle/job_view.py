@@ -14,7 +14,7 @@ NO_REASON = "the backend gives no reason"
 
 
 @dataclass(frozen=True)
-class RequestedJob:
+class JobView:
     """A job with the client's request that it was made from, if there is one; or a request without a job.
 
     At least one of the two is there: a job from the command line has no request.

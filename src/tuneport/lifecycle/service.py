@@ -131,7 +131,7 @@ class Workspace:
         `dataset` is the spec's, if the caller has opened it already.
         """
         return choose_job_backend(
-            spec, self.settings, backend=backend, history=self.store.figures.history(), dataset=dataset
+            spec, self.settings, backend=backend, history=self.store.figures.read_job_history(), dataset=dataset
         )
 
     def submit(
@@ -493,11 +493,11 @@ class Workspace:
 
     def month(self) -> MonthlyJobCosts:
         """Return what this calendar month's jobs (UTC) cost, over all backends."""
-        return self.store.figures.month()
+        return self.store.figures.sum_month()
 
     def accuracy(self) -> list[JobEstimateAccuracy]:
         """Return how far the estimates were off, for each backend that has jobs which ended."""
-        return measure_estimate_accuracy(self.store.figures.estimated_and_actual())
+        return measure_estimate_accuracy(self.store.figures.list_estimated_and_actual())
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """Return the events, oldest first, each with its position; `after` is the last position already seen.
@@ -589,7 +589,7 @@ class Workspace:
             return found.backend, found.model
         if backend not in (None, row.backend):
             raise ConfigError(f"{row.id} ran on {row.backend}, and its model is there; leave out --backend {backend}")
-        return model_of(row)
+        return tuned_model_of_job(row)
 
     def job_behind(self, model: str) -> JobRecord | None:
         """Return the job whose id, or whose tuned model's name, `model` is."""
@@ -606,7 +606,7 @@ def _trained_tokens(spec: TuneSpec, manifest: Manifest, model: str) -> int | Non
     return min((tokens for tokens in known if tokens is not None), default=None)
 
 
-def model_of(row: JobRecord) -> tuple[str, str]:
+def tuned_model_of_job(row: JobRecord) -> tuple[str, str]:
     """Return the backend of a job and its tuned model's name there. Raises ConfigError if it has none."""
     if row.tuned_model is None and row.job_status.terminal:
         raise ConfigError(f"{row.id} ended as {row.status} and made no model; `tuneport show {row.id}` says more")

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, MOST_HOPS, forwarded_via, parse_gateway_hops
+from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, MOST_HOPS, forwarded_via_gateways, parse_gateway_hops
 from tuneport.serve import dashboard
 from tuneport.serve.dashboard import session as login
 from tuneport.serve.gateway import Gateway
@@ -107,7 +107,7 @@ class Guard:
             return
         if (most := self._limits.limit_for_path(scope["path"])) is not None:
             receive = limit_request_body(receive, most)
-        with forwarded_via(way):
+        with forwarded_via_gateways(way):
             await self._app(scope, receive, send_with_id)
 
     def _refusal(self, scope: Scope, headers: dict[str, str], way: tuple[str, ...]) -> Refusal | None:

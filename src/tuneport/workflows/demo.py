@@ -17,7 +17,7 @@ from tuneport.data.reading import read_records
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import JobFailedError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace, model_of
+from tuneport.lifecycle.service import Workspace, tuned_model_of_job
 from tuneport.scoring.examples import Example, Messages, choose_shots, examples, labels
 from tuneport.scoring.metrics import metric, names_for
 from tuneport.scoring.prompting import (
@@ -198,7 +198,7 @@ def _report(
 ) -> Report:
     """Return the report on the answers that are there: nothing is asked twice."""
     base = AskedModel(BASE, row.backend, row.model, row.model)
-    backend, tuned = model_of(row)
+    backend, tuned = tuned_model_of_job(row)
     models = (base, replace(base, name=BASE + FEW_SHOT, few_shot=True), AskedModel(row.id, backend, tuned, row.model))
     held = held_out(test, {train.name: train})
     lines = set(held.lines)

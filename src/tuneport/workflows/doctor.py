@@ -128,7 +128,7 @@ def _month(settings: Settings) -> Symptom:
     try:
         cap = settings.monthly_budget
         store = Store(settings.database_url).unscoped()
-        month = store.figures.month()
+        month = store.figures.sum_month()
         store.close()
     except TuneportError as error:
         return Symptom("budget", "fail", str(error))

@@ -128,7 +128,7 @@ def test_a_sum_of_together_s_in_an_unknown_unit_is_kept_only_near_its_quote(
     connection.close()
     store = Store(url).unscoped()
     assert store.jobs.get("job-0").cost_usd == kept
-    assert store.figures.month().spent == (6.0 if kept is None else kept), (
+    assert store.figures.sum_month().spent == (6.0 if kept is None else kept), (
         "unknown counts as the most that it was to cost"
     )
     store.close()

@@ -14,7 +14,7 @@ CONFIG, RECEIPT = "adapter_config.json", "tuneport.json"
 """What PEFT wrote, and what `download` added: the provider's own name of the base model."""
 
 
-def is_adapter(folder: Path) -> bool:
+def is_adapter_folder(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 

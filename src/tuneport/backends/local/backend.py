@@ -35,7 +35,7 @@ from tuneport.backends.local.reward import check_reward_function
 from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs.run import LocalRun
 from tuneport.backends.local.runs.runs import RUN_ID, LocalRunStore, local_run_storage_errors, new_local_run_id
-from tuneport.backends.local.runs.start import WarmStart, apply_warm_start
+from tuneport.backends.local.runs.start import LocalWarmStart, apply_warm_start
 from tuneport.backends.local.runs.state import (
     RESULT_FILES,
     STATUSES,
@@ -444,15 +444,15 @@ class LocalBackend(FineTuneBackend):
             raise NotFoundError(f"there is no local run {remote_id} in {self.runs.folder}", provider=self.name)
         return run
 
-    def _begun(self, spec: TuneSpec) -> tuple[TuneSpec, WarmStart | None]:
+    def _begun(self, spec: TuneSpec) -> tuple[TuneSpec, LocalWarmStart | None]:
         """Return the spec with the settings of its start, and the start."""
         if spec.from_checkpoint is None:
             return spec, None
         run, weights = self.names.find_run_weights(spec.from_checkpoint)
-        start = WarmStart(spec.from_checkpoint, run.read_request(), weights)
+        start = LocalWarmStart(spec.from_checkpoint, run.read_request(), weights)
         return apply_warm_start(spec, start), start
 
-    def _resolved(self, spec: TuneSpec, training: DataFile) -> tuple[ResolvedLocalRequest, WarmStart | None]:
+    def _resolved(self, spec: TuneSpec, training: DataFile) -> tuple[ResolvedLocalRequest, LocalWarmStart | None]:
         spec, start = self._begun(self._with_executor(spec))
         busy = any(not state.status.terminal for state in self.list_jobs())
         return resolve_local_request(spec, training, self.manifest, self.settings, start=start, busy=busy), start
@@ -489,7 +489,7 @@ class LocalBackend(FineTuneBackend):
 
     def _request(
         self, run_id: str, spec: TuneSpec, data: Mapping[str, DataFile], token: str
-    ) -> tuple[RunRequest, WarmStart | None]:
+    ) -> tuple[RunRequest, LocalWarmStart | None]:
         resolved, start = self._resolved(spec, data["training"])
         validation = data.get("validation")
         request = RunRequest(

@@ -34,12 +34,12 @@ class LocalModelNames:
 
     def find_weights(self, model: str) -> ServedWeights:
         """Find the weights of `model` on this machine. Loads nothing."""
-        from tuneport.backends.local.adapters import find_adapter_base, is_adapter
+        from tuneport.backends.local.adapters import find_adapter_base, is_adapter_folder
         from tuneport.base_models import locate
 
         home = self._settings.home
         match = _TUNED_MODEL.fullmatch(model)
-        if match is None and is_adapter(folder := Path(model).expanduser().absolute()):
+        if match is None and is_adapter_folder(folder := Path(model).expanduser().absolute()):
             refuse_damaged_weights(folder, model, own=False)
             label = f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
             return ServedWeights.from_base(find_adapter_base(folder, home=home), folder, label)
@@ -54,7 +54,7 @@ class LocalModelNames:
             raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
         weights = self._tuned(run) if match[2] is None else self._checkpoint(run, match[2])
         refuse_damaged_weights(weights, model)
-        if not is_adapter(weights):  # full fine-tuning: a base model by itself
+        if not is_adapter_folder(weights):  # full fine-tuning: a base model by itself
             return ServedWeights(key=str(weights), base=weights)
         return ServedWeights.from_base(
             locate(run.read_request().model_name_or_path, home=home), weights, f"{run.id}-{weights.name}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.backends.local.memory import check_local_run_memory, find_local_model_size
-from tuneport.backends.local.runs.start import WarmStart, refuse_other_warm_start_base
+from tuneport.backends.local.runs.start import LocalWarmStart, refuse_other_warm_start_base
 from tuneport.data.graders.graders import Grader
 from tuneport.data.rows.json_files import numbers_in
 from tuneport.errors import ConfigError, UnsupportedError
@@ -121,7 +121,7 @@ def resolve_local_request(
     manifest: Manifest,
     settings: Settings,
     *,
-    start: WarmStart | None = None,
+    start: LocalWarmStart | None = None,
     busy: bool = False,
 ) -> ResolvedLocalRequest:
     """Resolve what the run needs; loads nothing heavy. Raises UnsupportedError, ConfigError or ModelNotOfferedError if

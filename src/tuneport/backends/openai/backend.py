@@ -38,7 +38,13 @@ from tuneport.backends.openai.jobs import (
     parse_remote_model,
     refuse_other_checkpoint_base,
 )
-from tuneport.backends.openai.request import HYPERPARAMETERS, TOKEN_KEY, build_job_request, check_spec, client_rules
+from tuneport.backends.openai.request import (
+    HYPERPARAMETERS,
+    TOKEN_KEY,
+    build_job_request,
+    check_openai_spec,
+    client_rules,
+)
 from tuneport.backends.secrets import redact_backend_secrets
 from tuneport.client_rules import Rule
 from tuneport.errors import (
@@ -121,7 +127,7 @@ class OpenAIBackend(OpenAIFileStorage):
         return client_rules(self.manifest)
 
     def check(self, spec: TuneSpec) -> None:
-        check_spec(self.manifest, spec)
+        check_openai_spec(self.manifest, spec)
         start = spec.from_checkpoint
         if start is not None and parse_base_model(start) != start:  # a name that says what it was tuned from
             refuse_other_checkpoint_base(self.manifest, spec, start, parse_base_model(start))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tuneport.backends.hosted.backend import provider_headers
-from tuneport.backends.hosted.http.loop_guard import via_header_hook
+from tuneport.backends.hosted.http.loop_guard import gateway_hop_hook
 from tuneport.backends.hosted.idempotency import add_idempotency_key
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def open_openai_client(
 
     timeout = openai.Timeout(seconds, connect=min(10.0, seconds))
     hooks: dict[str, list[Any]] = {
-        "request": [via_header_hook(settings.gateway_id), add_idempotency_key],
+        "request": [gateway_hop_hook(settings.gateway_id), add_idempotency_key],
         "response": [look_at],
     }
     if manifest.key_header == "api-key":

@@ -40,7 +40,7 @@ def client_rules(manifest: Manifest) -> dict[str, Rule]:
     return {**listed, "*": closed}
 
 
-def check_spec(manifest: Manifest, spec: TuneSpec) -> None:
+def check_openai_spec(manifest: Manifest, spec: TuneSpec) -> None:
     """Raise UnsupportedError or ConfigError for what this provider can never take, by its manifest's limits."""
     name, limits = manifest.name, manifest.limits
     if spec.method not in HYPERPARAMETERS:

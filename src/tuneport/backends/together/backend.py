@@ -37,7 +37,7 @@ from tuneport.backends.hosted.http.answers import (
     parse_provider_text,
     sanitise_provider_json,
 )
-from tuneport.backends.hosted.http.loop_guard import via_header_hook
+from tuneport.backends.hosted.http.loop_guard import gateway_hop_hook
 from tuneport.backends.hosted.idempotency import add_idempotency_key, send_idempotency_key
 from tuneport.backends.openai.uploads import UploadJournal
 from tuneport.backends.together import files as files_
@@ -137,7 +137,7 @@ class TogetherBackend(TogetherServing):
         self.upstream = replace(self.upstream, others=tuple(secret for secret in others if secret is not None))
         self._last_sent = threading.local()
         timeout = together.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
-        asking = [self._note_request, via_header_hook(self.settings.gateway_id), add_idempotency_key]
+        asking = [self._note_request, gateway_hop_hook(self.settings.gateway_id), add_idempotency_key]
         hooks: dict[str, list[Any]] = {"request": asking, "response": [self._refuse_html]}
         client = together.Together(
             api_key=key,
@@ -185,7 +185,7 @@ class TogetherBackend(TogetherServing):
             yield placed
 
     def _find_or_upload(self, file: DataFile) -> str:
-        return files_.find_or_upload(
+        return files_.find_or_upload_together_file(
             self.client,
             file,
             UploadJournal(self.settings.home, file, self.name, self.upstream.base_url),
@@ -204,7 +204,7 @@ class TogetherBackend(TogetherServing):
         return arguments_.hyperparameter_names(method, adapter)
 
     def check(self, spec: TuneSpec) -> None:
-        arguments_.check_spec(self.name, spec)
+        arguments_.check_together_spec(self.name, spec)
         super().check(spec)
 
     def _checked(self, spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> tuple[Any, dict[str, Any]]:

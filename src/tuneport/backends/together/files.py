@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tuneport.data.dataset import Dataset
 
 
-def find_or_upload(
+def find_or_upload_together_file(
     client: Any,
     file: DataFile,
     journal: UploadJournal,

@@ -120,7 +120,7 @@ def hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, s
     return {ours: theirs for ours, theirs in names.items() if ours not in useless}
 
 
-def check_spec(backend: str, spec: TuneSpec) -> None:
+def check_together_spec(backend: str, spec: TuneSpec) -> None:
     """Raise UnsupportedError or ConfigError for what `create` can never take. Sends nothing."""
     if spec.method not in METHODS:
         raise UnsupportedError(f"the backend {backend} does not train with method {spec.method}; use sft or dpo")

@@ -127,7 +127,7 @@ def submit(
 def read_arguments(given: Mapping[str, Any]) -> AskedJob:
     """Return the job that the parsed arguments ask for. Raises ConfigError if something is missing or contradictory."""
     from tuneport.data.dataset import Dataset
-    from tuneport.lifecycle.submitting.spec_file import build_spec, read_spec_values
+    from tuneport.lifecycle.submitting.spec_file import build_tune_spec, read_spec_values
 
     values: dict[str, Any] = {} if given["spec_file"] is None else read_spec_values(given["spec_file"])
     if given["dataset"] is not None:
@@ -138,7 +138,7 @@ def read_arguments(given: Mapping[str, Any]) -> AskedJob:
             raise ConfigError(f"there is no {what}, or a file that has it: --spec FILE")
     data = Dataset(values.pop("dataset"), values.pop("columns", None))
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
-    return AskedJob(build_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"])
+    return AskedJob(build_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"])
 
 
 def show_terms(terms: list[BindingTerm]) -> None:

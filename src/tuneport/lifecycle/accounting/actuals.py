@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tuneport.formatting import money
-from tuneport.lifecycle.accounting.training_time import TRAINS, note_idle_training, trained_seconds
+from tuneport.lifecycle.accounting.training_time import TRAINS, job_trained_seconds, note_idle_training
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.types import JobState, JobStatus
@@ -97,7 +97,7 @@ def _duration(row: JobRow, state: JobState | None, unread: bool = False) -> dict
     by = f"by {row.backend}'s own times" if row.running_by == "backend" else "since it was first seen training"
     pauses = "; waiting before that is not counted" if not row.idle_seconds else "; waiting and pauses are not counted"
     return {
-        "seconds": trained_seconds(row.running_at, row.idle_seconds, row.idle_since, ended),
+        "seconds": job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, ended),
         "seconds_because": f"training until its end, {by}{pauses}",
     }
 

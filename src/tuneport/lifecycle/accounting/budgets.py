@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tuneport.errors import BudgetError
 from tuneport.formatting import counted, money
-from tuneport.lifecycle.accounting.training_time import trained_seconds
+from tuneport.lifecycle.accounting.training_time import job_trained_seconds
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
@@ -82,7 +82,7 @@ def _beyond(session: Session, moment: datetime, without: str | None) -> float:
     query = select(*columns).where(JobRow.id != (without or ""), JobRow.status.in_(UNFINISHED), *by_the_hour)
     beyond = 0.0
     for reserved, hourly, began, idle, idle_since in session.execute(query):
-        spent = trained_seconds(began, idle, idle_since, moment) / 3600 * (hourly or 0.0)
+        spent = job_trained_seconds(began, idle, idle_since, moment) / 3600 * (hourly or 0.0)
         beyond += max(0.0, spent - (reserved or 0.0))
     return beyond
 
@@ -179,7 +179,7 @@ def project_job_cost(row: JobRow | JobRecord) -> JobCostProjection | None:
 def _hours(row: JobRow | JobRecord, state: JobState, terms: JobEstimate) -> list[tuple[float, str]]:
     if terms.usd_per_hour is None or row.running_at is None or row.polled_at is None:
         return []
-    passed = trained_seconds(row.running_at, row.idle_seconds, row.idle_since, row.polled_at)
+    passed = job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, row.polled_at)
     step, of, left = state.progress.step, state.progress.total_steps, state.progress.seconds_left
     found = [(passed / 3600 * terms.usd_per_hour, f"{passed / 3600:.2f} h at {money(terms.usd_per_hour)} so far")]
     if left is not None and step and of and step / of >= SHARE_FOR_A_RATE:
@@ -221,7 +221,7 @@ def job_cost_so_far(row: JobRecord) -> tuple[float, str] | None:
     if terms is not None and terms.own_machine:
         if terms.usd_per_hour is None:
             return 0.0, "your own machine; electricity not counted"
-        hours = trained_seconds(row.running_at, row.idle_seconds, row.idle_since, now()) / 3600
+        hours = job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, now()) / 3600
         return hours * terms.usd_per_hour, f"{hours:.2f} h of training x {money(terms.usd_per_hour)}"
     step, of = state.progress.step, state.progress.total_steps
     if quote is None or quote.expected is None or step is None or not of:

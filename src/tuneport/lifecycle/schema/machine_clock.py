@@ -29,7 +29,7 @@ class MachineClockReading:
     monotonic: float | None = None
 
     @property
-    def marks(self) -> dict[str, float]:
+    def clock_values(self) -> dict[str, float]:
         """Return what is kept of a reading, by the name of each clock."""
         second = {} if self.monotonic is None else {f"{self.clock} monotonic": self.monotonic}
         return {self.clock: self.seconds} | second

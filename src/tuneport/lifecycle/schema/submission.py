@@ -55,12 +55,12 @@ class Submission(BaseModel):
         """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
         if _elapsed(self.since, reading) is not None:
             return self
-        return self.model_copy(update={"since": self.since | reading.marks})
+        return self.model_copy(update={"since": self.since | reading.clock_values})
 
     def mark_sent(self, reading: MachineClockReading) -> Submission:
         """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
         return Submission(
-            since=reading.marks,
+            since=reading.clock_values,
             unclear=self.unclear,
             dismissed=self.dismissed,
             duplicates=self.duplicates,
@@ -68,7 +68,7 @@ class Submission(BaseModel):
 
     def mark_looked(self, reading: MachineClockReading, *, absent: bool) -> Submission:
         """Return the same after the provider was asked; `absent`: it listed no job with the token."""
-        update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.marks}
+        update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.clock_values}
         return self.model_copy(update=update | {"unclear": True})
 
     def seconds_since_look(self, reading: MachineClockReading) -> float | None:
@@ -77,5 +77,5 @@ class Submission(BaseModel):
 
 
 def _elapsed(marks: dict[str, float], reading: MachineClockReading) -> float | None:
-    passed = [now - marks[clock] for clock, now in reading.marks.items() if clock in marks]
-    return None if len(passed) < len(reading.marks) or min(passed) < 0 else min(passed)
+    passed = [now - marks[clock] for clock, now in reading.clock_values.items() if clock in marks]
+    return None if len(passed) < len(reading.clock_values) or min(passed) < 0 else min(passed)

@@ -32,8 +32,8 @@ class StoreStatistics:
     file_bytes: int
 
 
-class StoredFigures(StorePart):
-    def totals(self) -> StoreStatistics:
+class StatisticsStore(StorePart):
+    def count_totals(self) -> StoreStatistics:
         moment = now()
         with self.transaction() as session:
 
@@ -55,12 +55,12 @@ class StoredFigures(StorePart):
                 file_bytes=int(size),
             )
 
-    def month(self) -> MonthlyJobCosts:
+    def sum_month(self) -> MonthlyJobCosts:
         """Return what the jobs of this calendar month (UTC) came to, and what the unfinished ones may still cost."""
         with self.transaction() as session:
             return sum_monthly_job_costs(session, now())
 
-    def history(self) -> History:
+    def read_job_history(self) -> History:
         """Return the newest jobs that succeeded and were not interrupted: what the next estimate of a duration learns
         from."""
         columns = (JobRow.backend, JobRow.model, JobRow.estimate, JobRow.actual)
@@ -71,7 +71,7 @@ class StoredFigures(StorePart):
             found = session.execute(query.order_by(JobRow.finished_at.desc()).limit(LEARNT_FROM)).all()
         return job_history((row.backend, row.model, row.estimate, row.actual) for row in found)
 
-    def estimated_and_actual(self) -> list[EstimatedAndActualJob]:
+    def list_estimated_and_actual(self) -> list[EstimatedAndActualJob]:
         """Return the estimate and the actual of every job that has ended and reached its backend."""
         columns = (JobRow.backend, JobRow.model, JobRow.status, JobRow.quote, JobRow.estimate, JobRow.actual)
         query = select(*columns).where(JobRow.actual.is_not(None), JobRow.remote_id.is_not(None))

@@ -150,7 +150,7 @@ class JobStore(ScopedPart):
         with self.reading() as session:
             return query_one_record(session, JobRecord, query)
 
-    def known_remote_ids(
+    def list_known_remote_ids(
         self, backend: str, remote_ids: Sequence[str], *, besides: str | None = None
     ) -> dict[str, str]:
         """Return the ids of our jobs, of all projects, by the backend's ids; `besides` is left out."""

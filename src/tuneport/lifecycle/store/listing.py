@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from sqlalchemy import false
 
-from tuneport.lifecycle.job_view import RequestedJob
+from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord, job_request_status
 from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow
 from tuneport.lifecycle.store.part import (
@@ -34,7 +34,7 @@ class JobListStore(ScopedPart):
         backend: str | None = None,
         metadata: Mapping[str, str] | None = None,
         with_model: bool = False,
-    ) -> tuple[list[RequestedJob], bool]:
+    ) -> tuple[list[JobView], bool]:
         """Return so many jobs behind the one with the id `after`, and whether there are more.
 
         Each page is two look-ups in indexes, however many jobs there are. An `after` that is unknown gives the first
@@ -74,12 +74,12 @@ class JobListStore(ScopedPart):
             asked = select_records(RequestRecord).where(JobRequestRow.id.in_([row.id for row in rows]))
             by_id = {request.id: request for request in query_records(session, RequestRecord, asked)}
         there = {row.id for row in rows}
-        found = [RequestedJob(row, by_id.get(row.id)) for row in rows]
-        found += [RequestedJob(None, request) for request in waiting if request.id not in there]
+        found = [JobView(row, by_id.get(row.id)) for row in rows]
+        found += [JobView(None, request) for request in waiting if request.id not in there]
         found.sort(key=lambda each: (each.created_at, each.id), reverse=True)
         return found[:limit], len(found) > limit
 
-    def get(self, job_id: str) -> RequestedJob | None:
+    def get(self, job_id: str) -> JobView | None:
         """Return the job with exactly that id. One query reads the job and its request, because clients ask for this
         most."""
         both = select_records(RequestRecord, JobRecord).outerjoin_from(
@@ -90,9 +90,9 @@ class JobListStore(ScopedPart):
             if found is None:
                 query = select_records(JobRecord).where(self.visible_rows(JobRow), JobRow.id == job_id)
                 record = query_one_record(session, JobRecord, query)
-                return None if record is None else RequestedJob(record, None)
+                return None if record is None else JobView(record, None)
         columns = len(fields(RequestRecord))
         asked, of_job = found[:columns], found[columns:]
-        return RequestedJob(
+        return JobView(
             None if of_job[0] is None else build_record(JobRecord, of_job), build_record(RequestRecord, asked)
         )

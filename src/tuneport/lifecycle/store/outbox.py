@@ -89,7 +89,7 @@ class Outbox(LeasedPart):
             for name, (kind, events) in wanted.items():
                 session.merge(EndpointRow(name=name, kind=kind, events=list(events), seen_at=now()))
 
-    def endpoints(self) -> list[EndpointRecord]:
+    def list_endpoints(self) -> list[EndpointRecord]:
         with self.transaction() as session:
             return query_records(session, EndpointRecord, select_records(EndpointRecord).order_by(EndpointRow.name))
 

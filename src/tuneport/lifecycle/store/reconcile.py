@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, defer
 
 from tuneport.lifecycle.accounting.actuals import note_training_start, settle_job_actuals
 from tuneport.lifecycle.accounting.budgets import JobCostProjection, project_job_cost
-from tuneport.lifecycle.accounting.training_time import INTERRUPTS, RESTARTS, idle_by_events, starts_training
+from tuneport.lifecycle.accounting.training_time import INTERRUPTS, RESTARTS, event_starts_training, job_idle_by_events
 from tuneport.lifecycle.schema.database import split_for_statement
 from tuneport.lifecycle.schema.tables import EventRow, JobRow
 from tuneport.lifecycle.store.audit import add_audit_entry
@@ -123,7 +123,7 @@ def apply_job_events(session: Session, job_id: str, events: Sequence[JobEvent]) 
     """Apply a backend's new events to the row: progress, beginning and pauses, and the actuals if the job has ended."""
     if metrics := [event for event in events if event.type == "metrics"]:
         _note_progress(session, job_id, event_progress(metrics[-1].data))
-    begins = [event.created_at for event in events if starts_training(event.type, event.message)]
+    begins = [event.created_at for event in events if event_starts_training(event.type, event.message)]
     if not begins and not any(event.type in (*INTERRUPTS, RESTARTS) for event in events):
         return
     row = session.get(JobRow, job_id)
@@ -134,7 +134,9 @@ def apply_job_events(session: Session, job_id: str, events: Sequence[JobEvent]) 
     session.flush()  # the events themselves
     columns = (EventRow.created_at, EventRow.type, EventRow.message)
     query = select(*columns).where(EventRow.job_id == job_id, EventRow.origin == "backend").order_by(EventRow.position)
-    if (idle := idle_by_events((moment, type_, told) for moment, type_, told in session.execute(query))) is not None:
+    if (
+        idle := job_idle_by_events((moment, type_, told) for moment, type_, told in session.execute(query))
+    ) is not None:
         row.idle_seconds, row.idle_since = idle
     if row.job_status.terminal:
         reconcile_job_row(session, row)

@@ -208,7 +208,7 @@ class JobPollSchedule(StorePart):
             session.flush()
             return row_to_record(JobRecord, row), []
 
-    def slots_freed(self, backend: str, moment: datetime, *, within: float) -> None:
+    def wake_jobs_waiting_for_slot(self, backend: str, moment: datetime, *, within: float) -> None:
         """Make jobs due that wait for a slot, because a job has ended. A time set by the provider is kept.
 
         `within`: a job that is put off for longer than so many seconds was put off by the provider.

@@ -14,7 +14,7 @@ from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
 from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.lifecycle.store.audit import AuditLog
 from tuneport.lifecycle.store.event_log import JobEventLog
-from tuneport.lifecycle.store.figures import StoredFigures
+from tuneport.lifecycle.store.figures import StatisticsStore
 from tuneport.lifecycle.store.files.journal import RemoteFileJournal
 from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
 from tuneport.lifecycle.store.files.uploads import UploadStore
@@ -46,7 +46,7 @@ class Store:
         self.leases, self.schedule = Leases(database, self.events), JobPollSchedule(database, self.events)
         self.files, self.webhooks = RemoteFileJournal(database), Outbox(database)
         self.tokens, self.audit = TokenStore(database), AuditLog(database)
-        self.figures, self.terms = StoredFigures(database), ShownTermsStore(database)
+        self.figures, self.terms = StatisticsStore(database), ShownTermsStore(database)
         self._show(None)
 
     def _show(self, scope: ProjectScope | None) -> None:

@@ -192,7 +192,7 @@ class ProviderPoller:
             if state.status.value != known[job_id].status:
                 self.on_change(job_id, state)
         if ended:
-            self.store.schedule.slots_freed(self.name, self.clock(), within=PLACE_SECONDS)
+            self.store.schedule.wake_jobs_waiting_for_slot(self.name, self.clock(), within=PLACE_SECONDS)
 
     def _put_off(self, refused: dict[str, ProviderError], *, answered: bool) -> None:
         """Put off one job that cannot be polled, or all of them if the provider is in trouble."""

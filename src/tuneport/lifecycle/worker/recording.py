@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.worker.poll_interval import PollTiming, next_poll_delay
+from tuneport.lifecycle.worker.poll_interval import PollTiming, next_job_poll_delay
 from tuneport.types import JobState, JobStatus, now
 
 FAILED_AGAIN = 600.0
@@ -36,7 +36,7 @@ def job_state_columns(
     moment = moment or now()
     due = None
     if not state.status.terminal:
-        due = moment + timedelta(seconds=next_poll_delay(state, created_at, moment, random=dice, timing=timing))
+        due = moment + timedelta(seconds=next_job_poll_delay(state, created_at, moment, random=dice, timing=timing))
     again = {"recheck_at": moment + timedelta(seconds=FAILED_AGAIN)} if state.status is JobStatus.FAILED else {}
     return again | {
         "status": state.status.value,

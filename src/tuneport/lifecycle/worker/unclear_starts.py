@@ -160,7 +160,7 @@ class UnclearStarts:
         alike = [job for job in found.unmarked if may_be_submitted_job(row, files, job)]
         if not alike:
             return ()
-        known = self.store.jobs.known_remote_ids(backend.name, [job.remote_id for job in alike])
+        known = self.store.jobs.list_known_remote_ids(backend.name, [job.remote_id for job in alike])
         return tuple(
             SubmissionCandidate.from_state(job)
             for job in alike
@@ -182,7 +182,7 @@ class UnclearStarts:
         mark = backend.mark_of(state)
         if mark is not None and not carries_submit_token(mark, row.token):
             return f"{state.remote_id} carries the token of another job"
-        if self.store.jobs.known_remote_ids(backend.name, [state.remote_id], besides=row.id):
+        if self.store.jobs.list_known_remote_ids(backend.name, [state.remote_id], besides=row.id):
             return f"{state.remote_id} is another job of this store"
         return None
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.hosted.http.loop_guard import forwarded_via
+from tuneport.backends.hosted.http.loop_guard import forwarded_via_gateways
 from tuneport.errors import (
     ConfigError,
     NotFoundError,
@@ -193,7 +193,7 @@ class Worker:
             backend = self.open_backend(row.backend)
             if row.job_status in (JobStatus.PREPARING, JobStatus.SUBMITTING):
                 begin = self._prepare if row.job_status is JobStatus.PREPARING else self._submit
-                with forwarded_via(self.store.requests.read_gateway_hops(row.id)):
+                with forwarded_via_gateways(self.store.requests.read_gateway_hops(row.id)):
                     return begin(lease, backend)
             return self._poll(lease, backend)
         except LeaseLostError:

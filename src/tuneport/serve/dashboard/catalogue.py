@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from tuneport.backends import backend_manifest, backend_names
 from tuneport.serve.dashboard.job_view import DashboardJob
-from tuneport.serve.dashboard.pages import DashboardPages, page_routes
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.native.models import list_jobs_with_models, list_native_base_models, native_tuned_model
 from tuneport.workflows.doctor import backends as look
@@ -17,7 +17,7 @@ MOST_TUNED = 100
 
 
 def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
-    routes = page_routes(pages)
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/backends")
     def backends(request: Request) -> Response:

@@ -19,7 +19,7 @@ from tuneport.backends.streaming import ClosableStream
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.lifecycle.schema.request_context import current_request_context
 from tuneport.serve.dashboard.catalogue import list_dashboard_tuned_jobs
-from tuneport.serve.dashboard.pages import ATTACHMENT, DashboardPages, page_routes
+from tuneport.serve.dashboard.pages import ATTACHMENT, DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal, not_found_refusal
 from tuneport.serve.openai.chat_answers import openai_chat_usage
@@ -39,7 +39,7 @@ class ChatAnswer:
 
 
 def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
-    routes, seats = page_routes(pages), CapacityLimiter(AT_ONCE)
+    routes, seats = dashboard_page_routes(pages), CapacityLimiter(AT_ONCE)
 
     @routes.get("/chat")
     def chat(request: Request, job: Annotated[str, Query(max_length=50)] = "") -> Response:

@@ -19,7 +19,7 @@ from tuneport.serve.dashboard.curves import (
 from tuneport.serve.dashboard.job import is_job_page_live
 from tuneport.serve.dashboard.job_view import DashboardJob
 from tuneport.serve.dashboard.live import LivePages, LivePageView, ReaderMark
-from tuneport.serve.dashboard.pages import DashboardPages, page_routes
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal
 from tuneport.types import MetricPoint
@@ -29,7 +29,7 @@ _SAME = {"n_epochs": "epochs"}
 
 
 def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, live: LivePages) -> APIRouter:
-    routes = page_routes(pages)
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/compare")
     def compare(request: Request, job: Annotated[list[str] | None, Query(max_length=50)] = None) -> Response:
@@ -46,7 +46,7 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
 
         if live.is_stream_request(request):
             return live.stream(
-                request, draw, gateway.streams.watching_all(gateway.project), seconds=gateway.timing.jobs_page
+                request, draw, gateway.streams.watch_all_jobs(gateway.project), seconds=gateway.timing.jobs_page
             )
         context = look()
         return pages.render_page("compare.html", request, live=ReaderMark() if context["moving"] else None, **context)

@@ -14,13 +14,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.lifecycle.job_view import RequestedJob
+from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.store.store import UnknownJobError
 from tuneport.serve.dashboard.archive import stream_tar_archive
 from tuneport.serve.dashboard.curves import DashboardCurvePoints, DashboardCurves, draw_dashboard_charts
 from tuneport.serve.dashboard.job_view import DashboardJob, has_downloadable_weights, list_dashboard_actions
 from tuneport.serve.dashboard.live import LivePages, LivePageView, ReaderMark
-from tuneport.serve.dashboard.pages import ATTACHMENT, DashboardPages, page_routes, redirect_after_form
+from tuneport.serve.dashboard.pages import ATTACHMENT, DashboardPages, dashboard_page_routes, redirect_after_form
 from tuneport.serve.documents import openai_job as job_document
 from tuneport.serve.documents.native_job import native_job_document as told_of
 from tuneport.serve.gateway import Gateway
@@ -42,7 +42,7 @@ def is_job_page_live(view: DashboardJob, known: DashboardCurvePoints) -> bool:
 
 
 def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, live: LivePages) -> APIRouter:
-    routes = page_routes(pages)
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/jobs/{job_id}")
     def job(job_id: str, request: Request, before: Annotated[int | None, Query(ge=1)] = None) -> Response:
@@ -63,7 +63,7 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
 
         _listed(gateway, job_id)
         if live.is_stream_request(request):
-            return live.stream(request, draw, gateway.streams.watching(job_id), seconds=gateway.timing.job_page)
+            return live.stream(request, draw, gateway.streams.watch_job(job_id), seconds=gateway.timing.job_page)
         context = look()
         mark = ReaderMark(context["head"]) if context["moving"] and before is None else None
         return pages.render_page("job.html", request, live=mark, **context)
@@ -139,7 +139,7 @@ def _page(gateway: Gateway, curves: DashboardCurves, job_id: str, before: int | 
     }
 
 
-def _listed(gateway: Gateway, job_id: str) -> RequestedJob:
+def _listed(gateway: Gateway, job_id: str) -> JobView:
     found = gateway.store.listing.get(job_id)
     if found is None:
         raise not_found_refusal(f"There is no job {job_id}.", "job_id")

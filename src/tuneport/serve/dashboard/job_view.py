@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.accounting.budgets import JobCostProjection, job_cost_so_far, project_job_cost
-from tuneport.lifecycle.job_view import RequestedJob
+from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
 from tuneport.lifecycle.terms import BindingTerm, list_job_terms
 from tuneport.serve.gateway import Gateway
@@ -13,11 +13,11 @@ from tuneport.types import JobStatus, Quote
 TONES = {JobStatus.SUCCEEDED: "pass", JobStatus.FAILED: "fail", JobStatus.CANCELLED: "off", JobStatus.PAUSED: "warn"}
 
 
-class DashboardJob(RequestedJob):
+class DashboardJob(JobView):
     """A job as the dashboard's pages show it."""
 
     @classmethod
-    def from_job(cls, view: RequestedJob) -> DashboardJob:
+    def from_job(cls, view: JobView) -> DashboardJob:
         return cls(view.record, view.request)
 
     @property

@@ -12,7 +12,7 @@ from tuneport.backends import backend_names
 from tuneport.lifecycle.schema.records import UNFINISHED
 from tuneport.serve.dashboard.job_view import DashboardJob
 from tuneport.serve.dashboard.live import LivePagePart, LivePages, LivePageView, ReaderMark
-from tuneport.serve.dashboard.pages import DashboardPages, page_routes
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus
 
@@ -26,7 +26,7 @@ _WANTED = {
 
 
 def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRouter:
-    routes = page_routes(pages)
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/")
     def jobs(
@@ -51,7 +51,7 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
 
         if live.is_stream_request(request):
             return live.stream(
-                request, draw, gateway.streams.watching_all(gateway.project), seconds=gateway.timing.jobs_page
+                request, draw, gateway.streams.watch_all_jobs(gateway.project), seconds=gateway.timing.jobs_page
             )
         return pages.render_page("jobs.html", request, live=ReaderMark(), **look())
 

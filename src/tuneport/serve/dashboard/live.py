@@ -105,7 +105,7 @@ class LivePages:
     def stream(
         self, request: Request, draw: Draw, watched: AbstractContextManager[WatchedFeed], *, seconds: float
     ) -> StreamingResponse:
-        self._streams.check_room()
+        self._streams.refuse_too_many_watchers()
         mark = ReaderMark.parse(request.headers.get("last-event-id") or request.query_params.get("live", ""))
         sent = self._sent(request, draw, watched, mark, seconds)
         return StreamingResponse(sent, media_type="text/event-stream", headers=HEADERS)

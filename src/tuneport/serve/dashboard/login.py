@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from tuneport.serve.dashboard.pages import DashboardPages, page_routes
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 
 
 def router(pages: DashboardPages) -> APIRouter:
-    routes = page_routes(pages)
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/login")
     def login(

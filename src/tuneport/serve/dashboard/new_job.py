@@ -20,7 +20,7 @@ from tuneport.lifecycle.submitting.options import ClientOptions, list_option_nee
 from tuneport.pages.text import clean
 from tuneport.serve.dashboard.live import LivePages, LivePageView, ReaderMark
 from tuneport.serve.dashboard.offers import list_dashboard_offers
-from tuneport.serve.dashboard.pages import DashboardPages, page_routes, redirect_after_form
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes, redirect_after_form
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.access import CSRF_FIELD, check_csrf
 from tuneport.serve.http.errors import Refusal, not_found_refusal, refusal_for_validation
@@ -47,7 +47,7 @@ _PLAIN = ("suffix", "adapter", "from_checkpoint", "wandb")
 
 
 def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRouter:
-    routes, tasks = page_routes(pages), GatewayTaskCache()
+    routes, tasks = dashboard_page_routes(pages), GatewayTaskCache()
 
     @routes.get("/new")
     def new(request: Request) -> Response:

@@ -90,7 +90,7 @@ class DashboardPages:
         return fields
 
 
-class PageRoute(APIRoute):
+class DashboardPageRoute(APIRoute):
     """The route class that shows errors as pages."""
 
     pages: ClassVar[DashboardPages]
@@ -117,8 +117,8 @@ class PageRoute(APIRoute):
         return guarded
 
 
-def page_routes(pages: DashboardPages) -> APIRouter:
-    return APIRouter(route_class=type("PageRoute", (PageRoute,), {"pages": pages}), include_in_schema=False)
+def dashboard_page_routes(pages: DashboardPages) -> APIRouter:
+    return APIRouter(route_class=type("PageRoute", (DashboardPageRoute,), {"pages": pages}), include_in_schema=False)
 
 
 def redirect_after_form(path: str) -> RedirectResponse:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from tuneport.lifecycle.job_view import RequestedJob
+from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.serve.documents.openai_words import openai_method
 from tuneport.serve.wire import MethodTold
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.store.store import Store
 
 
-def list_gateway_file_ids(store: Store, views: Sequence[RequestedJob]) -> dict[str, str]:
+def list_gateway_file_ids(store: Store, views: Sequence[JobView]) -> dict[str, str]:
     """Return the ids of the gateway's files that these jobs were trained on, by content hash."""
     records = [view.record for view in views if view.request is None and view.record is not None]
     data = [file for row in records for file in (row.prepared["training"], row.prepared["validation"]) if file]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tuneport.lifecycle.document import describe_job, describe_job_request
-from tuneport.lifecycle.job_view import RequestedJob
+from tuneport.lifecycle.job_view import JobView
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.store.store import Store
@@ -15,11 +15,11 @@ def native_job_documents(store: Store, job_ids: list[str]) -> dict[str, dict[str
     """Return documents of jobs, and of requests that will become jobs, by id. Unknown ids are omitted."""
     requests = store.requests.by_ids(job_ids)  # first: what becomes a job meanwhile is found as one
     rows = store.jobs.by_ids(job_ids)
-    found = {job_id: RequestedJob(rows.get(job_id), requests.get(job_id)) for job_id in job_ids}
+    found = {job_id: JobView(rows.get(job_id), requests.get(job_id)) for job_id in job_ids}
     return {job_id: native_job_document(view) for job_id, view in found.items() if view.record or view.request}
 
 
-def native_job_document(view: RequestedJob) -> dict[str, Any]:
+def native_job_document(view: JobView) -> dict[str, Any]:
     request, row = view.request, view.record
     if row is None:
         assert request is not None

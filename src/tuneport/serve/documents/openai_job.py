@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from tuneport.lifecycle.job_view import RequestedJob, is_openai_model_name
+from tuneport.lifecycle.job_view import JobView, is_openai_model_name
 from tuneport.serve import wire
 from tuneport.serve.documents.command_line_jobs import build_client_request
 from tuneport.serve.documents.openai_words import ORGANIZATION, openai_timestamp
@@ -37,7 +37,7 @@ _BEFORE = 2
 """Events about the request, which a client sees before the stored ones."""
 
 
-def openai_job_document(view: RequestedJob, files: Mapping[str, str]) -> wire.FineTuningJob:
+def openai_job_document(view: JobView, files: Mapping[str, str]) -> wire.FineTuningJob:
     """Return the job as OpenAI's document. `files` is described at `command_line_jobs.list_gateway_file_ids`."""
     body, state, status, finished = requested_openai_fields(view, files), view.state, _status(view), view.finished_at
     succeeded = status == "succeeded"
@@ -69,7 +69,7 @@ def openai_job_document(view: RequestedJob, files: Mapping[str, str]) -> wire.Fi
     )
 
 
-def requested_openai_fields(view: RequestedJob, files: Mapping[str, str]) -> dict[str, Any]:
+def requested_openai_fields(view: JobView, files: Mapping[str, str]) -> dict[str, Any]:
     """Return what the client asked for, or would have to ask for to get the same job."""
     if view.request is not None:
         return view.request.body
@@ -77,7 +77,7 @@ def requested_openai_fields(view: RequestedJob, files: Mapping[str, str]) -> dic
     return build_client_request(view.record, files)
 
 
-def _status(view: RequestedJob) -> str:
+def _status(view: JobView) -> str:
     request, row = view.request, view.record
     if request is not None and request.job_status.terminal:
         return request.state
@@ -91,7 +91,7 @@ def _status(view: RequestedJob) -> str:
     return STATUSES[row.job_status]
 
 
-def _failure(view: RequestedJob) -> wire.JobFailure:
+def _failure(view: JobView) -> wire.JobFailure:
     told = view.failure
     return wire.JobFailure(code=told.get("code") or "unknown", message=told["message"], param=told.get("param"))
 
@@ -132,7 +132,7 @@ def _seed(job_id: str, body: dict[str, Any]) -> int:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-def first_openai_events(view: RequestedJob, files: Mapping[str, str]) -> list[wire.Event]:
+def first_openai_events(view: JobView, files: Mapping[str, str]) -> list[wire.Event]:
     """Return the events that OpenAI sends before a job has begun; their positions are -1 and 0."""
     body = requested_openai_fields(view, files)
     validation = body.get("validation_file")
@@ -148,7 +148,7 @@ def first_openai_events(view: RequestedJob, files: Mapping[str, str]) -> list[wi
     ]
 
 
-def last_openai_events(view: RequestedJob) -> list[wire.Event]:
+def last_openai_events(view: JobView) -> list[wire.Event]:
     """Return the event that says why a request never became a job."""
     request = view.request
     if view.record is not None or request is None or not request.job_status.terminal or request.finished_at is None:
@@ -210,7 +210,7 @@ _METRICS = {
 }
 
 
-def openai_checkpoint(view: RequestedJob, told: Checkpoint) -> wire.Checkpoint:
+def openai_checkpoint(view: JobView, told: Checkpoint) -> wire.Checkpoint:
     metrics = {
         name: next((told.metrics[key] for key in keys if key in told.metrics), None) for name, keys in _METRICS.items()
     }

@@ -31,7 +31,7 @@ from tuneport.lifecycle.contents.remote_contents import FilesUnavailableError
 from tuneport.lifecycle.schema.database import StoreUnavailableError
 from tuneport.lifecycle.store.store import UnknownJobError
 from tuneport.rate_limits import retry_headers
-from tuneport.serve.http.openapi import ERRORS, allowed_methods
+from tuneport.serve.http.openapi import ERRORS, allowed_http_methods
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +184,6 @@ def install_error_handlers(app: FastAPI) -> None:
             message = f"Unknown request URL: {request.method} {request.url.path}. Please check the URL for typos."
         elif error.status_code == 405:
             message = f"Not allowed to {request.method} on {request.url.path}."
-            headers["Allow"] = ", ".join(allowed_methods(app, request.url.path))
+            headers["Allow"] = ", ".join(allowed_http_methods(app, request.url.path))
         code = "unknown_url" if error.status_code == 404 else None
         return Refusal(error.status_code, message, code=code).response(headers)

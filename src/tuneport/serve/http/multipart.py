@@ -49,10 +49,10 @@ async def read_multipart_form(
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes + MAX_FIELDS * MAX_FIELD_BYTES:
         raise upload_too_large_refusal(max_bytes)
-    reader = _Reader(contents, file_field, max_bytes)
+    reader = _MultipartReader(contents, file_field, max_bytes)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]  # a TypedDict of theirs
-        async with _Writer(reader) as writer:
+        async with _MultipartFileWriter(reader) as writer:
             async for chunk in request.stream():
                 parser.write(chunk)
                 if len(reader.pending) >= _BUFFER:
@@ -85,10 +85,10 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode("latin-1", "replace")
 
 
-class _Writer:
+class _MultipartFileWriter:
     """The writer of the file: it hashes and writes one block in a thread while the next arrives, in order."""
 
-    def __init__(self, reader: _Reader) -> None:
+    def __init__(self, reader: _MultipartReader) -> None:
         self._reader = reader
         self._writing: asyncio.Task[None] | None = None
 
@@ -110,15 +110,15 @@ class _Writer:
             if writing.done():
                 self._writing = None
 
-    async def __aenter__(self) -> _Writer:
+    async def __aenter__(self) -> _MultipartFileWriter:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         await self._settle()
 
 
-class _Reader:
-    """The parser's callbacks. Bytes of the file gather in `pending`, for `_Writer`."""
+class _MultipartReader:
+    """The parser's callbacks. Bytes of the file gather in `pending`, for `_MultipartFileWriter`."""
 
     def __init__(self, contents: Contents, file_field: str, max_bytes: int) -> None:
         self.form = MultipartForm()

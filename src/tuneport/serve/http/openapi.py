@@ -80,7 +80,7 @@ def install_openapi_document(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def allowed_methods(app: FastAPI, path: str) -> list[str]:
+def allowed_http_methods(app: FastAPI, path: str) -> list[str]:
     """Return all methods of a path; each of its routes knows only one."""
     methods = {
         method.upper()

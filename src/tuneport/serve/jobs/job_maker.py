@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from tuneport.backends.hosted.http.loop_guard import forwarded_via
+from tuneport.backends.hosted.http.loop_guard import forwarded_via_gateways
 from tuneport.errors import ProviderError, StorageError, TuneportError
 from tuneport.lifecycle.schema.records import RequestRecord
 from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context
@@ -36,7 +36,7 @@ def make_pending_jobs(gateway: Gateway) -> None:
             return
         with (
             keep_lease_renewed(gateway.unscoped.store.requests, request.id, owner),
-            forwarded_via(request.body.get("hops", ())),
+            forwarded_via_gateways(request.body.get("hops", ())),
         ):
             make_job(gateway, request, owner)
 

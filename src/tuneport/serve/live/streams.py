@@ -130,7 +130,7 @@ class JobEventStreams:
         `request_poll` asks for an early poll of a watched job."""
         self._store, self._request_poll = store, request_poll
         self._feeds: dict[str, JobEventFeed] = {}
-        self._all: dict[str, _All] = {}  # by project
+        self._all: dict[str, _AllJobsFeed] = {}  # by project
         self._count = 0
         self._reader: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -174,7 +174,7 @@ class JobEventStreams:
 
     async def stream_job(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
         """Yield events after `after`, the job whenever it has changed, and its end."""
-        with self.watching(job_id) as feed:
+        with self.watch_job(job_id) as feed:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             position, told = after, b""
             while not self.closing:
@@ -208,17 +208,17 @@ class JobEventStreams:
 
     async def stream_all_jobs(self, project: str, since: datetime | None) -> AsyncGenerator[bytes]:
         """Yield every unfinished job, the jobs that ended since then, and each job whenever it has changed."""
-        with self.watching_all(project) as feed:
+        with self.watch_all_jobs(project) as feed:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-            told: dict[str, DatedDocument] = {}
+            told: dict[str, DatedJobDocument] = {}
             if since is not None:
                 told = await self._in_thread(feed.catch_up, since)
                 for found in told.values():
-                    yield found.block()
+                    yield found.to_stream_block()
             while not self.closing:
                 fresh = {job_id: found for job_id, found in feed.documents.items() if told.get(job_id) != found}
                 for found in fresh.values():
-                    yield found.block()
+                    yield found.to_stream_block()
                 told |= fresh
                 if fresh:
                     continue  # more may have changed while that was sent
@@ -227,7 +227,7 @@ class JobEventStreams:
                     yield KEEP_ALIVE
 
     @contextmanager
-    def watching(self, job_id: str) -> Iterator[JobEventFeed]:
+    def watch_job(self, job_id: str) -> Iterator[JobEventFeed]:
         """Provide the job's feed while it is watched."""
         feed = self._feeds.setdefault(job_id, JobEventFeed(job_id))
         try:
@@ -238,9 +238,9 @@ class JobEventStreams:
                 self._feeds.pop(job_id, None)
 
     @contextmanager
-    def watching_all(self, project: str) -> Iterator[_All]:
+    def watch_all_jobs(self, project: str) -> Iterator[_AllJobsFeed]:
         """Provide the feed of all jobs of the project while it is watched."""
-        feed = self._all.setdefault(project, _All(self._store.scoped(project)))
+        feed = self._all.setdefault(project, _AllJobsFeed(self._store.scoped(project)))
         with self._watched(feed):
             yield feed
 
@@ -260,7 +260,7 @@ class JobEventStreams:
             self._count -= 1
             feed.watchers -= 1
 
-    def check_room(self) -> None:
+    def refuse_too_many_watchers(self) -> None:
         if self._count >= MOST_STREAMS:
             raise Refusal(
                 429, f"{MOST_STREAMS:,} streams are open; try again, or ask for pages of events.",
@@ -299,7 +299,7 @@ class JobEventStreams:
         for project, feed in list(self._all.items()):
             if feed.watchers == 0:
                 del self._all[project]
-            elif await self._in_thread(feed.look):
+            elif await self._in_thread(feed.read_changes):
                 feed.notify_watchers()
 
     def _look_at(
@@ -357,17 +357,17 @@ class JobEventStreams:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
 
-class _All(WatchedFeed):
+class _AllJobsFeed(WatchedFeed):
     """The unfinished jobs and those that ended a moment ago, for watchers of all jobs."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
         self._store = store
-        self.documents: dict[str, DatedDocument] = {}
+        self.documents: dict[str, DatedJobDocument] = {}
         self._seen: dict[str, JobSnapshot] = {}
         self._ended: dict[str, float] = {}
 
-    def look(self) -> bool:
+    def read_changes(self) -> bool:
         """Read the store in a thread. Returns whether anything has changed."""
         store, moment = self._store, now()
         found = store.snapshots.active_snapshots(ended_since=moment - OVERLAP)
@@ -393,21 +393,21 @@ class _All(WatchedFeed):
         self._seen, self.documents, self.known = found, documents, True
         return changed
 
-    def catch_up(self, since: datetime) -> dict[str, DatedDocument]:
+    def catch_up(self, since: datetime) -> dict[str, DatedJobDocument]:
         """Return the jobs that ended since a watcher was last connected; runs in a thread."""
         return self._told(self._store.snapshots.ended_since(since - OVERLAP), now())
 
-    def _told(self, job_ids: list[str], moment: datetime) -> dict[str, DatedDocument]:
+    def _told(self, job_ids: list[str], moment: datetime) -> dict[str, DatedJobDocument]:
         documents = native_job_documents(self._store, job_ids)
-        return {job_id: DatedDocument(encode_stream_json(told), moment) for job_id, told in documents.items()}
+        return {job_id: DatedJobDocument(encode_stream_json(told), moment) for job_id, told in documents.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class DatedDocument:
+class DatedJobDocument:
     """A job's document and the moment it was read."""
 
     data: str
     moment: datetime
 
-    def block(self) -> bytes:
+    def to_stream_block(self) -> bytes:
         return event_stream_block(self.data, event="job", id_=self.moment.isoformat())

@@ -158,7 +158,11 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
             },
         )
         choices, rows = plan_job_on_backends(
-            spec, gateway.settings, backends=asked.backends, history=gateway.store.figures.history(), dataset=dataset
+            spec,
+            gateway.settings,
+            backends=asked.backends,
+            history=gateway.store.figures.read_job_history(),
+            dataset=dataset,
         )
     except TuneportError as error:
         raise refusal_for_file_error(error, ids) from error

@@ -73,7 +73,7 @@ def router(gateway: Gateway) -> APIRouter:
         position, ended = (after, False) if told is None else _position(told)
         streams = "text/event-stream" in request.headers.get("accept", "")
         if streams:
-            gateway.streams.check_room()
+            gateway.streams.refuse_too_many_watchers()
         seen = await run_in_threadpool(_seen, gateway, job_id)
         if position > seen.head:
             raise Refusal(400, f"{job_id} has no event {position} yet.", param="after", code="invalid_value")
@@ -90,7 +90,7 @@ def router(gateway: Gateway) -> APIRouter:
 
         A client that reconnects with `Last-Event-ID` also gets the jobs that ended meanwhile.
         """
-        gateway.streams.check_room()
+        gateway.streams.refuse_too_many_watchers()
         told = last_event_id or last
         since = None if told is None else _moment(told)
         stream = gateway.streams.stream_all_jobs(gateway.project, since)

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Query
 from tuneport.backends import backend_manifest, backend_names
 from tuneport.backends.routing import missing_backend_setup
 from tuneport.errors import TuneportError, UnsupportedError
-from tuneport.lifecycle.job_view import RequestedJob
+from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.service import Workspace
 from tuneport.manifests import find_offered, load_models
 from tuneport.manifests.schema import Manifest
@@ -95,7 +95,7 @@ def list_native_base_models(backend: str, settings: Settings, today: date) -> li
 
 def list_jobs_with_models(
     gateway: Gateway, *, limit: int, after: str | None = None, backend: str | None = None
-) -> tuple[list[RequestedJob], bool]:
+) -> tuple[list[JobView], bool]:
     """Return the newest jobs of the caller's project whose tuned model exists."""
     found, more = gateway.store.listing.page(
         limit=limit, after=after, statuses=[JobStatus.SUCCEEDED], backend=backend, with_model=True
@@ -103,7 +103,7 @@ def list_jobs_with_models(
     return found, more
 
 
-def native_tuned_model(job: RequestedJob, settings: Settings, today: date) -> TunedModelTold:
+def native_tuned_model(job: JobView, settings: Settings, today: date) -> TunedModelTold:
     row = job.record
     assert row is not None and row.tuned_model is not None
     spec = row.tune_spec

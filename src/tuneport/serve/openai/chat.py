@@ -13,7 +13,7 @@ from tuneport.backends import backend_manifest
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.backends.streaming import ClosableStream
 from tuneport.lifecycle.schema.request_context import current_request_context
-from tuneport.lifecycle.service import model_of
+from tuneport.lifecycle.service import tuned_model_of_job
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal, not_found_refusal
 from tuneport.serve.http.openapi import BY_METADATA, CHAT_ANSWERS
@@ -126,7 +126,7 @@ def _located(gateway: Gateway, name: str) -> tuple[str, str]:
     if tuned.row.deleted_at is not None or (tuned.row.job_status is not JobStatus.SUCCEEDED and tuned.step is None):
         raise _no_model(name)
     if tuned.step is None:
-        return model_of(tuned.row)
+        return tuned_model_of_job(tuned.row)
     for checkpoint in gateway.workspace.checkpoints(tuned.row.id):
         if checkpoint.step == tuned.step:
             if checkpoint.model is None:
@@ -146,7 +146,7 @@ def _untuned(gateway: Gateway, name: str) -> tuple[str, str]:
     settings = gateway.settings
     row = gateway.store.models.find_job(name)
     if row is not None:
-        return model_of(row)
+        return tuned_model_of_job(row)
     if name.startswith("ft:"):
         if settings.backend is None or not backend_manifest(settings.backend, settings).third_party:
             raise _no_model(name)

@@ -33,7 +33,7 @@ def stream_chat_events(
     `count` is called once with the usage, however an answer ends that has begun; the usage is empty if it is not
     known.
     """
-    return ClosableStream(_Chunks(head, asked).events(pieces, count), lambda: close_chat_answer(pieces))
+    return ClosableStream(_ChatStreamChunks(head, asked).events(pieces, count), lambda: close_chat_answer(pieces))
 
 
 async def wait_for_first_chat_event(stream: ClosableStream[str], request: Request, seats: CapacityLimiter) -> str:
@@ -71,7 +71,7 @@ def close_chat_answer(pieces: Iterator[str]) -> None:
         pieces.close()  # type: ignore[attr-defined]
 
 
-class _Chunks:
+class _ChatStreamChunks:
     """The chunks of one answer, and what is known of it so far."""
 
     def __init__(self, head: ChatAnswerHead, asked: StreamOptions) -> None:

@@ -153,7 +153,7 @@ def router(gateway: Gateway) -> APIRouter:
         ):
             return openai_upload(there, file)  # the answer to the first try was lost
         row = _pending(gateway, upload_id)
-        parts = gateway.store.uploads.parts(upload_id)
+        parts = gateway.store.uploads.list_upload_parts(upload_id)
         if len(set(asked.part_ids)) != len(asked.part_ids):
             raise Refusal(400, "A part is named twice.", param="part_ids", code="invalid_value")
         for part_id in asked.part_ids:

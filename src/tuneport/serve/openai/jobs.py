@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.lifecycle.job_view import RequestedJob
+from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.serve import wire
 from tuneport.serve.documents import openai_job as job_document
@@ -32,7 +32,7 @@ def router(gateway: Gateway) -> APIRouter:
         `Idempotency-Key` again returns the same job."""
         request = create_openai_job(gateway, asked, key=idempotency_key)
         gateway.wake()
-        return _told(gateway, RequestedJob(gateway.store.jobs.by_ids([request.id]).get(request.id), request))
+        return _told(gateway, JobView(gateway.store.jobs.by_ids([request.id]).get(request.id), request))
 
     @routes.get("", response_model=wire.JobList, openapi_extra=BY_METADATA)
     def list_jobs(request: Request, after: str | None = None, limit: Limit = 20) -> Response:
@@ -136,20 +136,20 @@ def _written(told: wire.ResponseModel) -> Response:
     return Response(told.model_dump_json(), media_type="application/json")
 
 
-def _told(gateway: Gateway, view: RequestedJob, now: JobRecord | None = None) -> wire.FineTuningJob:
+def _told(gateway: Gateway, view: JobView, now: JobRecord | None = None) -> wire.FineTuningJob:
     """Return the job's document. `now` is its record after an action."""
-    view = view if now is None else RequestedJob(now, view.request)
+    view = view if now is None else JobView(now, view.request)
     return job_document.openai_job_document(view, list_gateway_file_ids(gateway.store, [view]))
 
 
-def _view(gateway: Gateway, job_id: str) -> RequestedJob:
+def _view(gateway: Gateway, job_id: str) -> JobView:
     found = gateway.store.listing.get(job_id)
     if found is None:
         raise not_found_refusal(f"Could not find fine tune: {job_id}", "fine_tuning_job_id", "fine_tune_not_found")
     return found
 
 
-def _unfinished(gateway: Gateway, job_id: str) -> RequestedJob:
+def _unfinished(gateway: Gateway, job_id: str) -> JobView:
     view = _view(gateway, job_id)
     if not view.is_unfinished:
         raise Refusal(400, f"Job has already completed: {job_id}", code="invalid_request_error")

@@ -16,7 +16,7 @@ import pytest
 from tests.support.waiting import until
 from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.local.runs import process as local_process
-from tuneport.backends.local.serving.infer import InferenceProcess
+from tuneport.backends.local.serving.infer import LocalInferenceProcess
 from tuneport.errors import (
     ConfigError,
     ModelNotOfferedError,
@@ -221,8 +221,8 @@ def test_child_ends_with_its_parent_however_that_dies(model: Path, tmp_path: Pat
     program = f"""
 import os, signal
 from pathlib import Path
-from tuneport.backends.local.serving.infer import InferenceProcess
-child = InferenceProcess([{sys.executable!r}, {str(script)!r}, "--model", {str(model)!r}], os.environ,
+from tuneport.backends.local.serving.infer import LocalInferenceProcess
+child = LocalInferenceProcess([{sys.executable!r}, {str(script)!r}, "--model", {str(model)!r}], os.environ,
                          Path({str(tmp_path)!r}), startup_seconds=120, silence_seconds=120)
 child.load_adapter("x", Path("/"))
 os.kill(os.getpid(), signal.SIGKILL)
@@ -245,7 +245,7 @@ def test_a_forked_process_leaves_the_child_to_its_parent(open_stub, model: Path)
 
 def test_child_that_cannot_be_started_is_told(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="cannot be started"):
-        InferenceProcess(["/no/such/python", "m"], {}, tmp_path, startup_seconds=1, silence_seconds=1)
+        LocalInferenceProcess(["/no/such/python", "m"], {}, tmp_path, startup_seconds=1, silence_seconds=1)
 
 
 def test_child_inherits_no_key(open_stub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,11 +133,11 @@ def enforce_request_deadlines(transport: Any) -> Any:
     allowance."""
     pool = transport._pool  # neither library has another way to hand in a backend for its connections
     core = importlib.import_module(type(pool).__module__.partition(".")[0])
-    pool._network_backend = _Backend(pool._network_backend, core)
+    pool._network_backend = _DeadlineBackend(pool._network_backend, core)
     return transport
 
 
-class _Backend:
+class _DeadlineBackend:
     """A network backend of httpcore or httpcore2: opens connections, in the time that the request has."""
 
     def __init__(self, inner: Any, core: Any) -> None:
@@ -146,19 +146,19 @@ class _Backend:
     def connect_tcp(self, host: str, port: int, timeout: float | None = None, **more: Any) -> Any:
         allowance = _allowance.get()
         if allowance is None:
-            return _Connection(self._inner.connect_tcp(host, port, timeout=timeout, **more), self._core)
+            return _DeadlineConnection(self._inner.connect_tcp(host, port, timeout=timeout, **more), self._core)
         with allowance.count_waiting():
             limit = _least(timeout, allowance, self._core.ConnectTimeout)
-            return _Connection(self._inner.connect_tcp(host, port, timeout=limit, **more), self._core)
+            return _DeadlineConnection(self._inner.connect_tcp(host, port, timeout=limit, **more), self._core)
 
     def connect_unix_socket(self, path: str, timeout: float | None = None, **more: Any) -> Any:
-        return _Connection(self._inner.connect_unix_socket(path, timeout=timeout, **more), self._core)
+        return _DeadlineConnection(self._inner.connect_unix_socket(path, timeout=timeout, **more), self._core)
 
     def sleep(self, seconds: float) -> None:
         self._inner.sleep(seconds)
 
 
-class _Connection:
+class _DeadlineConnection:
     """A network stream of httpcore or httpcore2. It has one request at a time: the last one that wrote to it."""
 
     def __init__(self, inner: Any, core: Any, allowance: RequestDeadline | None = None) -> None:
@@ -192,7 +192,7 @@ class _Connection:
         allowance = _allowance.get()
         limit = timeout if allowance is None else _least(timeout, allowance, self._core.ConnectTimeout)
         inner = self._inner.start_tls(ssl_context, server_hostname=server_hostname, timeout=limit)
-        return _Connection(inner, self._core, allowance)
+        return _DeadlineConnection(inner, self._core, allowance)
 
     def close(self) -> None:
         self._inner.close()

@@ -27,7 +27,7 @@ def current_gateway_hops() -> tuple[str, ...]:
 
 
 @contextmanager
-def forwarded_via(via: Iterable[str]) -> Iterator[None]:
+def forwarded_via_gateways(via: Iterable[str]) -> Iterator[None]:
     token = _HOPS.set(tuple(via))
     try:
         yield
@@ -47,7 +47,7 @@ def gateway_hop_header(gateway_id: str | None) -> str:
     return ",".join([*current_gateway_hops(), _NO_GATEWAY if gateway_id is None else gateway_id])
 
 
-def via_header_hook(gateway_id: str | None) -> Callable[[Any], None]:
+def gateway_hop_hook(gateway_id: str | None) -> Callable[[Any], None]:
     """Return a hook of an HTTP client that sets the header on requests that have it when they leave."""
 
     def tell(request: Any) -> None:

@@ -25,16 +25,16 @@ def refuse_cross_origin_redirect(request: Any, response: Any) -> None:
     if request.method == "POST" and response.status_code not in _SAME_AGAIN:
         return
     try:
-        there = extract_origin(request.url.join(location))
+        there = extract_url_origin(request.url.join(location))
     except Exception:  # the library's own InvalidURL, and what it lets through
         there = "no address"
-    here = extract_origin(request.url)
+    here = extract_url_origin(request.url)
     if there != here:
         what = f"{request.method} {request.url.path} ({response.status_code})"
         raise CrossOriginRedirectError(f"{here} redirects {what} to {there}")
 
 
-def extract_origin(url: Any) -> str:
+def extract_url_origin(url: Any) -> str:
     """Return scheme, host and port, without a user and without a path, which may hold a signature."""
     port = "" if url.port is None else f":{url.port}"
     host = f"[{url.host}]" if ":" in url.host else url.host

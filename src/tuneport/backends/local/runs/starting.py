@@ -45,7 +45,7 @@ class ProcessActivity(BaseModel):
 
 
 @dataclass(frozen=True)
-class StartProgress:
+class LocalStartProgress:
     phase: str
     since: datetime
     overdue: bool
@@ -80,14 +80,16 @@ def local_run_start_phase(folder: Path, spawn: Spawn | None) -> Phase | None:
     return Phase(phase=NOT_UP, since=spawn.spawned_at)
 
 
-def read_start_progress(folder: Path, spawn: Spawn | None) -> StartProgress | None:
+def read_start_progress(folder: Path, spawn: Spawn | None) -> LocalStartProgress | None:
     """Return the trainer's progress since the last look, or None if no process runs."""
     found = local_run_start_phase(folder, spawn)
     if spawn is None or spawn.pid is None or found is None or found.phase in WITHOUT_LIMIT:
         return None
     limit, moment = STILL_LIMIT.get(found.phase), now()
     if moment - found.since < (limit or QUIET_LIMIT) / 10:
-        return StartProgress(found.phase, found.since, overdue=False, cpu_share=0.0)  # too early to write anything down
+        return LocalStartProgress(
+            found.phase, found.since, overdue=False, cpu_share=0.0
+        )  # too early to write anything down
     read, memory, cpu = measure_process_group(spawn.pid)
     seen = _watched(folder)
     if seen is None or (seen.pid, seen.phase) != (spawn.pid, found.phase):
@@ -103,7 +105,7 @@ def read_start_progress(folder: Path, spawn: Spawn | None) -> StartProgress | No
     still, quiet = moment - seen.grown_at, moment - seen.computed_at
     overdue = still >= limit if limit is not None else quiet >= QUIET_LIMIT or still >= COMPUTING_LIMIT
     share = (cpu - seen.cpu_then) / max(1.0, still.total_seconds())
-    return StartProgress(found.phase, found.since, overdue, share)
+    return LocalStartProgress(found.phase, found.since, overdue, share)
 
 
 def measure_process_group(leader: int) -> tuple[int, int, float]:

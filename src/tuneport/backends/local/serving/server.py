@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, gateway_hop_header, via_header_hook
+from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, gateway_hop_header, gateway_hop_hook
 from tuneport.backends.hosted.http.network import ProviderNetwork, strip_url_credentials
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
 from tuneport.backends.streaming import Chunk, ChunkStream, abort_provider_response
@@ -62,7 +62,7 @@ class ChatServerClient:
         limits = httpx.Limits(max_connections=None)
         network = ProviderNetwork((lambda name: None) if direct else os.environ.get)
         timeout = httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS)
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [via_header_hook(gateway_id)]}
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [gateway_hop_hook(gateway_id)]}
         if gateway_id is not None:
             headers[HOP_HEADER] = gateway_hop_header(gateway_id)
         transport: Any = network.transport(httpx, limits)

@@ -10,9 +10,9 @@ from tuneport import private
 from tuneport.backends.local.names import LocalModelNames
 from tuneport.backends.local.options import LocalBackendOptions
 from tuneport.backends.local.served_weights import ServedWeights
-from tuneport.backends.local.serving.infer import ChildServedModel, InferenceProcess, InferenceProcessPool
+from tuneport.backends.local.serving.infer import ChildServedModel, LocalInferencePool, LocalInferenceProcess
 from tuneport.backends.local.serving.server import ChatServerClient, RemoteChatServer, ServerServedModel
-from tuneport.backends.local.serving.vllm import VllmServer, VllmServers, uses_vllm
+from tuneport.backends.local.serving.vllm import LocalVllmServer, LocalVllmServers, uses_vllm
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.settings import Settings
 
@@ -33,8 +33,8 @@ class LocalModelServing:
         self._settings, self._options, self._names, self._home = settings, options, names, settings.home
         self._environment = environment
         self._infer_command, self._vllm_command = tuple(infer_command), tuple(vllm_command)
-        self.children = InferenceProcessPool(self._start_inference)
-        self.vllm = VllmServers(self._start_vllm)
+        self.children = LocalInferencePool(self._start_inference)
+        self.vllm = LocalVllmServers(self._start_vllm)
         self._remote = RemoteChatServer(self._open_server) if self._options.serve_url else None
 
     def close(self) -> None:
@@ -83,12 +83,12 @@ class LocalModelServing:
         how = f"vLLM: --lora-modules {model}={given}" if weights.adapter else f"vLLM: vllm serve {given}"
         return f"not {model}: load {given} there ({how}), or take serve_url out of tuneport.toml"
 
-    def _start_inference(self, folder: Path) -> InferenceProcess:
+    def _start_inference(self, folder: Path) -> LocalInferenceProcess:
         private.make_folder(self._home)
         options = ["--device-map", self._options.device_map] if self._options.device_map != "auto" else []
         options += ["--precision", self._options.precision] if self._options.precision else []
         options += ["--load-in-4bit"] if self._options.load_in_4bit else []
-        return InferenceProcess(
+        return LocalInferenceProcess(
             [*self._infer_command, *options, "--home", str(self._home), "--model", str(folder)],
             self._environment() | {"HF_HUB_OFFLINE": "1"},
             self._home,
@@ -108,9 +108,9 @@ class LocalModelServing:
             gateway_id=self._settings.gateway_id,
         )
 
-    def _start_vllm(self, weights: ServedWeights) -> VllmServer:
+    def _start_vllm(self, weights: ServedWeights) -> LocalVllmServer:
         private.make_folder(self._home)
-        return VllmServer(
+        return LocalVllmServer(
             self._vllm_command,
             weights,
             self._environment() | {"HF_HUB_OFFLINE": "1"},

@@ -52,7 +52,7 @@ def uses_vllm(engine: str, weights: ServedWeights) -> bool:
     return engine == "vllm" or (importlib.util.find_spec("vllm") is not None and shutil.which("nvidia-smi") is not None)
 
 
-class VllmServer:
+class LocalVllmServer:
     """Runs `vllm serve` for one base model. It ends with this process, however that dies (`infer/parent_guard.py`)."""
 
     def __init__(
@@ -170,12 +170,12 @@ class VllmServer:
                 self._log.append(line.decode("utf-8", errors="replace").strip())
 
 
-class VllmServers:
+class LocalVllmServers:
     """The vLLM server, one at most: each takes most of the GPU's memory."""
 
-    def __init__(self, start: Callable[[ServedWeights], VllmServer]) -> None:
+    def __init__(self, start: Callable[[ServedWeights], LocalVllmServer]) -> None:
         self._start = start
-        self._server: VllmServer | None = None
+        self._server: LocalVllmServer | None = None
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -189,7 +189,7 @@ class VllmServers:
             with self._lock:
                 server.users -= 1
 
-    def _fitting(self, weights: ServedWeights) -> VllmServer:
+    def _fitting(self, weights: ServedWeights) -> LocalVllmServer:
         server = self._server
         if server is not None:
             if server.alive and server.weights.key == weights.key and weights.lora_rank <= server.most_rank:

@@ -57,7 +57,7 @@ class UploadStore(ScopedPart):
             session.flush()
             return row_to_record(UploadPartRecord, row)
 
-    def parts(self, upload_id: str) -> dict[str, UploadPartRecord]:
+    def list_upload_parts(self, upload_id: str) -> dict[str, UploadPartRecord]:
         with self.transaction() as session:
             query = select_records(UploadPartRecord).where(UploadPartRow.upload_id == upload_id)
             return {part.id: part for part in query_records(session, UploadPartRecord, query)}

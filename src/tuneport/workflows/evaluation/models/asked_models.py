@@ -12,7 +12,7 @@ from tuneport.backends import backend_manifest
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import CHECKPOINT, Workspace, model_of
+from tuneport.lifecycle.service import CHECKPOINT, Workspace, tuned_model_of_job
 from tuneport.settings import Settings
 
 FEW_SHOT = " few-shot"
@@ -75,7 +75,7 @@ def where(asked: AskedModel, settings: Settings) -> tuple[str, str | None, str]:
 def _found(workspace: Workspace, name: str) -> AskedModel:
     row = workspace.job_behind(name)
     if row is not None:
-        backend, model = model_of(row)
+        backend, model = tuned_model_of_job(row)
         return AskedModel(name, backend, model, row.model, trained_on=_trained_on(workspace, row))
     backend, model = workspace.locate(name)
     row = workspace.store.models.find_job(CHECKPOINT.sub("", model))
