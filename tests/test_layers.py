@@ -15,7 +15,17 @@ PACKAGE = Path(tuneport.__file__).parent
 
 # Each room may import those on lower levels only; rooms on one level do not know each other.
 LEVELS = [
-    ["errors", "client_rules", "deprecation", "formatting", "methods", "private", "rate_limits", "version"],
+    [
+        "errors",
+        "client_rules",
+        "deprecation",
+        "formatting",
+        "heavy_imports",
+        "methods",
+        "private",
+        "rate_limits",
+        "version",
+    ],
     ["types", "devices", "digests", "files", "sandbox", "validation"],
     ["manifests", "settings", "infer_protocol", "run_protocol", "training_options", "device_queue", "pages"],
     ["base_models", "data"],
@@ -28,8 +38,8 @@ LEVELS = [
 ]
 # The child processes: they know little, and nobody imports them.
 KNOWN_TO_CHILDREN = {
-    "errors", "types", "digests", "files", "formatting", "methods", "private", "infer_protocol", "run_protocol",
-    "sandbox", "training_options", "devices", "device_queue", "data", "base_models",
+    "errors", "types", "digests", "files", "formatting", "heavy_imports", "methods", "private", "infer_protocol",
+    "run_protocol", "sandbox", "training_options", "devices", "device_queue", "data", "base_models",
 }  # fmt: skip
 CHILDREN = {room: KNOWN_TO_CHILDREN for room in ("train", "infer")}
 # Others test with it: nothing imports it, and its own fake provider is opened by the name in providers/fake.toml.

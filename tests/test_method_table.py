@@ -37,10 +37,10 @@ def better(row):
 EDITS = {  # file: (before which line, what)
     "src/tuneport/methods.py": ('    REWARD = "reward"', ROW),
     "src/tuneport/train/recipe.py": (
-        "from tuneport.train.methods.dpo import",
-        "from tuneport.train.methods.chosen import chosen_trainer\n",
+        "            case Method.REWARD:",
+        "            case Method.CHOSEN:\n"
+        "                from tuneport.train.methods.chosen import chosen_trainer as trainer\n",
     ),
-    "src/tuneport/train/recipe.py ": ("    Method.REWARD: reward_trainer,", "    Method.CHOSEN: chosen_trainer,\n"),
 }
 USE = """
 import sys

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING
 
+from tuneport.heavy_imports import heavy_imports
 from tuneport.infer_protocol import Ready, Reply, Working, decode_request, encode, id_of
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ def main() -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see train/__main__.py
     lines: SimpleQueue[bytes | None] = SimpleQueue()
     threading.Thread(target=_read, args=(requests, lines, answers), daemon=True).start()
-    from tuneport.data.templates.limits import own_process
-    from tuneport.infer.protocol import failure_of, serve
+    with heavy_imports():
+        from tuneport.data.templates.limits import own_process
+        from tuneport.infer.protocol import failure_of, serve
 
     own_process()
     try:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tuneport.errors import ConfigError
+from tuneport.heavy_imports import heavy_imports
 
 BATCH_SIZES: Mapping[str, int | str] = {"cpu": 8, "mps": 8}
 """Elsewhere lm-eval finds the largest that fits, which on a CPU takes longer than it saves."""
@@ -102,8 +103,9 @@ def _run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
     """Return the model, with its adapter if one is given, on the device and in the precision in which it would
     answer."""
-    from tuneport.infer.model.virtual_tokens import has_virtual_tokens
-    from tuneport.infer.protocol import serve
+    with heavy_imports():
+        from tuneport.infer.model.virtual_tokens import has_virtual_tokens
+        from tuneport.infer.protocol import serve
 
     engine = serve(
         arguments.model,

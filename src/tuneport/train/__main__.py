@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 
+from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import AGAIN, ANOTHER_CHILD_LIVES
 from tuneport.train.child import prepare_environment, run_and_report
 from tuneport.train.launch import launch
@@ -61,7 +62,7 @@ def _train_here(run: RunFolder, options: TrainingOptions, stop: Stop) -> None:
             launch(run, workers, stop)
             return
         # Heavy imports come late, so that a run which waits for the device holds no memory.
-        with stop.at_once():
+        with stop.at_once(), heavy_imports():
             from tuneport.train.recipe import train
 
         train(run, stop)

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 
 from tuneport.files import write_atomically
+from tuneport.heavy_imports import heavy_imports
 from tuneport.train.run.failures import job_error
 from tuneport.train.run.process_group import NonWritingRun
 from tuneport.train.run.run_folder import RunFolder
@@ -41,7 +42,8 @@ def main(folder: Path) -> int:
     run.on_cpu = not torch.cuda.is_available()  # several processes do not share another GPU
     try:
         # Heavy imports after the meeting, so that a rank which cannot start ends the others early.
-        from tuneport.train.recipe import train
+        with heavy_imports():
+            from tuneport.train.recipe import train
 
         train(run, Stop(run))
     except Exception as error:

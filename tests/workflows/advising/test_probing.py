@@ -143,7 +143,7 @@ def test_a_person_judges_open_answers(tmp_path: Path) -> None:
 
 def test_it_is_asked_on_the_wire_and_said_to_be_measured(openai: OpenAIEmulator) -> None:
     made = tuneport.advise(
-        TRAIN, needs=["task"], validation=TEST, prompt="works", probe=True, model=MODEL, backend="openai", rows=10
+        TRAIN, need=["task"], validation=TEST, prompt="works", probe=True, model=MODEL, backend="openai", rows=10
     )
     asked = [entry for entry in openai.log if entry.path.endswith("/chat/completions")]
     assert len(asked) == 20
@@ -168,7 +168,7 @@ def test_the_price_is_known_before_and_a_budget_holds(openai: OpenAIEmulator) ->
 
 def test_personal_data_is_not_sent_to_a_third_party(openai: OpenAIEmulator, tmp_path: Path) -> None:
     pairs = [(f"Where is my order {n}? Write to jan.kowalski{n}@gmail.com", ["late", "lost"][n % 2]) for n in range(40)]
-    asked = {"needs": ["task"], "probe": True, "model": MODEL, "backend": "openai", "rows": 5}
+    asked = {"need": ["task"], "probe": True, "model": MODEL, "backend": "openai", "rows": 5}
     path = write(tmp_path / "data.jsonl", pairs)
     with pytest.raises(ConfigError, match=r"personal data .*OpenAI is a third party"):
         tuneport.advise(path, **asked)  # type: ignore[arg-type]
@@ -186,7 +186,7 @@ def test_a_probe_needs_data_and_a_model(dataset: Path | None, model: str | None,
 
 def test_answers_that_nobody_has_judged_are_said_to_be(openai: OpenAIEmulator, tmp_path: Path) -> None:
     pairs = [(f"Tell me of thing {n}.", f"Arr, thing {n} be a fine one, says old captain {n}.") for n in range(20)]
-    asked = {"needs": ["style"], "probe": True, "model": MODEL, "backend": "openai", "rows": 5}
+    asked = {"need": ["style"], "probe": True, "model": MODEL, "backend": "openai", "rows": 5}
     made = tuneport.advise(write(tmp_path / "data.jsonl", pairs), **asked)  # type: ignore[arg-type]
     assert made.situation.prompt is Tried.NO and any("are not judged yet" in note for note in made.notes)
     judged = tuneport.advise(tmp_path / "data.jsonl", prompt="partly", **asked)  # type: ignore[arg-type]

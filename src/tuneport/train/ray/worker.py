@@ -18,6 +18,7 @@ import ray
 import ray.train
 
 from tuneport import private
+from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import REQUEST, STATE, checkpoint_folder
 from tuneport.train.ray.transfer import PackedFile, receive_folder, send_folder, unpack
 from tuneport.train.run.process_group import NonWritingRun, Ranks
@@ -102,7 +103,8 @@ def work(job: dict[str, Any]) -> None:
             step = start["checkpoint"]["step"] if start["checkpoint"] else 0
             run.event(f"A worker or its node was lost; all go on from step {step}", level="warning", type="restart")
         try:
-            from tuneport.train.recipe import train
+            with heavy_imports():
+                from tuneport.train.recipe import train
 
             train(run, lambda: False)
         except Exception as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tuneport import private
 from tuneport.files import take_lock, write_atomically
+from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import LOG
 from tuneport.train.child import prepare_environment, run_and_report
 from tuneport.train.run.run_folder import RunFolder
@@ -33,7 +34,8 @@ def work(folder: str, attempt: int) -> None:
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
 
-    from tuneport.train.recipe import train
+    with heavy_imports():
+        from tuneport.train.recipe import train
 
     run.read_state()
     stop = Stop(run)

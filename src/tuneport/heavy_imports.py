@@ -1,0 +1,25 @@
+"""Imports of torch and all that stands on it, in a child process that exists for them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def heavy_imports() -> Iterator[None]:
+    """Keep the garbage collector out of the imports within, and what they made out of its later rounds.
+
+    Modules live as long as their process, so that looking through them while they come finds nothing. Measured on two
+    EPYC cores (torch 2.13, transformers 5, TRL 1.16): the trainer's imports take 4.2 s of processor time in place of
+    5.7.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+        gc.freeze()
