@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tuneport.backends.provider_options import refuse_job_field_options, refuse_unknown_hyperparameters
+from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
 from tuneport.client_rules import Operator, Rule, one_of
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.manifests import Limit, Manifest
@@ -45,7 +45,7 @@ def check_openai_spec(manifest: Manifest, spec: TuneSpec) -> None:
     name, limits = manifest.name, manifest.limits
     if spec.method not in HYPERPARAMETERS:
         raise UnsupportedError(f"the backend {name} does not train with method {spec.method}")
-    refuse_job_field_options(name, spec.provider_options, _JOB_FIELDS)
+    refuse_job_fields(name, spec.provider_options, _JOB_FIELDS)
     _check_options(manifest, spec)
     if spec.adapter != "auto":
         raise UnsupportedError(
@@ -53,7 +53,7 @@ def check_openai_spec(manifest: Manifest, spec: TuneSpec) -> None:
             "trains; leave it at auto"
         )
     given = spec.hyperparameters.given()
-    refuse_unknown_hyperparameters(name, given, HYPERPARAMETERS[spec.method], f" with method {spec.method}")
+    refuse_hyperparameters(name, given, HYPERPARAMETERS[spec.method], f" with method {spec.method}")
     for field, value in given.items():
         allowed = getattr(limits, field, None)
         if allowed is not None and not isinstance(value, str) and not allowed.holds(value):

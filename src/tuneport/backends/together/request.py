@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.provider_options import refuse_job_field_options, refuse_unknown_hyperparameters
+from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
 from tuneport.client_rules import YES_NO, Clients, Operator, Rule, number, one_of, whole
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import planned_evaluations
@@ -131,7 +131,7 @@ def check_together_spec(backend: str, spec: TuneSpec) -> None:
         raise UnsupportedError(f"the backend {backend} passes no tags on to Weights & Biases; leave wandb.tags out")
     given = spec.hyperparameters.given()
     takes = hyperparameter_names(spec.method, spec.adapter)
-    refuse_unknown_hyperparameters(backend, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
+    refuse_hyperparameters(backend, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
     if given.get("lora_alpha", 0) != int(given.get("lora_alpha", 0)):
         raise UnsupportedError(f"the backend {backend} takes whole numbers for lora_alpha; round it yourself")
     if spec.provider_options:
@@ -141,7 +141,7 @@ def check_together_spec(backend: str, spec: TuneSpec) -> None:
 
 def _check_options(backend: str, spec: TuneSpec) -> None:
     given = spec.provider_options
-    refuse_job_field_options(backend, given, MAPPED | ({} if spec.wandb is None else dict.fromkeys(WANDB, "wandb")))
+    refuse_job_fields(backend, given, MAPPED | ({} if spec.wandb is None else dict.fromkeys(WANDB, "wandb")))
     for name in given:
         if name in SECRETS:
             raise ConfigError(

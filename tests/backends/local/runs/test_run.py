@@ -315,9 +315,9 @@ def test_another_process_with_the_same_pid_is_neither_believed_nor_signalled(ope
         try:
             path = backend.runs.folder / run_id / "spawn.json"
             spawn = json.loads(path.read_text())
-            until(lambda: not backend._run(run_id).alive())
+            until(lambda: not backend._run(run_id).is_alive())
             path.write_text(json.dumps(spawn | {"pid": stranger.pid}))  # same pid, another start time
-            assert not backend._run(run_id).alive()
+            assert not backend._run(run_id).is_alive()
             assert backend.cancel(run_id).status is JobStatus.CANCELLED
             assert stranger.poll() is None
         finally:
@@ -330,12 +330,12 @@ def test_lock_alone_shows_a_child_whose_spawn_was_never_written_down(open_stub, 
     pid = running(backend, run_id)
     spawn = backend.runs.folder / run_id / "spawn.json"
     spawn.write_text(json.dumps({"spawned_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}))
-    assert backend._run(run_id).alive()
+    assert backend._run(run_id).is_alive()
     spawn.write_text("{")
-    assert backend._run(run_id).alive()
+    assert backend._run(run_id).is_alive()
     assert backend.fetch(run_id).raw_status == "running"
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
 
 
 def test_child_about_to_take_its_lock_counts_as_alive(open_stub, submit) -> None:
@@ -344,7 +344,7 @@ def test_child_about_to_take_its_lock_counts_as_alive(open_stub, submit) -> None
     os.kill(running(backend, run_id), signal.SIGKILL)
     spawn = backend.runs.folder / run_id / "spawn.json"
     spawn.write_text(json.dumps({"spawned_at": datetime.now(UTC).isoformat()}))
-    assert backend._run(run_id).alive()
+    assert backend._run(run_id).is_alive()
 
 
 def test_lock_left_behind_by_a_dead_child_holds_nobody_up(tmp_path: Path) -> None:
