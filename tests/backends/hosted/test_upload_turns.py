@@ -77,7 +77,7 @@ def test_a_process_that_died_in_an_upload_is_followed_by_a_look(
 ) -> None:
     with emulator_of(name, file_lag=60) as emulator:
         first = connect(emulator)
-        stored = "/files" if name == "openai" else "/_storage/*"
+        method, stored = ("POST", "/files") if name == "openai" else ("PUT", "/_storage/*")
 
         class Died(BaseException):
             """As a kill does it: no line of the program is run any more."""
@@ -86,11 +86,12 @@ def test_a_process_that_died_in_an_upload_is_followed_by_a_look(
             if request.method in ("POST", "PUT") and emulator.accepted_uploads:
                 raise Died
 
-        emulator.fail("drop_after_accept", path=stored)
+        emulator.fail("drop_after_accept", method=method, path=stored)
         first.client._client.event_hooks["request"].append(die)
         first._sleep = lambda seconds: (_ for _ in ()).throw(Died())
         with pytest.raises(Died):
             list(first.prepare(spec_of(name, data), data))
+        assert len(emulator.accepted_uploads) == 1
         second = letting_time_pass(connect(emulator), emulator)
         (file,) = second.prepare(spec_of(name, data), data)
         assert len(emulator.accepted_uploads) == 1 and list(emulator.files) == [file.id]

@@ -181,13 +181,19 @@ def test_neither_a_restart_of_the_machine_nor_a_clock_that_jumps_ends_the_wait(
     workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     lose_the_answer(provider, after=True)
-    provider.list_lag = 10**9
+    provider.list_lag = 10**6
+    provider.advance(10**6 + 1)  # the earlier job is listed, with its token, and no later one
     job_id = submit()
     until_lost(workspace, job_id)
-    assert step(workspace, clock, job_id, after=HOUR - 10).remote_id is None
+
+    def waits(after: float) -> bool:
+        row = step(workspace, clock, job_id, after=after)
+        return row.remote_id is None and "nothing is started again before" in str(row.note)
+
+    assert waits(HOUR - 10)
     clock.boot, clock.seconds = "second boot", 5 * HOUR
-    assert step(workspace, clock, job_id, after=0).remote_id is None
-    assert step(workspace, clock, job_id, after=HOUR - 10).remote_id is None
+    assert waits(0)
+    assert waits(HOUR - 10)
     assert provider.jobs_created == 2
 
 
