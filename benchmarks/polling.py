@@ -179,7 +179,7 @@ def report(server: dict[str, str], home: Path, options: argparse.Namespace) -> N
     started = clock.now()
     before = 0
     while workspace.store.jobs.count_unfinished() and time.monotonic() - began < options.seconds:
-        wait = poller.turn()
+        wait = poller.poll_due_jobs()
         listed = clock.ask()["counts"]["list"]
         sweeps += listed > before
         before = listed

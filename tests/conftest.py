@@ -128,6 +128,6 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def webhook_secret() -> str:
-    from tuneport.lifecycle.webhooks.signing import new_secret
+    from tuneport.lifecycle.webhooks.signing import new_webhook_secret
 
-    return new_secret()
+    return new_webhook_secret()

@@ -12,7 +12,7 @@ import pytest
 
 import tuneport
 from tuneport.aio import _pumped
-from tuneport.lifecycle.store.jobs import Jobs
+from tuneport.lifecycle.store.jobs import JobStore
 from tuneport.types import JobStatus
 
 
@@ -112,13 +112,13 @@ def test_a_failure_in_the_midst_is_raised() -> None:
 
 
 def test_the_event_loop_is_free_while_a_call_runs(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = Jobs.all
+    listed = JobStore.all
 
-    def slow(self: Jobs, **options: int) -> object:
+    def slow(self: JobStore, **options: int) -> object:
         time.sleep(0.2)
         return listed(self, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Jobs, "all", slow)
+    monkeypatch.setattr(JobStore, "all", slow)
 
     async def run() -> int:
         listing, ticks = asyncio.create_task(tuneport.aio.jobs()), 0

@@ -45,7 +45,7 @@ EDITS = {  # file: (before which line, what)
 USE = """
 import sys
 from pathlib import Path
-from tuneport.backends.local.request import check_request, hyperparameter_names
+from tuneport.backends.local.request import check_local_request, hyperparameter_names
 from tuneport.data.conversion.prepare import upload_format, prepare_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.manifests import load_manifest
@@ -55,7 +55,7 @@ from tuneport.workflows.plan import plan
 
 pairs, store = Path(sys.argv[1]), Path(sys.argv[2])
 spec = TuneSpec(model="m", dataset=pairs, method="chosen")
-print(check_request(spec), "beta" in hyperparameter_names(spec.method, "auto"))
+print(check_local_request(spec), "beta" in hyperparameter_names(spec.method, "auto"))
 format = upload_format(spec.method, "openai-preference", "openai")
 file = prepare_dataset_for_method(spec.method, Dataset(pairs), format, store)
 print(file.format, file.rows)

@@ -12,8 +12,8 @@ import pytest
 import tuneport
 from tuneport import run_protocol
 from tuneport.backends.local.runs.run import LocalRun
-from tuneport.backends.local.runs.start import WarmStart, going_on
-from tuneport.backends.local.runs.state import job_state, tuned_name
+from tuneport.backends.local.runs.start import LocalWarmStart, apply_warm_start
+from tuneport.backends.local.runs.state import local_tuned_model_name, read_local_job_state
 from tuneport.errors import ProviderError
 from tuneport.run_protocol import (
     RestartCounts,
@@ -137,16 +137,16 @@ def run_of(folder: Path) -> LocalRun:
 
 def test_the_parent_reads_an_earlier_run(folder: Path) -> None:
     run = run_of(folder)
-    state = job_state(run)
+    state = read_local_job_state(run)
     assert state.status is JobStatus.SUCCEEDED and state.model == "/models/tiny-llama"
-    assert state.tuned_model == tuned_name(run) == REQUEST["tuned_name"]
+    assert state.tuned_model == local_tuned_model_name(run) == REQUEST["tuned_name"]
     assert state.created_at is not None and state.created_at.isoformat() == REQUEST["created_at"]
     assert state.hyperparameters["lora_alpha"] == 4.0 and state.hyperparameters["max_length"] == 28
     assert state.trained_tokens == 640 and state.details["restarts"] == 2
     assert state.details["memory_gib_expected"] == 0.615 and state.details["recommended_learning_rate"] == 0.00025
-    assert run.restarts() == RestartCounts(total=2, without_progress=1, checkpoint_step=3)
+    assert run.read_restarts() == RestartCounts(total=2, without_progress=1, checkpoint_step=3)
     assert [event.message for event in run.events()] == ["Validating"] and [row.step for row in run.metrics()] == [1]
-    assert not run.alive()
+    assert not run.is_alive()
 
 
 def test_the_child_reads_an_earlier_run(folder: Path) -> None:
@@ -169,7 +169,7 @@ def test_both_sides_agree_on_the_checkpoints(folder: Path) -> None:
 def test_an_earlier_run_is_gone_on_from(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"r": 2, "lora_alpha": 4, "lora_dropout": 0.05}')
     spec = TuneSpec(model="/models/tiny-llama", dataset=Path("x.jsonl"))
-    begun = going_on(spec, WarmStart(RUN_ID, run_of(folder).request(), folder))
+    begun = apply_warm_start(spec, LocalWarmStart(RUN_ID, run_of(folder).read_request(), folder))
     assert begun.adapter == "lora" and begun.hyperparameters.lora_rank == 2
 
 
@@ -186,10 +186,10 @@ def test_what_is_missing_or_null_has_its_default_and_what_is_unknown_is_ignored(
     (folder / "run.json").write_text(json.dumps(wanted))
     (folder / "state.json").write_text(json.dumps({"status": "running", "invented": 1, "micro_batch_limit": None}))
     (folder / "spawn.json").write_text('{"spawned_at":"2026-11-27T21:40:54Z","invented":1}')
-    state = job_state(run_of(folder))
+    state = read_local_job_state(run_of(folder))
     assert state.status is JobStatus.RUNNING and state.model == "m" and state.created_at is None
     assert not state.hyperparameters and "memory_gib_expected" not in state.details
-    assert run_of(folder).request().options == {}
+    assert run_of(folder).read_request().options == {}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_is_missing_or_null_has_its_default_and_what_is_unknown_is_ignored(
 def test_a_damaged_file_is_an_error_that_names_it(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text)
     with pytest.raises(ProviderError, match=f"{name} of the local run {RUN_ID} is damaged"):
-        job_state(run_of(folder))
+        read_local_job_state(run_of(folder))
 
 
 def test_names_and_exit_codes_stay_as_they_are() -> None:

@@ -52,7 +52,6 @@ ALLOWED = {
 SAME_NAME = {
     "Job": "the public class, and its twin with coroutines",
     "Workspace": "the public class, its twin with coroutines, and what both stand on",
-    "Allowance": "of one request: its time, and the rest of a limit",
     "JobEvent": "as the library has it, and as the gateway's OpenAPI document does",
     "Score": "a request of the inference protocol, named by its `op`, and a metric's value",
 }

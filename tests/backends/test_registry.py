@@ -14,10 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from tuneport import backends, manifests
-from tuneport.backends import backend_names, manifest_of, open_backend
+from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.planning.planning import readiness
+from tuneport.lifecycle.planning.planning import find_backend_readiness
 from tuneport.manifests import find_offered, load_manifest, manifest_names
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.workflows import doctor
@@ -121,7 +121,7 @@ def test_a_project_defines_a_backend_that_speaks_like_another(settings: Settings
     table = {"like": "openai", "base_url": "http://127.0.0.1:8321/v1", "api_key_env": "OURS_KEY"}
     ours = settings.model_copy(update={"project": project_with(ours=table)})
     assert "ours" in backend_names(ours) and "ours" not in backend_names(settings)
-    manifest = manifest_of("ours", ours)
+    manifest = backend_manifest("ours", ours)
     assert (manifest.api_key_env, manifest.base_url) == ("OURS_KEY", "http://127.0.0.1:8321/v1")
     assert find_offered(manifest, "anything-at-all") is not None
     assert manifest.no_new_jobs_from is None and manifest.models == ()  # OpenAI's facts are not the other server's
@@ -149,19 +149,19 @@ def test_key_and_address_of_the_table_hold_everywhere(settings: Settings) -> Non
     table = {"base_url": "https://me:hunter2@127.0.0.1:1/v1", "api_key_env": "SECOND_KEY"}
     environment = {"SECOND_KEY": SecretStr("sk-second-0123456789")}
     mine = settings.model_copy(update={"project": project_with(openai=table), "environment": environment})
-    manifest = manifest_of("openai", mine)
+    manifest = backend_manifest("openai", mine)
     assert (manifest.api_key_env, manifest.base_url) == ("SECOND_KEY", "https://127.0.0.1:1/v1")
     assert mine.base_url("openai", manifest.base_url) == table["base_url"]
     assert manifest.models == load_manifest("openai").models and load_manifest("openai").api_key_env == "OPENAI_API_KEY"
-    assert readiness(mine, [manifest]).with_key == {"openai"}
+    assert find_backend_readiness(mine, [manifest]).with_key == {"openai"}
     row = next(row for row in doctor.list_backend_states(mine, date(2026, 11, 24)) if row["name"] == "openai")
     assert (row["api_key_env"], row["key_set"], row["base_url"]) == ("SECOND_KEY", True, "https://***@127.0.0.1:1/v1")
     backend = open_backend("openai", mine)
     assert isinstance(backend, HostedBackend)
-    assert (backend.upstream.api_key_env, backend.upstream.key()) == ("SECOND_KEY", "sk-second-0123456789")
+    assert (backend.upstream.api_key_env, backend.upstream.require_api_key()) == ("SECOND_KEY", "sk-second-0123456789")
 
 
 def test_password_of_another_servers_address_is_in_no_fact(settings: Settings) -> None:
     table = {"like": "openai", "base_url": "https://me:hunter2@127.0.0.1:1/v1", "api_key_env": "OURS_KEY"}
-    manifest = manifest_of("ours", settings.model_copy(update={"project": project_with(ours=table)}))
+    manifest = backend_manifest("ours", settings.model_copy(update={"project": project_with(ours=table)}))
     assert "hunter2" not in str(manifest.sources)

@@ -226,7 +226,7 @@ def test_a_bug_is_one_line_and_one_document(run: Run, monkeypatch: pytest.Monkey
     def broken(*arguments: object, **more: object) -> None:
         raise RuntimeError("first\n  second")
 
-    monkeypatch.setattr("tuneport.lifecycle.store.jobs.Jobs.all", broken)
+    monkeypatch.setattr("tuneport.lifecycle.store.jobs.JobStore.all", broken)
     code, document, error = run("jobs", "--json")
     assert code == 1 and document["error"]["type"] == "InternalError" and error.count("\n") == 1
     assert document["error"]["message"].startswith("a bug in tuneport: RuntimeError: first second; ")

@@ -140,7 +140,7 @@ def look(done: Run, store: Store) -> None:
     """Read the store: its rows, newest first, and the newest one's events."""
     done.rows = store.jobs.all()
     if done.rows:
-        own = store.events.of_job(done.rows[0].id)
+        own = store.events.list_job_events(done.rows[0].id)
         done.events = [("tuneport" if event.id.startswith("tuneport-") else "backend", event) for _, event in own]
 
 

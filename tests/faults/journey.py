@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.clock import Clock
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
@@ -83,14 +83,14 @@ class BenchWorkspace(Workspace):
             self.store,
             self.backend,
             self.worker.files,
-            fetch=self.contents.fetch,
+            fetch=self.contents.fetch_content,
             sleep=clock.sleeper("worker"),
             monotonic=clock.monotonic,
             clock=clock.now,
             machine_clock=clock.machine,
         )
         self._backends[name] = make(
-            manifest_of(name, settings), settings, sleep=clock.sleeper("backend"), monotonic=clock.monotonic
+            backend_manifest(name, settings), settings, sleep=clock.sleeper("backend"), monotonic=clock.monotonic
         )
 
     def plan(self, spec: TuneSpec, *, backend: str | None = None, dataset: Dataset | None = None) -> Plan:
@@ -218,7 +218,7 @@ def _result(backend: HostedBackend, remote_id: str, folder: Path) -> list[str]:
 
 def _delete_files(workspace: BenchWorkspace, backend: HostedBackend, job_id: str) -> int:
     """Delete the job's files that are still there, and return how many of them are left."""
-    ours = {file.id for file in workspace.store.files.of_job(job_id)}
+    ours = {file.id for file in workspace.store.files.list_job_files(job_id)}
     for file in backend.list_files():
         if file.id in ours:
             backend.delete_file(file.id)

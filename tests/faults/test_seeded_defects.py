@@ -10,7 +10,7 @@ import pytest
 from tests.faults.bench import judge, run
 from tests.faults.cases import CREATION, clean_run
 from tests.faults.kinds import KINDS
-from tuneport.backends.hosted.backend import HostedBackend, remote_name
+from tuneport.backends.hosted.backend import HostedBackend, remote_file_name
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
 from tuneport.errors import ProviderError, QuotaError
@@ -46,7 +46,7 @@ class UploadsAnew(OpenAIBackend):
     def _find_or_upload(self, file: DataFile) -> str:
         def upload() -> str:
             with file.path.open("rb") as content:
-                return str(self.client.files.create(file=(remote_name(file), content), purpose="fine-tune").id)
+                return str(self.client.files.create(file=(remote_file_name(file), content), purpose="fine-tune").id)
 
         return self._read(upload)
 

@@ -141,11 +141,11 @@ def test_runs_drain_in_order_with_nobody_there(open_stand_in, model: Path, tmp_p
         shown = [f"waits for the device; {place}" for place in places]
         until(lambda: [backend.fetch(run).details.get("waits") for run in runs] == shown)
         os.kill(int((settings.home / "runs" / runs[1] / "pid").read_text()), signal.SIGKILL)
-        until(lambda: not backend._run(runs[1]).alive())
+        until(lambda: not backend._run(runs[1]).is_alive())
         backend.cancel(runs[2])
         until(lambda: DeviceQueue(settings.home).waiting() == [runs[0], runs[3]])
     # From here on nobody looks after them.
-    until(lambda: not backend._run(runs[0]).alive() and not backend._run(runs[3]).alive())
+    until(lambda: not backend._run(runs[0]).is_alive() and not backend._run(runs[3]).is_alive())
     assert [run for *_, run in spans(settings.home, "has")] == [runs[0], runs[3]]
     until(lambda: backend.fetch(runs[1]).status is JobStatus.SUCCEEDED)  # whoever looks starts the killed one again
     assert [backend.fetch(run).status.value for run in runs] == ["succeeded", "succeeded", "cancelled", "succeeded"]
@@ -193,8 +193,8 @@ def test_what_a_killed_trainer_started_is_killed_before_it_starts_again(
     before = until(lambda: len(found := processes_of(settings.home)) == 2 and found)
     pid = int((settings.home / "runs" / run / "pid").read_text())
     os.kill(pid, signal.SIGKILL)
-    until(lambda: local_process.start_time(pid) is None)
-    until(lambda: backend.fetch(run) and not any(local_process.start_time(process) for process in before))
+    until(lambda: local_process.process_start_time(pid) is None)
+    until(lambda: backend.fetch(run) and not any(local_process.process_start_time(process) for process in before))
     until(lambda: backend.fetch(run) and said(backend, run).count("started another") == 2)
     os.killpg(int((settings.home / "runs" / run / "pid").read_text()), signal.SIGKILL)
 
@@ -235,7 +235,7 @@ time.sleep(600)
         other = int(child.stdout.readline())
         (folder / "cancel").touch()
         assert child.wait(60) == -signal.SIGKILL
-    until(lambda: local_process.start_time(other) is None)
+    until(lambda: local_process.process_start_time(other) is None)
 
 
 # --- the whole of it, with the real trainer -----------------------------------------------------------------------

@@ -141,7 +141,7 @@ def test_cancelled_before_and_while_it_runs(
         training_file=data.id,
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 50, "batch_size": 1}}},
     )
-    background.start(waiting.gateway)
+    background.start_gateway_threads(waiting.gateway)
     until(lambda: client.fine_tuning.jobs.retrieve(other.id).status == "running")
     client.fine_tuning.jobs.cancel(other.id)
     assert ended(client, other.id).status == "cancelled"

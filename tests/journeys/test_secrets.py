@@ -218,7 +218,7 @@ class Everything:
 
     def ends_that_are_told(self) -> None:
         """To a webhook and an address of notifications that answer with an error, and to such as do not answer."""
-        from tuneport.lifecycle.webhooks.sender import Sender
+        from tuneport.lifecycle.webhooks.sender import WebhookSender
 
         with Workspace() as workspace, receiving() as receiver:
             receiver.statuses = [500, 500]
@@ -226,14 +226,16 @@ class Everything:
             notify = f"json://me:{NOTIFY}@{address.replace(HOOK_KEY, NOTIFY)} json://me:{NOTIFY}@127.0.0.1:9/{NOTIFY}"
             url = f"http://me:{HOOK_KEY}@{address}?key={HOOK_KEY}"
             settings = _with(workspace.settings, TUNEPORT_WEBHOOK_URL=url, TUNEPORT_NOTIFY=notify)
-            sender = Sender(workspace.store, settings)
+            sender = WebhookSender(workspace.store, settings)
             sender.send_due()
             workspace.store.requests.add("ftjob-told", {"model": "m"}, backend=None, tuned_model="ft:told", key=None)
             workspace.store.requests.cancel("ftjob-told")
             assert sender.send_due() == 3
-            for thing in (sender, sender.webhooks, sender.notified, *workspace.store.webhooks.all()):
+            for thing in (sender, sender.webhooks, sender.notified, *workspace.store.webhooks.list_deliveries()):
                 self.haystack.put_object(type(thing).__name__, thing)
-            assert {row.state for row in workspace.store.webhooks.all()} == {"waiting"} and len(receiver.received) == 2
+            assert {row.state for row in workspace.store.webhooks.list_deliveries()} == {"waiting"} and len(
+                receiver.received
+            ) == 2
 
     def providers_that_repeat_the_key(self) -> None:
         with Workspace() as workspace:

@@ -15,7 +15,7 @@ from tests.support.fleet import ENDED, Fleet, complaints, dataset, emulator
 from tests.support.waiting import until
 from tests.support.workspaces import write_chats
 from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.store.requests import Claim
+from tuneport.lifecycle.store.requests import JobRequestClaim
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
 
@@ -96,9 +96,9 @@ def test_a_request_that_becomes_a_job_while_it_is_listed_is_listed_once(
     with Workspace(settings) as workspace:
         store = workspace.store
         store.requests.add("ftjob-1", {"model": "m"}, backend="fake", tuned_model="ft:m", key=None)
-        request = store.requests.take("me")
+        request = store.requests.claim_oldest("me")
         assert request is not None
-        claim = Claim(request.id, "me", request.created_at)
+        claim = JobRequestClaim(request.id, "me", request.created_at)
         spec = TuneSpec(model="base", dataset=write_chats(tmp_path / "chats.jsonl"))
 
         def becomes_a_job(*_: object) -> None:

@@ -13,7 +13,7 @@ from tests.support.folders import FIXTURES
 from tests.support.gateways import Running
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError, TuneportError
-from tuneport.lifecycle.schema.request_context import Asking, on_behalf_of
+from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context
 from tuneport.lifecycle.service import Workspace
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator
@@ -60,7 +60,7 @@ def gateway_chat(name: str, workspace: Workspace) -> Any:
 
     gateway = Gateway(workspace.settings)
     try:
-        with on_behalf_of(Asking()):
+        with use_request_context(RequestContext()):
             return _located(gateway, name)
     finally:
         gateway.close(patience=1)
@@ -81,12 +81,12 @@ def submit(name: str, workspace: Workspace) -> Any:
 
 def gateway_job(name: str, workspace: Workspace) -> Any:
     from tuneport.serve import Gateway
-    from tuneport.serve.jobs.specs import start_of
+    from tuneport.serve.jobs.specs import route_requested_start
 
     gateway = Gateway(workspace.settings)
     try:
-        with on_behalf_of(Asking()):
-            start = start_of(gateway, name)
+        with use_request_context(RequestContext()):
+            start = route_requested_start(gateway, name)
     finally:
         gateway.close(patience=1)
     chosen = workspace.plan(TuneSpec(model=start.model, dataset=DATA), backend=start.backend).chosen

@@ -11,7 +11,7 @@ import pytest
 from tests.support.hub import HubEmulator
 from tuneport.cli.main import main
 from tuneport.errors import AuthError, ConfigError, UnavailableError
-from tuneport.lifecycle.hub import check_repository, push_folder
+from tuneport.lifecycle.hub import check_job_push, push_folder_to_hub
 from tuneport.settings import Settings
 
 pytest.importorskip("huggingface_hub", reason="pushing needs the hub's client")
@@ -44,13 +44,13 @@ def weights(tmp_path: Path) -> Path:
 
 def test_a_folder_is_one_commit_to_a_private_repository(hub: HubEmulator, weights: Path, isolated: Path) -> None:
     settings = Settings.load(isolated)
-    url = push_folder(weights, "me/mine", settings)
+    url = push_folder_to_hub(weights, "me/mine", settings)
     assert url.startswith(f"{hub.url}/me/mine/commit/") and hub.commits == 1 and hub.private == {"me/mine": True}
     files = {name: content for name, content in hub.files["me/mine"].items() if name != ".gitattributes"}
     assert files == {path.name: path.read_bytes() for path in weights.iterdir()}
 
     (weights / "README.md").write_text("changed")
-    push_folder(weights, "me/mine", settings)
+    push_folder_to_hub(weights, "me/mine", settings)
     assert hub.files["me/mine"]["README.md"] == b"changed"
     assert sum(request.startswith("PUT") for request in hub.requests) == 1, "the weights were there already"
 
@@ -59,18 +59,18 @@ def test_what_cannot_be_pushed_is_one_line(
     hub: HubEmulator, weights: Path, isolated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match="OWNER/NAME"):
-        check_repository("mine", Settings.load(isolated))
+        check_job_push("mine", Settings.load(isolated))
     monkeypatch.setenv("HF_TOKEN", "hf_another-0123456789")
     with pytest.raises(AuthError, match="right to write") as refused:
-        push_folder(weights, "me/mine", Settings.load(isolated))
+        push_folder_to_hub(weights, "me/mine", Settings.load(isolated))
     assert "\n" not in str(refused.value) and "hf_another" not in str(refused.value)
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(AuthError, match="set HF_TOKEN"):
-        push_folder(weights, "me/mine", Settings.load(isolated))
+        push_folder_to_hub(weights, "me/mine", Settings.load(isolated))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UnavailableError) as unreachable:
-        push_folder(weights, "me/mine", Settings.load(isolated))
+        push_folder_to_hub(weights, "me/mine", Settings.load(isolated))
     assert "\n" not in str(unreachable.value)
 
 

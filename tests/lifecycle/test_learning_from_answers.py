@@ -11,7 +11,7 @@ from tests.support.tiny import preference_rows, tiny_model, write_rows
 from tuneport.errors import ConfigError
 from tuneport.lifecycle import verbs
 from tuneport.lifecycle.handle import JobFailedError
-from tuneport.lifecycle.submitting.flags import command
+from tuneport.lifecycle.submitting.flags import build_submit_command
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, JobStatus, TuneSpec
@@ -103,5 +103,5 @@ def test_a_command_for_another_try_has_the_reward() -> None:
         TuneSpec, {"model": "m", "dataset": "a.jsonl", "method": "rloo", "reward": "pkg.mod:fn"}
     )
     assert spec.reward_function == ("pkg.mod", "fn")
-    assert "--method rloo --reward pkg.mod:fn" in command(spec, JobOptions(), backend="local")
+    assert "--method rloo --reward pkg.mod:fn" in build_submit_command(spec, JobOptions(), backend="local")
     assert spec.model_copy(update={"reward": "/some/folder"}).reward_function is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tuneport
-from tuneport.lifecycle.open_workspace import OpenWorkspace, share_workspace
+from tuneport.lifecycle.open_workspace import OpenWorkspace, open_shared_workspace
 from tuneport.lifecycle.service import Workspace
 from tuneport.settings import Settings
 
@@ -41,10 +41,10 @@ def test_functions_share_a_workspace_and_close_it_with_the_last_job(dataset: Pat
 
 
 def test_other_settings_are_another_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = share_workspace()
-    assert share_workspace() is first
+    first = open_shared_workspace()
+    assert open_shared_workspace() is first
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    assert share_workspace() is not first and first.workspace.settings.backend is None
+    assert open_shared_workspace() is not first and first.workspace.settings.backend is None
 
 
 def test_a_failure_leaves_nothing_open(dataset: Path, closed: list[int]) -> None:

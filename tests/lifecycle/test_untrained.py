@@ -57,7 +57,7 @@ def test_a_damaged_prepared_file_is_made_again_before_it_is_uploaded(workspace: 
     whole = prepared.read_bytes()
     prepared.write_bytes(whole.replace(b"Answer 3.", b"Answer 8."))
     workspace.start(row.id)
-    (file,) = workspace.store.files.of_job(row.id)
+    (file,) = workspace.store.files.list_job_files(row.id)
     assert workspace.backend("fake").read_file(file.id) == whole
     assert prepared.read_bytes() == whole
 
@@ -71,4 +71,4 @@ def test_a_damaged_prepared_file_without_its_original_is_not_uploaded(workspace:
     row = workspace.start(row.id)
     assert row.status == "failed" and row.job_error is not None
     assert "has changed since" in row.job_error.message and "damaged" in row.job_error.message
-    assert not workspace.store.files.of_job(row.id)
+    assert not workspace.store.files.list_job_files(row.id)

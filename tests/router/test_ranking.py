@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.folders import FIXTURES
-from tuneport.backends.together.request import build_arguments
+from tuneport.backends.together.request import build_job_arguments
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokens import OTHER_VOCABULARY
 from tuneport.errors import (
@@ -24,7 +24,7 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.estimate.cost import OwnGPU
-from tuneport.lifecycle.planning.planning import dataset_facts
+from tuneport.lifecycle.planning.planning import read_job_dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, find_offered, load_gpus, load_manifest, load_models
 from tuneport.router import (
     BackendChoice,
@@ -267,7 +267,7 @@ def test_provider_options_that_change_the_bill_change_the_quote() -> None:
             RemoteFile(id=purpose, purpose=purpose, sha256="", filename="", bytes=0)
             for purpose in ("training", "validation")
         ]
-        assert build_arguments(asked, files, None)["n_evals"] == sent
+        assert build_job_arguments(asked, files, None)["n_evals"] == sent
         assert quote(validation=validation, provider_options=options).expected == pytest.approx((10 + sent) * 0.48)
     assert quote(validation=validation, provider_options=early | {"early_stopping_patience": "5"}).expected
     unpacked = {"packing": False}
@@ -281,13 +281,13 @@ def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:
     mini, qwen = find_offered(openai, "gpt-4.1-mini-2025-04-14"), find_offered(together, "Qwen/Qwen3-8B")
     assert mini is not None and qwen is not None
     chats, tools = (FIXTURES / "datasets" / f"support_{name}.jsonl" for name in ("intents.train", "tools"))
-    exact = dataset_facts(Dataset(chats), None, home=tmp_path).tokens(openai, mini)
+    exact = read_job_dataset_facts(Dataset(chats), None, home=tmp_path).tokens(openai, mini)
     assert (exact.low, exact.high, exact.approximate) == (1.0, 1.0, False)
-    called = dataset_facts(Dataset(tools), None, home=tmp_path).tokens(openai, mini)
+    called = read_job_dataset_facts(Dataset(tools), None, home=tmp_path).tokens(openai, mini)
     assert called.low < 1 < called.high and "tool definitions" in called.reason
-    held_out = dataset_facts(Dataset(chats), Dataset(tools), home=tmp_path).tokens(openai, mini)
+    held_out = read_job_dataset_facts(Dataset(chats), Dataset(tools), home=tmp_path).tokens(openai, mini)
     assert (held_out.high, held_out.reason) == (called.high, called.reason) and held_out.validation_rows > 0
-    other = dataset_facts(Dataset(chats), None, home=tmp_path).tokens(together, qwen)
+    other = read_job_dataset_facts(Dataset(chats), None, home=tmp_path).tokens(together, qwen)
     assert (other.low, other.high) == OTHER_VOCABULARY and "not with the model's own vocabulary" in other.reason
     pair = {
         "input": {"messages": [{"role": "user", "content": "Hi"}]},
@@ -296,7 +296,7 @@ def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:
     }
     path = tmp_path / "pairs.jsonl"
     path.write_text(f"{json.dumps(pair)}\n" * 20)
-    pairs = dataset_facts(Dataset(path), None, home=tmp_path).tokens(together, qwen)
+    pairs = read_job_dataset_facts(Dataset(path), None, home=tmp_path).tokens(together, qwen)
     assert pairs.low == pytest.approx(0.45) and "not published" in pairs.reason and "vocabulary" in pairs.reason
 
 

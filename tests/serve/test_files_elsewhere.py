@@ -103,7 +103,7 @@ def test_what_one_gateway_takes_the_other_has(two: list[Running], url: str, tmp_
     assert len(kept(url)) == 1, "the parts are gone"
     for each in two:
         assert httpx.get(f"{each.url.removesuffix('/v1')}/readyz").status_code == 503, "nothing runs behind it"
-        assert each.gateway.contents.check() is None
+        assert each.gateway.contents.check_writable() is None
 
 
 @at("s3")
@@ -120,10 +120,11 @@ def test_one_takes_the_file_and_another_makes_and_runs_the_job(two: list[Running
     prepared.path.rename(tmp_path / "out-of-reach")
     row = a.gateway.unscoped.drive(job.id, poll_seconds=0.01)
     assert row.job_status is JobStatus.SUCCEEDED, row.error
-    sent = a.gateway.unscoped.backend("fake").read_file(a.gateway.unscoped.store.files.of_job(job.id)[0].id)
+    sent = a.gateway.unscoped.backend("fake").read_file(a.gateway.unscoped.store.files.list_job_files(job.id)[0].id)
     assert hashlib.sha256(sent).hexdigest() == prepared.sha256
-    assert list(a.gateway.contents.strays(a.gateway.unscoped.store.uploaded.needs, seconds=-60)) == [hashlib.sha256(
-        (tmp_path / "c.jsonl").read_bytes()).hexdigest()]  # fmt: skip
+    needed = a.gateway.unscoped.store.uploaded.is_content_needed
+    stray = hashlib.sha256((tmp_path / "c.jsonl").read_bytes()).hexdigest()
+    assert list(a.gateway.contents.find_strays(needed, seconds=-60)) == [stray]
 
 
 @at("file", "s3")
@@ -135,7 +136,7 @@ def test_what_is_gone_or_damaged_is_told(two: list[Running], url: str) -> None:
     if not url.startswith("file:"):  # there the disk's own word counts
         files.pipe_file(key, b"others")
         with pytest.raises(ContentGoneError, match="is damaged in .*: other bytes lie under its name; upload it"):
-            b.gateway.contents.fetch(hashlib.sha256(ROWS).hexdigest())
+            b.gateway.contents.fetch_content(hashlib.sha256(ROWS).hexdigest())
     files.rm_file(key)
     with pytest.raises(openai.NotFoundError, match=f"The content of {file.id} is gone from the gateway"):
         b.client().files.content(file.id)
@@ -150,16 +151,18 @@ def test_what_is_gone_or_damaged_is_told(two: list[Running], url: str) -> None:
 @at("memory")
 def test_copies_and_strays_go_in_time(two: list[Running], url: str) -> None:
     a, b = (each.gateway.contents for each in two)
-    with a.incoming() as incoming:
+    with a.open_incoming() as incoming:
         incoming.write(ROWS)
         incoming.flush()
         sha256 = incoming.keep()
-    copy = b.fetch(sha256)
-    assert list(b.strays(lambda sha256: False)) == [] and list(b.strays(lambda sha256: True, seconds=-60)) == []
-    b.sweep(seconds=-60)
+    copy = b.fetch_content(sha256)
+    assert (
+        list(b.find_strays(lambda sha256: False)) == [] and list(b.find_strays(lambda sha256: True, seconds=-60)) == []
+    )
+    b.remove_unfinished(seconds=-60)
     assert not copy.exists()
-    assert b.fetch(sha256).read_bytes() == ROWS
-    assert list(b.strays(lambda sha256: False, seconds=-60)) == [sha256]
+    assert b.fetch_content(sha256).read_bytes() == ROWS
+    assert list(b.find_strays(lambda sha256: False, seconds=-60)) == [sha256]
 
 
 def test_a_store_that_does_not_answer(
@@ -203,7 +206,7 @@ def test_jobs_wait_for_a_store_that_does_not_answer(
             asked = other.unscoped.store.requests.get(job_id)
             assert asked is not None
             other.unscoped.store.requests.defer(job_id, str(asked.lease_owner), seconds=-1)
-            request = other.unscoped.store.requests.take("the test")
+            request = other.unscoped.store.requests.claim_oldest("the test")
             assert request is not None
             make_job(other, request, "the test")
             asked = other.unscoped.store.requests.get(job_id)
@@ -222,13 +225,13 @@ def test_a_store_that_hangs_holds_one_thread(
 
             def ask() -> None:
                 with suppress(StorageError):
-                    workspace.contents.check()
+                    workspace.contents.check_writable()
 
             hanging = threading.Thread(target=ask, daemon=True)
             hanging.start()
             time.sleep(0.3)
             with pytest.raises(StorageError, match="s3://hangs does not answer; check it and the way there"):
-                workspace.contents.check()
+                workspace.contents.check_writable()
             assert hanging.is_alive()
     hanging.join(20)
     assert not hanging.is_alive(), "nobody listens there any more"
@@ -252,7 +255,10 @@ def test_an_address_that_cannot_work_is_told_in_one_line(tmp_path: Path, given: 
 
 
 def test_a_full_disk_here_is_no_fault_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Workspace(settings(tmp_path, "a", "memory://full")) as workspace, workspace.contents.incoming() as incoming:
+    with (
+        Workspace(settings(tmp_path, "a", "memory://full")) as workspace,
+        workspace.contents.open_incoming() as incoming,
+    ):
         full = OSError(28, "No space left on device")
         monkeypatch.setattr(
             type(workspace.contents._files), "put_file", lambda *given, **named: (_ for _ in ()).throw(full)
@@ -270,7 +276,7 @@ contents = open_contents(Settings.load(), contextlib.nullcontext)
 for number in range(10**6):
     if number == 1:
         print("one is kept", flush=True)
-    with contents.incoming() as incoming:
+    with contents.open_incoming() as incoming:
         for _ in range(24):
             incoming.write(os.urandom(1 << 20))
         incoming.flush()
@@ -306,17 +312,17 @@ def raced(a: Gateway, b: Gateway, seconds: float) -> int:
 
     def bring(gateway: Gateway) -> None:
         while not ended.is_set():
-            with gateway.contents.incoming() as incoming:
+            with gateway.contents.open_incoming() as incoming:
                 incoming.write(ROWS)
                 incoming.flush()
-                with gateway.contents.locked():
+                with gateway.contents.lock_contents():
                     row = gateway.unscoped.store.uploaded.add(
                         incoming.keep(), filename="a.jsonl", purpose="fine-tune", bytes=len(ROWS)
                     )
             if not gateway.contents._there(gateway.contents._key(row.sha256)):  # type: ignore[attr-defined]
                 wrong.append(row.id)
             seen[0] += 1
-            with gateway.contents.locked():
+            with gateway.contents.lock_contents():
                 if (unneeded := gateway.unscoped.store.uploaded.remove(row.id)) is not None:
                     gateway.contents.remove(unneeded)
 

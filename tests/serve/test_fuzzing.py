@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateways import OLD_MODEL
 from tuneport.cli.commands.serve import apply_map_option
-from tuneport.lifecycle.schema.request_context import Asking, on_behalf_of  # noqa: E402
+from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context  # noqa: E402
 from tuneport.serve import background
 from tuneport.settings import Settings
 
@@ -21,7 +21,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import Status, events, from_schema
 
 from tuneport.serve import Gateway, create_app
-from tuneport.serve.jobs.create import create
+from tuneport.serve.jobs.create import create_openai_job
 from tuneport.serve.wire import CreateJob
 
 CONFIG: dict[str, Any] = {
@@ -52,17 +52,17 @@ CONFIG: dict[str, Any] = {
 def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
     with Gateway(apply_map_option(Settings.load(), [f"{OLD_MODEL}=stand-in"])) as gateway:
-        background.start(gateway)
+        background.start_gateway_threads(gateway)
         yield gateway
 
 
 def uploaded(gateway: Gateway) -> str:
-    with gateway.contents.incoming() as incoming:
+    with gateway.contents.open_incoming() as incoming:
         incoming.write(
             b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n' * 10
         )
         incoming.flush()
-        with gateway.contents.locked():
+        with gateway.contents.lock_contents():
             row = gateway.unscoped.store.uploaded.add(
                 incoming.keep(), filename="train.jsonl", purpose="fine-tune", bytes=incoming.bytes
             )
@@ -78,8 +78,8 @@ def findings(gateway: Gateway, phases: dict[str, Any], *, without: tuple[str, ..
     app = create_app(gateway)
     config = copy.deepcopy(CONFIG)
     file_id = uploaded(gateway)
-    with on_behalf_of(Asking()):
-        job = create(gateway, CreateJob(model=OLD_MODEL, training_file=file_id), key=None)
+    with use_request_context(RequestContext()):
+        job = create_openai_job(gateway, CreateJob(model=OLD_MODEL, training_file=file_id), key=None)
     config["dictionaries"] |= {"files": {"values": [file_id]}, "jobs": {"values": [job.id]}}
     config["parameters"] |= {
         "body.training_file": {"dictionary": "files", "probability": 0.8},

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient  # noqa: E402
 
 from tests.support.gateways import Running, chats, ended, serving  # noqa: E402
 from tests.support.waiting import until  # noqa: E402
-from tuneport.backends import manifest_of  # noqa: E402
+from tuneport.backends import backend_manifest  # noqa: E402
 from tuneport.lifecycle.store.store import NoScopeError, Store  # noqa: E402
 from tuneport.serve import Gateway, create_app  # noqa: E402
 from tuneport.serve.native import models as native_models  # noqa: E402
@@ -143,10 +143,12 @@ def test_another_projects_endpoints_are_not_told_of(two: Two, monkeypatch: pytes
     row = gateway.unscoped.store.jobs.get(two.job)
     up = Deployment(id="endpoint-of-ours", model=str(row.tuned_model), status="ready", raw_status="UP")
     monkeypatch.setattr(type(gateway.unscoped.backend("fake")), "deployments", lambda self: [up])
-    notice = manifest_of("azure", gateway.settings).deployment
-    needing = manifest_of("fake", gateway.settings).model_copy(update={"deployment": notice})
-    known = native_models.manifest_of
-    monkeypatch.setattr(native_models, "manifest_of", lambda name, of: needing if name == "fake" else known(name, of))
+    notice = backend_manifest("azure", gateway.settings).deployment
+    needing = backend_manifest("fake", gateway.settings).model_copy(update={"deployment": notice})
+    known = native_models.backend_manifest
+    monkeypatch.setattr(
+        native_models, "backend_manifest", lambda name, of: needing if name == "fake" else known(name, of)
+    )
     address = f"{two.running.url.removesuffix('/v1')}/tuneport/v1/models"
 
     def told(name: str, **headers: str) -> str:
@@ -210,17 +212,18 @@ def test_a_store_shows_nothing_until_it_is_said_whose(two: Two) -> None:
         opened.jobs.all, lambda: opened.jobs.get(two.job), lambda: opened.jobs.by_ids([two.job]),
         lambda: opened.jobs.request_cancel(two.job), lambda: opened.listing.get(two.job),
         lambda: opened.listing.page(limit=1), lambda: opened.requests.get(two.job),
-        lambda: opened.requests.by_key("one"), lambda: opened.requests.cancel(two.job),
+        lambda: opened.requests.find_by_idempotency_key("one"), lambda: opened.requests.cancel(two.job),
         lambda: opened.uploaded.get(two.file), lambda: opened.uploaded.remove(two.file),
         lambda: opened.uploads.get(two.upload), lambda: opened.uploads.cancel(two.upload),
-        lambda: opened.snapshots.of([two.job]), lambda: opened.models.job_of(two.model), opened.models.made,
+        lambda: opened.snapshots.read_snapshots([two.job]), lambda: opened.models.find_job(two.model),
+        opened.models.list_tuned_models,
     )  # fmt: skip
     for ask in asked:
         with pytest.raises(NoScopeError):
             ask()
     theirs, ours = opened.scoped("theirs"), opened.scoped("ours")
     assert ours.jobs.by_ids([two.job]) and not theirs.jobs.by_ids([two.job])
-    assert ours.snapshots.of([two.job]) and not theirs.snapshots.of([two.job])
+    assert ours.snapshots.read_snapshots([two.job]) and not theirs.snapshots.read_snapshots([two.job])
     assert two.job in {row.id for row in opened.unscoped().jobs.all()}
     opened.close()
 

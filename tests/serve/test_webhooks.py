@@ -65,7 +65,7 @@ def test_what_ends_before_the_sender_has_looked_is_told(
     file = running.client().files.create(file=tmp_path / "bad.jsonl", purpose="fine-tune")
     job = running.client().fine_tuning.jobs.create(model=OLD_MODEL, training_file=file.id)
     assert ended(running.client(), job.id).status == "failed"
-    (delivery,) = running.gateway.unscoped.store.webhooks.all()
+    (delivery,) = running.gateway.unscoped.store.webhooks.list_deliveries()
     assert delivery.job_id == job.id
 
 

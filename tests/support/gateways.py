@@ -48,7 +48,7 @@ def serving(gateway: Gateway, *, background: bool = True, port: int = 0) -> Iter
 
     from tests.support.refusals import complaints
     from tuneport.serve import create_app
-    from tuneport.serve.background import start as start_background
+    from tuneport.serve.background import start_gateway_threads as start_background
 
     listening = socket.create_server(("127.0.0.1", port))
     running = Running(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", gateway)
@@ -109,7 +109,7 @@ def open_job(store: Store) -> str:
     spec = TuneSpec(model="stand-in", dataset=Path("none.jsonl"))
 
     def hold(_mapper: object, _connection: object, row: JobRow) -> None:
-        for column, value in store.leases.held("the test", now(), 600).items():
+        for column, value in store.leases.holder_values("the test", now(), 600).items():
             setattr(row, column, value)
 
     event.listen(JobRow, "before_insert", hold)

@@ -136,7 +136,7 @@ def test_rows_of_its_validation_file_are_told_and_a_failed_job_is_no_model(
 
 def test_a_checkpoint_is_known_by_its_job(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     row = replace(workspace.store.jobs.get(tuned(workspace)), backend="local")
-    monkeypatch.setattr(workspace.store.models, "job_of", lambda name: row if name == "ft:tiny::abc" else None)
+    monkeypatch.setattr(workspace.store.models, "find_job", lambda name: row if name == "ft:tiny::abc" else None)
     found, base = find_evaluated_models(workspace, ["ft:tiny::abc:ckpt-step-24", "base"])
     assert (found.model, found.tuned, base.model) == ("ft:tiny::abc:ckpt-step-24", True, "tiny")
     assert list(found.trained_on.values()) == [row.prepared_data.training.path]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.hosted.http.network import without_user
+from tuneport.backends.hosted.http.network import strip_url_credentials
 from tuneport.errors import ConfigError
 from tuneport.manifests import derive_manifest, load_manifest, manifest_names
 
@@ -24,7 +24,7 @@ def backend_names(settings: Settings) -> list[str]:
     return names + [name for name, table in settings.project.backends.items() if table.like and name not in names]
 
 
-def manifest_of(name: str, settings: Settings) -> Manifest:
+def backend_manifest(name: str, settings: Settings) -> Manifest:
     """Return the facts of one backend, with the address and the key's variable of its table in `tuneport.toml`.
 
     A backend that the project defines (`like`) has no prices of the provider that it is like. Raises ConfigError for an
@@ -61,7 +61,7 @@ def manifest_of(name: str, settings: Settings) -> Manifest:
 def _public(url: str | None) -> str | None:
     """Return the manifest without an address that may hold a password: a manifest may be shown to anyone, and backends
     ask the settings for the address."""
-    return None if url is None else without_user(url)
+    return None if url is None else strip_url_credentials(url)
 
 
 def open_backend(name: str, settings: Settings) -> FineTuneBackend:
@@ -69,7 +69,7 @@ def open_backend(name: str, settings: Settings) -> FineTuneBackend:
 
     Raises ConfigError for an unknown name, or if a package that the backend needs is not installed.
     """
-    manifest = manifest_of(name, settings)
+    manifest = backend_manifest(name, settings)
     module_name, _, class_name = manifest.backend.partition(":")
     try:
         for package in manifest.packages:  # looked for, not imported: some take seconds

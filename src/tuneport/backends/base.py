@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from tuneport.backends.provider_options import refuse_secrets, refuse_unpriced
-from tuneport.backends.secrets import known_secrets, refuse_known
+from tuneport.backends.secrets import known_backend_secrets, refuse_known_secrets
 from tuneport.client_rules import Rule
 from tuneport.errors import ProviderError, UnsupportedError
 from tuneport.files import write_atomically
@@ -45,7 +45,8 @@ class FineTuneBackend(ABC):
     """
 
     statuses: ClassVar[dict[str, JobStatus]]
-    """The provider's own status words to ours, each exactly once. See `parse_status` for words that are not here."""
+    """The provider's own status words to ours, each exactly once. See `parse_provider_status` for words that are not
+    here."""
 
     resumes_failed: ClassVar[bool] = False
     """Whether `resume` lets a failed job go on, too, where its error is retryable."""
@@ -107,7 +108,7 @@ class FineTuneBackend(ABC):
         options that may change the price. An override calls this one last; `prepare` and `submit` refuse the same.
         """
         refuse_secrets(spec.provider_options)
-        refuse_known(spec, known_secrets(self.settings))
+        refuse_known_secrets(spec, known_backend_secrets(self.settings))
         refuse_unpriced(self.name, spec, self.cost_neutral_options)
 
     @abstractmethod

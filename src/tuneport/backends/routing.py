@@ -16,7 +16,7 @@ The first rule that applies decides:
 For 3 to 5, a backend that takes any name, or any model of the hub, counts only where no other lists the model.
 
 Verbs that choose by rank (`submit`, a job of the gateway) follow 1 and 2, and rank all backends instead of 3 to 5;
-`compare` and `quotes` show all backends, or the one of `BACKEND/MODEL`.
+`compare` and `plan_job_on_backends` show all backends, or the one of `BACKEND/MODEL`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from tuneport.backends import backend_names, manifest_of
+from tuneport.backends import backend_manifest, backend_names
 from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
 from tuneport.manifests import Manifest, load_models, resolve_model
@@ -43,7 +43,7 @@ class NotPermittedError(ModelNotOfferedError):
 
 
 @dataclass(frozen=True)
-class Route:
+class BackendRoute:
     """A backend and its own id of a model."""
 
     backend: str
@@ -51,7 +51,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Offers:
+class BackendOffers:
     """The backends that offer a model, each with its own id: `ids` has all of them, `usable` those that are set up.
 
     `model` is the name without `BACKEND/`. `named`: the user has named the backend, so there is no other.
@@ -70,20 +70,20 @@ class Offers:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class BackendCatalogue:
     """The models of all backends, under the names that the settings give them. Asks no store and no backend."""
 
     settings: Settings
 
     def manifest(self, backend: str) -> Manifest:
-        return manifest_of(backend, self.settings)
+        return backend_manifest(backend, self.settings)
 
-    def resolve(self, name: str, backend: str) -> str:
+    def resolve_model(self, name: str, backend: str) -> str:
         """Return the id of `name` on `backend`, by the project's aliases first. Raises ModelNotOfferedError if it has
         none."""
         return resolve_model(name, backend, self.manifest(backend), load_models(), self.settings.aliases(name))
 
-    def named(self, name: str, backend: str | None = None) -> tuple[str | None, str]:
+    def split_backend_name(self, name: str, backend: str | None = None) -> tuple[str | None, str]:
         """Return the backend that the user names, or None, and the name without `BACKEND/`: rule 2."""
         if backend is not None:
             return backend, name
@@ -92,57 +92,59 @@ class Catalogue:
             return prefix, rest
         return self.settings.backend, name
 
-    def offers(self, name: str, backend: str | None = None) -> Offers:
+    def find_offers(self, name: str, backend: str | None = None) -> BackendOffers:
         """Return the backends that offer the model, for verbs that rank. Raises ModelNotOfferedError if none does."""
-        chosen, name = self.named(name, backend)
+        chosen, name = self.split_backend_name(name, backend)
         if chosen is not None:
-            return Offers(name, {chosen: self.resolve(name, chosen)}, (chosen,), named=True)
+            return BackendOffers(name, {chosen: self.resolve_model(name, chosen)}, (chosen,), named=True)
         ids: dict[str, str] = {}
         refused: list[ModelNotOfferedError] = []
         forbidden: NotPermittedError | None = None
         for other in backend_names(self.settings):
             try:
-                ids[other] = self.resolve(name, other)
+                ids[other] = self.resolve_model(name, other)
             except NotPermittedError as error:
                 forbidden = error
             except ModelNotOfferedError as error:
                 refused.append(error)
         if not ids:
             raise forbidden or self._nobody(name, refused)
-        ids = {other: model for other, model in ids.items() if self.lists(name, Route(other, model))} or ids
-        usable = tuple(other for other in ids if not lacks(self.manifest(other), self.settings))
+        ids = {
+            other: model for other, model in ids.items() if self.lists_model(name, BackendRoute(other, model))
+        } or ids
+        usable = tuple(other for other in ids if not missing_backend_setup(self.manifest(other), self.settings))
         if forbidden is not None and len(usable) != 1:
             raise forbidden  # a rank knows nothing of permissions, and might choose what is forbidden
-        return Offers(name, ids, usable)
+        return BackendOffers(name, ids, usable)
 
-    def route(self, name: str, backend: str | None = None, *, asks: bool = True) -> Route:
+    def route_model(self, name: str, backend: str | None = None, *, asks: bool = True) -> BackendRoute:
         """Return the one backend that is to serve `name`, and its id there.
 
         `asks`: the model is asked something now. Then its backend has to be set up, and a named backend may know names
         that no manifest has: deployments, and models that were tuned elsewhere. Raises NoBackendChosenError if it is
         not clear which backend is meant, ModelNotOfferedError if none has the model.
         """
-        chosen, rest = self.named(name, backend)
+        chosen, rest = self.split_backend_name(name, backend)
         if chosen is not None and asks and self._knows_unlisted(rest, chosen):
             try:
-                return Route(chosen, self.resolve(rest, chosen))
+                return BackendRoute(chosen, self.resolve_model(rest, chosen))
             except ModelNotOfferedError:
-                return Route(chosen, rest)
+                return BackendRoute(chosen, rest)
         if chosen is None and rest.startswith("ft:"):
             raise self._nobody(rest, [])  # a backend that takes any name has not tuned it
-        offers = self.offers(name, backend)
+        offers = self.find_offers(name, backend)
         if offers.named:
-            return Route(*next(iter(offers.ids.items())))
+            return BackendRoute(*next(iter(offers.ids.items())))
         if HERE in offers.usable and (len(offers.usable) == 1 or self._is_here(offers.ids[HERE])):
-            return Route(HERE, offers.ids[HERE])
+            return BackendRoute(HERE, offers.ids[HERE])
         able = offers.usable
         if not able and not asks:
-            able = tuple(other for other in offers.ids if has_address(self.manifest(other), self.settings))
+            able = tuple(other for other in offers.ids if backend_has_address(self.manifest(other), self.settings))
         if len(able) != 1:
             raise self._undecided(offers, able)
-        return Route(able[0], offers.ids[able[0]])
+        return BackendRoute(able[0], offers.ids[able[0]])
 
-    def lists(self, name: str, found: Route) -> bool:
+    def lists_model(self, name: str, found: BackendRoute) -> bool:
         """Return whether the backend lists the id behind `name`, rather than accepting any name."""
         if found.backend in (self.settings.aliases(name) or {}) or Path(found.model).is_absolute():
             return True  # an alias, or a folder
@@ -191,7 +193,7 @@ class Catalogue:
             nearest=nearest,
         )
 
-    def _undecided(self, offers: Offers, able: Sequence[str]) -> NoBackendChosenError:
+    def _undecided(self, offers: BackendOffers, able: Sequence[str]) -> NoBackendChosenError:
         name = offers.model
         if able:
             message = (
@@ -199,31 +201,33 @@ class Catalogue:
                 "or with TUNEPORT_BACKEND"
             )
         else:
-            needs = "; ".join(f"{other} needs {lacks(self.manifest(other), self.settings)}" for other in offers.ids)
+            needs = "; ".join(
+                f"{other} needs {missing_backend_setup(self.manifest(other), self.settings)}" for other in offers.ids
+            )
             message = f"{name} is offered only by backends that are not set up here: {needs}"
         return NoBackendChosenError(message, model=name, backends=tuple(able))
 
 
-def lacks(manifest: Manifest, settings: Settings) -> str:
+def missing_backend_setup(manifest: Manifest, settings: Settings) -> str:
     """Return what a backend needs before it can be asked ("OPENAI_API_KEY"), or "" if it is set up."""
     missing = []
-    if not is_installed(manifest):
+    if not is_backend_installed(manifest):
         missing.append(f"pip install 'tuneport[{manifest.extra}]'")
-    if manifest.api_key_env and not has_key(manifest, settings):
+    if manifest.api_key_env and not backend_has_key(manifest, settings):
         missing.append(manifest.api_key_env)
-    if not has_address(manifest, settings):
+    if not backend_has_address(manifest, settings):
         missing.append(f"TUNEPORT_{manifest.name.upper().replace('-', '_')}_BASE_URL")
     return " and ".join(missing)
 
 
-def is_installed(manifest: Manifest) -> bool:
+def is_backend_installed(manifest: Manifest) -> bool:
     """Return whether the packages that a backend needs are here. Imports none of them."""
     return all(map(find_spec, manifest.packages))
 
 
-def has_key(manifest: Manifest, settings: Settings) -> bool:
+def backend_has_key(manifest: Manifest, settings: Settings) -> bool:
     return manifest.api_key_env is not None and settings.secret(manifest.api_key_env) is not None
 
 
-def has_address(manifest: Manifest, settings: Settings) -> bool:
+def backend_has_address(manifest: Manifest, settings: Settings) -> bool:
     return not manifest.api_key_env or settings.base_url(manifest.name, manifest.base_url) is not None

@@ -22,19 +22,19 @@ MARK = "[key]"
 _NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
-def key_variables(settings: Settings) -> set[str]:
+def backend_key_variables(settings: Settings) -> set[str]:
     """Return the variables that hold the keys of backends: those of the manifests, and of the project's own tables."""
     tables = [table.api_key_env for table in settings.project.backends.values()]
     names = {load_manifest(name).api_key_env for name in manifest_names()} | set(tables)
     return {name for name in names if name is not None}
 
 
-def known_secrets(settings: Settings) -> list[str]:
+def known_backend_secrets(settings: Settings) -> list[str]:
     """Return the values of all variables that hold a backend's key, or whose names end like W&B's and the hub's do.
 
     A path does not count: the name may be that of a file with a key in it.
     """
-    keys = key_variables(settings)
+    keys = backend_key_variables(settings)
     values = [
         value.get_secret_value()
         for name, value in settings.environment.items()
@@ -43,17 +43,17 @@ def known_secrets(settings: Settings) -> list[str]:
     return [value for value in dict.fromkeys(values) if len(value) >= SHORTEST]
 
 
-def refuse_known(spec: TuneSpec, secrets: Iterable[str]) -> None:
+def refuse_known_secrets(spec: TuneSpec, secrets: Iterable[str]) -> None:
     """Raise ConfigError if a field of the spec, which is stored with the job, holds one of `secrets`."""
-    pattern = compile_pattern(form for secret in secrets for form in encode_forms(secret))
+    pattern = compile_secret_pattern(form for secret in secrets for form in encode_secret_forms(secret))
     for name, value in spec.model_dump(mode="json").items():
-        if contains(value, pattern):
+        if contains_backend_secret(value, pattern):
             raise ConfigError(
                 f"{name} holds one of the keys of the environment, and would be stored with the job; leave it out"
             )
 
 
-def encode_forms(secret: str) -> list[str]:
+def encode_secret_forms(secret: str) -> list[str]:
     """Return the secret verbatim, as `repr` and URLs write it, without blanks around it, and in base64; longest
     first."""
     encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
@@ -61,26 +61,26 @@ def encode_forms(secret: str) -> list[str]:
     return sorted((form for form in forms if form), key=len, reverse=True)
 
 
-def compile_pattern(secrets: Iterable[str]) -> re.Pattern[str]:
+def compile_secret_pattern(secrets: Iterable[str]) -> re.Pattern[str]:
     """Return the pattern that finds any of `secrets` in one pass; without secrets it matches nothing."""
     return re.compile("|".join(map(re.escape, secrets)) or r"(?!)")
 
 
-def contains(value: Any, secrets: re.Pattern[str]) -> bool:
+def contains_backend_secret(value: Any, secrets: re.Pattern[str]) -> bool:
     """Return whether a string at any depth of `value` (models, mappings, lists; keys of mappings, too) holds a
     secret."""
     if isinstance(value, str):
         return secrets.search(value) is not None
     if isinstance(value, Model):
-        return contains(dict(value), secrets)
+        return contains_backend_secret(dict(value), secrets)
     if isinstance(value, dict):
-        return any(contains(item, secrets) for pair in value.items() for item in pair)
-    return isinstance(value, (list, tuple)) and any(contains(item, secrets) for item in value)
+        return any(contains_backend_secret(item, secrets) for pair in value.items() for item in pair)
+    return isinstance(value, (list, tuple)) and any(contains_backend_secret(item, secrets) for item in value)
 
 
-def without(value: T, secrets: re.Pattern[str]) -> T:
+def redact_backend_secrets(value: T, secrets: re.Pattern[str]) -> T:
     """Return `value` with `[key]` in place of each secret; the same object if it holds none."""
-    if not contains(value, secrets):
+    if not contains_backend_secret(value, secrets):
         return value
     cleaned: T = _replaced(value, secrets)
     return cleaned

@@ -99,7 +99,7 @@ class ClosableStream(Iterator[T]):
 ChunkStream = ClosableStream[Chunk]
 
 
-def abort_response(response: Any) -> None:
+def abort_provider_response(response: Any) -> None:
     """End an HTTP response that a thread is reading: closing it from another thread would leave that one waiting."""
     if response.is_closed:
         return  # its connection may serve another request by now
@@ -111,7 +111,7 @@ def abort_response(response: Any) -> None:
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
-def token_usage(prompt_tokens: int | None, completion_tokens: int | None) -> dict[str, int] | None:
+def openai_token_usage(prompt_tokens: int | None, completion_tokens: int | None) -> dict[str, int] | None:
     """Return the counts as OpenAI's `usage`, or None if one is not known."""
     if prompt_tokens is None or completion_tokens is None:
         return None

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuneport.lifecycle.accounting.budgets import projection
+from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
 from tuneport.lifecycle.submitting.options import JobOptions
-from tuneport.lifecycle.terms import as_documents, terms_of_job
+from tuneport.lifecycle.terms import list_job_terms, term_documents
 from tuneport.types import Method
 
 
-def describe(row: JobRecord) -> dict[str, Any]:
+def describe_job(row: JobRecord) -> dict[str, Any]:
     """Return a job as one JSON document: the same keys for every backend and in every state."""
     spec, state, data = row.tune_spec, row.job_state, row.prepared_data
-    projected = projection(row)
+    projected = project_job_cost(row)
     progress = None if state is None else state.progress.model_dump(mode="json")
     return {
         "id": row.id,
@@ -59,7 +59,7 @@ def describe(row: JobRecord) -> dict[str, Any]:
         "cost": None if state is None else state.cost,
         "trained_tokens": None if state is None else state.trained_tokens,
         "progress": progress,
-        "terms": as_documents(terms_of_job(row.backend, row.model)),
+        "terms": term_documents(list_job_terms(row.backend, row.model)),
         "error": row.error,
         "note": row.note,
         "needs": _needs(row),
@@ -92,7 +92,7 @@ def _needs(row: JobRecord) -> dict[str, Any] | None:
     }
 
 
-def describe_request(request: RequestRecord) -> dict[str, Any]:
+def describe_job_request(request: RequestRecord) -> dict[str, Any]:
     """Return the request of a client as a document with the same keys, while no job is made of it or if none ever
     was."""
     body = request.body
@@ -131,7 +131,7 @@ def describe_request(request: RequestRecord) -> dict[str, Any]:
         "metadata": body.get("metadata") or {},
         "provider_options": own.get("provider_options") or {},
         "budget": own.get("budget", body.get("budget")),
-        "terms": as_documents(terms_of_job(request.backend, body["model"])) if request.backend else [],
+        "terms": term_documents(list_job_terms(request.backend, body["model"])) if request.backend else [],
         "error": request.error,
         **JobOptions.of_request(body).columns(),
         "created_at": request.created_at.isoformat(),

@@ -11,7 +11,7 @@ from tuneport.curves import Forgetting
 from tuneport.data.running.writing import publish_output_file, temporary_file
 
 
-def keep_forgetting(home: Path, job_id: str, found: Forgetting | None) -> None:
+def store_job_forgetting(home: Path, job_id: str, found: Forgetting | None) -> None:
     """Store the finding in place of the job's previous one; None means that it was measured and nothing is shown to be
     forgotten.
 
@@ -27,7 +27,7 @@ def keep_forgetting(home: Path, job_id: str, found: Forgetting | None) -> None:
         publish_output_file(file, temporary, path, private=True)
 
 
-def kept_forgetting(home: Path, job_id: str) -> Forgetting | None:
+def read_job_forgetting(home: Path, job_id: str) -> Forgetting | None:
     """Return the finding of the last evaluation, or None if there was none or nothing was shown. An unreadable file
     counts as none, because the verdict on the curve stands without it."""
     try:

@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeAlias, overload
 from tuneport.curves import CurveVerdict
 from tuneport.errors import TrainingError
 from tuneport.formatting import money
-from tuneport.lifecycle.hub import push_job
+from tuneport.lifecycle.hub import push_job_to_hub
 from tuneport.lifecycle.open_workspace import OpenWorkspace
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace, describe
+from tuneport.lifecycle.service import Workspace, describe_job
 from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.types import (
     Checkpoint,
@@ -105,7 +105,7 @@ class Job:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same document that `tuneport show JOB --json` prints."""
-        return describe(self._row)
+        return describe_job(self._row)
 
     def refresh(self) -> Job:
         self._row = self._workspace.refresh(self.id)
@@ -197,7 +197,7 @@ class Job:
 
     def push_to_hub(self, name: str, *, merged: bool = False, private: bool = True) -> str:
         """Put the tuned weights on the model hub as OWNER/NAME, with HF_TOKEN; the address of the commit."""
-        return push_job(self._workspace, self.id, name, merged=merged, private=private)
+        return push_job_to_hub(self._workspace, self.id, name, merged=merged, private=private)
 
     def events(self) -> list[JobEvent]:
         """Return all events stored so far, oldest first."""

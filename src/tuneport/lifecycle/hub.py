@@ -18,7 +18,7 @@ TOKEN = "HF_TOKEN"
 _NAME = re.compile(r"[\w.-]+/[\w.-]{1,96}")
 
 
-def check_repository(name: str, settings: Settings) -> None:
+def check_job_push(name: str, settings: Settings) -> None:
     """Raise ConfigError or AuthError if the push cannot work, before anything is fetched."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no repository name; write it as OWNER/NAME")
@@ -32,12 +32,12 @@ def check_repository(name: str, settings: Settings) -> None:
         raise ConfigError("pushing to the hub needs its client: pip install huggingface_hub") from error
 
 
-def push_folder(folder: Path, name: str, settings: Settings, *, private: bool = True) -> str:
+def push_folder_to_hub(folder: Path, name: str, settings: Settings, *, private: bool = True) -> str:
     """Upload all of `folder` as one commit to the repository `name`, made if need be; return the address of the commit.
 
     Unchanged files are not sent again. Raises ProviderError if the hub refuses it or cannot be reached.
     """
-    check_repository(name, settings)
+    check_job_push(name, settings)
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -65,7 +65,7 @@ def push_folder(folder: Path, name: str, settings: Settings, *, private: bool = 
     return str(commit.commit_url)
 
 
-def push_job(
+def push_job_to_hub(
     workspace: Workspace,
     job_id: str,
     name: str,
@@ -75,11 +75,11 @@ def push_job(
     private: bool = True,
 ) -> str:
     """Upload a job's weights to the hub, by way of a temporary folder; return the address of the commit."""
-    check_repository(name, workspace.settings)
+    check_job_push(name, workspace.settings)
     make_private_folder(workspace.settings.home)
     with tempfile.TemporaryDirectory(dir=workspace.settings.home, prefix=".push-") as aside:
         folder = workspace.download(job_id, Path(aside) / "weights", merged=merged, checkpoint=checkpoint)
-        return push_folder(folder, name, workspace.settings, private=private)
+        return push_folder_to_hub(folder, name, workspace.settings, private=private)
 
 
 def _refusal(name: str, error: Exception) -> ProviderError:

@@ -42,7 +42,7 @@ class JobView:
         return self._either.created_at
 
     @property
-    def asked_at(self) -> datetime:
+    def requested_at(self) -> datetime:
         """Return when a client asked for it; for a job from the command line, when it was made."""
         return self.created_at if self.request is None else self.request.created_at
 
@@ -55,7 +55,7 @@ class JobView:
         return self._either.job_status
 
     @property
-    def unfinished(self) -> bool:
+    def is_unfinished(self) -> bool:
         return not self.status.terminal
 
     @property
@@ -86,21 +86,21 @@ class JobView:
         """Return what its backend or the gateway said about the failure: `code`, `message`, `param`. The message names
         files by their ids."""
         told: dict[str, Any] = self._either.error or {}
-        return told | {"message": self.by_file(told.get("message") or NO_REASON)}
+        return told | {"message": self.name_client_file(told.get("message") or NO_REASON)}
 
     @property
     def model_name(self) -> str:
         """Return the name by which clients ask for the tuned model, which may not be there yet."""
-        return name_told(self.asked_name, None if self.record is None else self.record.tuned_model)
+        return known_tuned_model_name(self.gateway_model_name, None if self.record is None else self.record.tuned_model)
 
     @property
-    def asked_name(self) -> str:
+    def gateway_model_name(self) -> str:
         """Return the name that the gateway gave the tuned model; for jobs from the command line, the backend's."""
         if self.request is not None:
             return self.request.tuned_model
         return (None if self.record is None else self.record.tuned_model) or ""
 
-    def by_file(self, text: str) -> str:
+    def name_client_file(self, text: str) -> str:
         """Return a message about the data that names the client's file instead of its path on this disk."""
         for name in ("training", "validation"):
             if sha256 := self._body.get(f"{name}_sha256"):
@@ -112,12 +112,12 @@ class JobView:
         return {} if self.request is None else self.request.body
 
 
-def name_told(asked: str, upstream: str | None) -> str:
+def known_tuned_model_name(asked: str, upstream: str | None) -> str:
     """Return OpenAI's own name of a model that was tuned there; else the one that the gateway gave it."""
-    return upstream if upstream is not None and is_openais(upstream) else asked
+    return upstream if upstream is not None and is_openai_model_name(upstream) else asked
 
 
-def is_openais(name: str) -> bool:
+def is_openai_model_name(name: str) -> bool:
     """Return whether the name has OpenAI's shape, `ft:BASE:ORGANIZATION:SUFFIX:CODE`; other backends' names have
     another one."""
     return name.startswith("ft:") and name.count(":") >= 4

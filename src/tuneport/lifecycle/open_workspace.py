@@ -60,7 +60,7 @@ _sharing = threading.RLock()
 _of_parents: list[Workspace] = []
 
 
-def share_workspace(settings: Settings | None = None) -> OpenWorkspace:
+def open_shared_workspace(settings: Settings | None = None) -> OpenWorkspace:
     """Return the workspace that is open with these settings, or open one. It stays open as long as something refers to
     it."""
     settings = settings or Settings.load()

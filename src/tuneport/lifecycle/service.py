@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from tuneport import private
-from tuneport.backends import backend_names, manifest_of, open_backend
+from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.routing import Catalogue
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.curves import CurveVerdict, judge_curve
 from tuneport.data.containers.hub import hub_name
 from tuneport.data.conversion.prepare import prepare_dataset_for_method, upload_format
@@ -28,25 +28,25 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
-from tuneport.lifecycle.accounting.accuracy import BackendAccuracy, accuracy
-from tuneport.lifecycle.accounting.budgets import Month
+from tuneport.lifecycle.accounting.accuracy import JobEstimateAccuracy, measure_estimate_accuracy
+from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts
 from tuneport.lifecycle.contents.contents import Contents
 from tuneport.lifecycle.contents.remote_contents import open_contents
-from tuneport.lifecycle.document import describe
-from tuneport.lifecycle.forgetting import kept_forgetting
-from tuneport.lifecycle.planning.alternatives import alternatives
-from tuneport.lifecycle.planning.planning import Plan, plan
+from tuneport.lifecycle.document import describe_job
+from tuneport.lifecycle.forgetting import read_job_forgetting
+from tuneport.lifecycle.planning.alternatives import rank_alternative_backends
+from tuneport.lifecycle.planning.planning import Plan, choose_job_backend
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.store.requests import Claim
+from tuneport.lifecycle.store.requests import JobRequestClaim
 from tuneport.lifecycle.store.store import Store, UnknownJobError
-from tuneport.lifecycle.submitting.consent import refuse_personal_data
+from tuneport.lifecycle.submitting.consent import refuse_personal_upload
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
-from tuneport.lifecycle.terms import BindingTerm, unshown_terms
-from tuneport.lifecycle.worker.curve_reading import verdict_of
+from tuneport.lifecycle.terms import BindingTerm, list_unshown_terms
+from tuneport.lifecycle.worker.curve_reading import judge_job_curve
 from tuneport.lifecycle.worker.polling import Poller
-from tuneport.lifecycle.worker.recording import record_states
-from tuneport.lifecycle.worker.remote_files import FileEntry
-from tuneport.lifecycle.worker.unclear_starts import settle_seconds
+from tuneport.lifecycle.worker.recording import record_job_states
+from tuneport.lifecycle.worker.remote_files import RemoteFileEntry
+from tuneport.lifecycle.worker.unclear_starts import unclear_start_wait
 from tuneport.lifecycle.worker.worker import Worker
 from tuneport.manifests import Manifest, find_offered
 from tuneport.settings import Settings
@@ -64,7 +64,7 @@ from tuneport.types import (
     now,
 )
 
-__all__ = ["CANCELLED_OR_ENDED", "Workspace", "describe"]
+__all__ = ["CANCELLED_OR_ENDED", "Workspace", "describe_job"]
 
 CHECKPOINT = re.compile(r":ckpt-step-\d+$")
 """The suffix of a job's model that means one of its checkpoints."""
@@ -85,14 +85,14 @@ class Workspace:
             self.store,
             self.backend,
             self.settings.home / "files",
-            alternatives=lambda row: alternatives(row, self.settings),
-            fetch=lambda sha256: self.contents.fetch(sha256),
+            alternatives=lambda row: rank_alternative_backends(row, self.settings),
+            fetch=lambda sha256: self.contents.fetch_content(sha256),
             monthly_budget=self.settings.monthly_budget,
         )
         self.remote_files = self.worker.remote_files
         self._backends: dict[str, FineTuneBackend] = {}
         self._opening = threading.Lock()
-        self._contents = cache(lambda: open_contents(self.settings, self.store.database.alone))
+        self._contents = cache(lambda: open_contents(self.settings, self.store.database.hold_store_lock))
 
     def __enter__(self) -> Workspace:
         return self
@@ -130,7 +130,9 @@ class Workspace:
 
         `dataset` is the spec's, if the caller has opened it already.
         """
-        return plan(spec, self.settings, backend=backend, history=self.store.figures.history(), dataset=dataset)
+        return choose_job_backend(
+            spec, self.settings, backend=backend, history=self.store.figures.read_job_history(), dataset=dataset
+        )
 
     def submit(
         self,
@@ -139,7 +141,7 @@ class Workspace:
         backend: str | None = None,
         options: JobOptions = JobOptions(),
         show_terms: Callable[[list[BindingTerm]], None] | None = None,
-        claim: Claim | None = None,
+        claim: JobRequestClaim | None = None,
         dataset: Dataset | None = None,
         **given: Unpack[OptionKeywords],
     ) -> JobRecord:
@@ -169,17 +171,17 @@ class Workspace:
         elif spec.reward is not None:
             spec = spec.model_copy(update={"reward": self._reward_model(spec.reward, choice.backend)})
         opened.check(spec.model_copy(update={"model": choice.model}))
-        settle_seconds(opened)  # a wrong setting is told now, not when an answer was lost
+        unclear_start_wait(opened)  # a wrong setting is told now, not when an answer was lost
         data, warnings = self._prepared(spec, planned, opened.manifest)
         if planned.third_party and not options.allow_personal_data:
-            refuse_personal_data(spec, data, choice.backend)
+            refuse_personal_upload(spec, data, choice.backend)
         spec = spec.model_copy(
             update={
                 "dataset": _absolute(spec.dataset),
                 "validation": None if spec.validation is None else _absolute(spec.validation),
             }
         )
-        if show_terms is not None and (terms := unshown_terms(self.store, opened.manifest, choice.model)):
+        if show_terms is not None and (terms := list_unshown_terms(self.store, opened.manifest, choice.model)):
             show_terms(terms)
         if options.delete_files is None:
             options = options.updated({"delete_files": self.settings.delete_files(choice.backend)})
@@ -195,7 +197,9 @@ class Workspace:
             claim=claim,
         )
         for warning in warnings:
-            self.worker.events.tell(row.id, warning, level="warning", type_="dataset", once=f"{row.id} {warning}"[:190])
+            self.worker.events.add_tuneport_event(
+                row.id, warning, level="warning", type_="dataset", once=f"{row.id} {warning}"[:190]
+            )
         return row
 
     def _remote_checkpoint(self, wanted: str, backend: str) -> str:
@@ -286,7 +290,9 @@ class Workspace:
 
         def there(row: JobRecord) -> bool:
             if row.submit_intent_at is not None and row.remote_id is None:
-                return row.job_submission.looks > 1 and self.worker.unclear.waited(row) >= wait_for_answer
+                return (
+                    row.job_submission.looks > 1 and self.worker.unclear.seconds_without_answer(row) >= wait_for_answer
+                )
             if row.remote_id is not None or row.waits_since is None:
                 return row.remote_id is not None
             next_try = max(now(), row.due_at) if row.due_at else now()
@@ -359,9 +365,9 @@ class Workspace:
                     states[rows[remote_id].id] = answer
         except (ProviderError, ConfigError, UnsupportedError) as error:
             trouble = str(error)
-        record_states(self.store, states, {row.id: row for row in rows.values()})
+        record_job_states(self.store, states, {row.id: row for row in rows.values()})
         if any(state.status.terminal for state in states.values()):
-            self.remote_files.clean(name)
+            self.remote_files.delete_unneeded_files(name)
         return trouble
 
     def poll(
@@ -392,7 +398,7 @@ class Workspace:
 
     def cancel_remote(self, backend: str, remote_id: str) -> JobState:
         """Stop a job by the provider's own id, tuneport's or not. Does nothing if the job is finished."""
-        row = self.store.jobs.of_remote_id(backend, remote_id)
+        row = self.store.jobs.find_by_remote_id(backend, remote_id)
         if row is not None:
             self.cancel(row.id)
             return self.backend(backend).fetch(remote_id)
@@ -432,7 +438,7 @@ class Workspace:
         """
         row = self.store.jobs.get(job_id)
         if row.job_status is JobStatus.FAILED and row.remote_id and self.backend(row.backend).resumes_failed:
-            return self.worker.reopen(row.id)
+            return self.worker.resume_failed_job(row.id)
         running = tuple(status for status in JobStatus if status not in (JobStatus.PAUSING, JobStatus.PAUSED))
         return self._request_action(job_id, "resume", running)
 
@@ -485,24 +491,24 @@ class Workspace:
     def job(self, job_id: str) -> JobRecord:
         return self.store.jobs.get(job_id)
 
-    def month(self) -> Month:
+    def month(self) -> MonthlyJobCosts:
         """Return what this calendar month's jobs (UTC) cost, over all backends."""
-        return self.store.figures.month()
+        return self.store.figures.sum_month()
 
-    def accuracy(self) -> list[BackendAccuracy]:
+    def accuracy(self) -> list[JobEstimateAccuracy]:
         """Return how far the estimates were off, for each backend that has jobs which ended."""
-        return accuracy(self.store.figures.estimated_and_actual())
+        return measure_estimate_accuracy(self.store.figures.list_estimated_and_actual())
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """Return the events, oldest first, each with its position; `after` is the last position already seen.
 
         If the job's end came with a poll of many jobs, its events are fetched now, if the backend can be reached.
         """
-        return self.store.events.of_job(self._with_events(job_id), after=after, limit=limit)
+        return self.store.events.list_job_events(self._with_events(job_id), after=after, limit=limit)
 
     def newest_events(self, job_id: str, *, before: int | None = None, limit: int = 20) -> list[tuple[int, JobEvent]]:
         """Return a page of `events`, newest first: those before a position, or the last ones."""
-        return self.store.events.newest(self._with_events(job_id), before=before, limit=limit)
+        return self.store.events.list_newest_events(self._with_events(job_id), before=before, limit=limit)
 
     def _with_events(self, job_id: str) -> str:
         row = self.store.jobs.get(job_id)
@@ -511,16 +517,16 @@ class Workspace:
                 self.worker.collect_events(row.id)
         return row.id
 
-    def files(self, *, backend: str | None = None) -> tuple[list[FileEntry], dict[str, str]]:
+    def files(self, *, backend: str | None = None) -> tuple[list[RemoteFileEntry], dict[str, str]]:
         """Return the files at every provider that has a key (or at one), and, for each that could not be asked, why."""
         if backend is not None:
-            return self.remote_files.listing([backend])
-        names = set(self.store.files.backends())
+            return self.remote_files.list_files([backend])
+        names = set(self.store.files.list_backends())
         for name in backend_names(self.settings):
-            manifest = manifest_of(name, self.settings)
+            manifest = backend_manifest(name, self.settings)
             if manifest.third_party and manifest.api_key_env and self.settings.secret(manifest.api_key_env):
                 names.add(name)
-        return self.remote_files.listing(sorted(names))
+        return self.remote_files.list_files(sorted(names))
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:
         row = self.store.jobs.get(job_id)
@@ -529,12 +535,14 @@ class Workspace:
     def verdict(self, job_id: str) -> CurveVerdict | None:
         """Return what the job's loss curve says now, or None if it has none."""
         row = self.store.jobs.get(job_id)
-        return verdict_of(row, self.backend(row.backend), forgetting=kept_forgetting(self.settings.home, row.id))
+        return judge_job_curve(
+            row, self.backend(row.backend), forgetting=read_job_forgetting(self.settings.home, row.id)
+        )
 
     def judged(self, row: JobRecord, points: Sequence[MetricPoint]) -> CurveVerdict:
         """Return what these points of the job's curve say, and what an evaluation found it to have forgotten."""
         return judge_curve(
-            points, ended=row.job_status.terminal, forgetting=kept_forgetting(self.settings.home, row.id)
+            points, ended=row.job_status.terminal, forgetting=read_job_forgetting(self.settings.home, row.id)
         )
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
@@ -572,20 +580,23 @@ class Workspace:
 
     def locate(self, model: str, *, backend: str | None = None) -> tuple[str, str]:
         """Return the backend and its id of a model: a job's or a tuned one, an alias, or any other, as
-        `Catalogue.route` decides. Raises ConfigError if `backend` is not the one that a job's model is on."""
+        `BackendCatalogue.route_model` decides. Raises ConfigError if `backend` is not the one that a job's model is
+        on."""
         row = self.job_behind(model)
         if row is None:
-            row = self.store.models.job_of(CHECKPOINT.sub("", model)) if CHECKPOINT.search(model) else None
-            found = Catalogue(self.settings).route(model, row.backend if row and backend is None else backend)
+            row = self.store.models.find_job(CHECKPOINT.sub("", model)) if CHECKPOINT.search(model) else None
+            found = BackendCatalogue(self.settings).route_model(
+                model, row.backend if row and backend is None else backend
+            )
             return found.backend, found.model
         if backend not in (None, row.backend):
             raise ConfigError(f"{row.id} ran on {row.backend}, and its model is there; leave out --backend {backend}")
-        return model_of(row)
+        return tuned_model_of_job(row)
 
     def job_behind(self, model: str) -> JobRecord | None:
         """Return the job whose id, or whose tuned model's name, `model` is."""
         try:
-            return self.store.models.job_of(model) or self.store.jobs.get(model)
+            return self.store.models.find_job(model) or self.store.jobs.get(model)
         except UnknownJobError:
             return None
 
@@ -597,7 +608,7 @@ def _trained_tokens(spec: TuneSpec, manifest: Manifest, model: str) -> int | Non
     return min((tokens for tokens in known if tokens is not None), default=None)
 
 
-def model_of(row: JobRecord) -> tuple[str, str]:
+def tuned_model_of_job(row: JobRecord) -> tuple[str, str]:
     """Return the backend of a job and its tuned model's name there. Raises ConfigError if it has none."""
     if row.tuned_model is None and row.job_status.terminal:
         raise ConfigError(f"{row.id} ended as {row.status} and made no model; `tuneport show {row.id}` says more")

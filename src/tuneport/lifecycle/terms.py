@@ -30,7 +30,7 @@ class BindingTerm:
         return f"{self.subject}: {self.text} {self.url}{checked}"
 
 
-def terms_of(manifest: Manifest) -> list[BindingTerm]:
+def list_backend_terms(manifest: Manifest) -> list[BindingTerm]:
     found = []
     for term in manifest.terms:
         source = manifest.sources[term.source]
@@ -38,7 +38,7 @@ def terms_of(manifest: Manifest) -> list[BindingTerm]:
     return found
 
 
-def licence_of(manifest: Manifest, model: str) -> BindingTerm | None:
+def model_licence_term(manifest: Manifest, model: str) -> BindingTerm | None:
     """Return the licence of the weights behind a backend's model, or None for closed weights, which the provider's
     terms cover."""
     models = load_models()
@@ -52,28 +52,28 @@ def licence_of(manifest: Manifest, model: str) -> BindingTerm | None:
     return BindingTerm(weights.title, text, url, source.confidence.value)
 
 
-def terms_of_job(backend: str, model: str) -> list[BindingTerm]:
+def list_job_terms(backend: str, model: str) -> list[BindingTerm]:
     """Return the backend's terms and the base model's licence; none of a backend that the project defines itself."""
     try:
         manifest = load_manifest(backend)
     except ConfigError:
         return []
-    licence = licence_of(manifest, model)
-    return terms_of(manifest) if licence is None else [*terms_of(manifest), licence]
+    licence = model_licence_term(manifest, model)
+    return list_backend_terms(manifest) if licence is None else [*list_backend_terms(manifest), licence]
 
 
-def unshown_terms(store: Store, manifest: Manifest, model: str) -> list[BindingTerm]:
+def list_unshown_terms(store: Store, manifest: Manifest, model: str) -> list[BindingTerm]:
     """Return the provider's terms and the base model's licence, each only the first time; from now on they count as
     shown."""
     found = []
-    terms = terms_of(manifest)
+    terms = list_backend_terms(manifest)
     if terms and store.terms.first_showing(f"backend {manifest.name}", [str(term) for term in terms]):
         found += terms
-    licence = licence_of(manifest, model)
+    licence = model_licence_term(manifest, model)
     if licence is not None and store.terms.first_showing(f"weights {licence.subject}"[:200], [str(licence)]):
         found.append(licence)
     return found
 
 
-def as_documents(terms: list[BindingTerm]) -> list[dict[str, Any]]:
+def term_documents(terms: list[BindingTerm]) -> list[dict[str, Any]]:
     return [vars(term).copy() for term in terms]

@@ -15,9 +15,9 @@ from typing import Any, Unpack, get_type_hints, overload
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job, JobFailedError, given_options
-from tuneport.lifecycle.open_workspace import OpenWorkspace, share_workspace
+from tuneport.lifecycle.open_workspace import OpenWorkspace, open_shared_workspace
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
-from tuneport.lifecycle.submitting.spec_file import build_spec
+from tuneport.lifecycle.submitting.spec_file import build_tune_spec
 from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import Deployment, Hyperparameters, JobStatus, TuneSpec
@@ -48,7 +48,7 @@ class SpecKeywords(OptionKeywords, total=False):
 ShowTerms = Callable[[list[BindingTerm]], None]
 
 
-def log_terms(terms: list[BindingTerm]) -> None:
+def log_job_terms(terms: list[BindingTerm]) -> None:
     """Write the terms to the `tuneport` log as warnings, which Python shows where no logging is set up."""
     for term in terms:
         log.warning("terms that apply (shown once): %s", term)
@@ -86,7 +86,7 @@ def submit(
     *,
     backend: str | None = None,
     options: JobOptions = JobOptions(),
-    show_terms: ShowTerms = log_terms,
+    show_terms: ShowTerms = log_job_terms,
     settings: Settings | None = None,
     opened: OpenWorkspace | None = None,
     **given: Any,
@@ -112,7 +112,7 @@ def submit(
     the backend refused the job. Raises ProviderError if the backend is out of reach; the job's row stays, and
     `tuneport.job(ID).wait()` continues it.
     """
-    opened = opened or share_workspace(settings)
+    opened = opened or open_shared_workspace(settings)
     options = options.updated({name: given.pop(name) for name in JobOptions.model_fields if name in given})
     if isinstance(dataset, TuneSpec):
         spec, data = dataset, None
@@ -144,7 +144,7 @@ def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[T
         raise ConfigError(f"{data!r}: a job reads its dataset in the format that the rows show; leave the format out")
     if given.get("validation") is not None:
         given["validation"] = Dataset.of(given["validation"]).kept_in(kept).path
-    return build_spec(data, given), data
+    return build_tune_spec(data, given), data
 
 
 def _public_signature() -> inspect.Signature:
@@ -167,7 +167,7 @@ def job(job_id: str, *, settings: Settings | None = None, opened: OpenWorkspace 
 
     Raises UnknownJobError, a ConfigError, if there is none, and ConfigError if several begin so.
     """
-    opened = opened or share_workspace(settings)
+    opened = opened or open_shared_workspace(settings)
     return Job(opened, opened.workspace.job(job_id))
 
 
@@ -175,7 +175,7 @@ def jobs(
     *, limit: int | None = None, settings: Settings | None = None, opened: OpenWorkspace | None = None
 ) -> list[Job]:
     """Return the jobs, newest first, as last known."""
-    opened = opened or share_workspace(settings)
+    opened = opened or open_shared_workspace(settings)
     return [Job(opened, row) for row in opened.workspace.store.jobs.all(limit=limit)]
 
 
@@ -196,7 +196,7 @@ def deploy(
     stop it, 0 never does. It may still be starting. Raises UnsupportedError if the backend has no endpoints,
     ConfigError for a job without a model.
     """
-    opened = opened or share_workspace(settings)
+    opened = opened or open_shared_workspace(settings)
     options = given_options(
         hardware=hardware, replicas=replicas, inactive_timeout=inactive_timeout, max_usd_per_hour=max_usd_per_hour
     )

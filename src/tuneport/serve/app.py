@@ -8,16 +8,16 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, MOST_HOPS, forwarded_via, read_hops
+from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, MOST_HOPS, forwarded_via_gateways, parse_gateway_hops
 from tuneport.serve import dashboard
 from tuneport.serve.dashboard import session as login
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http import errors
-from tuneport.serve.http.access import Access, caller
-from tuneport.serve.http.body_limits import BodyLimits, limited
+from tuneport.serve.http.access import Access, request_caller
+from tuneport.serve.http.body_limits import BodyLimits, limit_request_body
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.http.metrics import FixedStatus, Observed
-from tuneport.serve.http.openapi import ERRORS, describe
+from tuneport.serve.http.openapi import ERRORS, install_openapi_document
 from tuneport.serve.native import audit, estimates, events
 from tuneport.serve.native import jobs as native_jobs
 from tuneport.serve.native import models as native_models
@@ -36,8 +36,8 @@ def create_app(gateway: Gateway) -> FastAPI:
         openapi_url="/tuneport/v1/openapi.json",
         responses=ERRORS,
     )
-    describe(app)
-    errors.install(app)
+    install_openapi_document(app)
+    errors.install_error_handlers(app)
     for part in (files, jobs, models, chat, audit, login):
         app.include_router(part.router(gateway))
     app.include_router(dashboard.router(gateway))
@@ -53,7 +53,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     def readyz() -> dict[str, str]:
         """Return 200 if the store answers, files can be kept and the background threads run."""
         gateway.unscoped.store.jobs.count_unfinished()
-        gateway.contents.check()
+        gateway.contents.check_writable()
         if not gateway.working:
             raise Refusal(
                 503, "The gateway's background work has stopped; its log says why. Restart it.", code="not_ready"
@@ -64,7 +64,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     def metrics(request: Request) -> PlainTextResponse:
         """Return Prometheus metrics: requests, jobs, files, chats and tokens of all projects. A token must be one
         for all projects."""
-        who = caller(request)
+        who = request_caller(request)
         if who.token_id is not None and not who.every_project:
             raise Refusal(
                 403,
@@ -72,7 +72,7 @@ def create_app(gateway: Gateway) -> FastAPI:
                 "--scope admin` makes one of all.",
                 code="insufficient_permissions",
             )
-        return PlainTextResponse(gateway.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return PlainTextResponse(gateway.metrics.render_text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app.add_middleware(Access, rules=gateway.access, credentials=gateway.credentials, limits=gateway.limits)
     app.add_middleware(FixedStatus)
@@ -100,14 +100,14 @@ class Guard:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        way = read_hops(headers.get(HOP_HEADER.lower()))
+        way = parse_gateway_hops(headers.get(HOP_HEADER.lower()))
         refusal = self._refusal(scope, headers, way)
         if refusal is not None:
             await refusal.response({"Connection": "close"})(scope, receive, send_with_id)
             return
-        if (most := self._limits.most(scope["path"])) is not None:
-            receive = limited(receive, most)
-        with forwarded_via(way):
+        if (most := self._limits.limit_for_path(scope["path"])) is not None:
+            receive = limit_request_body(receive, most)
+        with forwarded_via_gateways(way):
             await self._app(scope, receive, send_with_id)
 
     def _refusal(self, scope: Scope, headers: dict[str, str], way: tuple[str, ...]) -> Refusal | None:
@@ -133,7 +133,7 @@ class Guard:
                 "provider.",
                 code="gateway_loop",
             )
-        length, most = headers.get("content-length", ""), self._limits.most(scope["path"])
+        length, most = headers.get("content-length", ""), self._limits.limit_for_path(scope["path"])
         if most is not None and length.isdecimal() and int(length) > most:
             return Refusal(413, f"The body is too large: at most {most:,} bytes.")
         return None

@@ -11,15 +11,15 @@ from tuneport.errors import TuneportError
 from tuneport.lifecycle.webhooks.sender import AT_ONCE
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.jobs.job_maker import make_pending_jobs
-from tuneport.serve.jobs.results import Results
+from tuneport.serve.jobs.results import JobResultWriter
 from tuneport.serve.live.chat_usage import WRITE_SECONDS
 
 log = logging.getLogger(__name__)
 
 
-def start(gateway: Gateway) -> None:
+def start_gateway_threads(gateway: Gateway) -> None:
     """Start the background threads of a gateway. `Gateway.close` ends them."""
-    results, timing = Results(gateway), gateway.timing
+    results, timing = JobResultWriter(gateway), gateway.timing
     swept = 0.0
     gateway.sender.register()  # before any job can end
 
@@ -31,7 +31,7 @@ def start(gateway: Gateway) -> None:
     def settle_results() -> None:
         nonlocal swept
         while not gateway.wait(timing.settle_results):
-            _guarded(results.settle_all)
+            _guarded(results.write_due_results)
             if not swept or time.monotonic() - swept >= timing.remove_contents:
                 swept = time.monotonic()
                 _guarded(lambda: remove_unneeded_contents(gateway))
@@ -53,13 +53,13 @@ def start(gateway: Gateway) -> None:
 
 def remove_unneeded_contents(gateway: Gateway) -> None:
     """Remove contents of uploads that have expired, and those that no file and no job needs."""
-    gateway.contents.sweep()
-    with gateway.contents.locked():
+    gateway.contents.remove_unfinished()
+    with gateway.contents.lock_contents():
         for sha256 in gateway.unscoped.store.uploaded.drop_expired():
             gateway.contents.remove(sha256)
-    for sha256 in gateway.contents.strays(gateway.unscoped.store.uploaded.needs):
-        with gateway.contents.locked():
-            if not gateway.unscoped.store.uploaded.needs(sha256):
+    for sha256 in gateway.contents.find_strays(gateway.unscoped.store.uploaded.is_content_needed):
+        with gateway.contents.lock_contents():
+            if not gateway.unscoped.store.uploaded.is_content_needed(sha256):
                 gateway.contents.remove(sha256)
 
 

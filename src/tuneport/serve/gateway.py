@@ -8,21 +8,21 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.schema.request_context import requested_project
+from tuneport.lifecycle.schema.request_context import current_project
 from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.webhooks.sender import Sender
+from tuneport.lifecycle.webhooks.sender import WebhookSender
 from tuneport.lifecycle.worker.polling import Poller
 from tuneport.serve.http.body_limits import BodyLimits
-from tuneport.serve.http.credentials import AccessRules, Credentials
+from tuneport.serve.http.credentials import AccessRules, GatewayCredentials
 from tuneport.serve.http.metrics import GatewayMetrics
-from tuneport.serve.http.rate_limits import RateLimits
+from tuneport.serve.http.rate_limits import GatewayRateLimits
 from tuneport.serve.live.chat_usage import ChatUsage
-from tuneport.serve.live.endpoints import Endpoints
-from tuneport.serve.live.streams import Streams
-from tuneport.serve.permitted import opened_to_clients
+from tuneport.serve.live.endpoints import ChatEndpoints
+from tuneport.serve.live.streams import JobEventStreams
+from tuneport.serve.permitted import list_client_options
 from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """A gateway. Close it, or use it with `with`. Requests are only stored until `background.start` begins the work.
+    """A gateway. Close it, or use it with `with`. Requests are only stored until `background.start_gateway_threads`
+    begins the work.
 
     `allow_personal_data`: the operator answers for what clients upload to third parties.
     """
@@ -57,20 +58,20 @@ class Gateway:
         self.settings = self.unscoped.settings
         self._workspaces: dict[str, Workspace] = {}
         self.allow_personal_data = allow_personal_data
-        self.opened_to_clients = opened_to_clients(self.settings)
+        self.opened_to_clients = list_client_options(self.settings)
         store = self.unscoped.store
         self.contents: Contents = self.unscoped.contents
-        self.streams = Streams(store, self.request_poll)
+        self.streams = JobEventStreams(store, self.request_poll)
         self.metrics = GatewayMetrics(store, lambda: self.working)
         self.chat_usage = ChatUsage(store, self.settings, self.metrics)
         self.poller = Poller(
             self.unscoped.worker, on_change=self._changed, on_trouble=_log_trouble, timing=timing.polling
         )
-        self.sender = Sender(store, self.settings, on_attempt=self.metrics.delivery)
-        self.access, self.credentials = access, Credentials(store, seen_within=timing.credentials)
-        self.limits = RateLimits(self.settings.project.gateway)
+        self.sender = WebhookSender(store, self.settings, on_attempt=self.metrics.count_delivery)
+        self.access, self.credentials = access, GatewayCredentials(store, seen_within=timing.credentials)
+        self.limits = GatewayRateLimits(self.settings.project.gateway)
         self._awake, self._stopped = threading.Event(), threading.Event()
-        self.endpoints = Endpoints(self.unscoped, timing)
+        self.endpoints = ChatEndpoints(self.unscoped, timing)
         self._threads: list[threading.Thread] = []
         self._polls_requested: dict[str, float] = {}
 
@@ -83,7 +84,7 @@ class Gateway:
     @property
     def project(self) -> str:
         """Return the project of the current request. Raises NoScopeError outside a request."""
-        return requested_project()
+        return current_project()
 
     @property
     def workspace(self) -> Workspace:
@@ -141,7 +142,7 @@ class Gateway:
         """Schedule an early poll of this job; return immediately."""
         if JobStatus(row.status).terminal or row.polled_at is None or row.backend is None:
             return
-        remote = manifest_of(row.backend, self.settings).third_party
+        remote = backend_manifest(row.backend, self.settings).third_party
         wait = self.timing.poll_requested_remote if remote else self.timing.poll_requested
         moment = time.monotonic()
         if moment - self._polls_requested.get(row.id, float("-inf")) < wait:

@@ -9,31 +9,31 @@ import os
 from collections.abc import Iterator, Sequence
 
 from tuneport.backends import backend_names
-from tuneport.backends.routing import ANY_BACKEND, Catalogue, NotPermittedError, Offers
+from tuneport.backends.routing import ANY_BACKEND, BackendCatalogue, BackendOffers, NotPermittedError
 from tuneport.errors import ModelNotOfferedError
 from tuneport.manifests import load_models
 from tuneport.serve.permitted import HUB_MODELS
 from tuneport.settings import Settings
 
 
-class ClientCatalogue(Catalogue):
+class ClientCatalogue(BackendCatalogue):
     """The catalogue for clients: the same precedence, but names that only the operator may use are refused.
 
     A client's name is never a path: only the operator names folders, in `tuneport.toml` or by `--map`.
     """
 
-    def offers(self, name: str, backend: str | None = None) -> Offers:
-        refuse_path(name, self.settings)
-        return super().offers(name, backend)
+    def find_offers(self, name: str, backend: str | None = None) -> BackendOffers:
+        refuse_model_path(name, self.settings)
+        return super().find_offers(name, backend)
 
-    def resolve(self, name: str, backend: str) -> str:
+    def resolve_model(self, name: str, backend: str) -> str:
         """Return the model's id if the backend lists it or an alias leads to it. Raises ModelNotOfferedError if not."""
-        refuse_path(name, self.settings)
-        found = super().resolve(name, backend)
+        refuse_model_path(name, self.settings)
+        found = super().resolve_model(name, backend)
         manifest, models = self.manifest(backend), load_models()
         by_alias = backend in (self.settings.aliases(name) or {}) or backend in models.aliases.get(name, {})
         if not by_alias and os.path.isabs(found):
-            raise not_offered(name)
+            raise client_model_not_offered(name)
         takes_any_weights = manifest.any_model is not None and not manifest.any_model.any_name
         listed = models.find(found) is not None or found in {row.id for row in manifest.models}
         opened = self.settings.project.gateway.client_options
@@ -51,22 +51,22 @@ class ClientCatalogue(Catalogue):
         return False  # the account's deployments and tuned models are not for every client
 
     def _nobody(self, name: str, refused: Sequence[ModelNotOfferedError]) -> ModelNotOfferedError:
-        return not_offered(name)
+        return client_model_not_offered(name)
 
 
-def route(name: str, settings: Settings) -> Offers:
+def route_client_model(name: str, settings: Settings) -> BackendOffers:
     """Return the offers of the model that a client calls `name`. Raises ModelNotOfferedError if there are none, or
     if clients may not use them."""
-    return ClientCatalogue(settings).offers(name)
+    return ClientCatalogue(settings).find_offers(name)
 
 
-def refuse_path(name: str, settings: Settings) -> None:
+def refuse_model_path(name: str, settings: Settings) -> None:
     """Raise ModelNotOfferedError for a name that would open a folder of this machine, also behind `backend/`."""
     if settings.aliases(name) is None and any(map(_is_path, _without_backends(name, settings))):
-        raise not_offered(name)
+        raise client_model_not_offered(name)
 
 
-def not_offered(name: str) -> ModelNotOfferedError:
+def client_model_not_offered(name: str) -> ModelNotOfferedError:
     return ModelNotOfferedError(
         f"no backend offers {name!r}; put a line into tuneport.toml that says what stands in for it: "
         f'[models."{name}"] local = "smollm2-135m-instruct", or serve --map {name}=WEIGHTS',

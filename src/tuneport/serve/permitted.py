@@ -37,7 +37,7 @@ _NEVER_IN_A_CHAT = ("self", "extra_body", "extra_headers", "extra_query", "timeo
 """Names that the client libraries use themselves."""
 
 
-def refuse_unlisted(spec: TuneSpec, backend: FineTuneBackend | None, allowed: Collection[str]) -> None:
+def refuse_operator_options(spec: TuneSpec, backend: FineTuneBackend | None, allowed: Collection[str]) -> None:
     """Refuse by name what only the operator may set. `backend` is None if the router is still to choose one: then
     options that depend on the backend are refused. `allowed` is `GatewaySettings.client_options`."""
     for name, value in spec.hyperparameters.given().items():
@@ -45,7 +45,7 @@ def refuse_unlisted(spec: TuneSpec, backend: FineTuneBackend | None, allowed: Co
     at_the_provider = frozenset[str]() if backend is None else backend.at_the_provider
     if spec.wandb is not None and WANDB not in {*allowed, *at_the_provider}:
         raise _operators("wandb", "wandb", "uses the operator's W&B key", WANDB)
-    if has_code(spec.grader) and PYTHON_GRADERS not in {*allowed, *at_the_provider}:
+    if grader_has_code(spec.grader) and PYTHON_GRADERS not in {*allowed, *at_the_provider}:
         raise _operators("grader", "a grader with Python code", "runs on the operator's machine", PYTHON_GRADERS)
     if spec.reward_function is not None or spec.reward_folder is not None:
         raise _operators("reward", "a reward function", "runs on the operator's machine", None)
@@ -61,7 +61,7 @@ def refuse_unlisted(spec: TuneSpec, backend: FineTuneBackend | None, allowed: Co
         _refuse(name, value, backend.client_rules(), allowed, "provider_options")
 
 
-def refuse_numbers(numbers: Mapping[str, Any]) -> None:
+def refuse_operator_numbers(numbers: Mapping[str, Any]) -> None:
     """Refuse hyperparameters that only the operator may set, in a question about prices."""
     for name, value in numbers.items():
         _refuse(name, value, _NUMBERS, (), "hyperparameters")
@@ -74,11 +74,11 @@ def refuse_chat_options(extra: Mapping[str, Any], backend: FineTuneBackend, allo
         _refuse(name, value, backend.client_chat_rules, opened, "", switch="chat.")
 
 
-def has_code(grader: Any) -> bool:
+def grader_has_code(grader: Any) -> bool:
     """Return whether a grader, or one inside it at any depth, is Python code."""
     if isinstance(grader, Mapping):
-        return grader.get("type") == "python" or any(map(has_code, grader.values()))
-    return isinstance(grader, list | tuple) and any(map(has_code, grader))
+        return grader.get("type") == "python" or any(map(grader_has_code, grader.values()))
+    return isinstance(grader, list | tuple) and any(map(grader_has_code, grader))
 
 
 def _refuse(
@@ -132,7 +132,7 @@ def _operators(param: str, what: str, because: str, switch: str | None) -> Refus
 # --- what the operator has opened ------------------------------------------------------------------------------------
 
 
-def opened_to_clients(settings: Settings) -> dict[str, str]:
+def list_client_options(settings: Settings) -> dict[str, str]:
     """Return what clients may set besides the numbers of training, each with what it does. Raises ConfigError for a
     name in `client_options` that opens nothing, or cannot be opened."""
     names = settings.project.gateway.client_options

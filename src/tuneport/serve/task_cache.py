@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[T]):
+class TaskOutcome(Generic[T]):
     """The outcome of a task: a result, or why there will never be one; neither while it is under way."""
 
     result: T | None = None
@@ -42,40 +42,40 @@ class Outcome(Generic[T]):
 
 
 @dataclass(frozen=True)
-class CachedTask(Generic[T]):
+class GatewayTask(Generic[T]):
     """A started task; `about` says what it reads, for callers that have only its key."""
 
     future: Future[T]
     about: str = ""
 
-    async def done(self, *, within: float) -> bool:
+    async def wait_until_done(self, *, within: float) -> bool:
         """Wait at most so many seconds. Returns whether the task has ended. It goes on if the caller goes away."""
         if not self.future.done() and within:
             with suppress(TimeoutError, TuneportError, Refusal):
                 await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.future)), within)
         return self.future.done()
 
-    def outcome(self, *, within: float) -> Outcome[T]:
+    def wait_for_outcome(self, *, within: float) -> TaskOutcome[T]:
         """Wait at most so many seconds. Returns the task's outcome."""
         if not wait([self.future], timeout=within).done:
-            return Outcome()
+            return TaskOutcome()
         error = self.future.exception()
         if error is None:
-            return Outcome(result=self.future.result())
+            return TaskOutcome(result=self.future.result())
         if isinstance(error, TuneportError):
-            return Outcome(failure=str(error))
-        return Outcome(failure="tuneport failed; its log has the traceback. Please report it.")
+            return TaskOutcome(failure=str(error))
+        return TaskOutcome(failure="tuneport failed; its log has the traceback. Please report it.")
 
 
-class TaskCache:
+class GatewayTaskCache:
     """The tasks by a key that names the work, its data and the project. The newest are kept until dropped."""
 
     def __init__(self) -> None:
-        self._tasks: OrderedDict[Hashable, CachedTask[Any]] = OrderedDict()
+        self._tasks: OrderedDict[Hashable, GatewayTask[Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._seats = threading.Semaphore(AT_ONCE)
 
-    def start(self, key: Hashable, work: Callable[[], T], *, about: str = "", again: bool = True) -> CachedTask[T]:
+    def start(self, key: Hashable, work: Callable[[], T], *, about: str = "", again: bool = True) -> GatewayTask[T]:
         """Return the task, and start it if there is none. `again` restarts a failed one.
 
         Raises Refusal if too many are under way.
@@ -85,7 +85,7 @@ class TaskCache:
             if task is None or (again and task.future.done() and task.future.exception() is not None):
                 if sum(not each.future.done() for each in self._tasks.values()) >= MOST_UNDER_WAY:
                     raise _too_many()
-                task = self._tasks[key] = CachedTask(Future(), about)
+                task = self._tasks[key] = GatewayTask(Future(), about)
                 context = copy_context()  # the caller's project
                 # Daemons: a task that is not done does not keep the gateway from ending.
                 threading.Thread(target=context.run, args=(self._run, task.future, work), daemon=True).start()
@@ -95,7 +95,7 @@ class TaskCache:
                 del self._tasks[oldest]
             return task
 
-    def find(self, key: Hashable) -> CachedTask[Any] | None:
+    def find(self, key: Hashable) -> GatewayTask[Any] | None:
         with self._lock:
             return self._tasks.get(key)
 

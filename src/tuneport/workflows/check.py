@@ -29,9 +29,10 @@ def check(
 ) -> CheckReport:
     """Judge a dataset as `check_dataset` does, with a `model` if one is named.
 
-    `model` is an alias, a weights name or a provider's id, on the backend of `Catalogue.route`. With it, tokens are
-    counted by its own tokenizer if that is on this machine, and rows that exceed its context are counted exactly.
-    `context` overrules the model's. Raises ModelNotOfferedError and ConfigError for a model that cannot be found.
+    `model` is an alias, a weights name or a provider's id, on the backend of `BackendCatalogue.route_model`. With it,
+    tokens are counted by its own tokenizer if that is on this machine, and rows that exceed its context are counted
+    exactly. `context` overrules the model's. Raises ModelNotOfferedError and ConfigError for a model that cannot be
+    found.
     """
     data, vocabulary = Dataset.of(dataset, columns, format), Vocabulary(context=context)
     if model is not None:

@@ -7,15 +7,15 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from tuneport.backends import backend_names, manifest_of
-from tuneport.backends.routing import Catalogue
+from tuneport.backends import backend_manifest, backend_names
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest_price_date
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.planning.past_jobs import past_jobs
-from tuneport.lifecycle.planning.planning import card_of, dataset_facts, machine_of
+from tuneport.lifecycle.planning.past_jobs import read_past_jobs
+from tuneport.lifecycle.planning.planning import find_planned_gpu, plan_machine, read_job_dataset_facts
 from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
 from tuneport.methods import methods_where
 from tuneport.pages.notebook import Verdict, render_notebook_view
@@ -115,11 +115,11 @@ def compare(
     held_out = None if validation is None else data.validation_like(validation)
     machine = own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
-    facts = dataset_facts(data.for_method(asked.method), held_out, home=settings.home)
+    facts = read_job_dataset_facts(data.for_method(asked.method), held_out, home=settings.home)
 
     names = _several(backend) or backend_names(settings)
-    manifests = [manifest_of(name, settings) for name in names]
-    models, past = _several(model), past_jobs(settings)
+    manifests = [backend_manifest(name, settings) for name in names]
+    models, past = _several(model), read_past_jobs(settings)
     choices: dict[tuple[str, str | None], BackendChoice] = {}
     for manifest in manifests:
         for name in _models_of_backend(manifest.name, models, names, settings) if models else _offered(manifest, today):
@@ -181,7 +181,7 @@ def _models_of_backend(backend: str, models: Sequence[str], backends: Sequence[s
     """Return the names that this backend is asked for: `BACKEND/MODEL` only if it is the one; whatever the default."""
     found = []
     for model in models:
-        named, name = Catalogue(settings).named(model)
+        named, name = BackendCatalogue(settings).split_backend_name(model)
         if name != model and named not in backends:
             raise ConfigError(f"{model} is on {named}, which is not compared here; add --backend {named}")
         if name == model or named == backend:
@@ -196,14 +196,14 @@ def own_machine(
     `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine, the whole of it at `usd_per_hour`
     or else at the hourly cost in the settings. Raises ConfigError for an unknown GPU and if a price is missing."""
     if gpu is None:
-        here = machine_of(settings)
+        here = plan_machine(settings)
         if usd_per_hour is None and here.own is not None:
             usd_per_hour = here.own.usd_hourly
         if usd_per_hour is None and tokens_per_second is None:
             return here
         if usd_per_hour is None:
             raise ConfigError("a speed alone gives no price: give the machine's cost an hour, or name a GPU to rent")
-        own = OwnGPU(card_of(here.gpu), usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
+        own = OwnGPU(find_planned_gpu(here.gpu), usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
         return replace(here, own=own)
     card = load_gpus().find(gpu)
     own = OwnGPU(card, usd_per_hour, card.cheapest(), tokens_per_second)

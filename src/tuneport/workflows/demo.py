@@ -17,7 +17,7 @@ from tuneport.data.reading import read_records
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import JobFailedError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace, model_of
+from tuneport.lifecycle.service import Workspace, tuned_model_of_job
 from tuneport.scoring.examples import Example, Messages, choose_shots, expected_labels, read_examples
 from tuneport.scoring.metrics import load_metric, suitable_metric_names
 from tuneport.scoring.prompting import (
@@ -199,7 +199,7 @@ def _report(
 ) -> EvaluationReport:
     """Return the report on the answers that are there: nothing is asked twice."""
     base = EvaluatedModel(BASE, row.backend, row.model, row.model)
-    backend, tuned = model_of(row)
+    backend, tuned = tuned_model_of_job(row)
     models = (
         base,
         replace(base, name=BASE + FEW_SHOT, few_shot=True),

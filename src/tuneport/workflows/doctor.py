@@ -16,13 +16,13 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any, Literal
 
 from tuneport import private
-from tuneport.backends import backend_names, manifest_of, open_backend
-from tuneport.backends.hosted.provider_errors import shown_url
+from tuneport.backends import backend_manifest, backend_names, open_backend
+from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.formatting import money
 from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.terms import as_documents, terms_of
+from tuneport.lifecycle.terms import list_backend_terms, term_documents
 from tuneport.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -40,7 +40,7 @@ def list_backend_states(settings: Settings, today: date) -> list[dict[str, Any]]
     """Return one row a backend, without a network call: what it is, whether it can be used, and its known end."""
     rows = []
     for name in backend_names(settings):
-        manifest = manifest_of(name, settings)
+        manifest = backend_manifest(name, settings)
         key_variable = manifest.api_key_env
         base_url = settings.base_url(name, manifest.base_url)
         configured = key_variable is None or settings.secret(key_variable) is not None
@@ -51,7 +51,7 @@ def list_backend_states(settings: Settings, today: date) -> list[dict[str, Any]]
                 "title": manifest.title,
                 "default": settings.backend == name,
                 "configured": configured and not missing and (key_variable is None or base_url is not None),
-                "base_url": None if base_url is None else shown_url(base_url),
+                "base_url": None if base_url is None else redact_provider_url(base_url),
                 "api_key_env": key_variable,
                 "key_set": None if key_variable is None else configured,
                 "missing_packages": missing,
@@ -60,7 +60,7 @@ def list_backend_states(settings: Settings, today: date) -> list[dict[str, Any]]
                 "accepts_new_jobs": manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from,
                 "models": len(manifest.models),
                 "notices": [notice.text for notice in manifest.notices],
-                "terms": as_documents(terms_of(manifest)),
+                "terms": term_documents(list_backend_terms(manifest)),
             }
         )
     return rows
@@ -116,7 +116,7 @@ def _files(settings: Settings) -> Iterator[DoctorFinding]:
         if settings.files_url is None:
             return
         with Workspace(settings) as workspace:
-            workspace.contents.check()
+            workspace.contents.check_writable()
     except TuneportError as error:
         yield DoctorFinding("files", "fail", str(error))
         return
@@ -128,7 +128,7 @@ def _month(settings: Settings) -> DoctorFinding:
     try:
         cap = settings.monthly_budget
         store = Store(settings.database_url).unscoped()
-        month = store.figures.month()
+        month = store.figures.sum_month()
         store.close()
     except TuneportError as error:
         return DoctorFinding("budget", "fail", str(error))

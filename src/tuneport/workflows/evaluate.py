@@ -12,7 +12,7 @@ from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job
-from tuneport.lifecycle.open_workspace import OpenWorkspace, share_workspace
+from tuneport.lifecycle.open_workspace import OpenWorkspace, open_shared_workspace
 from tuneport.lifecycle.service import Workspace
 from tuneport.sandbox.walls import check_private_folders_hidden
 from tuneport.scoring.examples import Answer, Example
@@ -93,7 +93,7 @@ def evaluate(
     if rubric is not None and judge is None:
         raise ConfigError("a rubric is for a judge: name one with --judge MODEL (in Python: judge=)")
     least, gates = dict(fail_under or {}), [_gate(name) for name in fail_on]
-    opened, data = opened or share_workspace(settings), Dataset.of(dataset, columns)
+    opened, data = opened or open_shared_workspace(settings), Dataset.of(dataset, columns)
     training = None if train is None else Dataset.of(train)
     here = opened.workspace
     if allow_code:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends import manifest_of
-from tuneport.backends.routing import Catalogue
+from tuneport.backends import backend_manifest
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, UnsupportedError
@@ -26,9 +26,9 @@ from tuneport.estimate.hyperparameters import (
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
 from tuneport.estimate.memory.traced import traced_memory
 from tuneport.formatting import duration
-from tuneport.lifecycle.planning.cpu_probe import measure_cpu
-from tuneport.lifecycle.planning.past_jobs import past_jobs
-from tuneport.lifecycle.planning.planning import card_of, dataset_facts, machine_of
+from tuneport.lifecycle.planning.cpu_probe import run_cpu_probe
+from tuneport.lifecycle.planning.past_jobs import read_past_jobs
+from tuneport.lifecycle.planning.planning import find_planned_gpu, plan_machine, read_job_dataset_facts
 from tuneport.manifests import find_offered, load_gpus
 from tuneport.pages.notebook import render_notebook_view
 from tuneport.router import Machine, TokenCount
@@ -183,7 +183,7 @@ def plan(
         else parse_or_config_error(Hyperparameters, hyperparameters or {})
     )
     told = TrainingOptions.parse(options or {})
-    name = Catalogue(settings).resolve(model, "local")
+    name = BackendCatalogue(settings).resolve_model(model, "local")
     base = find_planned_model(name, settings)
     rows, counted = _count_training_tokens(data, how, name, settings)
 
@@ -210,11 +210,11 @@ def plan(
     if memory is None:
         raise ConfigError(f"neither the shape nor the size of {name} is known: name a folder with its config.json")
     cards = [load_gpus().find(name) for name in ((gpu,) if isinstance(gpu, str) else gpu)] or list(load_gpus().gpus)
-    machine = machine_of(settings)
+    machine = plan_machine(settings)
     if probe:
-        measure_cpu(settings, machine, name)
-        machine = machine_of(settings)
-    own = card_of(machine.gpu)
+        run_cpu_probe(settings, machine, name)
+        machine = plan_machine(settings)
+    own = find_planned_gpu(machine.gpu)
     settled = recommend_options(
         kind,
         batch=step.accumulation * step.run.micro_batch,
@@ -242,7 +242,7 @@ def plan(
         not_traced=not_traced,
         gpus=plan_for_each_gpu(base, kind, step, work, cards),
         machine=machine,
-        here=training_duration_here(own, base, kind, step.run, work, machine, past_jobs(settings))
+        here=training_duration_here(own, base, kind, step.run, work, machine, read_past_jobs(settings))
         if own or not machine.gpu
         else Duration.unknown(f"the rate of {machine.gpu} is not known"),
         budget=budget,
@@ -266,8 +266,8 @@ def _trace(
 
 def _count_training_tokens(dataset: Dataset, method: Method, model: str, settings: Settings) -> tuple[int, TokenCount]:
     """Return the rows, and their tokens as the model counts them."""
-    facts = dataset_facts(dataset.for_method(method), None, home=settings.home)
-    manifest = manifest_of("local", settings)
+    facts = read_job_dataset_facts(dataset.for_method(method), None, home=settings.home)
+    manifest = backend_manifest("local", settings)
     offered = find_offered(manifest, model)
     assert offered is not None  # the backend local takes every name
     return max(1, facts.rows), facts.tokens(manifest, offered)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuneport.backends import manifest_of
-from tuneport.backends.local.request import model_name_or_path, require_libraries
-from tuneport.backends.routing import Catalogue
+from tuneport.backends import backend_manifest
+from tuneport.backends.local.request import model_name_or_path, require_local_libraries
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.base_models import locate_base_tokenizer
 from tuneport.data.tokens.tokenizer import Vocabulary, context_length
 from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING
@@ -28,7 +28,7 @@ class TargetModel:
         Raises ConfigError if a local model's tokenizer is not on this machine.
         """
         if self.manifest.extra == "local":
-            require_libraries()
+            require_local_libraries()
             folder = locate_base_tokenizer(model_name_or_path(self.model), home=settings.home)
             return Vocabulary(self.model, folder, context_length(folder))
         offered = find_offered(self.manifest, self.model)
@@ -37,6 +37,7 @@ class TargetModel:
 
 
 def find_target_model(model: str, backend: str | None, settings: Settings) -> TargetModel:
-    """Return the model on the backend that `Catalogue.route` chooses; nothing is asked of it, so it needs no key."""
-    found = Catalogue(settings).route(model, backend, asks=False)
-    return TargetModel(manifest_of(found.backend, settings), found.model)
+    """Return the model on the backend that `BackendCatalogue.route_model` chooses; nothing is asked of it, so it needs
+    no key."""
+    found = BackendCatalogue(settings).route_model(model, backend, asks=False)
+    return TargetModel(backend_manifest(found.backend, settings), found.model)

@@ -58,14 +58,14 @@ Use = Callable[[LocalBackend, Bench, Path], object]
 USES: dict[str, tuple[str, Use]] = {
     "download": ("adapter", lambda backend, bench, folder: backend.download(RUN, folder / "out")),
     "merge": ("adapter", lambda backend, bench, folder: backend.download(RUN, folder / "out", merged=True)),
-    "chat": ("adapter", lambda backend, bench, folder: backend.names.weights_of(RUN)),
+    "chat": ("adapter", lambda backend, bench, folder: backend.names.find_weights(RUN)),
     "download of a step": (
         "checkpoints/step-16",
         lambda backend, bench, folder: backend.download(f"{RUN}:16", folder / "out"),
     ),
     "chat with a step": (
         "checkpoints/step-16",
-        lambda backend, bench, folder: backend.names.weights_of(f"{RUN}:ckpt-step-16"),
+        lambda backend, bench, folder: backend.names.find_weights(f"{RUN}:ckpt-step-16"),
     ),
     "going on from it": (
         "adapter",
@@ -106,10 +106,10 @@ def test_whole_weights_are_downloaded_with_their_digests(bench: Bench, backend: 
     digest = (tmp_path / "adapter" / "SHA256SUMS").read_text().partition("  adapter_model")[0].splitlines()[-1]
     assert f"| adapter_model.safetensors | `{digest}` |" in card
     flip(tmp_path / "adapter" / "README.md", random.Random(1))  # a text of the user's own, who may edit it
-    assert backend.names.weights_of(str(tmp_path / "adapter")).adapter == tmp_path / "adapter"
+    assert backend.names.find_weights(str(tmp_path / "adapter")).adapter == tmp_path / "adapter"
     in_payload(tmp_path / "adapter" / "adapter_model.safetensors", random.Random(2))
     with pytest.raises(TrainingError, match="are damaged"):
-        backend.names.weights_of(str(tmp_path / "adapter"))
+        backend.names.find_weights(str(tmp_path / "adapter"))
 
 
 def test_weights_without_digests_are_used_as_before(bench: Bench, backend: LocalBackend, tmp_path: Path) -> None:
@@ -118,4 +118,4 @@ def test_weights_without_digests_are_used_as_before(bench: Bench, backend: Local
     (adapter / "SHA256SUMS").unlink()
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
     assert backend.download(RUN, tmp_path / "out") == tmp_path / "out"
-    assert backend.names.weights_of(RUN).adapter == adapter
+    assert backend.names.find_weights(RUN).adapter == adapter

@@ -83,7 +83,7 @@ def model_cases(sound: Path, names: Sequence[str], commands: Sequence[str]) -> I
 
 
 def archive_cases(names: Sequence[str]) -> Iterator[Outcome]:
-    from tuneport.backends.together.archive import unpack
+    from tuneport.backends.together.archive import unpack_weights_archive
     from tuneport.errors import ProviderError
 
     for name in names:
@@ -92,7 +92,7 @@ def archive_cases(names: Sequence[str]) -> Iterator[Outcome]:
             faults: list[str] = []
             ended = "refused"
             try:
-                unpack(archives.write(folder / "a.tar.gz", name), folder / "model", {}, "Together")
+                unpack_weights_archive(archives.write(folder / "a.tar.gz", name), folder / "model", {}, "Together")
                 ended, faults = "taken", ["taken"]
             except ProviderError as error:
                 if "\n" in str(error):

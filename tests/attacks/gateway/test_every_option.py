@@ -71,7 +71,7 @@ def test_each_argument_of_the_sdks_is_decided() -> None:
     from openai.resources.chat.completions import Completions as OpenAIChats
     from together.resources.chat.completions import CompletionsResource as TogetherChats
 
-    assert set(together_arguments.CLIENT_RULES) == set(together_arguments.options())
+    assert set(together_arguments.CLIENT_RULES) == set(together_arguments.list_together_options())
     ours = set(CreateChatCompletion.model_fields) | SDK_CALL
     theirs = {name.partition(".")[0] for name in together_serving.CHAT_CLIENT_RULES}
     assert set(inspect.signature(TogetherChats.create).parameters) - ours - theirs == set()

@@ -19,8 +19,8 @@ from tests.attacks.privacy import watcher
 from tests.support.folders import FIXTURES
 from tests.support.waiting import until
 from tuneport import private
-from tuneport.backends.local.runs.process import spawn
-from tuneport.backends.local.runs.runs import RunStore
+from tuneport.backends.local.runs.process import spawn_local_run
+from tuneport.backends.local.runs.runs import LocalRunStore
 from tuneport.run_protocol import RunRequest
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
@@ -140,11 +140,11 @@ def test_what_training_writes_is_shared_where_the_home_is(place: Path, mode: int
     home = place / "home"
     home.mkdir()
     home.chmod(mode)
-    runs, run_id = RunStore(home / "runs"), "run-0123456789abcdef"
+    runs, run_id = LocalRunStore(home / "runs"), "run-0123456789abcdef"
     runs.create(run_id, RunRequest(model="m"))
     run = home / "runs" / run_id
     code = "import os; os.makedirs('checkpoint/part'); open('checkpoint/part/model.safetensors', 'w').close()"
-    spawn([sys.executable, "-c", code], run, dict(os.environ), run / "log.txt")
+    spawn_local_run([sys.executable, "-c", code], run, dict(os.environ), run / "log.txt")
     weights = run / "checkpoint" / "part" / "model.safetensors"
     until(lambda: weights.exists())
     assert modes(run, run / "checkpoint", weights.parent) == [folder] * 3

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.waiting import until
 from tuneport.backends.hosted.backend import HostedBackend
-from tuneport.backends.hosted.provider_errors import shown_url
+from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -188,7 +188,7 @@ def test_password_in_the_address_is_in_no_text(emulator: Any, connect: Callable[
     ],
 )
 def test_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert shown_url(url) == shown
+    assert redact_provider_url(url) == shown
 
 
 # --- not the provider's answer at all --------------------------------------------------------------------------------

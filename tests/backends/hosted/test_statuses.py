@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.hosted.statuses import parse_status
+from tuneport.backends.hosted.statuses import parse_provider_status
 from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
@@ -114,12 +114,12 @@ def test_every_backend_can_tell_each_end(backend: type[FineTuneBackend]) -> None
 @pytest.mark.parametrize("backend", [OpenAIBackend, TogetherBackend, FakeBackend, LocalBackend])
 def test_word_that_nobody_knows_is_neither_queued_nor_an_end(backend: type[FineTuneBackend], word: str) -> None:
     """litellm 1.110.2 reads EXPIRED as queued, Portkey 669825c Bedrock's Stopping as cancelled."""
-    assert parse_status("somebody", backend.statuses, word) is JobStatus.RUNNING
+    assert parse_provider_status("somebody", backend.statuses, word) is JobStatus.RUNNING
 
 
 def test_words_are_compared_whatever_their_case() -> None:
-    assert parse_status("openai", OpenAIBackend.statuses, "Succeeded") is JobStatus.SUCCEEDED
-    assert parse_status("openai", OpenAIBackend.statuses, "notRunning") is JobStatus.QUEUED
+    assert parse_provider_status("openai", OpenAIBackend.statuses, "Succeeded") is JobStatus.SUCCEEDED
+    assert parse_provider_status("openai", OpenAIBackend.statuses, "notRunning") is JobStatus.QUEUED
 
 
 def test_only_the_three_ends_are_terminal() -> None:

@@ -23,7 +23,7 @@ from tests.support.folders import CHECKOUT
 from tests.support.tiny import busy_cpu
 from tests.support.waiting import until
 from tuneport.backends.local.backend import LocalBackend
-from tuneport.backends.local.runs.runs import make_run_id
+from tuneport.backends.local.runs.runs import new_local_run_id
 from tuneport.errors import ConfigError, RejectedError
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
@@ -205,7 +205,7 @@ def test_run_survives_the_death_of_its_parent_and_of_its_child(
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
-    backend, run_id = opened(home), make_run_id("from elsewhere")
+    backend, run_id = opened(home), new_local_run_id("from elsewhere")
     first = child_of(backend, run_id)
     assert key.encode() not in Path(f"/proc/{first}/environ").read_bytes()
     assert key.encode() not in Path(f"/proc/{first}/cmdline").read_bytes()
@@ -238,7 +238,7 @@ def test_cancel_during_steps_ends_the_child(tiny_model: Path, tmp_path: Path) ->
     assert backend.cancel(run_id).status in (JobStatus.CANCELLING, JobStatus.CANCELLED)
     state = ended(backend, run_id)
     assert state.status is JobStatus.CANCELLED and state.finished_at is not None and state.tuned_model is None
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     backend.delete(run_id)
     assert not (backend.runs.folder / run_id).exists()
 
@@ -265,7 +265,7 @@ def test_signal_that_nobody_asked_for_does_not_cancel(tiny_model: Path, tmp_path
         until(lambda: backend.fetch(run_id).raw_status == "queued")
         first = child_of(backend, run_id)
         os.kill(first, signal.SIGTERM)
-        until(lambda: not backend._run(run_id).alive())
+        until(lambda: not backend._run(run_id).is_alive())
         assert not next(iter(backend.list_jobs())).status.terminal
         assert not backend.fetch(run_id).status.terminal
         until(lambda: backend.fetch(run_id).raw_status == "queued" and child_of(backend, run_id) != first)
@@ -329,6 +329,6 @@ def test_no_disk_space_for_a_checkpoint_fails_with_one_line(tiny_model: Path, tm
         assert state.status is JobStatus.FAILED and state.error is not None
         assert state.error.code == "no_disk_space" and state.error.retryable
         assert "\n" not in state.error.message and "space" in state.error.message
-        until(lambda: not backend._run(state.remote_id).alive())
+        until(lambda: not backend._run(state.remote_id).is_alive())
     finally:
         subprocess.run(["umount", "--lazy", home], check=True)

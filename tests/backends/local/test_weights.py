@@ -14,7 +14,12 @@ from tests.support.tiny import tiny_model as one_without_template
 from tests.support.waiting import until
 from tuneport.backends.local import memory as local_memory
 from tuneport.backends.local.backend import LocalBackend
-from tuneport.backends.local.memory import Memory, Size, find_size, least_need
+from tuneport.backends.local.memory import (
+    LocalMemory,
+    LocalModelSize,
+    find_local_model_size,
+    least_local_training_memory,
+)
 from tuneport.errors import ConfigError, NotFoundError, TrainingError, TuneportError, UnsupportedError
 from tuneport.lifecycle.service import Workspace
 from tuneport.run_protocol import RunRequest
@@ -170,36 +175,36 @@ def test_what_does_not_fit_is_refused_with_what_would(
     data = prepared_chats(tmp_path)
     spec = TuneSpec(model=str(tiny_model), dataset=data.training.path, adapter=Adapter.FULL)
     runs = list(backend.list_jobs())
-    monkeypatch.setattr(local_memory, "this_memory", lambda: Memory("this machine", 0.3, 0.2))
+    monkeypatch.setattr(local_memory, "detect_local_memory", lambda: LocalMemory("this machine", 0.3, 0.2))
     with pytest.raises(UnsupportedError, match=r"full of .* needs about 0\.6 GiB .* 0\.2 of it free; .*allow_oversize"):
         list(backend.prepare(spec, data))
     assert len(list(backend.list_jobs())) == len(runs)
     list(backend.prepare(spec.model_copy(update={"provider_options": {"allow_oversize": True}}), data))
     # A busy machine will be free when this run's turn comes: what it has in all decides.
-    monkeypatch.setattr(local_memory, "this_memory", lambda: Memory("this machine", 64, 0.2))
-    arguments = (str(tiny_model), find_size(tiny_model, None, None), Adapter.LORA, Method.SFT, {})
-    assert local_memory.checked_need(*arguments, busy=True, force=False)
+    monkeypatch.setattr(local_memory, "detect_local_memory", lambda: LocalMemory("this machine", 64, 0.2))
+    arguments = (str(tiny_model), find_local_model_size(tiny_model, None, None), Adapter.LORA, Method.SFT, {})
+    assert local_memory.check_local_run_memory(*arguments, busy=True, force=False)
     with pytest.raises(UnsupportedError):
-        local_memory.checked_need(*arguments, busy=False, force=False)
+        local_memory.check_local_run_memory(*arguments, busy=False, force=False)
 
 
 def test_the_advice_names_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_memory, "this_memory", lambda: Memory("T4", 15.0, 14.5))
-    eight = Size(8.0, None)
+    monkeypatch.setattr(local_memory, "detect_local_memory", lambda: LocalMemory("T4", 15.0, 14.5))
+    eight = LocalModelSize(8.0, None)
     with pytest.raises(UnsupportedError) as refused:
-        local_memory.checked_need("big", eight, Adapter.LORA, Method.SFT, {}, busy=False, force=False)
+        local_memory.check_local_run_memory("big", eight, Adapter.LORA, Method.SFT, {}, busy=False, force=False)
     assert "use the adapter qlora (about 8." in str(refused.value)
     assert "use a smaller model such as" in str(refused.value)
 
 
 def test_the_least_need_counts_what_the_method_adds(tiny_model: Path) -> None:
-    size = find_size(tiny_model, None, None)
+    size = find_local_model_size(tiny_model, None, None)
     assert size.dimensions is not None and size.dimensions.layers == 2
-    need = {method: least_need(size, Adapter.FULL, method, {}) for method in (Method.SFT, Method.DPO)}
+    need = {method: least_local_training_memory(size, Adapter.FULL, method, {}) for method in (Method.SFT, Method.DPO)}
     sft, dpo = need[Method.SFT], need[Method.DPO]
     assert sft is not None and dpo is not None and dpo.expected_gib > sft.expected_gib
     assert "reference model" in dpo.components_gib
-    assert least_need(Size(None, None), Adapter.LORA, Method.SFT, {}) is None
+    assert least_local_training_memory(LocalModelSize(None, None), Adapter.LORA, Method.SFT, {}) is None
 
 
 # --- bad input, by the command that a user types ------------------------------------------------------------------

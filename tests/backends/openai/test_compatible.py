@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tuneport.backends import manifest_of, open_backend
+from tuneport.backends import backend_manifest, open_backend
 from tuneport.errors import ModelNotOfferedError, NotFoundError, UnsupportedError
 from tuneport.lifecycle.service import Workspace
 from tuneport.settings import Settings
@@ -78,7 +78,7 @@ def spec(data: PreparedData) -> TuneSpec:
 
 
 def test_its_models_and_prices_come_from_the_project(settings: Settings, spec: TuneSpec) -> None:
-    manifest = manifest_of("mine", settings)
+    manifest = backend_manifest("mine", settings)
     assert [model.id for model in manifest.models] == ["small", "free"]
     with Workspace(settings) as workspace:
         choice = workspace.plan(spec, backend="mine").chosen

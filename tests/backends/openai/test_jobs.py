@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tuneport.backends.openai.jobs import (
-    collect_metrics,
     parse_base_model,
+    parse_event_metrics,
     parse_metric,
     parse_metrics_csv,
     parse_remote_model,
@@ -295,7 +295,7 @@ def test_metrics_of_events_take_each_step_once_and_leave_the_rest() -> None:
         {"data": {"step": 2, "train_loss": 0.5}}, {"data": {"step": 1, "train_loss": 0.9}},
         {"data": {"step": 2, "train_loss": 0.4}}, {"data": None}, {}, {"data": ["step"]}, {"data": {"step": "x"}},
     ]  # fmt: skip
-    points = collect_metrics(events)
+    points = parse_event_metrics(events)
     assert [(point.step, point.train_loss) for point in points] == [(1, 0.9), (2, 0.4)]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tuneport.backends.together.backend import suffix_with
-from tuneport.backends.together.files import parse_problem
+from tuneport.backends.together.backend import suffix_with_submit_token
+from tuneport.backends.together.files import parse_file_problem
 from tuneport.backends.together.jobs import parse_events, parse_job_state, parse_metrics
 from tuneport.errors import (
     BudgetError,
@@ -237,14 +237,14 @@ def test_limit_before_the_post_is_a_limit(
 
 def test_suffix_keeps_the_users_and_carries_the_token() -> None:
     mark = f"tp{contract_job_token('t')[:10]}"
-    assert suffix_with(None, contract_job_token("t")) == mark
-    assert suffix_with("bot", contract_job_token("t")) == f"bot-{mark}"
-    assert suffix_with("b" * 64, contract_job_token("t")) == f"{'b' * 27}-{mark}"
-    assert len(suffix_with("b" * 64, contract_job_token("t"))) == 40
-    assert suffix_with("b" * 26 + "-x", contract_job_token("t")) == f"{'b' * 26}-{mark}"
+    assert suffix_with_submit_token(None, contract_job_token("t")) == mark
+    assert suffix_with_submit_token("bot", contract_job_token("t")) == f"bot-{mark}"
+    assert suffix_with_submit_token("b" * 64, contract_job_token("t")) == f"{'b' * 27}-{mark}"
+    assert len(suffix_with_submit_token("b" * 64, contract_job_token("t"))) == 40
+    assert suffix_with_submit_token("b" * 26 + "-x", contract_job_token("t")) == f"{'b' * 26}-{mark}"
     for bad in ("short", "has-a-dash-in-it", "UPPERCASEUPPER"):
         with pytest.raises(ValueError, match="token"):
-            suffix_with("bot", bad)
+            suffix_with_submit_token("bot", bad)
 
 
 def test_find_is_not_taken_in_by_a_suffix_that_looks_alike(
@@ -279,9 +279,9 @@ def test_refused_file_is_told_with_line_and_field(
 
 
 def test_line_and_field_are_read_from_the_services_words() -> None:
-    problem = parse_problem("a.jsonl", "together", "Line 7: `messages[1]` must contain a `role` field")
+    problem = parse_file_problem("a.jsonl", "together", "Line 7: `messages[1]` must contain a `role` field")
     assert (problem.line, problem.field, problem.rule) == (7, "messages[1]", "must contain a `role` field")
-    problem = parse_problem("a.jsonl", "together", "The file has two formats.")
+    problem = parse_file_problem("a.jsonl", "together", "The file has two formats.")
     assert (problem.line, problem.field, problem.rule) == (None, "", "The file has two formats")
 
 

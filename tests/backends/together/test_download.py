@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import until
-from tuneport.backends.together.archive import RECEIPT, unpack
+from tuneport.backends.together.archive import RECEIPT, unpack_weights_archive
 from tuneport.errors import ConfigError, ProviderError, RejectedError, StorageError, UnavailableError
 from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import TogetherEmulator
@@ -326,7 +326,7 @@ def test_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     packed.write_bytes(gzip.compress(archive_of(*GOOD[:1], member("zeros.bin", bytes(64 << 20)))))
     assert packed.stat().st_size < 100_000
     with pytest.raises(ProviderError, match="more than a model of its size"):
-        unpack(packed, tmp_path / "weights", {}, "together")
+        unpack_weights_archive(packed, tmp_path / "weights", {}, "together")
     assert left(tmp_path) == ["bomb"]
 
 
@@ -336,7 +336,7 @@ def test_archive_that_is_cut_short_is_damaged(tmp_path: Path, packing: Callable[
     content = packing(emulated_tar(ADAPTER))
     (tmp_path / "cut").write_bytes(content[: int(len(content) * cut)])
     with pytest.raises(UnavailableError):
-        unpack(tmp_path / "cut", tmp_path / "weights", {}, "together")
+        unpack_weights_archive(tmp_path / "cut", tmp_path / "weights", {}, "together")
     assert left(tmp_path) == ["cut"]
 
 
@@ -352,7 +352,7 @@ def test_archive_that_is_cut_short_is_damaged(tmp_path: Path, packing: Callable[
 def test_archive_without_sound_weights_is_said_to_be_that(tmp_path: Path, files: dict[str, bytes], words: str) -> None:
     (tmp_path / "archive").write_bytes(gzip.compress(emulated_tar(files)))
     with pytest.raises(UnavailableError, match=words):
-        unpack(tmp_path / "archive", tmp_path / "weights", {}, "together")
+        unpack_weights_archive(tmp_path / "archive", tmp_path / "weights", {}, "together")
     assert left(tmp_path) == ["archive"]
 
 
@@ -360,7 +360,7 @@ def test_model_in_a_folder_of_its_own_is_found(tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(
         emulated_tar({f"./output/final/{name}": content for name, content in ADAPTER.items()})
     )
-    unpack(tmp_path / "archive", tmp_path / "weights", {"job": "ft-1"}, "together")
+    unpack_weights_archive(tmp_path / "archive", tmp_path / "weights", {"job": "ft-1"}, "together")
     assert left(tmp_path / "weights") == sorted([*ADAPTER, RECEIPT])
     assert left(tmp_path) == ["archive", "weights"]
 

@@ -93,10 +93,15 @@ OF_DPO = (NORMALIZE, "rpo_alpha", "simpo_gamma")
 
 def test_every_argument_of_the_sdk_is_mapped_passed_or_refused() -> None:
     known = set(inspect.signature(FineTuningResource.create).parameters) - {"self"}
-    groups = [set(arguments.MAPPED), set(arguments.SECRETS), set(arguments.REFUSED), set(arguments.options())]
+    groups = [
+        set(arguments.MAPPED),
+        set(arguments.SECRETS),
+        set(arguments.REFUSED),
+        set(arguments.list_together_options()),
+    ]
     assert set().union(*groups) == known
     assert sum(len(group) for group in groups) == len(known), "each in one group only"
-    assert set(PLACES) == set(arguments.options()), "each option is tried below"
+    assert set(PLACES) == set(arguments.list_together_options()), "each option is tried below"
     ours = {*TuneSpec.model_fields, *Hyperparameters.model_fields}
     assert set(arguments.MAPPED.values()) <= ours
     assert set(arguments.WANDB.values()) <= set(Wandb.model_fields)

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from tests.support.commands import Run
 from tests.support.webhook_receiver import Receiver
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.webhooks.signing import key_of, signed_headers
+from tuneport.lifecycle.webhooks.signing import parse_webhook_secret, sign_webhook_headers
 from tuneport.settings import Settings
 
 
@@ -24,7 +24,7 @@ def configured(isolated: Path, receiver: Receiver, webhook_secret: str, monkeypa
 
 def test_secret_is_a_new_one_each_time(run: Run) -> None:
     made = [run("webhook", "secret")[1].strip(), run("webhook", "secret", "--json")[1]["secret"]]
-    assert len(set(made)) == 2 and all(len(key_of(SecretStr(one), "S")) == 32 for one in made)
+    assert len(set(made)) == 2 and all(len(parse_webhook_secret(SecretStr(one), "S")) == 32 for one in made)
 
 
 def test_test_sends_a_signed_event(run: Run, configured: None, receiver: Receiver, webhook_secret: str) -> None:
@@ -32,7 +32,9 @@ def test_test_sends_a_signed_event(run: Run, configured: None, receiver: Receive
     assert code == 0 and (document["status"], document["type"]) == (200, "fine_tuning.job.failed")
     (received,) = receiver.received
     at = int(received.headers["webhook-timestamp"])
-    signed = signed_headers(key_of(SecretStr(webhook_secret), "S"), document["id"], at, received.body)
+    signed = sign_webhook_headers(
+        parse_webhook_secret(SecretStr(webhook_secret), "S"), document["id"], at, received.body
+    )
     assert received.headers["webhook-signature"] == signed["webhook-signature"]
     receiver.statuses = [500]
     code, _, told = run("webhook", "test", "ours")
@@ -52,10 +54,10 @@ def test_list_names_hosts_and_services_and_no_secret(run: Run, configured: None,
 
 def test_deliveries_and_sending_again(run: Run) -> None:
     store = Store(Settings.load().database_url).unscoped()
-    store.webhooks.register({"ours": ("webhook", ("cancelled",))})
+    store.webhooks.register_endpoints({"ours": ("webhook", ("cancelled",))})
     store.requests.add("ftjob-1", {"model": "m"}, backend=None, tuned_model="ft:m", key=None)
     store.requests.cancel("ftjob-1")
-    (row,) = store.webhooks.take("me", ["ours"], limit=1)
+    (row,) = store.webhooks.claim_due_deliveries("me", ["ours"], limit=1)
     store.webhooks.record_attempt(row.id, "me", state="dead", status=410, error="answered 410")
     store.close()
     (shown,) = run("webhook", "deliveries", "--job", "ftjob-1", "--state", "dead", "--json")[1]["data"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.workspaces import write_chats
-from tuneport.lifecycle.accounting.accuracy import EstimatedAndActual, accuracy
-from tuneport.lifecycle.accounting.actuals import settle
+from tuneport.lifecycle.accounting.accuracy import EstimatedAndActualJob, measure_estimate_accuracy
+from tuneport.lifecycle.accounting.actuals import settle_job_actuals
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import Workspace
@@ -69,7 +69,7 @@ def ended(status: JobStatus, terms: JobEstimate = TOKENS, **state: Any) -> Actua
         state=JobState.model_validate(told).model_dump(mode="json"), running_by="backend",
         **times, quote=quote.model_dump(mode="json"),
     )  # fmt: skip
-    settle(row)
+    settle_job_actuals(row)
     actual = row.job_actual
     assert actual is not None and row.cost_usd == actual.usd
     return actual
@@ -244,7 +244,7 @@ def test_the_backend_s_own_word_goes_before_what_was_seen(workspace: Workspace, 
     with workspace.store.database.transaction() as session:
         stored = session.get_one(JobRow, row.id)
         stored.state = told.model_dump(mode="json")
-        settle(stored)
+        settle_job_actuals(stored)
     row = workspace.job(row.id)
     assert row.running_by == "backend" and row.running_at == early
     assert row.job_actual is not None and row.job_actual.seconds is not None and row.job_actual.seconds >= 300
@@ -257,16 +257,18 @@ def test_what_never_left_cost_nothing(workspace: Workspace, start: Callable[...,
 
 
 def test_the_error_of_a_backend_is_that_of_its_succeeded_jobs() -> None:
-    def job(expected: float, actual: float, status: JobStatus = JobStatus.SUCCEEDED) -> EstimatedAndActual:
+    def job(expected: float, actual: float, status: JobStatus = JobStatus.SUCCEEDED) -> EstimatedAndActualJob:
         quote = Quote(backend="b", model="m", expected=expected, low=expected * 0.9, high=expected * 1.1)
         told = JobEstimate(seconds=100.0, seconds_low=50.0, seconds_high=200.0)
-        return EstimatedAndActual("b", "m", status, quote, told, Actual(usd=actual, seconds=150.0))
+        return EstimatedAndActualJob("b", "m", status, quote, told, Actual(usd=actual, seconds=150.0))
 
-    [found] = accuracy([job(10, 10), job(10, 12.5), job(10, 1, JobStatus.CANCELLED)])
+    [found] = measure_estimate_accuracy([job(10, 10), job(10, 12.5), job(10, 1, JobStatus.CANCELLED)])
     assert found.cost is not None and found.duration is not None
     assert (found.cost.jobs, found.cost.within_bounds) == (2, 1)
     assert found.cost.mean_error == pytest.approx(0.1) and found.cost.median_ratio == pytest.approx(1.125)
     assert found.duration.mean_error == pytest.approx(1 / 3) and found.duration.within_bounds == 2
     stopped = replace(job(10, 3), actual=Actual(usd=3.0, seconds=33.0, share_done=0.33))
-    assert accuracy([job(10, 10), job(10, 12.5), stopped]) == [found], "stopped early, it is no error of the estimate"
-    assert accuracy([]) == []
+    assert measure_estimate_accuracy([job(10, 10), job(10, 12.5), stopped]) == [found], (
+        "stopped early, it is no error of the estimate"
+    )
+    assert measure_estimate_accuracy([]) == []

@@ -14,13 +14,13 @@ import pytest
 
 from tests.support.workspaces import write_chats
 from tuneport.errors import BudgetError, ConfigError
-from tuneport.lifecycle.accounting.budgets import projection
+from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.lifecycle.schema.tables import Base, JobRow
 from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.store.store import LeaseLostError, Store
 from tuneport.lifecycle.submitting.options import JobOptions
-from tuneport.lifecycle.worker.recording import record_states
+from tuneport.lifecycle.worker.recording import record_job_states
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import DataFile, JobEvent, JobState, JobStatus, PreparedData, Progress, Quote, TuneSpec, now
@@ -57,7 +57,7 @@ def test_a_month_is_what_was_spent_and_what_is_reserved(store: Store) -> None:
     finish(store, add(store, 10.0), None)  # what it cost nobody says: it counts as the most that it was to
     finish(store, add(store, 500.0), 500.0, now().replace(day=1) - timedelta(days=1))  # last month's
     add(store, 20.0)
-    month = store.figures.month()
+    month = store.figures.sum_month()
     assert (month.spent, month.reserved, month.unfinished, month.unknown) == (35.0, 20.0, 1, ())
     assert month.name == f"{datetime.now(UTC):%Y-%m}"
     add(store, 45.0, cap=100.0)
@@ -92,7 +92,7 @@ def test_a_provider_s_own_quote_is_held_against_the_month_too(store: Store) -> N
         store.leases.write_quote(row.id, "me", dear, monthly_budget=100.0)
     assert store.jobs.get(row.id).reserved_usd == 5.0
     fits = store.leases.write_quote(row.id, "me", dear.model_copy(update={"expected": 10.0}), monthly_budget=100.0)
-    assert fits.reserved_usd == 10.0 and store.figures.month().reserved == 100.0, (
+    assert fits.reserved_usd == 10.0 and store.figures.sum_month().reserved == 100.0, (
         "its own first quote is not counted twice"
     )
 
@@ -128,7 +128,7 @@ def test_two_processes_at_once_do_not_both_take_what_is_left(store: Store) -> No
         one.stdin.write("go\n")
         one.stdin.flush()
     taken = [int(one.communicate(timeout=120)[0]) for one in both]
-    assert sum(taken) == 10 and store.figures.month().reserved == 100.0, taken
+    assert sum(taken) == 10 and store.figures.sum_month().reserved == 100.0, taken
 
 
 HOURLY = JobEstimate(billing="machine_hours", usd_per_hour=2.0)
@@ -154,7 +154,7 @@ def hourly(store: Store, **more: Any) -> JobRow:
 def look(store: Store, row: JobRow, state: JobState, hours: float, written: dict[str, int] | None = None) -> JobRow:
     """What a list call says so many hours after `BEGAN`."""
     known = {row.id: store.jobs.get(row.id)}
-    assert record_states(store, {row.id: state}, known, moment=at(hours), written=written) == [row.id]
+    assert record_job_states(store, {row.id: state}, known, moment=at(hours), written=written) == [row.id]
     return store.jobs.get(row.id)
 
 
@@ -164,7 +164,7 @@ def test_an_unfinished_job_counts_as_what_it_has_cost_or_will(store: Store) -> N
     # Nobody has looked at it for sixty hours: it trains all the same.
     with store.database.transaction() as session:
         session.get(JobRow, row.id).running_at = now() - timedelta(hours=60)  # type: ignore[union-attr]
-    assert store.figures.month().reserved == pytest.approx(120.0, abs=0.1)
+    assert store.figures.sum_month().reserved == pytest.approx(120.0, abs=0.1)
     with pytest.raises(BudgetError, match=r"and \$120\.00 reserved for 1 unfinished job; with up to \$90\.00"):
         add(store, 90.0, cap=200.0)
     with store.database.transaction() as session:
@@ -191,7 +191,7 @@ def test_a_job_that_goes_on_is_held_against_the_month_again(store: Store) -> Non
     assert (kept.status, kept.cost_usd, kept.reserved_usd) == ("failed", 12.0, 20.0)
     row = store.leases.reopen(row.id, "me", monthly_budget=102.0)
     assert (row.status, row.finished_at, row.cost_usd, row.reserved_usd) == ("queued", None, None, 22.0)
-    assert store.figures.month().total == 102.0, "twelve spent and half of twenty to come, counted once"
+    assert store.figures.sum_month().total == 102.0, "twelve spent and half of twenty to come, counted once"
     with pytest.raises(LeaseLostError):
         store.leases.reopen(row.id, "another")
 
@@ -212,10 +212,10 @@ def test_a_pause_is_neither_paid_nor_training(store: Store) -> None:
     row = hourly(store, spec=SPEC.model_copy(update={"budget": 10.0}), options=JobOptions(cancel_over_budget=True))
     for status, hours in (("running", 0), ("running", 1), ("paused", 1), ("paused", 11), ("queued", 12)):
         row = look(store, row, said(status), hours)
-        projected = projection(row)
-        assert projected is None or not projected.over, (status, hours)
+        projected = project_job_cost(row)
+        assert projected is None or not projected.over_budget, (status, hours)
     row = look(store, row, said("running"), 13)
-    projected = projection(row)
+    projected = project_job_cost(row)
     assert projected is not None and projected.usd == pytest.approx(2.0)
     row = look(store, row, said("succeeded", finished_at=at(14)), 14.5)
     actual = row.job_actual
@@ -261,24 +261,28 @@ def running(terms: JobEstimate, *, budget: float | None = None, quote: float = 1
 
 
 def test_other_epochs_than_reckoned_with_change_the_projection() -> None:
-    as_quoted = projection(running(TOKENS, budget=16.0))
-    assert as_quoted is not None and (as_quoted.usd, as_quoted.because, as_quoted.over) == (15.0, "as quoted", False)
-    more = projection(running(TOKENS, budget=16.0, hyperparameters={"n_epochs": 4}))
-    assert more is not None and more.usd == 20.0 and more.over
+    as_quoted = project_job_cost(running(TOKENS, budget=16.0))
+    assert as_quoted is not None and (as_quoted.usd, as_quoted.because, as_quoted.over_budget) == (
+        15.0,
+        "as quoted",
+        False,
+    )
+    more = project_job_cost(running(TOKENS, budget=16.0, hyperparameters={"n_epochs": 4}))
+    assert more is not None and more.usd == 20.0 and more.over_budget
     assert str(more) == (
         "about $20.00, above its budget of $16.00 (4 epochs instead of the estimated 3, at $5.00 per 1M)"
     )
-    fewer = projection(running(TOKENS, hyperparameters={"n_epochs": 1}))
+    fewer = project_job_cost(running(TOKENS, hyperparameters={"n_epochs": 1}))
     assert fewer is not None and fewer.usd == 5.0
-    counted = projection(running(TOKENS, trained_tokens=3_600_000))
+    counted = project_job_cost(running(TOKENS, trained_tokens=3_600_000))
     assert counted is not None and counted.usd == 18.0
 
 
 def test_a_rented_machine_is_projected_by_its_pace_once_that_can_be_told() -> None:
     terms = JobEstimate(billing="machine_hours", usd_per_hour=2.0)
-    early = projection(running(terms, progress=Progress(step=2, total_steps=100, seconds_left=99 * 3600)))
+    early = project_job_cost(running(terms, progress=Progress(step=2, total_steps=100, seconds_left=99 * 3600)))
     assert early is not None and early.usd == pytest.approx(2.0), "the pace of the first steps is no pace"
-    later = projection(running(terms, progress=Progress(step=20, total_steps=100, seconds_left=4 * 3600)))
+    later = project_job_cost(running(terms, progress=Progress(step=20, total_steps=100, seconds_left=4 * 3600)))
     assert later is not None and later.usd == pytest.approx(10.0)
     assert later.because == "1.00 h so far and 4.00 h left at $2.00"
 

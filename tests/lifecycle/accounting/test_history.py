@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.workspaces import write_chats
 from tuneport.cli.commands.costs import _remarks
-from tuneport.lifecycle.planning.past_jobs import past_jobs
-from tuneport.lifecycle.planning.planning import machine_of
+from tuneport.lifecycle.planning.past_jobs import read_past_jobs
+from tuneport.lifecycle.planning.planning import plan_machine
 from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.store.store import Store
 from tuneport.settings import Settings
@@ -43,11 +43,11 @@ def test_three_jobs_at_a_provider_tell_how_long_the_fourth_takes(
 
 def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(isolated: Path) -> None:
     settings = Settings.load(isolated)
-    assert not past_jobs(settings).local and not (settings.home / "tuneport.db").exists(), "looking makes no store"
+    assert not read_past_jobs(settings).local and not (settings.home / "tuneport.db").exists(), "looking makes no store"
     spec = TuneSpec(model="smollm2-135m-instruct", dataset=write_chats(isolated / "train.jsonl", rows=4000))
     with Workspace(settings) as workspace:
         plain = workspace.plan(spec, backend="local").estimate
-        assert plain.seconds is not None and plain.device == machine_of(settings).device
+        assert plain.seconds is not None and plain.device == plan_machine(settings).device
 
         def finish(seconds: float, details: dict[str, object], step: int = 100) -> None:
             row = workspace.submit(spec, backend="local")
@@ -75,7 +75,10 @@ def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(is
         assert learned.uncorrected_seconds == plain.seconds and "by 4 finished runs" in learned.seconds_because
         assert learned.seconds_high is not None and plain.seconds_high is not None
         assert learned.seconds_high / learned.seconds < plain.seconds_high / plain.seconds
-        assert past_jobs(settings) == workspace.store.figures.history() and len(past_jobs(settings).local) == 4
+        assert (
+            read_past_jobs(settings) == workspace.store.figures.read_job_history()
+            and len(read_past_jobs(settings).local) == 4
+        )
 
 
 def test_what_is_quoted_by_the_hour_is_paid_by_the_hour_whatever_runs_it(
@@ -94,6 +97,6 @@ def test_what_is_quoted_by_the_hour_is_paid_by_the_hour_whatever_runs_it(
 def test_a_store_that_does_not_work_teaches_nothing(isolated: Path) -> None:
     settings = Settings.load(isolated)
     (settings.home / "tuneport.db").write_bytes(b"no database at all, and long enough to look like one" * 100)
-    assert not past_jobs(settings).local
+    assert not read_past_jobs(settings).local
     with pytest.raises(Exception, match="does not work"):
         Store(settings.database_url).unscoped()

@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.workspaces import write_chats
 from tuneport.errors import RejectedError
-from tuneport.lifecycle.planning.alternatives import Alternative, alternatives, with_alternatives
+from tuneport.lifecycle.planning.alternatives import AlternativeBackend, explain_alternatives, rank_alternative_backends
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace, describe
-from tuneport.lifecycle.submitting.flags import command
+from tuneport.lifecycle.service import Workspace, describe_job
+from tuneport.lifecycle.submitting.flags import build_submit_command
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import Hyperparameters, TuneSpec
@@ -41,8 +41,8 @@ def row(workspace: Workspace, tmp_path: Path) -> JobRow:
     )
 
 
-def found(workspace: Workspace, row: JobRow, backend: str) -> Alternative:
-    return next(each for each in alternatives(row, workspace.settings) if each.backend == backend)
+def found(workspace: Workspace, row: JobRow, backend: str) -> AlternativeBackend:
+    return next(each for each in rank_alternative_backends(row, workspace.settings) if each.backend == backend)
 
 
 def test_the_command_says_all_of_the_job_and_names_what_it_leaves_out(workspace: Workspace, row: JobRow) -> None:
@@ -62,9 +62,9 @@ def test_the_command_says_all_of_the_job_and_names_what_it_leaves_out(workspace:
 
 def test_a_grader_has_a_place_and_values_are_json(tmp_path: Path) -> None:
     spec = TuneSpec.model_validate({"model": "m", "dataset": tmp_path / "a.jsonl", "method": "rft", "grader": {"a": 1}})
-    assert "--method rft --grader GRADER.json" in command(spec, JobOptions(), backend="azure")
+    assert "--method rft --grader GRADER.json" in build_submit_command(spec, JobOptions(), backend="azure")
     numbers = spec.model_copy(update={"hyperparameters": Hyperparameters(epochs=2, learning_rate=1e-5)})
-    assert "--set epochs=2 --set learning_rate=1e-05" in command(numbers, JobOptions(), backend="azure")
+    assert "--set epochs=2 --set learning_rate=1e-05" in build_submit_command(numbers, JobOptions(), backend="azure")
 
 
 def test_weights_that_are_there_bind_a_job_to_its_backend(
@@ -85,11 +85,11 @@ def test_weights_that_are_there_bind_a_job_to_its_backend(
 
 
 def test_nothing_to_say_changes_no_message() -> None:
-    assert with_alternatives(str(RejectedError("no", provider="p")), []) == "no"
+    assert explain_alternatives(str(RejectedError("no", provider="p")), []) == "no"
 
 
 def test_the_document_has_all_of_the_spec(row: JobRow) -> None:
-    document = describe(row)
+    document = describe_job(row)
     assert document["columns"] == {"instruction": "question", "output": "answer"} and document["grader"] is None
     assert document["wandb"] == {"project": "bots", "name": None, "entity": "us", "tags": []}
     assert document["metadata"] == {"ticket": "7"} and document["provider_options"] == {"n_evals": 2}

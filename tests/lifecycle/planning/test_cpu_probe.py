@@ -12,8 +12,8 @@ import pytest
 from tests.support.tiny import tiny_model
 from tests.support.workspaces import write_chats
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.planning.cpu_probe import CPUProbe, kept_probe, measure_cpu
-from tuneport.lifecycle.planning.planning import machine_of
+from tuneport.lifecycle.planning.cpu_probe import CPUProbe, read_stored_cpu_probe, run_cpu_probe
+from tuneport.lifecycle.planning.planning import plan_machine
 from tuneport.router import Machine
 from tuneport.settings import Settings
 from tuneport.types import now
@@ -32,14 +32,14 @@ def keep(settings: Settings, **values: Any) -> CPUProbe:
 
 
 def test_a_probe_counts_on_the_processor_that_it_measured(settings: Settings) -> None:
-    machine = machine_of(settings)
+    machine = plan_machine(settings)
     assert machine.cpu_rate is None
     probe = keep(settings)
-    assert machine_of(settings).cpu_rate is None and kept_probe(settings.home, "a CPU, 2 cores") == probe
+    assert plan_machine(settings).cpu_rate is None and read_stored_cpu_probe(settings.home, "a CPU, 2 cores") == probe
     here = keep(settings, device=machine.device)
-    assert machine_of(settings).cpu_rate == here.rate
+    assert plan_machine(settings).cpu_rate == here.rate
     (settings.home / "probe.json").write_text("{")
-    assert machine_of(settings).cpu_rate is None
+    assert plan_machine(settings).cpu_rate is None
 
 
 def test_a_machine_that_was_busy_is_said_to_have_been(settings: Settings) -> None:
@@ -50,7 +50,7 @@ def test_a_machine_that_was_busy_is_said_to_have_been(settings: Settings) -> Non
 
 
 def test_a_plan_takes_the_probed_rate_and_says_so(settings: Settings, isolated: Path) -> None:
-    machine = machine_of(settings)
+    machine = plan_machine(settings)
     if machine.gpu:
         pytest.skip("this machine trains on a GPU")
     asked = {"model": "smollm2-135m-instruct", "settings": settings}
@@ -68,7 +68,7 @@ def test_a_plan_takes_the_probed_rate_and_says_so(settings: Settings, isolated: 
 
 def test_a_gpu_is_not_probed(settings: Settings) -> None:
     with pytest.raises(ConfigError, match="trains on its A100 80GB, and --probe measures processors"):
-        measure_cpu(settings, Machine(gpu="A100 80GB", bf16_tflops=312.0))
+        run_cpu_probe(settings, Machine(gpu="A100 80GB", bf16_tflops=312.0))
 
 
 def test_a_child_that_fails_is_told_in_one_line_and_keeps_nothing(
@@ -76,8 +76,8 @@ def test_a_child_that_fails_is_told_in_one_line_and_keeps_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ConfigError, match="^the probe failed: it said nothing; plan without --probe$"):
-        measure_cpu(settings, Machine(device="this one"))
-    assert kept_probe(settings.home, "this one") is None
+        run_cpu_probe(settings, Machine(device="this one"))
+    assert read_stored_cpu_probe(settings.home, "this one") is None
 
 
 @pytest.mark.full
@@ -85,8 +85,8 @@ def test_the_real_probe_trains_the_model_s_own_weights_and_is_kept(settings: Set
     pytest.importorskip("trl", reason="local training is an extra: pip install 'tuneport[local]'")
     model = tiny_model(tmp_path / "model")
     machine = Machine(device="this one")
-    probe = measure_cpu(settings, machine, str(model))
-    assert probe.model == str(model) and kept_probe(settings.home, "this one") == probe
+    probe = run_cpu_probe(settings, machine, str(model))
+    assert probe.model == str(model) and read_stored_cpu_probe(settings.home, "this one") == probe
     assert 0 < probe.params_b < 0.001 and probe.steps >= 2 and probe.seconds >= 4.0
     assert probe.tokens_per_second == pytest.approx(probe.steps * 8 * 128 / probe.seconds)
     assert now() - probe.measured_at < timedelta(minutes=1)

@@ -91,13 +91,13 @@ def test_nothing_is_lost_and_what_is_new_is_filled_in(tmp_path: Path) -> None:
     store = Store(old_store(tmp_path / "store.db")).unscoped()
     assert [row.status for row in reversed(store.jobs.all())] == ["preparing", "running", "succeeded"]
     done, runs = store.jobs.get("job-0"), store.jobs.get("job-1")
-    assert done.tuned_model == "ft:0" and store.models.job_of("ft:0").id == "job-0"  # type: ignore[union-attr]
+    assert done.tuned_model == "ft:0" and store.models.find_job("ft:0").id == "job-0"  # type: ignore[union-attr]
     assert done.due_at is None and runs.due_at == runs.created_at and not runs.delete_files
     assert (done.budget_usd, done.reserved_usd, done.cost_usd) == (9.0, 6.0, 4.5)
     assert (runs.budget_usd, runs.reserved_usd, runs.cost_usd) == (9.0, 6.0, None) and not runs.cancel_over_budget
     assert runs.job_estimate is None and done.job_actual is None, "nobody wrote them down then"
-    assert [event.message for _, event in store.events.of_job("job-1")] == ["hello"]
-    assert [file.id for file in store.files.of_job("job-1")] == ["file-1"]
+    assert [event.message for _, event in store.events.list_job_events("job-1")] == ["hello"]
+    assert [file.id for file in store.files.list_job_files("job-1")] == ["file-1"]
     assert [job.id for job in store.schedule.take_due("fake", now(), hold=9, sweep_from=5, along=0.5)[0]] == ["job-1"]
     assert store.terms.first_showing("backend openai", ["text"]) and not store.terms.first_showing(
         "backend openai", ["text"]
@@ -128,7 +128,7 @@ def test_a_sum_of_together_s_in_an_unknown_unit_is_kept_only_near_its_quote(
     connection.close()
     store = Store(url).unscoped()
     assert store.jobs.get("job-0").cost_usd == kept
-    assert store.figures.month().spent == (6.0 if kept is None else kept), (
+    assert store.figures.sum_month().spent == (6.0 if kept is None else kept), (
         "unknown counts as the most that it was to cost"
     )
     store.close()
@@ -254,8 +254,8 @@ def there_and_back(url: str, version: int) -> None:
     Store(url).close()
     assert known(engine, version) == before
     for to in reversed(BELOW):
-        upkeep.downgrade(url, to)
-        assert upkeep.look(url).version == to
+        upkeep.downgrade_store(url, to)
+        assert upkeep.inspect_store(url).version == to
         kept = min(to, version)
         assert known(engine, kept) == {number: before[number] for number in range(1, kept + 1)}
         with engine.connect() as connection:
@@ -276,7 +276,7 @@ def test_tables_that_were_made_are_those_that_were_migrated(tmp_path: Path) -> N
     made = Database(f"sqlite:///{tmp_path / 'new.db'}")
     empty = create_engine(f"sqlite:///{tmp_path / 'from-nothing.db'}")
     with empty.begin() as connection:
-        migrations.migrate(connection, 0, SCHEMA_VERSION)
+        migrations.migrate_schema(connection, 0, SCHEMA_VERSION)
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.executescript("CREATE TABLE other (x INTEGER)")
     shapes = []
@@ -314,12 +314,12 @@ def test_the_audit_log_is_kept_from_version_7_on(kind: str, tmp_path: Path, requ
     with store.database.engine.connect() as connection:
         made = triggers(connection)
     store.close()
-    assert entries and upkeep.downgrade(url, 6).version == 6
+    assert entries and upkeep.downgrade_store(url, 6).version == 6
     engine = create_engine(url)
     with engine.begin() as connection:
         assert triggers(connection) == set()
         connection.exec_driver_sql("UPDATE audit_log SET name = 'changed'")
-    assert upkeep.upgrade(url).version == SCHEMA_VERSION
+    assert upkeep.upgrade_store(url).version == SCHEMA_VERSION
     with engine.connect() as connection:
         assert triggers(connection) == made and len(made) >= 2
     with pytest.raises(DBAPIError, match="only added to"), engine.begin() as connection:
@@ -367,11 +367,11 @@ def test_operators_see_the_store_and_go_back_only_on_purpose(
 
     url = old_store(tmp_path / "old.db")
     monkeypatch.setenv("TUNEPORT_DATABASE_URL", url)
-    assert ask()[1]["version"] == 1 and upkeep.look(url).rows["jobs"] == 3, "looking upgrades nothing"
+    assert ask()[1]["version"] == 1 and upkeep.inspect_store(url).rows["jobs"] == 3, "looking upgrades nothing"
     assert ask("upgrade")[1]["version"] == SCHEMA_VERSION
     code, refused = ask("downgrade", "2")
     assert code == 2 and "--yes" in refused["error"]["message"]  # type: ignore[index]
-    assert upkeep.look(url).version == SCHEMA_VERSION
+    assert upkeep.inspect_store(url).version == SCHEMA_VERSION
     for wrong in ("0", str(SCHEMA_VERSION), "99"):
         assert ask("downgrade", wrong, "--yes")[0] == 2
     store = Store(url).unscoped()
@@ -393,10 +393,14 @@ def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "store.db") as connection:
         connection.execute("UPDATE schema_version SET version = 99")
     connection.close()
-    for refused in (lambda: Store(url).unscoped(), lambda: upkeep.downgrade(url, 1), lambda: upkeep.upgrade(url)):
+    for refused in (
+        lambda: Store(url).unscoped(),
+        lambda: upkeep.downgrade_store(url, 1),
+        lambda: upkeep.upgrade_store(url),
+    ):
         with pytest.raises(ConfigError, match="version 99"):
             refused()
-    assert upkeep.look(url).version == 99
+    assert upkeep.inspect_store(url).version == 99
 
 
 @pytest.mark.full
@@ -415,7 +419,7 @@ def test_postgresql_s_tables_that_were_made_are_those_that_were_migrated(postgre
         engine = create_engine(url)
         with engine.begin() as connection:
             if name == "migrated":
-                migrations.migrate(connection, 0, SCHEMA_VERSION)
+                migrations.migrate_schema(connection, 0, SCHEMA_VERSION)
             assert differences(connection) == []
         engine.dispose()
 
@@ -428,8 +432,8 @@ def test_a_file_too_large_for_the_older_version_keeps_the_store_as_it_is(postgre
     with engine.begin() as connection:
         connection.execute(text("UPDATE remote_files SET bytes = 9000000000 WHERE job_id = 'job-0'"))
     with pytest.raises(ConfigError, match="9,000,000,000 bytes"):
-        upkeep.downgrade(url, 3)
-    assert upkeep.look(url).version == SCHEMA_VERSION and "uploads" in upkeep.look(url).rows
+        upkeep.downgrade_store(url, 3)
+    assert upkeep.inspect_store(url).version == SCHEMA_VERSION and "uploads" in upkeep.inspect_store(url).rows
     engine.dispose()
 
 
@@ -503,14 +507,14 @@ def test_killed_in_the_middle_it_is_of_one_version_or_the_other(tmp_path: Path) 
         from tuneport.lifecycle.schema import migrations
         from tuneport.lifecycle.store.store import Store
 
-        noted = migrations.note_version
+        noted = migrations.record_schema_version
 
         def dies(ctx, step, heads, run_args):
             noted(ctx, step, heads, run_args)
             if step.up_revision_id == "0002":
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        migrations.note_version = dies
+        migrations.record_schema_version = dies
         Store({url!r}).unscoped()
     """)
     assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == -9
@@ -527,10 +531,10 @@ def test_ends_of_before_there_were_webhooks_are_told_to_nobody(tmp_path: Path) -
         connection.exec_driver_sql(f"UPDATE jobs SET finished_at = '{MOMENT}'")
     engine.dispose()
     store = Store(url).unscoped()
-    store.webhooks.register({"ours": ("webhook", ("succeeded",))})
+    store.webhooks.register_endpoints({"ours": ("webhook", ("succeeded",))})
     assert store.leases.claim("job-0", "me") is not None
     store.leases.write("job-0", "me", deleted_at=now())
-    assert store.webhooks.all() == []
+    assert store.webhooks.list_deliveries() == []
     store.leases.write("job-0", "me", finished_at=now())
-    assert len(store.webhooks.all()) == 1, "an end of now is told"
+    assert len(store.webhooks.list_deliveries()) == 1, "an end of now is told"
     store.close()

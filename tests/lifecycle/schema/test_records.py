@@ -28,7 +28,7 @@ def test_what_is_written_and_what_is_read_are_the_same_and_frozen(tmp_path: Path
     assert added == store.jobs.get(added.id) == store.jobs.all()[0] == store.jobs.page(limit=1, after=None)[0][0]
     claimed = store.leases.claim(added.id, "me")
     written = store.leases.write(added.id, "me", remote_id="r")
-    assert claimed is not None and claimed.remote_id is None and written == store.jobs.of_remote_id("fake", "r")
+    assert claimed is not None and claimed.remote_id is None and written == store.jobs.find_by_remote_id("fake", "r")
     view = store.listing.get(added.id)
     assert view is not None and view.record == written and view.request is None
     with pytest.raises(FrozenInstanceError):

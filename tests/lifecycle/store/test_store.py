@@ -105,11 +105,11 @@ def test_events_are_stored_once_and_in_order_by_many_writers(store: Store, row: 
     batches = [[event(str(number)) for number in range(start, start + 5)] for start in (0, 2, 4, 0)]
     with ThreadPoolExecutor(4) as pool:
         added = sum(pool.map(lambda batch: store.events.add(row.id, batch), batches))
-    stored = store.events.of_job(row.id)
+    stored = store.events.list_job_events(row.id)
     assert added == 9
     assert [position for position, _ in stored] == list(range(1, 10))
     assert sorted(item.id for _, item in stored) == [str(number) for number in range(9)]
-    assert [item.id for _, item in store.events.of_job(row.id, after=8)] == [stored[8][1].id]
+    assert [item.id for _, item in store.events.list_job_events(row.id, after=8)] == [stored[8][1].id]
 
 
 def test_the_cursor_is_the_newest_event_of_the_backend(store: Store, row: JobRow) -> None:
@@ -123,7 +123,7 @@ def test_a_file_is_journalled_once_a_purpose(store: Store, row: JobRow) -> None:
     store.files.add(row.id, first)
     store.files.add(row.id, first.model_copy(update={"id": "f2"}))
     store.files.add(row.id, first.model_copy(update={"purpose": "validation"}))
-    assert [(file.id, file.purpose) for file in store.files.of_job(row.id)] == [
+    assert [(file.id, file.purpose) for file in store.files.list_job_files(row.id)] == [
         ("f2", "training"),
         ("f1", "validation"),
     ]
@@ -178,14 +178,14 @@ def test_many_changes_are_one_write_and_ended_rows_keep_theirs(store: Store) -> 
     store.schedule.record_many({rows[1].id: {"status": "succeeded", "tuned_model": "ft:1", "due_at": None}})
     assert store.schedule.record_many({row.id: {"status": "failed"} for row in rows}) == [rows[2].id]
     assert [store.jobs.get(row.id).status for row in rows] == ["running", "succeeded", "failed"]
-    assert store.models.job_of("ft:1").id == rows[1].id  # type: ignore[union-attr]
+    assert store.models.find_job("ft:1").id == rows[1].id  # type: ignore[union-attr]
     assert store.schedule.due_backends() == ["fake"] and store.jobs.count_unfinished() == 1
 
 
 def test_a_model_is_found_by_its_name_not_by_going_through_all_jobs(tmp_path: Path) -> None:
     store, asked = Store(f"sqlite:///{tmp_path / 'store.db'}").scoped("default"), []
     sqlalchemy.event.listen(store.database.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
-    assert store.models.job_of("ft:1") is None
+    assert store.models.find_job("ft:1") is None
     statement, values = next(call for call in asked if "SELECT" in call[0])
     with store.database.engine.connect() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
@@ -196,7 +196,7 @@ def test_a_model_is_found_by_its_name_not_by_going_through_all_jobs(tmp_path: Pa
 def test_what_is_learnt_is_read_by_age_not_sorted_out_of_all_jobs(tmp_path: Path) -> None:
     store, asked = Store(f"sqlite:///{tmp_path / 'store.db'}").unscoped(), []
     sqlalchemy.event.listen(store.database.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
-    store.figures.history()
+    store.figures.read_job_history()
     statements = [next(call for call in asked if "SELECT" in call[0]), (_NEWEST, ("succeeded", LEARNT_FROM))]
     with store.database.engine.connect() as connection:
         for statement, values in statements:
@@ -225,16 +225,16 @@ def test_a_file_is_claimed_for_deletion_only_when_no_unfinished_job_means_to_use
     )  # of the same content
     store.leases.claim(row.id, "a")
     store.leases.write(row.id, "a", status=JobStatus.SUCCEEDED, delete_files=True)
-    assert store.files.to_delete("fake") == ["f1"]
+    assert store.files.list_files_to_delete("fake") == ["f1"]
     assert store.files.claim_deletion("fake", "f1") == [other.id]
     assert store.files.claim_deletion("fake", "unknown", f"tuneport-{'0' * 32}.jsonl") == [other.id]
     store.leases.claim(other.id, "a")
     store.leases.write(other.id, "a", status=JobStatus.SUCCEEDED)
     assert store.files.claim_deletion("fake", "f1") == [] and store.files.is_being_deleted("fake", "f1")
-    store.files.deletion_failed("fake", "f1")
-    assert store.files.to_delete("fake") == ["f1"] and not store.files.is_being_deleted("fake", "f1")
-    store.files.deletion_done("fake", "f1")
-    assert store.files.to_delete("fake") == [] and store.files.all()[0].deleted_at is not None
+    store.files.mark_not_deleted("fake", "f1")
+    assert store.files.list_files_to_delete("fake") == ["f1"] and not store.files.is_being_deleted("fake", "f1")
+    store.files.mark_deleted("fake", "f1")
+    assert store.files.list_files_to_delete("fake") == [] and store.files.list_all_files()[0].deleted_at is not None
 
 
 def test_terms_are_shown_anew_only_when_they_change(store: Store) -> None:

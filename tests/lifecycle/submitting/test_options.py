@@ -23,11 +23,17 @@ from tuneport.cli.main import app
 from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace, describe
-from tuneport.lifecycle.submitting.flags import GRADER_FILE, OPTION_FLAGS, SPEC_FLAGS, command, unsayable
+from tuneport.lifecycle.service import Workspace, describe_job
+from tuneport.lifecycle.submitting.flags import (
+    GRADER_FILE,
+    OPTION_FLAGS,
+    SPEC_FLAGS,
+    build_submit_command,
+    options_without_flag,
+)
 from tuneport.lifecycle.submitting.options import ClientOptions, JobOptions, OptionKeywords
-from tuneport.lifecycle.submitting.spec_file import write_spec
-from tuneport.lifecycle.verbs import log_terms
+from tuneport.lifecycle.submitting.spec_file import format_spec_file
+from tuneport.lifecycle.verbs import log_job_terms
 from tuneport.serve.wire.native import SubmitJob
 from tuneport.types import Hyperparameters, Method, TuneSpec
 
@@ -146,17 +152,17 @@ def test_the_printed_command_means_the_same_job(
     before = Path.cwd()
     os.chdir(folder)
     try:
-        asked = parsed(command(spec, options, backend=backend))
+        asked = parsed(build_submit_command(spec, options, backend=backend))
     finally:
         os.chdir(before)
     assert (asked.spec, asked.options, asked.backend) == (spec, options, backend)
-    assert unsayable(spec) == []
+    assert options_without_flag(spec) == []
 
 
 def test_pairs_that_no_flag_can_say_are_named(tmp_path: Path) -> None:
     spec = TuneSpec(model="m", dataset=tmp_path, metadata={"a=b": "1", "c": "2"}, columns={"x": ""})
-    assert unsayable(spec) == ["columns.x", "metadata.a=b"]
-    assert parsed(command(spec, JobOptions(), backend=None)).spec.metadata == {"c": "2"}
+    assert options_without_flag(spec) == ["columns.x", "metadata.a=b"]
+    assert parsed(build_submit_command(spec, JobOptions(), backend=None)).spec.metadata == {"c": "2"}
 
 
 # --- what the surfaces do with it ------------------------------------------------------------------------------------
@@ -166,7 +172,7 @@ def test_a_spec_file_is_submitted_and_flags_replace_its_values(tmp_path: Path) -
     write_chats(tmp_path / "train.jsonl")
     file = tmp_path / "spec.toml"
     values = {"model": "m", "dataset": "train.jsonl", "hyperparameters": {"epochs": 3}, "metadata": {"ticket": "7"}}
-    file.write_text(write_spec(values))
+    file.write_text(format_spec_file(values))
     asked = parsed(f"tuneport submit --spec {file}")
     assert asked.spec.dataset == tmp_path / "train.jsonl" and asked.spec.method is Method.SFT
     assert asked.spec.hyperparameters.epochs == 3 and asked.spec.metadata == {"ticket": "7"}
@@ -211,7 +217,7 @@ def test_terms_are_logged_before_the_first_job_and_not_again(
         with caplog.at_level(logging.WARNING, logger="tuneport"):
             job = tuneport.submit(dataset, model=MODEL, backend="openai")
             with Workspace() as again:
-                again.submit(TuneSpec(model=MODEL, dataset=dataset), backend="openai", show_terms=log_terms)
+                again.submit(TuneSpec(model=MODEL, dataset=dataset), backend="openai", show_terms=log_job_terms)
     told = [record.getMessage() for record in caplog.records if "terms that apply" in record.getMessage()]
     terms = job.as_dict()["terms"]
     assert terms and len(told) == len(terms)
@@ -224,4 +230,4 @@ def test_options_of_a_row_are_those_it_was_added_with(workspace: Workspace, tmp_
     row = workspace.submit(spec, backend="fake", delete_files=True, stop_on_overfit=True, allow_personal_data=True)
     options = JobOptions(delete_files=True, stop_on_overfit=True)
     assert row.job_options == options and row.delete_files and row.stop_on_overfit and not row.cancel_over_budget
-    assert describe(row).items() >= options.columns().items()
+    assert describe_job(row).items() >= options.columns().items()

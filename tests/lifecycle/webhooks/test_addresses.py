@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tuneport.lifecycle.webhooks.addresses import PrivateAddressError, addresses_of, is_public
+from tuneport.lifecycle.webhooks.addresses import PrivateAddressError, is_public_address, resolve_webhook_host
 
 PRIVATE = (
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
@@ -19,12 +19,12 @@ PUBLIC = ("1.1.1.1", "8.8.8.8", "104.18.0.1", "2606:4700::1111", "64:ff9b::808:8
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private(address: str) -> None:
-    assert not is_public(address)
+    assert not is_public_address(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public(address: str) -> None:
-    assert is_public(address)
+    assert is_public_address(address)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def test_public(address: str) -> None:
 )
 def test_names_and_odd_spellings_are_what_the_resolver_makes_of_them(spelled: str) -> None:
     with pytest.raises(PrivateAddressError, match="is at .*, which is no public address"):
-        asyncio.run(addresses_of(spelled, 443, allow_private=False))
-    assert asyncio.run(addresses_of(spelled, 443, allow_private=True))[0] in ("127.0.0.1", "::1")
+        asyncio.run(resolve_webhook_host(spelled, 443, allow_private=False))
+    assert asyncio.run(resolve_webhook_host(spelled, 443, allow_private=True))[0] in ("127.0.0.1", "::1")
 
 
 def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.Mon
 
     async def ask() -> list[str]:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolved)
-        return await addresses_of("hooks.example", 443, allow_private=False)
+        return await resolve_webhook_host("hooks.example", 443, allow_private=False)
 
     with pytest.raises(PrivateAddressError, match="10.0.0.1"):
         asyncio.run(ask())

@@ -17,7 +17,7 @@ from tests.lifecycle.webhooks.test_sender import due_now, ended
 from tests.support.webhook_receiver import Receiver
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.webhooks.sender import Sender
+from tuneport.lifecycle.webhooks.sender import WebhookSender
 from tuneport.settings import Settings
 from tuneport.testing.fake.backend import FakeBackend
 from tuneport.testing.fake.jobs import ArmedFault
@@ -50,9 +50,9 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
     running.stop()
 
 
-def sender_with(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *urls: str) -> Sender:
+def sender_with(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *urls: str) -> WebhookSender:
     monkeypatch.setenv("TUNEPORT_NOTIFY", "  ".join(urls))
-    sender = Sender(workspace.store, Settings.load())
+    sender = WebhookSender(workspace.store, Settings.load())
     sender.send_due()
     return sender
 
@@ -73,7 +73,7 @@ def test_mail_says_what_whoever_asked_wants_to_know_and_comes_once(
     ended(workspace, job_id)
     box.refuses = 1
     assert sender.send_due() == 2
-    assert {(row.endpoint, row.state) for row in workspace.store.webhooks.all()} == {
+    assert {(row.endpoint, row.state) for row in workspace.store.webhooks.list_deliveries()} == {
         ("notify-1", "waiting"),
         ("notify-2", "delivered"),
     }

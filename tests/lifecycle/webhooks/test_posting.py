@@ -12,7 +12,7 @@ import pytest
 from tests.support.webhook_receiver import Receiver
 from tuneport.lifecycle.webhooks import posting
 from tuneport.lifecycle.webhooks.endpoints import ENDS, WebhookEndpoint
-from tuneport.lifecycle.webhooks.posting import DeliveryResult, post
+from tuneport.lifecycle.webhooks.posting import WebhookDeliveryResult, post_webhook
 
 KEY = b"k" * 32
 
@@ -21,13 +21,13 @@ def endpoint(url: str, *, allow_private: bool = True) -> WebhookEndpoint:
     return WebhookEndpoint("hook", url, KEY, ENDS, allow_private)
 
 
-def sent(url: str, *, allow_private: bool = True) -> DeliveryResult:
-    return asyncio.run(post(endpoint(url, allow_private=allow_private), "wh_1", b"{}"))
+def sent(url: str, *, allow_private: bool = True) -> WebhookDeliveryResult:
+    return asyncio.run(post_webhook(endpoint(url, allow_private=allow_private), "wh_1", b"{}"))
 
 
 def test_arrives_with_name_and_password_of_the_address(receiver: Receiver) -> None:
     outcome = sent(f"http://me:p%40ss@localhost:{receiver.port}/hook?token=1")
-    assert outcome.delivered and outcome.final
+    assert outcome.delivered and outcome.is_final
     (received,) = receiver.received
     assert received.path == "/hook?token=1" and received.headers["host"] == f"localhost:{receiver.port}"
     assert received.headers["authorization"] == "Basic bWU6cEBzcw=="
@@ -37,7 +37,7 @@ def test_arrives_with_name_and_password_of_the_address(receiver: Receiver) -> No
 def test_private_address_is_not_even_connected_to(receiver: Receiver) -> None:
     for host in ("localhost", "127.0.0.1", "[::ffff:127.0.0.1]"):
         outcome = sent(f"http://{host}:{receiver.port}/hook", allow_private=False)
-        assert not outcome.final and "which is no public address" in str(outcome.error)
+        assert not outcome.is_final and "which is no public address" in str(outcome.error)
     assert receiver.received == []
 
 
@@ -61,7 +61,7 @@ def test_name_that_changes_after_the_check_leads_nowhere_else(
 def test_redirect_is_a_failure_and_not_followed(receiver: Receiver) -> None:
     receiver.statuses, receiver.headers = [302], {"location": f"{receiver.url}/elsewhere"}
     outcome = sent(receiver.url)
-    assert (outcome.status, outcome.delivered, outcome.final) == (302, False, False)
+    assert (outcome.status, outcome.delivered, outcome.is_final) == (302, False, False)
     assert len(receiver.received) == 1
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tuneport.lifecycle.worker.poll_interval import JITTER, LONGEST, SHORTEST, expected_finish, next_poll_delay
+from tuneport.lifecycle.worker.poll_interval import JITTER, LONGEST, SHORTEST, expected_job_finish, next_job_poll_delay
 from tuneport.types import JobState, JobStatus, Progress
 
 BORN = datetime(2026, 11, 24, tzinfo=UTC)
@@ -18,7 +18,7 @@ def state(**values: object) -> JobState:
 
 
 def wait(age: float, **values: object) -> float:
-    return next_poll_delay(state(**values), BORN, BORN + timedelta(seconds=age))
+    return next_job_poll_delay(state(**values), BORN, BORN + timedelta(seconds=age))
 
 
 def test_it_grows_with_age_between_its_bounds() -> None:
@@ -38,10 +38,10 @@ def test_it_shrinks_towards_the_expected_end_and_grows_again_behind_it() -> None
 
 def test_without_a_word_of_the_provider_the_steps_done_tell() -> None:
     half = state(progress=Progress(step=50, total_steps=100))
-    assert expected_finish(half, BORN, BORN + timedelta(minutes=10)) == BORN + timedelta(minutes=20)
+    assert expected_job_finish(half, BORN, BORN + timedelta(minutes=10)) == BORN + timedelta(minutes=20)
     left = state(progress=Progress(seconds_left=30.0))
-    assert expected_finish(left, BORN, BORN) == BORN + timedelta(seconds=30)
-    assert expected_finish(state(), BORN, BORN + timedelta(hours=1)) is None
+    assert expected_job_finish(left, BORN, BORN) == BORN + timedelta(seconds=30)
+    assert expected_job_finish(state(), BORN, BORN + timedelta(hours=1)) is None
 
 
 def test_a_paused_job_is_seldom_asked_about() -> None:
@@ -51,5 +51,5 @@ def test_a_paused_job_is_seldom_asked_about() -> None:
 @pytest.mark.parametrize("dice", [0.0, 0.5, 1.0])
 def test_jitter_is_a_tenth_either_way(dice: float) -> None:
     moment = BORN + timedelta(hours=1)
-    got = next_poll_delay(state(), BORN, moment, random=lambda: dice)
+    got = next_job_poll_delay(state(), BORN, moment, random=lambda: dice)
     assert got == pytest.approx(180.0 * (1 + JITTER * (2 * dice - 1)))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.emulated import LeadTo
 from tests.support.workspaces import write_chats
-from tuneport.backends.hosted.http.cooldown import Cooldown
+from tuneport.backends.hosted.http.cooldown import ProviderCooldown
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import Workspace
@@ -74,7 +74,7 @@ def adopt(hosted: Workspace, isolated: Path) -> Callable[[int], list[str]]:
     def make(count: int) -> list[str]:
         first = hosted.submit(spec, backend="openai")
         hosted.start(first.id)
-        (file,) = hosted.store.files.of_job(first.id)
+        (file,) = hosted.store.files.list_job_files(first.id)
         create = hosted.backend("openai").client.fine_tuning.jobs.create
         ids = [first.id]
         for _ in range(count - 1):
@@ -101,7 +101,7 @@ def test_many_jobs_are_followed_to_their_end_by_lists(
     polling = poller(hosted, time, on_change=lambda job_id, state: told.append((job_id, state.status.value)))
     turns = 0
     while hosted.store.jobs.count_unfinished():
-        time.sleep(max(1.0, polling.turn()))
+        time.sleep(max(1.0, polling.poll_due_jobs()))
         turns += 1
         assert turns < 500
     assert {hosted.job(job_id).status for job_id in ids} == {"succeeded"}
@@ -127,7 +127,7 @@ def test_events_come_when_somebody_looks_and_none_is_lost(
         backend = [event.id for event in hosted.backend("openai").events(str(hosted.job(job_id).remote_id))]
         stored = [event.id for _, event in hosted.events(job_id) if event.id in backend]
         assert stored == backend
-    assert hosted.store.events.due("openai") == []
+    assert hosted.store.events.list_due_jobs("openai") == []
     del time
 
 
@@ -140,8 +140,8 @@ def test_the_poller_fetches_events_with_the_time_it_has(
     time.offset = 3600
     polling = poller(hosted, time)
     for _ in range(20):
-        time.sleep(polling.turn())
-    assert hosted.store.jobs.count_unfinished() == 0 and hosted.store.events.due("openai") == []
+        time.sleep(polling.poll_due_jobs())
+    assert hosted.store.jobs.count_unfinished() == 0 and hosted.store.events.list_due_jobs("openai") == []
 
 
 def test_retry_after_is_obeyed_by_all(
@@ -150,17 +150,17 @@ def test_retry_after_is_obeyed_by_all(
     adopt(8)
     time, trouble = Time(openai), []
     time.offset = 60
-    hosted.backend("openai")._cooldown = Cooldown("openai", lambda: time.now().timestamp())  # type: ignore[attr-defined]
+    hosted.backend("openai")._cooldown = ProviderCooldown("openai", lambda: time.now().timestamp())  # type: ignore[attr-defined]
     headers = {"retry-after": "400"}
     openai.fail("status", status=429, method="GET", path="/fine_tuning/jobs", times=None, headers=headers)
     polling = poller(hosted, time, on_trouble=lambda name, message: trouble.append(message))
-    polling.turn()
+    polling.poll_due_jobs()
     asked = len(openai.log)
-    wait = polling.turn()
+    wait = polling.poll_due_jobs()
     assert len(openai.log) == asked and 350 < wait <= 400 and len(trouble) == 1
     openai.clear_faults()
     time.sleep(wait + 1)
-    polling.turn()
+    polling.poll_due_jobs()
     assert len(openai.log) > asked
 
 
@@ -174,14 +174,14 @@ def test_trouble_is_rested_upon_longer_each_time_and_forgotten_after_an_answer(
     polling = poller(hosted, time)
     rests = []
     for _ in range(6):
-        polling.turn()
-        rest = polling.turn()
+        polling.poll_due_jobs()
+        rest = polling.poll_due_jobs()
         rests.append(rest)
         time.sleep(max(rest, HOLD_SECONDS))
     assert rests == sorted(rests) and rests[-1] > 100
     openai.clear_faults()
-    polling.turn()
-    assert polling.turn() <= 5.0
+    polling.poll_due_jobs()
+    assert polling.poll_due_jobs() <= 5.0
 
 
 def test_two_pollers_share_the_work(
@@ -217,7 +217,7 @@ def test_a_job_that_is_gone_over_there_bothers_nobody_else(
     del openai.jobs[str(hosted.job(ids[1]).remote_id)]
     time = Time(openai)
     time.offset = 60
-    poller(hosted, time).turn()
+    poller(hosted, time).poll_due_jobs()
     gone, fine = hosted.job(ids[1]), hosted.job(ids[2])
     assert "finds nothing by that id" in str(gone.note) and gone.status == "queued"
     assert gone.due_at is not None and (gone.due_at - time.now()).total_seconds() > LONGEST - 10
@@ -231,7 +231,7 @@ def test_a_wish_is_granted_by_whoever_polls(
     hosted.store.jobs.request_cancel(ids[0])
     hosted.store.jobs.request_action(ids[1], "pause")
     time.offset = 60
-    poller(hosted, time).turn()
+    poller(hosted, time).poll_due_jobs()
     assert [hosted.job(job_id).status for job_id in ids[:2]] == ["cancelled", "paused"]
 
 
@@ -246,14 +246,14 @@ def test_a_wish_that_is_refused_hides_no_job(
     hosted.store.jobs.request_cancel(job_id) if wish == "cancel" else hosted.store.jobs.request_action(job_id, "pause")
     time.offset = 60
     polling = poller(hosted, time)
-    polling.turn()
+    polling.poll_due_jobs()
     row = hosted.job(job_id)
     assert row.polled_at is not None and not row.job_status.terminal
     assert (row.requested_action is None) == (wish == "cancel" or status != 500), "what passes is asked again"
     if wish == "cancel" and status != 500:
         assert "it cannot be cancelled now" in str(row.note)
     time.sleep(3600)
-    polling.turn()
+    polling.poll_due_jobs()
     assert hosted.job(job_id).status == "succeeded"
 
 
@@ -268,7 +268,7 @@ def test_a_wish_that_a_backend_cannot_grant_stops_no_polling(
     hosted.store.jobs.request_deletion(done)
     time, trouble = Time(openai), []
     time.offset = 60
-    poller(hosted, time, on_trouble=lambda name, message: trouble.append(message)).turn()
+    poller(hosted, time, on_trouble=lambda name, message: trouble.append(message)).poll_due_jobs()
     assert hosted.job(other).status == "succeeded" and trouble == []
     assert "not deleted yet" in str(hosted.job(done).note)
 
@@ -306,12 +306,12 @@ def test_told_to_stop_it_stops_within_a_list(
     time = Time(openai)
     time.offset = 60
     polling = ProviderPoller(hosted.worker, "openai", clock=time.now, sleep=lambda seconds: True)
-    polling.turn()
+    polling.poll_due_jobs()
     assert polling.limiter is not None
     polling.limiter._levels[""] = (-1e6, time.now().timestamp())
     time.offset += LONGEST * 2
     with pytest.raises(PollingStopped):
-        polling.turn()
+        polling.poll_due_jobs()
 
 
 def test_the_starter_brings_jobs_there_and_waits_with_those_that_have_no_place(
@@ -325,7 +325,7 @@ def test_the_starter_brings_jobs_there_and_waits_with_those_that_have_no_place(
     starter = ProviderStarter(
         hosted.worker, "openai", clock=time.now, on_change=lambda *told: seen.append((told[0], told[1].value, told[2]))
     )
-    starter.turn()
+    starter.start_due_jobs()
     assert openai.jobs_created == 3
     assert [bool(hosted.job(job_id).remote_id) for job_id in ids] == [True, True, True, False, False]
     assert "limit of the account" in str(hosted.job(ids[3]).note)
@@ -336,7 +336,7 @@ def test_the_starter_brings_jobs_there_and_waits_with_those_that_have_no_place(
     with hosted.store.database.transaction() as session:  # the provider's word, an hour from now, holds
         session.get(JobRow, ids[4]).waits_since = time.now()  # type: ignore[union-attr]
         session.get(JobRow, ids[4]).due_at = later = time.now() + timedelta(hours=1)  # type: ignore[union-attr]
-    poller(hosted, time).turn()
+    poller(hosted, time).poll_due_jobs()
     due = hosted.job(ids[3]).due_at
     assert due is not None and due <= time.now(), "a job has ended: there is a place now"
     assert hosted.job(ids[4]).due_at == later
@@ -386,10 +386,10 @@ def test_events_that_wait_hold_up_no_question(
     time = Time(openai)
     polling = poller(hosted, time)
     polling.limiter = RateLimiter(10, burst=10 / 6, clock=lambda: time.now().timestamp(), sleep=time.sleep)
-    waits = [polling.turn()]
-    assert waits == [0.0] and 0 < len(hosted.store.events.due("openai")) < 6 and time.slept < 20
-    while hosted.store.events.due("openai"):
-        waits.append(polling.turn())
+    waits = [polling.poll_due_jobs()]
+    assert waits == [0.0] and 0 < len(hosted.store.events.list_due_jobs("openai")) < 6 and time.slept < 20
+    while hosted.store.events.list_due_jobs("openai"):
+        waits.append(polling.poll_due_jobs())
     assert len(waits) > 2
 
 
@@ -400,8 +400,8 @@ def test_events_that_nobody_can_read_are_given_up_with_a_word(
     openai.advance(3600)
     hosted.refresh_all()
     openai.fail("status", status=400, path="/fine_tuning/jobs/*/events", times=None)
-    poller(hosted, Time(openai)).turn()
-    assert hosted.store.events.due("openai") == []
+    poller(hosted, Time(openai)).poll_due_jobs()
+    assert hosted.store.events.list_due_jobs("openai") == []
     assert any("could not be read" in event.message for _, event in hosted.events(ids[0]))
 
 
@@ -416,14 +416,14 @@ def test_events_that_the_key_may_not_read_wait_for_a_better_one(
     time, trouble, before = Time(openai), [], len(openai.log)
     polling = poller(hosted, time, on_trouble=lambda name, message: trouble.append(message))
     for _ in range(3):
-        assert 0 < polling.turn() <= TURN_SECONDS, "and the jobs are asked about as ever"
-    assert len(hosted.store.events.due("openai")) == 6 and len(trouble) == 1
+        assert 0 < polling.poll_due_jobs() <= TURN_SECONDS, "and the jobs are asked about as ever"
+    assert len(hosted.store.events.list_due_jobs("openai")) == 6 and len(trouble) == 1
     assert len([exchange for exchange in openai.log[before:] if exchange.path.endswith("/events")]) == 1
     openai.clear_faults()
     time.sleep(LEFT_SECONDS)
-    while polling.turn() == 0.0:
+    while polling.poll_due_jobs() == 0.0:
         pass
-    assert hosted.store.events.due("openai") == []
+    assert hosted.store.events.list_due_jobs("openai") == []
 
 
 def test_a_job_whose_events_always_fail_holds_up_no_other(
@@ -432,18 +432,18 @@ def test_a_job_whose_events_always_fail_holds_up_no_other(
     adopt(6)
     openai.advance(3600)
     hosted.refresh_all()
-    bad, remote_id = hosted.store.events.due("openai")[0]
+    bad, remote_id = hosted.store.events.list_due_jobs("openai")[0]
     openai.fail("status", status=500, path=f"/fine_tuning/jobs/{remote_id}/events", times=None)
     time = Time(openai)
     polling = poller(hosted, time)
-    while polling.turn() == 0.0:
+    while polling.poll_due_jobs() == 0.0:
         pass
-    assert [job_id for job_id, _ in hosted.store.events.due("openai")] == [bad]
+    assert [job_id for job_id, _ in hosted.store.events.list_due_jobs("openai")] == [bad]
     for _ in range(EVENT_TRIES - 1):
-        assert hosted.store.events.due("openai") != []
+        assert hosted.store.events.list_due_jobs("openai") != []
         time.sleep(AGAIN_SECONDS)
-        assert polling.turn() > 0.0
-    assert hosted.store.events.due("openai") == []
+        assert polling.poll_due_jobs() > 0.0
+    assert hosted.store.events.list_due_jobs("openai") == []
     assert any("could not be read" in event.message for _, event in hosted.events(bad))
 
 
@@ -458,10 +458,10 @@ def test_a_provider_that_is_down_costs_no_events(
     polling = poller(hosted, time)
     for _ in range(20):
         asked = len(openai.log)
-        time.sleep(max(AGAIN_SECONDS, polling.turn()))
+        time.sleep(max(AGAIN_SECONDS, polling.poll_due_jobs()))
         assert len(openai.log) - asked <= 4 * 4, "after three jobs it is the provider"
-    assert len(hosted.store.events.due("openai")) == 6
+    assert len(hosted.store.events.list_due_jobs("openai")) == 6
     openai.clear_faults()
     for _ in range(6):
-        time.sleep(max(AGAIN_SECONDS, polling.turn()))
-    assert hosted.store.events.due("openai") == []
+        time.sleep(max(AGAIN_SECONDS, polling.poll_due_jobs()))
+    assert hosted.store.events.list_due_jobs("openai") == []

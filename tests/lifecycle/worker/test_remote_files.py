@@ -89,13 +89,13 @@ def test_a_file_that_a_job_of_another_store_needs_stays(
 ) -> None:
     job_id = submit()
     hosted.start(job_id)
-    (file,) = hosted.store.files.of_job(job_id)
+    (file,) = hosted.store.files.list_job_files(job_id)
     openai.next_job(pace=3600)
     other = hosted.backend("openai").client.fine_tuning.jobs.create(model=MODEL, training_file=file.id)
     assert finish(hosted, job_id) == "succeeded"
     assert len(uploads(openai)) == 1
     hosted.backend("openai").cancel(other.id)
-    hosted.remote_files.clean("openai")
+    hosted.remote_files.delete_unneeded_files("openai")
     assert uploads(openai) == []
 
 
@@ -118,16 +118,21 @@ def test_the_copy_on_this_machine_stays_while_a_job_elsewhere_is_still_to_upload
     file = local.files.add(row.prepared_data.training, "training")
     hosted.store.files.add(ended.id, file)
     hosted.store.schedule.record_many({ended.id: {"status": "succeeded", "due_at": None}})
-    for remove in (lambda: hosted.remote_files.clean("local"), lambda: _delete(hosted, file.id, file.filename)):
+    for remove in (
+        lambda: hosted.remote_files.delete_unneeded_files("local"),
+        lambda: _delete(hosted, file.id, file.filename),
+    ):
         remove()
         assert row.prepared_data.training.path.is_file()
     hosted.start(elsewhere)
-    assert hosted.remote_files.clean("local") == [file.id] and not row.prepared_data.training.path.exists()
+    assert (
+        hosted.remote_files.delete_unneeded_files("local") == [file.id] and not row.prepared_data.training.path.exists()
+    )
 
 
 def _delete(workspace: Workspace, file_id: str, filename: str) -> None:
     with pytest.raises(ConfigError, match="has not ended"):
-        workspace.remote_files.delete("local", file_id, filename)
+        workspace.remote_files.delete_file("local", file_id, filename)
 
 
 @pytest.mark.parametrize("kind", ["drop", "drop_after_accept"])
@@ -140,8 +145,8 @@ def test_a_lost_answer_forgets_no_file(
     assert finish(hosted, job_id) == "succeeded", "the job's end is the job's; its files are another matter"
     assert any("is not deleted at openai yet" in event.message for _, event in hosted.events(job_id))
     openai.clear_faults()
-    hosted.remote_files.clean("openai")
-    assert uploads(openai) == [] and hosted.store.files.to_delete("openai") == []
+    hosted.remote_files.delete_unneeded_files("openai")
+    assert uploads(openai) == [] and hosted.store.files.list_files_to_delete("openai") == []
 
 
 KILLED = textwrap.dedent("""
@@ -170,7 +175,7 @@ def test_killed_while_deleting_the_next_one_deletes(
     assert done.returncode == -signal.SIGKILL
     assert hosted.job(job_id).status == "succeeded"
     assert hosted.worker.step(job_id).status == "succeeded"
-    assert uploads(openai) == [] and hosted.store.files.to_delete("openai") == []
+    assert uploads(openai) == [] and hosted.store.files.list_files_to_delete("openai") == []
 
 
 def test_a_file_that_is_being_deleted_is_uploaded_anew(
@@ -179,7 +184,7 @@ def test_a_file_that_is_being_deleted_is_uploaded_anew(
     """Deleted between the list that found it and the submit that names it: then the submit would be refused."""
     first = submit()
     assert hosted.drive(first, until=lambda row: row.remote_id is not None, poll_seconds=0.02)
-    (file,) = hosted.store.files.of_job(first)
+    (file,) = hosted.store.files.list_job_files(first)
     with hosted.store.database.transaction() as session:
         session.get(JobRow, first).status = "succeeded"  # type: ignore[union-attr]
     assert hosted.store.files.claim_deletion("openai", file.id) == []
@@ -187,7 +192,7 @@ def test_a_file_that_is_being_deleted_is_uploaded_anew(
     row = hosted.worker.step(second)
     assert row.status == "preparing" and "uploaded anew" in str(row.note)
     hosted.backend("openai").delete_file(file.id)
-    hosted.store.files.deletion_done("openai", file.id)
+    hosted.store.files.mark_deleted("openai", file.id)
     assert finish(hosted, second) == "succeeded"
 
 
@@ -204,12 +209,12 @@ def test_the_list_says_what_lies_where_and_whose_it_is(
     entries, trouble = hosted.files()
     assert trouble == {}
     by_id = {entry.id: entry for entry in entries}
-    (file,) = hosted.store.files.of_job(job_id)
+    (file,) = hosted.store.files.list_job_files(job_id)
     assert by_id[file.id].where == "both" and by_id[file.id].in_use and by_id[file.id].ours
     assert by_id[file.id].jobs == ((job_id, hosted.job(job_id).status),)
     assert by_id[foreign].where == "provider" and not by_id[foreign].ours
     with pytest.raises(ConfigError, match="is used by .* which has not ended"):
-        hosted.remote_files.delete("openai", file.id, file.filename)
+        hosted.remote_files.delete_file("openai", file.id, file.filename)
     assert len(uploads(openai)) == 2
     hosted.backend("openai").delete_file(file.id)  # by other hands
     assert {entry.id: entry.where for entry in hosted.files()[0]}[file.id] == "gone"

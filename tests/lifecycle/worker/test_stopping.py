@@ -62,7 +62,7 @@ def look(workspace: Workspace, row: JobRow, *, by: str) -> JobRow:
         other.store.schedule.poll_soon(row.id, polled_before_seconds=0)
         poller = ProviderPoller(other.worker, "openai", sleep=lambda seconds: False)
         for _ in range(2):
-            poller.turn()
+            poller.poll_due_jobs()
         return other.job(row.id)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from tests.support.workspaces import write_chats
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
 from tuneport.errors import ConfigError, UnresolvedStartError
-from tuneport.lifecycle.schema.machine_clock import ClockReading, read_machine_clock
+from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
 from tuneport.lifecycle.schema.submission import Submission
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace, describe
+from tuneport.lifecycle.service import Workspace, describe_job
 from tuneport.lifecycle.worker.worker import Worker
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
@@ -33,8 +33,8 @@ class MachineClock:
     def __init__(self) -> None:
         self.boot, self.seconds = "first boot", 1000.0
 
-    def __call__(self) -> ClockReading:
-        return ClockReading(self.boot, self.seconds)
+    def __call__(self) -> MachineClockReading:
+        return MachineClockReading(self.boot, self.seconds)
 
 
 @pytest.fixture(params=["openai", "together"])
@@ -55,7 +55,9 @@ def workspace(provider: Any, clock: MachineClock, isolated: Path) -> Iterator[Wo
     settings = Settings.load(isolated)
     make = OpenAIBackend if provider.name == "openai" else TogetherBackend
     with Workspace(settings) as opened:
-        opened._backends[provider.name] = make(manifest_of(provider.name, settings), settings, sleep=provider.advance)
+        opened._backends[provider.name] = make(
+            backend_manifest(provider.name, settings), settings, sleep=provider.advance
+        )
         opened.worker = Worker(
             opened.store,
             opened.backend,
@@ -136,14 +138,14 @@ def test_of_a_provider_that_was_never_seen_to_keep_tokens_a_person_decides(
     until_lost(workspace, job_id)
     for _ in range(2):  # asked at least twice
         row = step(workspace, clock, job_id, after=HOUR + 1)
-    needs = describe(row)["needs"]
+    needs = describe_job(row)["needs"]
     assert needs is not None and needs["kind"] == "resolve" and needs["candidates"] == []
     assert f"tuneport resolve {job_id} --not-started" in needs["message"]
     assert provider.jobs_created == 0
     with pytest.raises(UnresolvedStartError, match="--started ID"):
         workspace.drive(job_id)
     row = workspace.start(workspace.resolve(job_id, not_started=True).id)
-    assert row.remote_id is not None and provider.jobs_created == 1 and describe(row)["needs"] is None
+    assert row.remote_id is not None and provider.jobs_created == 1 and describe_job(row)["needs"] is None
 
 
 def test_a_listed_job_whose_token_was_dropped_may_be_it_and_a_person_says_so(
@@ -212,7 +214,7 @@ def test_a_second_job_with_the_token_is_told_and_can_be_stopped(
         session.get(JobRow, job_id).recheck_at = row.created_at  # type: ignore[union-attr]
     clock.seconds += HOUR
     row = workspace.refresh(job_id)
-    (second,) = describe(row)["duplicates"]
+    (second,) = describe_job(row)["duplicates"]
     assert second != row.remote_id and row.recheck_at is None
     told = [event.message for _, event in workspace.events(job_id) if event.type == "duplicate"]
     assert len(told) == 1 and f"tuneport cancel {second} --backend {provider.name}" in told[0]
@@ -263,13 +265,15 @@ def test_the_machines_clock_is_the_same_in_every_process_and_goes_forwards() -> 
 
 
 def test_a_clock_that_went_backwards_begins_anew() -> None:
-    sent = Submission().sent(ClockReading("a", 500))
-    both = Submission().sent(ClockReading("a", 500, 50))
-    assert both.waited(ClockReading("a", 900, 60)) == 10, "a machine that slept, or a container's own uptime"
-    assert both.waited(ClockReading("a", 510, 5)) == 0
-    assert sent.waited(ClockReading("a", 600)) == 100
-    assert sent.waited(ClockReading("b", 600)) == 0
-    assert sent.seen(ClockReading("a", 20)).waited(ClockReading("a", 50)) == 30
+    sent = Submission().mark_sent(MachineClockReading("a", 500))
+    both = Submission().mark_sent(MachineClockReading("a", 500, 50))
+    assert both.seconds_waited(MachineClockReading("a", 900, 60)) == 10, (
+        "a machine that slept, or a container's own uptime"
+    )
+    assert both.seconds_waited(MachineClockReading("a", 510, 5)) == 0
+    assert sent.seconds_waited(MachineClockReading("a", 600)) == 100
+    assert sent.seconds_waited(MachineClockReading("b", 600)) == 0
+    assert sent.with_clock(MachineClockReading("a", 20)).seconds_waited(MachineClockReading("a", 50)) == 30
 
 
 def test_a_failure_that_the_provider_takes_back_is_not_final(workspace: Workspace, provider: Any, submit: Any) -> None:
@@ -313,8 +317,8 @@ def test_a_list_that_cannot_be_read_for_an_hour_is_a_question_too(
     job_id = submit()
     until_lost(workspace, job_id)
     provider.fail("status", status=403, method="GET", path=f"**{CREATION[provider.name]}", times=None)
-    assert describe(step(workspace, clock, job_id, after=60))["needs"] is None
-    needs = describe(step(workspace, clock, job_id, after=HOUR))["needs"]
+    assert describe_job(step(workspace, clock, job_id, after=60))["needs"] is None
+    needs = describe_job(step(workspace, clock, job_id, after=HOUR))["needs"]
     assert needs is not None and "it cannot be looked for" in needs["message"]
     provider.clear_faults()
     workspace.cancel(job_id)
@@ -343,5 +347,5 @@ def test_a_question_keeps_no_poller_busy(workspace: Workspace, provider: Any, cl
     until_lost(workspace, job_id)
     for _ in range(2):
         row = step(workspace, clock, job_id, after=HOUR)
-    assert describe(row)["needs"] is not None and workspace.store.schedule.due_backends() == []
+    assert describe_job(row)["needs"] is not None and workspace.store.schedule.due_backends() == []
     assert row.recheck_at is not None, "it is looked at now and then"

@@ -17,7 +17,7 @@ import pytest
 
 from tuneport.errors import ConfigError, DatasetError, UnavailableError
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace, describe
+from tuneport.lifecycle.service import Workspace, describe_job
 from tuneport.testing.fake.backend import ArmedFault, FakeBackend
 from tuneport.types import JobState, JobStatus, RemoteFile, TuneSpec
 
@@ -46,7 +46,7 @@ def test_a_job_goes_from_its_row_to_its_model(workspace: Workspace, fake: FakeBa
         "finalizing",
         "succeeded",
     ]
-    document = describe(row)
+    document = describe_job(row)
     assert document["tuned_model"] == row.job_state.tuned_model  # type: ignore[union-attr]
     assert len(document["dataset"]["sha256"]) == 64
     messages = [event.message for _, event in workspace.events(job_id)]
@@ -200,7 +200,7 @@ def test_what_is_trained_on_is_what_was_submitted(
     dataset.write_text('{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "4111"}]}\n')
     row = drive(workspace, job_id)
     assert row.status == "succeeded"
-    (file,) = workspace.store.files.of_job(job_id)
+    (file,) = workspace.store.files.list_job_files(job_id)
     assert fake.read_file(file.id).count(b"\n") == content.count(b"\n") == 12
 
 
@@ -383,8 +383,8 @@ def test_a_rate_limit_costs_no_attempt_and_waits_as_told(workspace: Workspace, f
 
 def test_the_document_has_the_same_keys_in_every_state(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
     job_id = start()
-    documents = [describe(workspace.job(job_id))]
-    drive(workspace, job_id, on_change=lambda row: documents.append(describe(row)))
+    documents = [describe_job(workspace.job(job_id))]
+    drive(workspace, job_id, on_change=lambda row: documents.append(describe_job(row)))
     assert len({tuple(sorted(document)) for document in documents}) == 1
     assert json.loads(json.dumps(documents[-1])) == documents[-1]
 

@@ -62,7 +62,7 @@ def test_a_job_is_told_part_by_part_and_nothing_twice(running: Running) -> None:
         found.data["parts"].get("state", "") for found in rest[:-1]
     )
     seen = [position for found in (*fresh, *rest[:-1]) for position in told(found)]
-    heads = [position for position, _ in store.events.of_job(job)]
+    heads = [position for position, _ in store.events.list_job_events(job)]
     assert seen == heads[heads.index(seen[0]) :] and first.id == f"{seen[0] - 1}.{(first.id or '').partition('.')[2]}"
     # Who comes back is told what he has missed, and who has missed nothing, nothing.
     assert [found.event for found in news(running, f"/jobs/{job}", mark=rest[-1].id)] == ["end"]
@@ -119,11 +119,11 @@ def test_a_project_sees_its_own_and_a_session_that_ends_ends_the_stream(running:
 
 def test_a_mark_is_read_back_and_rubbish_is_none() -> None:
     mark = ReaderMark(57, frozenset({"0a1b2c3d", "ffffffff"}))
-    assert ReaderMark.of(str(mark)) == mark and str(mark) == "57.0a1b2c3dffffffff"
+    assert ReaderMark.parse(str(mark)) == mark and str(mark) == "57.0a1b2c3dffffffff"
     assert (
-        ReaderMark.of(str(ReaderMark()))
+        ReaderMark.parse(str(ReaderMark()))
         == ReaderMark()
-        == ReaderMark.of("57")
-        == ReaderMark.of("5.xyz")
-        == ReaderMark.of("1" * 5000)
+        == ReaderMark.parse("57")
+        == ReaderMark.parse("5.xyz")
+        == ReaderMark.parse("1" * 5000)
     )

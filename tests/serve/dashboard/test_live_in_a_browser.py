@@ -55,10 +55,12 @@ def test_a_job_s_page_lives_through_a_restart_and_repeats_nothing(
             expect(tab.page.locator("#state .badge")).to_have_text("succeeded")
             expect(tab.page.get_by_text("The job has successfully completed")).to_be_visible()
             expect(tab.page.locator("#gone")).to_be_hidden()
-            until(lambda: running.gateway.streams.count == 0)  # its end was told, and it asks no more
+            until(lambda: running.gateway.streams.watcher_count == 0)  # its end was told, and it asks no more
             assert tab.page.evaluate("window.loaded") is True
             shown = tab.page.locator(".events bdi").all_inner_texts()
-            events = [event.message for _, event in reversed(running.gateway.unscoped.store.events.of_job(job))]
+            events = [
+                event.message for _, event in reversed(running.gateway.unscoped.store.events.list_job_events(job))
+            ]
             assert len(shown) >= EVENTS and shown == events[: len(shown)], "each once, newest first"
             assert {kind for kind, url in asked if "/assets/" not in url} == {"document", "eventsource"}
             assert all("ERR_CONNECTION_REFUSED" in told or "ERR_EMPTY_RESPONSE" in told for told in tab.trouble)
@@ -73,7 +75,7 @@ def test_many_tabs_leave_the_browser_connections_to_spare(chromium: Any, setting
             tabs = [tab, *(Tab(tab.page.context.new_page(), origin) for _ in range(7))]
             for each in tabs:
                 each.see("/")
-            until(lambda: streams.count == 4)
+            until(lambda: streams.watcher_count == 4)
             new = pages.job(0)
             streams.wake()
             told = [each for each in tabs if each.page.locator("#liveness").inner_text() == "live"]
@@ -83,11 +85,11 @@ def test_many_tabs_leave_the_browser_connections_to_spare(chromium: Any, setting
                 each.page.get_by_label(f"compare {new}").check()
             # Whoever is not looked at gives its place to another.
             told[0].page.evaluate(HIDE, True)
-            until(lambda: streams.count == 3)
+            until(lambda: streams.watcher_count == 3)
             others = [each for each in tabs if each not in told]
             others[0].page.evaluate(HIDE, True)
             others[0].page.evaluate(HIDE, False)
-            until(lambda: streams.count == 4)
+            until(lambda: streams.watcher_count == 4)
             expect(others[0].page.get_by_role("link", name="any-model")).to_have_count(2)
             running.gateway.unscoped.worker.step(new)
             streams.wake()

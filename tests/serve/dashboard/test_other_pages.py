@@ -11,8 +11,8 @@ import pytest
 
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard
 from tests.support.folders import FIXTURES
-from tuneport.serve.dashboard.archive import archived
-from tuneport.serve.dashboard.curves import charts
+from tuneport.serve.dashboard.archive import stream_tar_archive
+from tuneport.serve.dashboard.curves import draw_dashboard_charts
 from tuneport.types import MetricPoint
 
 
@@ -69,7 +69,7 @@ def test_a_folder_is_sent_as_a_tar_file_and_goes(tmp_path: Path) -> None:
     files = {"adapter.bin": b"\x01" * 1_300_000, "deep/config.json": b"{}", "empty": b""}
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    sent = BytesIO(b"".join(archived(folder, "job-1", folder.parent)))
+    sent = BytesIO(b"".join(stream_tar_archive(folder, "job-1", folder.parent)))
     with tarfile.open(fileobj=sent) as tar:
         there = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]
     assert there == {f"job-1/{name}": content for name, content in files.items()}
@@ -78,14 +78,17 @@ def test_a_folder_is_sent_as_a_tar_file_and_goes(tmp_path: Path) -> None:
 
 def test_very_many_points_are_smoothed_and_no_spike_is_lost() -> None:
     points = [MetricPoint(step=step, train_loss=9.0 if step == 54_321 else 1.0) for step in range(1, 100_001)]
-    (drawn,) = charts([*points, MetricPoint(step=100_001, train_loss=float("nan"))])
+    (drawn,) = draw_dashboard_charts([*points, MetricPoint(step=100_001, train_loss=float("nan"))])
     assert len(drawn.chart) < 30_000 and drawn.chart.count("L") < 900
     around, mean = (
         [float(pair.split()[1]) for pair in path.split('"')[0].strip("MZ").split(" L")]
         for path in str(drawn.chart).split(' d="')[1:3]
     )
     assert around.count(min(around)) == 1 and min(around) < min(mean), "the one spike, around the line"
-    assert charts([]) == [] and len(charts([MetricPoint(step=1, train_loss=0.0, learning_rate=1e-4)])) == 2
+    assert (
+        draw_dashboard_charts([]) == []
+        and len(draw_dashboard_charts([MetricPoint(step=1, train_loss=0.0, learning_rate=1e-4)])) == 2
+    )
 
 
 def test_a_job_whose_curve_turns_says_so_and_marks_its_best_step(

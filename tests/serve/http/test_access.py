@@ -21,7 +21,7 @@ from tests.support.gateways import OLD_MODEL, Running, chats  # noqa: E402
 from tuneport.lifecycle.schema.tables import TokenRow  # noqa: E402
 from tuneport.lifecycle.store.store import Store  # noqa: E402
 from tuneport.serve import AccessRules, Gateway, create_app  # noqa: E402
-from tuneport.serve.http.access import COOKIE, CSRF_HEADER, caller, check_csrf, csrf_token  # noqa: E402
+from tuneport.serve.http.access import COOKIE, CSRF_HEADER, check_csrf, csrf_token, request_caller  # noqa: E402
 from tuneport.serve.timing import GatewayTiming  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
 from tuneport.types import now  # noqa: E402
@@ -215,7 +215,7 @@ def logged_in(here: Served, secret: str) -> str:
 def with_pages(here: Served) -> Served:
     @here.app.get("/page")
     def page(request: Request) -> HTMLResponse:
-        return HTMLResponse(f"{caller(request).name} {csrf_token(request)}")
+        return HTMLResponse(f"{request_caller(request).name} {csrf_token(request)}")
 
     @here.app.post("/change")
     def change(request: Request) -> dict[str, Any]:
@@ -364,7 +364,7 @@ def test_a_store_that_does_not_answer_lets_nobody_in(served: Any, monkeypatch: p
     def gone() -> None:
         raise StoreUnavailableError("the store is gone")
 
-    monkeypatch.setattr(here.gateway.unscoped.store.tokens, "marks", gone)
+    monkeypatch.setattr(here.gateway.unscoped.store.tokens, "count_tokens", gone)
     assert here.http.get("/v1/files").json()["error"]["code"] == "store_unavailable"
 
 

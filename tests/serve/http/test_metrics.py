@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.gateways import OLD_MODEL, Running, chats, ended
 from tuneport.cli.views.serving_log import JSONLogFormatter, TextLogFormatter
-from tuneport.lifecycle.store.files.uploaded import UploadedFiles
+from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
 
 
 def figures(running: Running) -> dict[str, float]:
@@ -43,7 +43,7 @@ def test_figures_by_route_and_not_by_what_is_asked_for(running: Running, tmp_pat
     assert told['tuneport_chats_total{backend="fake"}'] == 1
     assert told['tuneport_chat_tokens_total{backend="fake",kind="completion"}'] > 0
     assert told["tuneport_files"] == 1 and told["tuneport_files_bytes"] == file.bytes
-    running.gateway.metrics.delivery("ours", "retried")
+    running.gateway.metrics.count_delivery("ours", "retried")
     assert figures(running)['tuneport_webhook_deliveries_total{outcome="retried",webhook="ours"}'] == 1
     assert told["tuneport_requests_waiting"] == 1 and told["tuneport_working"] == 0
     new = [name for name in told.keys() - before.keys() if name.startswith("tuneport_requests_total")]
@@ -111,7 +111,7 @@ def test_a_bug_has_its_id_and_the_envelope(
     def broken(*arguments: object) -> None:
         raise RuntimeError("the secret reason")
 
-    monkeypatch.setattr(UploadedFiles, "get", broken)
+    monkeypatch.setattr(UploadedFileStore, "get", broken)
     answer = httpx.get(f"{running.url}/files/file-1")
     assert answer.status_code == 500 and answer.json()["error"]["type"] == "server_error"
     assert answer.headers["x-request-id"] in caplog.text and "the secret reason" in caplog.text

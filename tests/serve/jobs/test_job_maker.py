@@ -17,13 +17,13 @@ from sqlalchemy.exc import OperationalError
 from tests.support.gateways import OLD_MODEL, Running, chats, ended
 from tests.support.waiting import until
 from tuneport.errors import RejectedError, StorageError, UnavailableError
-from tuneport.lifecycle.schema.database import explained
+from tuneport.lifecycle.schema.database import explain_database_errors
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.store.files.uploaded import UploadedFiles
+from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
 from tuneport.serve import background
 from tuneport.serve.jobs import job_maker
-from tuneport.serve.jobs.results import Results
+from tuneport.serve.jobs.results import JobResultWriter
 from tuneport.types import now
 
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
@@ -44,7 +44,7 @@ def rows(running: Running) -> list[str]:
 
 
 def the_store_is_locked(*arguments: Any, **named: Any) -> Any:
-    with explained("sqlite:///secret-place.db"):
+    with explain_database_errors("sqlite:///secret-place.db"):
         raise OperationalError("select", {}, sqlite3.OperationalError("database is locked"))
 
 
@@ -69,13 +69,14 @@ def test_who_lost_the_request_neither_starts_nor_fails_it(
 ) -> None:
     """A holder that was suspended for longer than its hold: another one has made the job meanwhile."""
     job_id, store = create(), running.gateway.unscoped.store
-    late = store.requests.take("late")
+    late = store.requests.claim_oldest("late")
     assert late is not None
     store.requests.defer(job_id, "late", seconds=-1)
     job_maker.make_pending_jobs(running.gateway)
     assert rows(running) == [job_id]
     job_maker.make_job(running.gateway, late, "late")
-    monkeypatch.setattr(job_maker, "spec_of", lambda *given: (_ for _ in ()).throw(RejectedError("no", provider="p")))
+    refused = RejectedError("no", provider="p")
+    monkeypatch.setattr(job_maker, "build_requested_spec", lambda *given: (_ for _ in ()).throw(refused))
     job_maker.make_job(running.gateway, late, "late")
     assert rows(running) == [job_id]
     request = store.requests.get(job_id)
@@ -88,7 +89,7 @@ def test_one_that_cannot_be_made_now_keeps_nobody_waiting(
 ) -> None:
     """`None`: the store itself is locked at that moment."""
     first, second = create(suffix="stuck"), create()
-    real = job_maker.spec_of
+    real = job_maker.build_requested_spec
 
     def stuck(gateway: Any, body: dict[str, Any]) -> Any:
         if body.get("suffix") == "stuck":
@@ -96,11 +97,11 @@ def test_one_that_cannot_be_made_now_keeps_nobody_waiting(
             raise trouble  # type: ignore[misc]
         return real(gateway, body)
 
-    monkeypatch.setattr(job_maker, "spec_of", stuck)
+    monkeypatch.setattr(job_maker, "build_requested_spec", stuck)
     job_maker.make_pending_jobs(running.gateway)
     assert rows(running) == [second]
     assert running.client().fine_tuning.jobs.retrieve(first).status == "validating_files"
-    monkeypatch.setattr(job_maker, "spec_of", real)
+    monkeypatch.setattr(job_maker, "build_requested_spec", real)
     running.gateway.unscoped.store.requests.defer(first, "nobody", seconds=-1)
     job_maker.make_pending_jobs(running.gateway)
     assert sorted(rows(running)) == sorted([first, second])
@@ -110,7 +111,7 @@ def test_a_content_on_another_gateways_disk_is_left_to_it(
     running: Running, create: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = create()
-    monkeypatch.setattr(running.gateway.contents, "has", lambda sha256: False)
+    monkeypatch.setattr(running.gateway.contents, "has_content", lambda sha256: False)
     job_maker.make_pending_jobs(running.gateway)
     assert running.client().fine_tuning.jobs.retrieve(job_id).status == "validating_files"
     running.gateway.timing = replace(running.gateway.timing, missing_content=0.0)
@@ -132,7 +133,7 @@ def test_after_trouble_with_the_store_jobs_go_on(
 
     monkeypatch.setattr(store.schedule, "due_backends", locked_once)
     job_id = create()
-    background.start(running.gateway)
+    background.start_gateway_threads(running.gateway)
     assert ended(running.client(), job_id).status == "succeeded" and failed
     assert httpx.get(f"{running.url.removesuffix('/v1')}/readyz").status_code == 200
 
@@ -140,7 +141,7 @@ def test_after_trouble_with_the_store_jobs_go_on(
 def test_a_store_that_does_not_answer_is_503_and_says_no_address(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(UploadedFiles, "get", the_store_is_locked)
+    monkeypatch.setattr(UploadedFileStore, "get", the_store_is_locked)
     answer = httpx.get(f"{running.url}/files/file-1")
     assert answer.status_code == 503 and "secret-place" not in answer.text
     assert httpx.get(f"{running.url.removesuffix('/v1')}/readyz").status_code == 503, "nobody looks after jobs here"
@@ -161,22 +162,22 @@ def test_results_of_a_provider_in_trouble_come_later_and_are_not_asked_for_in_a_
 
     real = workspace.metrics
     monkeypatch.setattr(workspace, "metrics", down)
-    results = Results(running.gateway)
+    results = JobResultWriter(running.gateway)
     for _ in range(20):
-        results.settle_all()
+        results.write_due_results()
     assert asked == [job_id]
     with running.gateway.unscoped.store.database.transaction() as session:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(updated_at=now() - timedelta(minutes=2)))
     assert running.client().fine_tuning.jobs.retrieve(job_id).status == "succeeded", "it is not held back for ever"
     monkeypatch.setattr(workspace, "metrics", real)
-    Results(running.gateway).settle_all()
+    JobResultWriter(running.gateway).write_due_results()
     job = running.client().fine_tuning.jobs.retrieve(job_id)
     assert running.client().files.content(job.result_files[0]).text.startswith("step,train_loss")
 
 
 def test_what_a_job_made_can_be_trained_further(running: Running, create: Callable[..., str]) -> None:
     """And what that made, again: the base is the first one's, at the backend that has the weights."""
-    background.start(running.gateway)
+    background.start_gateway_threads(running.gateway)
     client, model = running.client(), OLD_MODEL
     file = client.files.list().data[0].id
     for _ in range(3):

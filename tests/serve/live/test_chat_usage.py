@@ -15,7 +15,7 @@ from tests.support.waiting import until
 from tuneport.errors import TuneportError
 from tuneport.estimate.cost.chat import chat_cost
 from tuneport.lifecycle.schema.database import StoreUnavailableError
-from tuneport.lifecycle.schema.request_context import Asking
+from tuneport.lifecycle.schema.request_context import RequestContext
 from tuneport.manifests import load_manifest
 from tuneport.manifests.base_prices import load_base_prices
 from tuneport.settings import Settings
@@ -75,7 +75,7 @@ def test_what_waits_is_written_at_the_end_and_after_trouble(
 
     monkeypatch.setattr(store.audit, "add", troubled)
     for number in range(1200):
-        usage.add(Asking(), "fake", f"m{number}", "m", {"prompt_tokens": 1, "completion_tokens": "many"})
+        usage.add(RequestContext(), "fake", f"m{number}", "m", {"prompt_tokens": 1, "completion_tokens": "many"})
     assert tries == [], "a chat waits for no store"
     with pytest.raises(TuneportError):
         usage.write()
@@ -98,7 +98,7 @@ def test_what_a_provider_or_a_client_makes_up_keeps_no_other_chat_out(serve: Cal
         ("last", {}),
     ]
     for model, usage in odd:
-        running.gateway.chat_usage.add(Asking(), "openai", model, MODEL, usage)
+        running.gateway.chat_usage.add(RequestContext(), "openai", model, MODEL, usage)
     running.gateway.chat_usage.write()
     rows = chats_of(running)
     assert [row.subject for row in rows] == [

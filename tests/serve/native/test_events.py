@@ -117,7 +117,7 @@ def test_many_events_at_once_come_in_pages(still: Running) -> None:
 
 def test_two_hundred_watchers_hold_no_thread_and_delay_nobody(still: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
-    look_at = still.gateway.unscoped.store.snapshots.of
+    look_at = still.gateway.unscoped.store.snapshots.read_snapshots
 
     def counted(job_ids: Any) -> Any:
         nonlocal looks
@@ -135,8 +135,8 @@ def test_two_hundred_watchers_hold_no_thread_and_delay_nobody(still: Running, mo
         ]
         streams = [blocks(answer.iter_lines()) for answer in answers]
         assert {next(row).event for row in streams} == {"job"}
-        assert still.gateway.streams.count == 200
-        monkeypatch.setattr(still.gateway.unscoped.store.snapshots, "of", counted)
+        assert still.gateway.streams.watcher_count == 200
+        monkeypatch.setattr(still.gateway.unscoped.store.snapshots, "read_snapshots", counted)
         assert still.client().models.list().data
         still.gateway.unscoped.store.events.add(held, told("one", "two"), origin="tuneport")
         for row in streams:
@@ -146,7 +146,7 @@ def test_two_hundred_watchers_hold_no_thread_and_delay_nobody(still: Running, mo
             ]
         assert threading.active_count() < threads + 60, "no thread for each"
         assert looks < 100, "one reader for all"
-    until(lambda: still.gateway.streams.count == 0)
+    until(lambda: still.gateway.streams.watcher_count == 0)
 
 
 def test_all_jobs_as_they_change(running: Running, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.gateways import OLD_MODEL, Running, chats, ended, open_job
 from tests.support.waiting import until
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.serve.native import models as native_models
 from tuneport.types import Deployment
 
@@ -255,10 +255,12 @@ def test_models_with_their_last_days_and_whether_they_answer(
     served_as = Deployment(id="e1", model=newest["backend_model"], status="ready", raw_status="UP", usd_per_hour=4.0)
     theirs = Deployment(id="endpoint-of-another", model="another's", status="ready", raw_status="UP")
     monkeypatch.setattr(type(opened), "deployments", lambda self: [served_as, theirs])
-    notice = manifest_of("azure", running.gateway.settings).deployment
-    needing = manifest_of("fake", running.gateway.settings).model_copy(update={"deployment": notice})
-    known = native_models.manifest_of
-    monkeypatch.setattr(native_models, "manifest_of", lambda name, of: needing if name == "fake" else known(name, of))
+    notice = backend_manifest("azure", running.gateway.settings).deployment
+    needing = backend_manifest("fake", running.gateway.settings).model_copy(update={"deployment": notice})
+    known = native_models.backend_manifest
+    monkeypatch.setattr(
+        native_models, "backend_manifest", lambda name, of: needing if name == "fake" else known(name, of)
+    )
     assert {row["answers"] for row in own("GET", "models")["tuned"]} == {"from_endpoint"}
     asked = own("GET", "models?endpoints=true")
     assert [row["answers"] for row in asked["tuned"]] == [

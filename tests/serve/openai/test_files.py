@@ -189,13 +189,13 @@ def test_a_content_without_a_row_is_removed_in_time(running: Running) -> None:
 
     client, store = running.client(), running.gateway.contents
     kept = client.files.create(file=("a.jsonl", b"{}\n"), purpose="fine-tune")
-    with store.incoming() as incoming:
+    with store.open_incoming() as incoming:
         incoming.write(b"nobody's\n")
         incoming.flush()
         orphan = incoming.keep()
     background.remove_unneeded_contents(running.gateway)
-    assert store.has(orphan), "it may be on its way to a row"
+    assert store.has_content(orphan), "it may be on its way to a row"
     for path in contents(running):
         os.utime(path, (0, 0))
     background.remove_unneeded_contents(running.gateway)
-    assert not store.has(orphan) and client.files.content(kept.id).read() == b"{}\n"
+    assert not store.has_content(orphan) and client.files.content(kept.id).read() == b"{}\n"

@@ -13,7 +13,7 @@ import pytest
 from tests.support.gateways import OLD_MODEL, Running, chats
 from tuneport.errors import ModelNotOfferedError
 from tuneport.serve.http.body_limits import BodyLimits
-from tuneport.serve.naming import route
+from tuneport.serve.naming import route_client_model
 from tuneport.settings import Settings
 
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
@@ -178,19 +178,19 @@ def test_every_answer_has_a_request_id(running: Running) -> None:
 
 def test_where_a_name_leads(monkeypatch: pytest.MonkeyPatch, isolated: Path) -> None:
     (isolated / "tuneport.toml").write_text('[models.bot]\ntogether = "llama-3.1-8b-instruct"\n')
-    assert route("bot", Settings.load()).backend is None, "together has no key here"
+    assert route_client_model("bot", Settings.load()).backend is None, "together has no key here"
     monkeypatch.setenv("TOGETHER_API_KEY", "k")
-    assert route("bot", Settings.load()).backend == "together"
-    assert route("local/smollm2-135m-instruct", Settings.load()).backend == "local"
+    assert route_client_model("bot", Settings.load()).backend == "together"
+    assert route_client_model("local/smollm2-135m-instruct", Settings.load()).backend == "local"
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    assert route("bot", Settings.load()).backend == "fake"
+    assert route_client_model("bot", Settings.load()).backend == "fake"
 
 
 def test_a_name_is_no_path(running: Running, file_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNEPORT_BACKEND")
     for name in (str(tmp_path), "~", "..", f"local/{tmp_path}", "local/../x"):
         with pytest.raises(ModelNotOfferedError):
-            route(name, Settings.load())
+            route_client_model(name, Settings.load())
     client = running.client()
     with pytest.raises(openai.BadRequestError, match="no backend offers"):
         client.fine_tuning.jobs.create(model=str(tmp_path), training_file=file_id)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.folders import CHECKOUT
 from tests.support.tiny import labelled_rows, lines_of, make_run, preference_rows, state_of, write_rows
-from tuneport.backends.local.request import check_request
+from tuneport.backends.local.request import check_local_request
 from tuneport.errors import UnsupportedError
 from tuneport.train.__main__ import train_run_folder
 from tuneport.types import Adapter, Method, TuneSpec
@@ -169,10 +169,10 @@ def test_every_other_cell_of_the_matrix_is_refused_before_anything_is_loaded(met
         provider_options={"run_grader_code": True} if method is Method.RFT else {},
     )
     if (method.value, adapter.value) in TRAINED:
-        assert check_request(spec) is adapter
+        assert check_local_request(spec) is adapter
         return
     with pytest.raises(UnsupportedError, match="choose lora, qlora or full"):
-        check_request(spec)
+        check_local_request(spec)
 
 
 def test_the_readme_has_the_same_matrix() -> None:

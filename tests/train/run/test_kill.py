@@ -49,14 +49,15 @@ def killed_and_resumed(folder: Path, kills: list[tuple[str, float]]) -> list[str
             time.sleep(number)
         pid = json.loads((folder / "spawn.json").read_text())["pid"]
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not run.alive())
+        until(lambda: not run.is_alive())
         steps = steps_taken(folder)
         where.append(f"step {steps}" if kind == "at step" else f"{number:.1f} s, step {steps}")
-        assert run.reported() is None or run.reported().status != "succeeded", f"too late at {where}"  # type: ignore[union-attr]
+        report = run.read_trainer_report()
+        assert report is None or report.status != "succeeded", f"too late at {where}"
         run.supervise()
-    until(lambda: (state := run.reported()) is not None and state.status in ("succeeded", "failed"))
-    until(lambda: not run.alive())
-    assert run.restarts().total == len(kills)
+    until(lambda: (state := run.read_trainer_report()) is not None and state.status in ("succeeded", "failed"))
+    until(lambda: not run.is_alive())
+    assert run.read_restarts().total == len(kills)
     return where
 
 

@@ -54,7 +54,7 @@ def submit(backend: LocalBackend, model: Path, folder: Path, epochs: int = 10, *
 
 def ended(backend: LocalBackend, run_id: str) -> JobState:
     state: JobState = until(lambda: (state := backend.fetch(run_id)).status.terminal and state)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     return state
 
 
@@ -99,7 +99,7 @@ def test_driver_and_job_are_killed_and_the_run_is_trained_once(home: Path, model
         first = backend.fetch(run_id).details["slurm_job"]
 
         os.kill(driver, signal.SIGKILL)
-        until(lambda: local_process.start_time(driver) is None)
+        until(lambda: local_process.process_start_time(driver) is None)
         until(lambda: backend.fetch(run_id) and driver_of(folder) != driver)
         assert backend.fetch(run_id).details["slurm_job"] == first and worker_of(folder) == worker, "attached again"
         assert sum("Submitted to Slurm" in message for message in said(folder)) == 1
@@ -130,7 +130,7 @@ def test_a_warned_job_goes_on_in_another_and_cancelling_ends_it(home: Path, mode
     os.kill(warned, signal.SIGUSR2)  # what Slurm sends before a time limit
     until(lambda: any("going on from step" in message for message in said(folder)))
     assert any("ended with a warning of its time limit" in message for message in said(folder))
-    assert local_process.start_time(warned) is None
+    assert local_process.process_start_time(warned) is None
     backend.cancel(run_id)
     assert ended(backend, run_id).status is JobStatus.CANCELLED
     until(lambda: worker_of(folder) == 0)
@@ -280,7 +280,7 @@ def test_a_real_slurm_trains_and_a_lost_job_goes_on(slurm: Path, home: Path, mod
     first = backend.fetch(run_id).details["slurm_job"]
     os.kill(worker_of(folder), signal.SIGSTOP)
     os.kill(driver_of(folder), signal.SIGKILL)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     backend.fetch(run_id)  # starts the driver again, which finds the job
     subprocess.run(["scancel", "--signal=KILL", "--full", first], check=True)  # as when the node is lost
     state = ended(backend, run_id)

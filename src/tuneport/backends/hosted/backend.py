@@ -18,18 +18,24 @@ import tenacity
 from pydantic import BaseModel, ConfigDict, Field
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.hosted.chat import CLIENT_RULES, completion_of, refuses_counts, stream_chunks, told_in_stream
-from tuneport.backends.hosted.http.connection_errors import never_sent
-from tuneport.backends.hosted.http.cooldown import CallKind, Cooldown
-from tuneport.backends.hosted.http.deadlines import altogether
-from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, hop_header
-from tuneport.backends.hosted.http.network import Network, is_address
-from tuneport.backends.hosted.http.rate_limit import after_response, before_request
-from tuneport.backends.hosted.http.redirects import ElsewhereError
-from tuneport.backends.hosted.idempotency import idempotent
-from tuneport.backends.hosted.provider_errors import NotJsonError, Upstream, shown_url
-from tuneport.backends.hosted.upload_turns import taking_turns, upload_journal
-from tuneport.backends.secrets import without
+from tuneport.backends.hosted.chat import (
+    CLIENT_RULES,
+    parse_provider_completion,
+    parse_stream_error,
+    rejects_stream_options,
+    stream_provider_chunks,
+)
+from tuneport.backends.hosted.http.connection_errors import request_never_sent
+from tuneport.backends.hosted.http.cooldown import CallKind, ProviderCooldown
+from tuneport.backends.hosted.http.deadlines import limit_requests_in_total
+from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, gateway_hop_header
+from tuneport.backends.hosted.http.network import ProviderNetwork, is_http_url
+from tuneport.backends.hosted.http.rate_limit import count_provider_pages, wait_before_provider_read
+from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
+from tuneport.backends.hosted.idempotency import send_idempotency_key
+from tuneport.backends.hosted.provider_errors import HtmlAnswerError, ProviderConnection, redact_provider_url
+from tuneport.backends.hosted.upload_turns import lock_provider_upload, upload_journal_path
+from tuneport.backends.secrets import redact_backend_secrets
 from tuneport.client_rules import Rule
 from tuneport.errors import (
     AuthError,
@@ -113,20 +119,24 @@ class HostedBackend(FineTuneBackend):
                 f"{self.name} needs your own address: set {variable}, or base_url under [backends.{self.name}] in "
                 f"tuneport.toml{form}"
             )
-        if not is_address(base_url):
+        if not is_http_url(base_url):
             raise ConfigError(
-                f"{shown_url(base_url)} is not an address of {self.name}; write http(s)://HOST[:PORT]/v1 into "
-                f"TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL, or into base_url under "
+                f"{redact_provider_url(base_url)} is not an address of {self.name}; write http(s)://HOST[:PORT]/v1 "
+                f"into TUNEPORT_{self.name.upper().replace('-', '_')}_BASE_URL, or into base_url under "
                 f"[backends.{self.name}] in tuneport.toml"
             )
-        self.upstream = Upstream(
-            self.name, base_url.rstrip("/"), key_variable, settings.secret(key_variable), network=Network(settings.get)
+        self.upstream = ProviderConnection(
+            self.name,
+            base_url.rstrip("/"),
+            key_variable,
+            settings.secret(key_variable),
+            network=ProviderNetwork(settings.get),
         )
         self._sleep, self._monotonic = sleep, monotonic
-        self._cooldown = Cooldown(self.name, monotonic)
+        self._cooldown = ProviderCooldown(self.name, monotonic)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}, {self.upstream.shown_url!r})"
+        return f"{type(self).__name__}({self.name!r}, {self.upstream.redacted_url!r})"
 
     @abstractmethod
     def _connect(self, key: str) -> Any:
@@ -134,9 +144,9 @@ class HostedBackend(FineTuneBackend):
 
     @cached_property
     def client(self) -> Any:
-        return self._connect(self.upstream.key())
+        return self._connect(self.upstream.require_api_key())
 
-    def wiring(self, library: Any, limits: Any) -> dict[str, Any]:
+    def http_client_arguments(self, library: Any, limits: Any) -> dict[str, Any]:
         """Return the arguments of `library`'s HTTP client: proxies, certificates, and the user and password of the
         address, which HTTP libraries would log as part of it."""
         return {"transport": self.upstream.network.transport(library, limits, user_of=self.upstream.base_url)}
@@ -154,8 +164,8 @@ class HostedBackend(FineTuneBackend):
         _ = self.client  # the key's absence is not the provider's error; and `sdk_errors` is set from here on
         expected: tuple[type[Exception], ...] = (
             *self.sdk_errors,
-            NotJsonError,
-            ElsewhereError,
+            HtmlAnswerError,
+            CrossOriginRedirectError,
             ValueError,
             AttributeError,
             LookupError,
@@ -167,7 +177,7 @@ class HostedBackend(FineTuneBackend):
         try:
             yield
         except expected as error:
-            ours = self.upstream.translate(error)
+            ours = self.upstream.translate_error(error)
             # The original, or what caused it, may repeat the key; then it must not appear in a traceback either.
             raise ours from (None if self.upstream.reveals_key(error) else error)
 
@@ -179,7 +189,9 @@ class HostedBackend(FineTuneBackend):
         except ProviderError as error:
             self._cooldown.record(kind, error)
             raise
-        return without(result, self.upstream.secrets)  # a provider may repeat the key, in events too
+        return redact_backend_secrets(
+            result, self.upstream.secret_pattern
+        )  # a provider may repeat the key, in events too
 
     def _read(self, call: Callable[[], T], kind: CallKind = "read", *, within: float | None = _SECONDS_FOR_A_READ) -> T:
         """Call, and retry if that can help. For calls that may be repeated without harm.
@@ -188,7 +200,7 @@ class HostedBackend(FineTuneBackend):
         """
         if within is None or kind == "chat":
             return self._tried(call, kind)
-        with altogether(max(within, self.options.timeout)):
+        with limit_requests_in_total(max(within, self.options.timeout)):
             return self._tried(call, kind)
 
     def _tried(self, call: Callable[[], T], kind: CallKind) -> T:
@@ -207,7 +219,7 @@ class HostedBackend(FineTuneBackend):
         """Wait first for what the server asked for earlier, without using up a try."""
         if 0 < (left := self._cooldown.remaining(kind)) <= _SECONDS_FOR_RETRIES:
             self._sleep(left)
-        before_request()
+        wait_before_provider_read()
         return self._once(call, kind)
 
     def _delete(self, call: Callable[[], object]) -> None:
@@ -233,7 +245,7 @@ class HostedBackend(FineTuneBackend):
         try:
             return self._once(call, "start")
         except UnavailableError as error:
-            if sent() and not never_sent(error):
+            if sent() and not request_never_sent(error):
                 raise
             raise ProviderError(
                 f"{error}; nothing was started",
@@ -248,9 +260,9 @@ class HostedBackend(FineTuneBackend):
     def _refuse_html(self, response: Any) -> None:
         """Refuse a web page: a hook of the HTTP client, because the SDKs return one as a string where an object is
         promised."""
-        after_response()
+        count_provider_pages()
         if response.status_code == 200 and response.headers.get("content-type", "").startswith("text/html"):
-            raise NotJsonError(f"{response.request.method} {response.request.url.path} was answered with a web page")
+            raise HtmlAnswerError(f"{response.request.method} {response.request.url.path} was answered with a web page")
 
     def _cancel(self, remote_id: str, call: Callable[[], JobState]) -> JobState:
         """Cancel, or return the state of a job that had already finished."""
@@ -315,10 +327,12 @@ class HostedBackend(FineTuneBackend):
             yield self._place("validation", data.validation)
 
     def _place(self, purpose: Literal["training", "validation"], file: DataFile) -> RemoteFile:
-        with taking_turns(upload_journal(self.settings.home, file, self.name, self.upstream.base_url)):
+        with lock_provider_upload(upload_journal_path(self.settings.home, file, self.name, self.upstream.base_url)):
             file_id = self._read(lambda: self._find_or_upload(file), within=None)
         self._await_validation(file_id, file)
-        return RemoteFile(id=file_id, purpose=purpose, sha256=file.sha256, filename=remote_name(file), bytes=file.bytes)
+        return RemoteFile(
+            id=file_id, purpose=purpose, sha256=file.sha256, filename=remote_file_name(file), bytes=file.bytes
+        )
 
     @abstractmethod
     def _find_or_upload(self, file: DataFile) -> str:
@@ -356,10 +370,10 @@ class HostedBackend(FineTuneBackend):
             counting = {"stream_options": {"include_usage": True}} if self._counts_streams else {}
             return create(**request, stream=True, extra_body=counting | options)
 
-        with idempotent(uuid.uuid4().hex, "/chat/completions"):  # one key for all tries of this chat
+        with send_idempotency_key(uuid.uuid4().hex, "/chat/completions"):  # one key for all tries of this chat
             if not stream:
                 return self._read(
-                    lambda: completion_of(
+                    lambda: parse_provider_completion(
                         model, create(**request, extra_body=options).to_dict(mode="json", warnings=False)
                     ),
                     "chat",
@@ -367,11 +381,11 @@ class HostedBackend(FineTuneBackend):
             try:
                 answer = self._read(begin, "chat")
             except RejectedError as error:
-                if not self._counts_streams or "stream_options" in options or not refuses_counts(error):
+                if not self._counts_streams or "stream_options" in options or not rejects_stream_options(error):
                     raise
                 self._counts_streams = False
                 answer = self._read(begin, "chat")
-        return stream_chunks(answer, self.upstream, self._translating_stream())
+        return stream_provider_chunks(answer, self.upstream, self._translating_stream())
 
     def _chat_client(self) -> Any:
         return self.client
@@ -387,11 +401,11 @@ class HostedBackend(FineTuneBackend):
             yield
         except Exception as error:
             if isinstance(error, errors) or type(error).__module__.split(".")[0] == "httpx2":
-                raise told_in_stream(error, self.upstream) or self.upstream.translate(error) from None
+                raise parse_stream_error(error, self.upstream) or self.upstream.translate_error(error) from None
             raise
 
 
-def listed(page: Any) -> Any:
+def check_provider_list(page: Any) -> Any:
     """Return the page itself. Raises ValueError for an answer without any list, which the SDKs take for an empty
     one."""
     if not isinstance(getattr(page, "data", None), list):
@@ -399,34 +413,34 @@ def listed(page: Any) -> Any:
     return page
 
 
-def read_id(answer: Any) -> str:
+def read_provider_id(answer: Any) -> str:
     """Return the id of a new object. Raises ValueError if the answer has none, as the object cannot be found then."""
     if not isinstance(identity := getattr(answer, "id", None), str) or not identity:
         raise ValueError("the answer has no id")
     return identity
 
 
-def headers_for(key: str, settings: Settings) -> dict[str, str]:
+def provider_headers(key: str, settings: Settings) -> dict[str, str]:
     """Return the headers of every request, with the key again, because the SDKs let a variable of custom headers
     override it."""
-    return {"Authorization": f"Bearer {key}", HOP_HEADER: hop_header(settings.gateway_id)}
+    return {"Authorization": f"Bearer {key}", HOP_HEADER: gateway_hop_header(settings.gateway_id)}
 
 
-def remote_name(file: DataFile) -> str:
+def remote_file_name(file: DataFile) -> str:
     """Return the name under which a file is uploaded: of its content alone, so that it is found again."""
     return f"tuneport-{file.sha256[:32]}.jsonl"
 
 
 @contextmanager
-def named_link(file: DataFile) -> Iterator[Path]:
+def link_with_remote_name(file: DataFile) -> Iterator[Path]:
     """Provide a path that ends in the file's remote name, for uploads that take their name from the path."""
     with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / remote_name(file)
+        link = Path(folder) / remote_file_name(file)
         link.symlink_to(file.path.absolute())
         yield link
 
 
-def timestamp(value: Any) -> datetime | None:
+def parse_provider_time(value: Any) -> datetime | None:
     """Return an aware datetime from Unix seconds or an ISO string, or None from anything else."""
     try:
         if isinstance(value, (int, float)) and value:

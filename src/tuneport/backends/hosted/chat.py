@@ -6,9 +6,9 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from tuneport.backends.hosted.provider_errors import Upstream
-from tuneport.backends.secrets import without
-from tuneport.backends.streaming import Chunk, ChunkStream, abort_response
+from tuneport.backends.hosted.provider_errors import ProviderConnection
+from tuneport.backends.secrets import redact_backend_secrets
+from tuneport.backends.streaming import Chunk, ChunkStream, abort_provider_response
 from tuneport.client_rules import Rule, client_number, client_whole_number
 from tuneport.errors import RejectedError, UnavailableError
 from tuneport.types import Completion
@@ -21,7 +21,7 @@ CLIENT_RULES: dict[str, Rule] = {
 """Numbers of sampling that OpenAI's document does not have and servers of its wire format take."""
 
 
-def completion_of(model: str, answer: dict[str, Any]) -> Completion:
+def parse_provider_completion(model: str, answer: dict[str, Any]) -> Completion:
     choice = answer["choices"][0]
     message = choice["message"]
     usage = answer.get("usage") or {}
@@ -36,33 +36,38 @@ def completion_of(model: str, answer: dict[str, Any]) -> Completion:
     )
 
 
-def stream_chunks(answer: Any, upstream: Upstream, translating: AbstractContextManager[None]) -> ChunkStream:
+def stream_provider_chunks(
+    answer: Any, upstream: ProviderConnection, translating: AbstractContextManager[None]
+) -> ChunkStream:
     """Return the SDK's stream as chunks, without our keys. Raises UnavailableError if it ends before the answer
     does."""
-    return ChunkStream(_read(answer, upstream, translating), lambda: abort_response(answer.response))
+    return ChunkStream(_read(answer, upstream, translating), lambda: abort_provider_response(answer.response))
 
 
-def _read(answer: Any, upstream: Upstream, translating: AbstractContextManager[None]) -> Generator[Chunk]:
+def _read(answer: Any, upstream: ProviderConnection, translating: AbstractContextManager[None]) -> Generator[Chunk]:
     begun, ended = set(), set()
     try:
         with translating:
             for chunk in answer:
-                piece = Chunk.from_openai(without(chunk.to_dict(mode="json", warnings=False), upstream.secrets))
+                piece = Chunk.from_openai(
+                    redact_backend_secrets(chunk.to_dict(mode="json", warnings=False), upstream.secret_pattern)
+                )
                 begun |= {choice["index"] for choice in piece.choices}
                 ended |= {choice["index"] for choice in piece.choices if choice["finish_reason"] is not None}
                 yield piece
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise upstream.translate(error) from None
+        raise upstream.translate_error(error) from None
     finally:
         answer.close()
     if not begun or begun - ended:
         raise UnavailableError(
-            f"{upstream.provider} at {upstream.shown_url} ended its stream before the answer was complete; ask again",
+            f"{upstream.provider} at {upstream.redacted_url} ended its stream before the answer was complete; "
+            "ask again",
             provider=upstream.provider,
         )
 
 
-def told_in_stream(error: Exception, upstream: Upstream) -> UnavailableError | None:
+def parse_stream_error(error: Exception, upstream: ProviderConnection) -> UnavailableError | None:
     """Return the error that a provider sent in the middle of a stream, with its own code, or None if `error` is
     another."""
     body = getattr(error, "body", None)
@@ -76,6 +81,6 @@ def told_in_stream(error: Exception, upstream: Upstream) -> UnavailableError | N
     )
 
 
-def refuses_counts(error: RejectedError) -> bool:
+def rejects_stream_options(error: RejectedError) -> bool:
     """Return whether a server rejects `stream_options`, which asks for token counts."""
     return "stream_options" in str(error)

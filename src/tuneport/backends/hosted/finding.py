@@ -14,12 +14,12 @@ TOKEN = re.compile(r"[0-9a-f]{10,32}")
 """A token, or the beginning of one. What else stands in its place (a redacted one, say) marks nothing."""
 
 
-def carries(mark: str | None, token: str) -> bool:
+def carries_submit_token(mark: str | None, token: str) -> bool:
     """Return whether a mark is that of the token: the whole token, or its beginning if the provider cuts it."""
     return mark is not None and len(mark) >= SHORTEST_MARK and token.startswith(mark)
 
 
-def found_among(
+def find_submitted_job(
     jobs: Iterable[JobState], token: str, mark_of: Callable[[JobState], str | None], *, most: int, provider: str
 ) -> Found:
     """Search the listed jobs for a submit: FOUND with the oldest job that carries the token.
@@ -41,7 +41,7 @@ def found_among(
             unmarked[job.remote_id] = job
             continue
         marks_seen = True
-        if carries(mark, token):
+        if carries_submit_token(mark, token):
             carrying[job.remote_id] = job
     if not carrying:
         return Found.absent(unmarked=list(unmarked.values()), marks_seen=marks_seen)

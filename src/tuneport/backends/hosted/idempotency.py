@@ -1,6 +1,6 @@
 """The header `Idempotency-Key` on calls that spend money: a server that knows it makes the same call only once.
 
-A variable of the context, as `hops` is, because Together's SDK takes no headers where it creates a job.
+A variable of the context, as `current_gateway_hops` is, because Together's SDK takes no headers where it creates a job.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _KEY: ContextVar[tuple[str, str] | None] = ContextVar("tuneport_idempotency_key"
 
 
 @contextmanager
-def idempotent(key: str, path: str) -> Iterator[None]:
+def send_idempotency_key(key: str, path: str) -> Iterator[None]:
     """Send `key` with each POST whose path ends in `path`, and with no other: one call of an SDK may make several."""
     token = _KEY.set((key, path))
     try:

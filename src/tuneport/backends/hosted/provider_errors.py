@@ -21,14 +21,14 @@ from tuneport.backends.hosted.http.connection_errors import (
     BROKEN_OFF,
     SILENT,
     UNKNOWN_AUTHORITY,
-    causes,
-    chain,
-    connection_trouble,
-    find_url,
+    connection_error_causes,
+    connection_error_reason,
+    error_request_url,
+    exception_chain,
 )
-from tuneport.backends.hosted.http.network import Network, Proxy, without_user
-from tuneport.backends.hosted.http.redirects import ElsewhereError
-from tuneport.backends.secrets import MARK, compile_pattern, encode_forms
+from tuneport.backends.hosted.http.network import HttpProxy, ProviderNetwork, strip_url_credentials
+from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
+from tuneport.backends.secrets import MARK, compile_secret_pattern, encode_secret_forms
 from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import (
     AuthError,
@@ -52,7 +52,7 @@ _NO_SUCH_ADDRESS = re.compile(
     r"invalid url|no route matched|cannot (?:get|post) |\W*(?:404 )?(?:page )?not found\W*$", re.I
 )
 ELSEWHERE = "; run the same job on another backend: --backend NAME"
-"""What to do if the other backends were not ranked; see `jobs.alternatives`."""
+"""What to do if the other backends were not ranked; see `rank_alternative_backends`."""
 _ANY_KEY = r"key[-_][\w*.-]{6,}|Bearer\s+\S+"
 """What looks like a key anywhere. Manifests add how their provider's keys look, even starred out: `sk-ab***yz`."""
 _HEADER_VALUE = re.compile(r"[!-~]+")  # printable ASCII without spaces: what a key in a header may be made of
@@ -61,7 +61,7 @@ _SECRET_IN_QUERY = re.compile(r"([?&][^=&\s]*(?:key|token|secret|sig|passw)[^=&\
 
 
 @cache
-def keylike() -> re.Pattern[str]:
+def provider_key_pattern() -> re.Pattern[str]:
     """Return the pattern that finds the keys of every provider in a text."""
     patterns = [_ANY_KEY]
     for name in manifest_names():
@@ -70,17 +70,17 @@ def keylike() -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(patterns)})", re.IGNORECASE)
 
 
-def shown_url(url: str) -> str:
+def redact_provider_url(url: str) -> str:
     """Return `url` for people: without a user's name and password, and without keys in its query."""
     return _SECRET_IN_QUERY.sub(r"\1***", _USER_INFO.sub("***@", url))
 
 
-class NotJsonError(Exception):
+class HtmlAnswerError(Exception):
     """An answer of status 200 that is a web page."""
 
 
 @dataclass(frozen=True)
-class Upstream:
+class ProviderConnection:
     """Whom we ask, where and with which key: what a message may name (the variables) and may not (the key)."""
 
     provider: str
@@ -89,24 +89,26 @@ class Upstream:
     secret: SecretStr | None
     others: tuple[SecretStr, ...] = ()
     """Further keys that requests carry, which no message may show either."""
-    network: Network = field(default_factory=lambda: Network(lambda name: None), repr=False, compare=False)
+    network: ProviderNetwork = field(
+        default_factory=lambda: ProviderNetwork(lambda name: None), repr=False, compare=False
+    )
 
     @property
     def address(self) -> str:
-        """Return the address to call: without a user's name and password, which `HostedBackend.wiring` sends as a
-        header."""
-        return without_user(self.base_url)
+        """Return the address to call: without a user's name and password, which `HostedBackend.http_client_arguments`
+        sends as a header."""
+        return strip_url_credentials(self.base_url)
 
     @property
-    def shown_url(self) -> str:
+    def redacted_url(self) -> str:
         """Return the address for messages; see the function of this name."""
-        return shown_url(self.base_url)
+        return redact_provider_url(self.base_url)
 
-    def key(self) -> str:
+    def require_api_key(self) -> str:
         """Return the key, fit for a header. Raises AuthError that names the variable if the key is missing or
         invalid."""
         if self.secret is None:
-            raise self.no_key()
+            raise self.missing_key_error()
         key = self.secret.get_secret_value()
         if not _HEADER_VALUE.fullmatch(key):
             raise AuthError(
@@ -122,45 +124,51 @@ class Upstream:
 
     def redact(self, text: str) -> str:
         """Return one line of `text` without the key and without anything that looks like one."""
-        text = " ".join(keylike().sub(MARK, shown_url(self.secrets.sub(MARK, text))).split())
+        text = " ".join(
+            provider_key_pattern().sub(MARK, redact_provider_url(self.secret_pattern.sub(MARK, text))).split()
+        )
         return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + " ..."
 
     def reveals_key(self, error: BaseException) -> bool:
         """Return whether a traceback of `error`, with all its causes and contexts, would show the key."""
-        for shown in chain(error):
+        for shown in exception_chain(error):
             text = f"{shown} {shown!r} {getattr(shown, '__notes__', '')}"
-            if self.secrets.search(text) or keylike().search(text) or shown_url(text) != text:
+            if (
+                self.secret_pattern.search(text)
+                or provider_key_pattern().search(text)
+                or redact_provider_url(text) != text
+            ):
                 return True
         return False
 
     @cached_property
-    def secrets(self) -> re.Pattern[str]:
+    def secret_pattern(self) -> re.Pattern[str]:
         """Return the pattern that finds the keys, and the passwords in the addresses of provider and proxies, in all
         their forms."""
         keys = [secret.get_secret_value() for secret in (self.secret, *self.others) if secret is not None]
         users = [urlsplit(url).netloc.rpartition("@")[0] for url in (self.base_url, *self.network.proxy_urls)]
         words = [user.partition(":")[2] for user in users]
         passwords = [word for word in (*words, *map(unquote, words)) if len(word) >= _SHORTEST_PASSWORD]
-        forms = {form for secret in (*keys, *passwords) for form in encode_forms(secret)}
-        return compile_pattern(sorted(forms, key=len, reverse=True))
+        forms = {form for secret in (*keys, *passwords) for form in encode_secret_forms(secret)}
+        return compile_secret_pattern(sorted(forms, key=len, reverse=True))
 
-    def no_key(self) -> AuthError:
+    def missing_key_error(self) -> AuthError:
         return AuthError(
             f"{self.provider} needs a key: set {self.api_key_env} in the environment or in .env", provider=self.provider
         )
 
-    def not_json(self, status: int | None = None, url: str | None = None) -> UnavailableError:
+    def not_json_error(self, status: int | None = None, url: str | None = None) -> UnavailableError:
         told = "" if status is None else f" ({status})"
         return UnavailableError(
-            f"{self.provider} at {self.shown_url}{self._way(url)} did not answer in JSON, but with a web page or "
+            f"{self.provider} at {self.redacted_url}{self._way(url)} did not answer in JSON, but with a web page or "
             f"something else{told}; check {self.base_url_env} or try again later",
             provider=self.provider,
             http_status=status,
         )
 
-    def unexpected(self, what: str) -> UnavailableError:
+    def unexpected_answer_error(self, what: str) -> UnavailableError:
         return UnavailableError(
-            f"{self.provider} at {self.shown_url} sent an answer that its API does not have ({self.redact(what)}); "
+            f"{self.provider} at {self.redacted_url} sent an answer that its API does not have ({self.redact(what)}); "
             f"check {self.base_url_env} or try again later",
             provider=self.provider,
         )
@@ -168,38 +176,40 @@ class Upstream:
     def _way(self, url: str | None) -> str:
         """Return " (via proxy X)" for messages, or "" without a proxy."""
         proxy = self.network.proxy_for(url or self.base_url)
-        return "" if proxy is None else f" (via proxy {proxy.shown} of {proxy.variable})"
+        return "" if proxy is None else f" (via proxy {proxy.redacted_url} of {proxy.variable})"
 
-    def translate(self, error: Exception) -> ProviderError:
+    def translate_error(self, error: Exception) -> ProviderError:
         """Return the error to raise in place of an SDK's (or its HTTP library's) exception."""
         if isinstance(error, ProviderError):
             return error
-        url = find_url(error)
-        if elsewhere := next((cause for cause in causes(error) if isinstance(cause, ElsewhereError)), None):
+        url = error_request_url(error)
+        if elsewhere := next(
+            (cause for cause in connection_error_causes(error) if isinstance(cause, CrossOriginRedirectError)), None
+        ):
             return RejectedError(
                 f"{self.provider} at {self.redact(str(elsewhere))}, another server: nothing was sent there; if that is "
                 f"the right address, set {self.base_url_env} to it",
                 provider=self.provider,
             )
-        if any(isinstance(cause, (NotJsonError, json.JSONDecodeError)) for cause in causes(error)):
-            return self.not_json(url=url)
+        if any(isinstance(cause, (HtmlAnswerError, json.JSONDecodeError)) for cause in connection_error_causes(error)):
+            return self.not_json_error(url=url)
         response = getattr(error, "response", None)
         if response is not None and getattr(error, "status_code", 200) >= 300:
             return self._from_status(response, getattr(error, "body", None))
-        trouble = connection_trouble(error)
+        trouble = connection_error_reason(error)
         if trouble is None:
-            return self.unexpected(f"{type(error).__name__}: {error}")
+            return self.unexpected_answer_error(f"{type(error).__name__}: {error}")
         return self._unreachable(error, trouble, url)
 
     def _unreachable(self, error: Exception, trouble: str, url: str | None) -> ProviderError:
         proxy = self.network.proxy_for(url or self.base_url)
-        behind = causes(error)
+        behind = connection_error_causes(error)
         refusal = next((str(cause) for cause in behind if type(cause).__name__ == "ProxyError"), None)
         if proxy is not None and refusal is not None:
             return self._refused_by(proxy, self.redact(refusal))
         if untrusted := next((cause for cause in behind if isinstance(cause, ssl.SSLCertVerificationError)), None):
             return UnavailableError(self._untrusted(untrusted, url), provider=self.provider, retryable=False)
-        whom = f"{self.provider} at {self.shown_url}{self._way(url)}"
+        whom = f"{self.provider} at {self.redacted_url}{self._way(url)}"
         if trouble in (SILENT, BROKEN_OFF):
             return UnavailableError(f"{whom} {trouble}; try again later", provider=self.provider)
         check = self.base_url_env if proxy is None else f"{proxy.variable} and {self.base_url_env}"
@@ -207,27 +217,27 @@ class Upstream:
             f"{whom} cannot be reached: {trouble}; check {check} or try again", provider=self.provider
         )
 
-    def _refused_by(self, proxy: Proxy, refusal: str) -> ProviderError:
+    def _refused_by(self, proxy: HttpProxy, refusal: str) -> ProviderError:
         """Return what a proxy refused: 407 if it asks for a login, else that it does not connect to the provider."""
         if refusal.startswith("407"):
             return AuthError(
-                f"the proxy {proxy.shown} does not let us through to {self.provider} ({refusal}): set {proxy.variable} "
-                "to http://USER:PASSWORD@HOST:PORT with a user and password that it knows",
+                f"the proxy {proxy.redacted_url} does not let us through to {self.provider} ({refusal}): set "
+                f"{proxy.variable} to http://USER:PASSWORD@HOST:PORT with a user and password that it knows",
                 provider=self.provider,
                 http_status=407,
             )
         return UnavailableError(
-            f"the proxy {proxy.shown} does not connect to {self.provider} ({refusal}); check {proxy.variable}, or list "
-            f"{urlsplit(self.base_url).hostname} in NO_PROXY if it is reached directly",
+            f"the proxy {proxy.redacted_url} does not connect to {self.provider} ({refusal}); check {proxy.variable}, "
+            f"or list {urlsplit(self.base_url).hostname} in NO_PROXY if it is reached directly",
             provider=self.provider,
             retryable=not refusal.startswith("4"),
         )
 
     def _untrusted(self, error: ssl.SSLCertVerificationError, url: str | None) -> str:
-        whom = f"the certificate of {self.provider} at {self.shown_url}{self._way(url)}"
+        whom = f"the certificate of {self.provider} at {self.redacted_url}{self._way(url)}"
         if error.verify_code not in UNKNOWN_AUTHORITY:
             return f"{whom} is not valid ({error.verify_message}); check {self.base_url_env} and this machine's clock"
-        given = self.network.certificates()
+        given = self.network.certificate_source()
         if given is not None:
             return (
                 f"{whom} is not from an authority in {given[1]}, which {given[0]} names ({error.verify_message}); add "
@@ -240,7 +250,7 @@ class Upstream:
 
     def _from_status(self, response: Any, body: object) -> ProviderError:
         status: int = response.status_code
-        url = find_url(response)
+        url = error_request_url(response)
         envelope = _envelope(body)
         code = envelope.get("code") or envelope.get("type")
         facts: dict[str, Any] = {
@@ -260,7 +270,7 @@ class Upstream:
             way = "" if envelope else self._way(url)
             return UnavailableError(f"{self.provider}{way} answered {status}: {said}; try again later", **facts)
         if status < 400:
-            return self.unexpected(f"a redirect ({status}) where there is none")
+            return self.unexpected_answer_error(f"a redirect ({status}) where there is none")
         if status == 409:  # what the SDKs repeat, too: another request changes the same thing just now
             return UnavailableError(f"{self.provider} has a conflict (409): {said}; try again", **facts)
         if status == 402 or {str(envelope.get("code")), str(envelope.get("type"))} & _NO_MONEY:
@@ -276,12 +286,12 @@ class Upstream:
             return self._unauthorized(said, bool(envelope), facts)
         if not envelope:
             # A proxy or a wrong address, not the provider: no word about the job or the key can be taken from it.
-            return self.not_json(status, url)
+            return self.not_json_error(status, url)
         if status == 403:
             return self._forbidden(said, facts)
         if status == 404 and _NO_SUCH_ADDRESS.match(said):
             return RejectedError(
-                f"{self.provider} at {self.shown_url} does not know this address: {said}; check {self.base_url_env}",
+                f"{self.provider} at {self.redacted_url} does not know this address: {said}; check {self.base_url_env}",
                 **facts,
             )
         if status == 404:
@@ -295,7 +305,7 @@ class Upstream:
         if not in_json:
             # Whoever stands before the provider may have said it: then another key does not help.
             return AuthError(
-                f"{self.provider} at {self.shown_url} answered 401 without a reason; check {key} and "
+                f"{self.provider} at {self.redacted_url} answered 401 without a reason; check {key} and "
                 f"{self.base_url_env}",
                 **facts,
             )

@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 _reported: set[tuple[str, str]] = set()
 
 
-def parse_status(provider: str, table: Mapping[str, JobStatus], raw_status: str) -> JobStatus:
+def parse_provider_status(provider: str, table: Mapping[str, JobStatus], raw_status: str) -> JobStatus:
     """Look `raw_status` up, in any case. An unknown status counts as running and is logged once per process."""
     status = table.get(raw_status.lower())
     if status is not None:

@@ -17,38 +17,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.grader_columns import check_columns
-from tuneport.backends.local.files import FileStore
+from tuneport.backends.grader_columns import check_grader_columns
+from tuneport.backends.local.files import LocalBackendFiles
 from tuneport.backends.local.lm_eval import run_lm_eval
-from tuneport.backends.local.names import LocalNames
-from tuneport.backends.local.options import LocalOptions
+from tuneport.backends.local.names import LocalModelNames
+from tuneport.backends.local.options import LocalBackendOptions
 from tuneport.backends.local.request import (
-    ResolvedRequest,
-    check_request,
-    finishes_early,
+    ResolvedLocalRequest,
+    check_local_request,
     hyperparameter_names,
     require_sandbox,
     require_slurm,
-    resolve_request,
+    resolve_local_request,
+    run_can_finish_early,
 )
-from tuneport.backends.local.reward import check_function
+from tuneport.backends.local.reward import check_reward_function
 from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs.run import LocalRun
-from tuneport.backends.local.runs.runs import RUN_ID, RunStore, make_run_id, storage_errors
-from tuneport.backends.local.runs.start import WarmStart, going_on
-from tuneport.backends.local.runs.state import RESULT_FILES, STATUSES, job_state, tuned_name, tuned_name_of
-from tuneport.backends.local.serving.infer import completion_fields
-from tuneport.backends.local.serving.serving import Serving
+from tuneport.backends.local.runs.runs import RUN_ID, LocalRunStore, local_run_storage_errors, new_local_run_id
+from tuneport.backends.local.runs.start import LocalWarmStart, apply_warm_start
+from tuneport.backends.local.runs.state import (
+    RESULT_FILES,
+    STATUSES,
+    local_tuned_model_name,
+    read_local_job_state,
+    tuned_model_name_of_run,
+)
+from tuneport.backends.local.serving.infer import child_completion_fields
+from tuneport.backends.local.serving.serving import LocalModelServing
 from tuneport.backends.local.serving.vllm import VLLM_COMMAND
 from tuneport.backends.local.weights import (
-    copied,
-    merge,
-    placed,
-    refuse_damaged,
-    refuse_occupied,
-    refuse_unmergeable,
+    copy_tuned_weights,
+    merge_local_adapter,
+    place_tuned_weights,
+    refuse_damaged_weights,
+    refuse_occupied_folder,
+    refuse_unmergeable_adapter,
 )
-from tuneport.backends.secrets import key_variables
+from tuneport.backends.secrets import backend_key_variables
 from tuneport.backends.streaming import Chunk, ChunkStream
 from tuneport.client_rules import Rule
 from tuneport.errors import (
@@ -90,7 +96,7 @@ class LocalBackend(FineTuneBackend):
     """This machine. `train_command` and `infer_command` start the children; the first gets the run's folder appended,
     the second `--home FOLDER --model FOLDER`, and `vllm_command`, where vLLM serves, `serve FOLDER` and its options.
 
-    Children inherit the environment without keys (`local_process.clean_environment`). A base model that is not here
+    Children inherit the environment without keys (`local_process.trainer_environment`). A base model that is not here
     yet is fetched by `prepare`, in this process, which has the hub's token.
     """
 
@@ -111,13 +117,13 @@ class LocalBackend(FineTuneBackend):
         vllm_command: Sequence[str] = VLLM_COMMAND,
     ) -> None:
         super().__init__(manifest, settings)
-        self.options = LocalOptions.of(settings, self.name)
-        self.runs = RunStore(settings.home / "runs")
-        self.files = FileStore(settings.home / "files")
+        self.options = LocalBackendOptions.from_settings(settings, self.name)
+        self.runs = LocalRunStore(settings.home / "runs")
+        self.files = LocalBackendFiles(settings.home / "files")
         self._train_command = tuple(train_command)
         self._merge_command = tuple(merge_command)
-        self.names = LocalNames(manifest, settings, self._existing)
-        self._serving = Serving(
+        self.names = LocalModelNames(manifest, settings, self._existing)
+        self._serving = LocalModelServing(
             settings,
             self.options,
             self.names,
@@ -137,7 +143,7 @@ class LocalBackend(FineTuneBackend):
 
     def check(self, spec: TuneSpec) -> None:
         spec_with_executor = self._with_executor(spec)
-        check_request(self._begun(spec_with_executor)[0])
+        check_local_request(self._begun(spec_with_executor)[0])
         options = TrainingOptions.parse(spec_with_executor.provider_options)
         if options.executor == "slurm":
             require_slurm(options.slurm or SlurmOptions())
@@ -147,31 +153,31 @@ class LocalBackend(FineTuneBackend):
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
         self.check(spec)
         self._resolved(spec, data.training)  # what cannot run is refused here already
-        self.names.reward_model(spec)
+        self.names.find_reward_weights(spec)
         if spec.reward_function is not None:
-            check_function(spec.reward_folder or Path.cwd(), spec.reward_function, self.environment())
+            check_reward_function(spec.reward_folder or Path.cwd(), spec.reward_function, self.environment())
         if spec.grader is not None:
             for file in (data.training, data.validation):
                 if file is not None:
-                    check_columns(
+                    check_grader_columns(
                         spec.grader, file, spec.dataset if file is data.training else spec.validation or file.path
                     )
-        with storage_errors(self.settings.home, "storing the dataset"):
+        with local_run_storage_errors(self.settings.home, "storing the dataset"):
             yield self.files.add(data.training, "training")
             if data.validation is not None:
                 yield self.files.add(data.validation, "validation")
 
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
         """Write the run's folder and start its child. Called again with the same token, the same run is returned."""
-        run = self._run(make_run_id(token))
+        run = self._run(new_local_run_id(token))
         if not run.folder.is_dir():
-            data: dict[str, DataFile] = {file.purpose: self.files.whole(file.id) for file in files}
+            data: dict[str, DataFile] = {file.purpose: self.files.verify_file(file.id) for file in files}
             if "training" not in data:
                 raise RejectedError("a local run needs a training file; prepare one first", provider=self.name)
             request, start = self._request(run.id, spec, data, token)
             if start is not None:
-                refuse_damaged(start.weights, start.name)
-            with storage_errors(self.settings.home, "creating the run"):
+                refuse_damaged_weights(start.weights, start.name)
+            with local_run_storage_errors(self.settings.home, "creating the run"):
                 self.runs.create(run.id, request, None if start is None else start.weights)
         try:
             run.start()
@@ -183,12 +189,12 @@ class LocalBackend(FineTuneBackend):
                 provider=self.name,
                 code="cannot_start",
             ) from error
-        return job_state(run)
+        return read_local_job_state(run)
 
     def _remove_unless_alive(self, run: LocalRun, error: OSError) -> None:
         """Remove a run whose child could not be started. Raises UnavailableError if a child may be at work in it."""
         try:
-            alive = run.alive()
+            alive = run.is_alive()
             if not alive:
                 self.runs.remove(run.id)
         except OSError:
@@ -202,7 +208,7 @@ class LocalBackend(FineTuneBackend):
 
     def find(self, token: str) -> Found:
         try:
-            return Found.found(self.fetch(make_run_id(token)))
+            return Found.found(self.fetch(new_local_run_id(token)))
         except NotFoundError:
             return Found.absent()
         except ProviderError as error:
@@ -211,23 +217,23 @@ class LocalBackend(FineTuneBackend):
     def fetch(self, remote_id: str) -> JobState:
         """Return the state of a run; one whose child died is started again, or given up (see `LocalRun.supervise`)."""
         run = self._existing(remote_id)
-        with storage_errors(self.settings.home, "looking after the run"):
+        with local_run_storage_errors(self.settings.home, "looking after the run"):
             run.supervise()
-        return job_state(run)
+        return read_local_job_state(run)
 
     def cancel(self, remote_id: str) -> JobState:
         """Ask the child to stop after its step. A fetch 20 seconds later kills it if it has not."""
         run = self._existing(remote_id)
-        with storage_errors(self.settings.home, "cancelling the run"):
+        with local_run_storage_errors(self.settings.home, "cancelling the run"):
             run.cancel()
-        return job_state(run)
+        return read_local_job_state(run)
 
     def pause(self, remote_id: str) -> JobState:
         """Ask the child to make a checkpoint after its step, and to release the device."""
         run = self._existing(remote_id)
-        with storage_errors(self.settings.home, "pausing the run"):
+        with local_run_storage_errors(self.settings.home, "pausing the run"):
             run.pause()
-        return job_state(run)
+        return read_local_job_state(run)
 
     def stop_early(self, remote_id: str) -> JobState:
         """Ask the child to end after its step with the weights of the lowest validation loss, as early stopping does.
@@ -236,22 +242,22 @@ class LocalBackend(FineTuneBackend):
         checkpoints are kept.
         """
         run = self._existing(remote_id)
-        with storage_errors(self.settings.home, "stopping the run"):
-            if finishes_early(run.request()):
+        with local_run_storage_errors(self.settings.home, "stopping the run"):
+            if run_can_finish_early(run.read_request()):
                 run.stop_early()
             else:
                 run.cancel()
-        return job_state(run)
+        return read_local_job_state(run)
 
     def resume(self, remote_id: str) -> JobState:
         """Continue a paused run from its newest checkpoint, or a failed one whose error is retryable."""
         run = self._existing(remote_id)
         patience = time.monotonic() + _EXIT_SECONDS  # a child lives a moment after its last word
-        while job_state(run).status in _SAID_ITS_LAST and run.alive() and time.monotonic() < patience:
+        while read_local_job_state(run).status in _SAID_ITS_LAST and run.is_alive() and time.monotonic() < patience:
             time.sleep(0.02)
-        with storage_errors(self.settings.home, "resuming the run"):
+        with local_run_storage_errors(self.settings.home, "resuming the run"):
             run.resume()
-        return job_state(run)
+        return read_local_job_state(run)
 
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
         events = self._existing(remote_id).events()
@@ -264,7 +270,7 @@ class LocalBackend(FineTuneBackend):
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
         run = self._existing(remote_id)
         points = {point.step: point for point in run.metrics()}
-        name, reported = tuned_name(run), run.reported()
+        name, reported = local_tuned_model_name(run), run.read_trainer_report()
         best = None if reported is None else reported.best_step
         found = []
         for step, folder in run.checkpoint_folders():
@@ -286,23 +292,23 @@ class LocalBackend(FineTuneBackend):
         """Remove a finished run with its checkpoints and weights. Raises RejectedError while it is at work."""
         run = self._existing(remote_id)
         try:
-            over = job_state(run).status.terminal
+            over = read_local_job_state(run).status.terminal
         except ProviderError:
             over = True  # damaged: what is left to ask is whether a process writes to it
         patience = time.monotonic() + (_EXIT_SECONDS if over else 0.0)  # a child lives a moment after its last word
-        while run.alive() and time.monotonic() < patience:
+        while run.is_alive() and time.monotonic() < patience:
             time.sleep(0.02)
-        if not over or run.alive():
+        if not over or run.is_alive():
             raise RejectedError(f"the local run {run.id} is not finished; cancel it first", provider=self.name)
-        with storage_errors(self.settings.home, "deleting the run"):
+        with local_run_storage_errors(self.settings.home, "deleting the run"):
             self.runs.remove(run.id)
 
     def list_jobs(self) -> Iterable[JobState]:
         """Return all runs by their folders, newest first; a damaged one is left out. Restarts nothing."""
         states = []
-        for run_id in self.runs.ids():
+        for run_id in self.runs.list_run_ids():
             with contextlib.suppress(ProviderError):
-                states.append(job_state(self._run(run_id)))
+                states.append(read_local_job_state(self._run(run_id)))
         return sorted(states, key=lambda state: state.created_at or now(), reverse=True)
 
     # --- files and weights ------------------------------------------------------------------------------------------
@@ -330,12 +336,12 @@ class LocalBackend(FineTuneBackend):
 
     def delete_file(self, file_id: str) -> None:
         file, _ = self.files.get(file_id)
-        for run_id in self.runs.ids():
+        for run_id in self.runs.list_run_ids():
             run = self._run(run_id)
             with contextlib.suppress(ProviderError):
-                request = run.request()
+                request = run.read_request()
                 used = [part["sha256"] for part in (request.training, request.validation) if part]
-                if file.sha256 in used and not job_state(run).status.terminal:
+                if file.sha256 in used and not read_local_job_state(run).status.terminal:
                     break
         else:
             self.files.delete(file_id)
@@ -348,26 +354,26 @@ class LocalBackend(FineTuneBackend):
         `remote_id` may have `:STEP` behind it, for a checkpoint. `merged`: a whole model, whose logits a child process
         has compared with the adapter's; the figures are in its `README.md`.
         """
-        run, source = self.names.named(remote_id)
-        refuse_damaged(source, run.id)
+        run, source = self.names.find_run_weights(remote_id)
+        refuse_damaged_weights(source, run.id)
         folder = folder.absolute()
-        refuse_occupied(folder)
+        refuse_occupied_folder(folder)
         whole = not (source / "adapter_config.json").is_file()
         if merged and not whole:
-            refuse_unmergeable(run.request(), self.settings.home)
+            refuse_unmergeable_adapter(run.read_request(), self.settings.home)
             environment = self.environment() | {"HF_HUB_OFFLINE": "1"}
-            with storage_errors(folder.parent, "writing the merged model"):
-                placed(folder, lambda aside: self._merge(run, source, aside, environment))
+            with local_run_storage_errors(folder.parent, "writing the merged model"):
+                place_tuned_weights(folder, lambda aside: self._merge(run, source, aside, environment))
         else:
-            with storage_errors(folder.parent, "copying the weights"):
-                placed(folder, lambda aside: self._copy(source, aside))
+            with local_run_storage_errors(folder.parent, "copying the weights"):
+                place_tuned_weights(folder, lambda aside: self._copy(source, aside))
         return folder
 
     def _merge(self, run: LocalRun, source: Path, target: Path, environment: Mapping[str, str]) -> None:
-        merge(self._merge_command, run.folder, source, target, environment)
+        merge_local_adapter(self._merge_command, run.folder, source, target, environment)
 
     def _copy(self, source: Path, target: Path) -> None:
-        copied(source, target)
+        copy_tuned_weights(source, target)
 
     # --- inference --------------------------------------------------------------------------------------------------
 
@@ -380,11 +386,11 @@ class LocalBackend(FineTuneBackend):
         `options`: max_tokens, temperature, top_p, stop, seed, tools; raises UnsupportedError for others. A stream that
         is closed or dropped ends its answer.
         """
-        fields = completion_fields(options)
+        fields = child_completion_fields(options)
         if stream:
-            with self._serving.of(model):  # so that an unknown model is told now, and not with the first piece
+            with self._serving.serve_model(model):  # so that an unknown model is told now, and not with the first piece
                 return self._stream(model, messages, fields)
-        with self._serving.of(model) as server:
+        with self._serving.serve_model(model) as server:
             (answer,) = server.complete_many(model, [messages], fields)
             return answer
 
@@ -392,7 +398,7 @@ class LocalBackend(FineTuneBackend):
         begun: list[ChunkStream] = []
 
         def chunks() -> Generator[Chunk]:
-            with self._serving.of(model) as server:
+            with self._serving.serve_model(model) as server:
                 begun.append(server.stream(messages, fields))
                 yield from begun[0]
 
@@ -405,22 +411,22 @@ class LocalBackend(FineTuneBackend):
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
     ) -> Iterator[Completion]:
-        fields = completion_fields(options)
-        with self._serving.of(model) as server:
+        fields = child_completion_fields(options)
+        with self._serving.serve_model(model) as server:
             yield from server.complete_many(model, conversations, fields)
 
     def score(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]
     ) -> Iterator[list[float]]:
         """Yield log-likelihoods from a child of our own: no server's wire format has them."""
-        with self._serving.in_own_child(model) as served:
+        with self._serving.serve_in_child(model) as served:
             yield from served.score(conversations, choices)
 
     def lm_eval(
         self, model: str, tasks: Sequence[str], *, limit: int | None = None
     ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Evaluate in a child with a copy of the model of its own."""
-        weights, home, environment = self.names.weights_of(model), self.settings.home, self.environment()
+        weights, home, environment = self.names.find_weights(model), self.settings.home, self.environment()
         return run_lm_eval(weights, self.options, tasks, model=model, home=home, environment=environment, limit=limit)
 
     def close(self) -> None:
@@ -438,25 +444,25 @@ class LocalBackend(FineTuneBackend):
             raise NotFoundError(f"there is no local run {remote_id} in {self.runs.folder}", provider=self.name)
         return run
 
-    def _begun(self, spec: TuneSpec) -> tuple[TuneSpec, WarmStart | None]:
+    def _begun(self, spec: TuneSpec) -> tuple[TuneSpec, LocalWarmStart | None]:
         """Return the spec with the settings of its start, and the start."""
         if spec.from_checkpoint is None:
             return spec, None
-        run, weights = self.names.named(spec.from_checkpoint)
-        start = WarmStart(spec.from_checkpoint, run.request(), weights)
-        return going_on(spec, start), start
+        run, weights = self.names.find_run_weights(spec.from_checkpoint)
+        start = LocalWarmStart(spec.from_checkpoint, run.read_request(), weights)
+        return apply_warm_start(spec, start), start
 
-    def _resolved(self, spec: TuneSpec, training: DataFile) -> tuple[ResolvedRequest, WarmStart | None]:
+    def _resolved(self, spec: TuneSpec, training: DataFile) -> tuple[ResolvedLocalRequest, LocalWarmStart | None]:
         spec, start = self._begun(self._with_executor(spec))
         busy = any(not state.status.terminal for state in self.list_jobs())
-        return resolve_request(spec, training, self.manifest, self.settings, start=start, busy=busy), start
+        return resolve_local_request(spec, training, self.manifest, self.settings, start=start, busy=busy), start
 
     def _environment_of(self, run_id: str) -> dict[str, str]:
         """Return a trainer's environment, with the key of W&B if the user asked for the run to be shown there."""
         environment = self.environment()
         key = self.settings.secret("WANDB_API_KEY")
         with contextlib.suppress(ProviderError):
-            wanted = self._run(run_id).request().spec.get("wandb") is not None
+            wanted = self._run(run_id).read_request().spec.get("wandb") is not None
             if wanted and key is not None:
                 environment["WANDB_API_KEY"] = key.get_secret_value()
         return environment
@@ -464,9 +470,9 @@ class LocalBackend(FineTuneBackend):
     def environment(self) -> dict[str, str]:
         """Return this process's environment and `.env`, without secrets."""
         own = {name: value.get_secret_value() for name, value in self.settings.environment.items()}
-        names = key_variables(self.settings) | {self.options.serve_api_key_env or ""}
+        names = backend_key_variables(self.settings) | {self.options.serve_api_key_env or ""}
         secrets = [source[name] for source in (own, os.environ) for name in names if name in source]
-        return local_process.clean_environment({**os.environ, **own}, secrets)
+        return local_process.trainer_environment({**os.environ, **own}, secrets)
 
     def _with_executor(self, spec: TuneSpec) -> TuneSpec:
         """Return the spec with the executor of `tuneport.toml`, unless the spec names another."""
@@ -483,7 +489,7 @@ class LocalBackend(FineTuneBackend):
 
     def _request(
         self, run_id: str, spec: TuneSpec, data: Mapping[str, DataFile], token: str
-    ) -> tuple[RunRequest, WarmStart | None]:
+    ) -> tuple[RunRequest, LocalWarmStart | None]:
         resolved, start = self._resolved(spec, data["training"])
         validation = data.get("validation")
         request = RunRequest(
@@ -495,7 +501,7 @@ class LocalBackend(FineTuneBackend):
             home=str(self.settings.home),
             devices=None if self.options.devices is None else list(self.options.devices),
             spec=resolved.spec.model_dump(mode="json"),
-            reward_model=self.names.reward_model(spec),
+            reward_model=self.names.find_reward_weights(spec),
             training=data["training"].model_dump(mode="json"),
             validation=None if validation is None else validation.model_dump(mode="json"),
             hyperparameters=resolved.hyperparameters,
@@ -503,4 +509,4 @@ class LocalBackend(FineTuneBackend):
             base=resolved.base,
             memory=resolved.memory or {},
         )
-        return request.model_copy(update={"tuned_name": tuned_name_of(request, run_id)}), start
+        return request.model_copy(update={"tuned_name": tuned_model_name_of_run(request, run_id)}), start

@@ -21,7 +21,7 @@ from tuneport.types import DataFile, RemoteFile
 Purpose = Literal["training", "validation"]
 
 
-class FileStore:
+class LocalBackendFiles:
     """Files by their content. The id of one is its path in the store; the store may be read by anyone at any time."""
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +42,7 @@ class FileStore:
         write_atomically(self._label(target), json.dumps({"purpose": purpose} | kept.model_dump(mode="json")))
         return self._remote(kept, purpose)
 
-    def whole(self, file_id: str) -> DataFile:
+    def verify_file(self, file_id: str) -> DataFile:
         """Return the file after checking its content. Raises DatasetError if the content has changed since it was
         prepared."""
         file, _ = self.get(file_id)

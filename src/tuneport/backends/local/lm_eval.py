@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tuneport import private
-from tuneport.backends.local.options import LocalOptions
+from tuneport.backends.local.options import LocalBackendOptions
 from tuneport.backends.local.served_weights import ServedWeights
 from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, TrainingError
@@ -40,7 +40,7 @@ def _said(lines: IO[bytes], model: str) -> Iterator[bytes]:
 
 def run_lm_eval(
     weights: ServedWeights,
-    options: LocalOptions,
+    options: LocalBackendOptions,
     tasks: Sequence[str],
     *,
     model: str,

@@ -27,7 +27,7 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 @dataclass(frozen=True)
-class Memory:
+class LocalMemory:
     """Memory of the first GPU, else main memory, in GiB."""
 
     place: str
@@ -36,20 +36,20 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Size:
+class LocalModelSize:
     """The known size of a base model. `dimensions` None: the rule of thumb by `params_b` has to do."""
 
     params_b: float | None
     dimensions: Dimensions | None
 
 
-def this_memory() -> Memory | None:
+def detect_local_memory() -> LocalMemory | None:
     """Return the memory of this machine, or None if it is unknown."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
     try:
         told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
         name, total, free = (part.strip() for part in told.splitlines()[0].split(","))
-        return Memory(name, float(total) / 1024, float(free) / 1024)
+        return LocalMemory(name, float(total) / 1024, float(free) / 1024)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         pass
     try:
@@ -57,16 +57,18 @@ def this_memory() -> Memory | None:
     except ModuleNotFoundError:
         return None
     memory = psutil.virtual_memory()
-    return Memory("this machine", memory.total / GIB, memory.available / GIB)
+    return LocalMemory("this machine", memory.total / GIB, memory.available / GIB)
 
 
-def find_size(folder: Path, dimensions: Dimensions | None, params_b: float | None) -> Size:
+def find_local_model_size(folder: Path, dimensions: Dimensions | None, params_b: float | None) -> LocalModelSize:
     """Return the model's size. `dimensions` come from the catalogue, else from the model's own config, if that
     describes a dense decoder."""
-    return Size(params_b, dimensions or _dimensions(folder))
+    return LocalModelSize(params_b, dimensions or _dimensions(folder))
 
 
-def least_need(size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, Any]) -> MemoryEstimate | None:
+def least_local_training_memory(
+    size: LocalModelSize, adapter: Adapter, method: Method, numbers: Mapping[str, Any]
+) -> MemoryEstimate | None:
     """Estimate the memory for one row at a time at its shortest."""
     length = numbers.get("max_length")
     run = TrainingShape(
@@ -90,15 +92,22 @@ def least_need(size: Size, adapter: Adapter, method: Method, numbers: Mapping[st
     )
 
 
-def checked_need(
-    model: str, size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, Any], *, busy: bool, force: bool
+def check_local_run_memory(
+    model: str,
+    size: LocalModelSize,
+    adapter: Adapter,
+    method: Method,
+    numbers: Mapping[str, Any],
+    *,
+    busy: bool,
+    force: bool,
 ) -> dict[str, Any] | None:
     """Return the need as the run's request keeps it, or None if it is unknown.
 
     Raises UnsupportedError if it exceeds this machine's memory: all of it while another run is `busy` here (which ends
     before this one's turn), else what is free. With `force` nothing is refused.
     """
-    estimate, memory = least_need(size, adapter, method, numbers), this_memory()
+    estimate, memory = least_local_training_memory(size, adapter, method, numbers), detect_local_memory()
     if estimate is None or memory is None:
         return None
     room = memory.total_gib if busy else memory.free_gib
@@ -118,10 +127,10 @@ def checked_need(
     }
 
 
-def _advice(size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, Any], room: float) -> str:
+def _advice(size: LocalModelSize, adapter: Adapter, method: Method, numbers: Mapping[str, Any], room: float) -> str:
     """Return what would fit, by the same estimate."""
     ways = []
-    need = partial(least_need, method=method, numbers=numbers)
+    need = partial(least_local_training_memory, method=method, numbers=numbers)
     for other in (Adapter.LORA, Adapter.QLORA) if adapter is Adapter.FULL else (Adapter.QLORA,):
         estimate = need(size, other) if adapter is not other else None
         if estimate is not None and estimate.expected_gib <= room:
@@ -131,7 +140,7 @@ def _advice(size: Size, adapter: Adapter, method: Method, numbers: Mapping[str, 
         (row.params_b, name)
         for name, row in load_models().weights.items()
         if row.hub and row.params_b and (size.params_b is None or row.params_b < size.params_b)
-        and (fits := need(Size(row.params_b, row.dimensions), adapter)) is not None
+        and (fits := need(LocalModelSize(row.params_b, row.dimensions), adapter)) is not None
         and fits.expected_gib <= room
     ]  # fmt: skip
     if smaller:

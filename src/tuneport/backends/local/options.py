@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tuneport.settings import Settings
 
 
-class LocalOptions(BaseModel):
+class LocalBackendOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
     startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
     silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
@@ -40,7 +40,7 @@ class LocalOptions(BaseModel):
         return names
 
     @classmethod
-    def of(cls, settings: Settings, name: str) -> LocalOptions:
+    def from_settings(cls, settings: Settings, name: str) -> LocalBackendOptions:
         """Return the table of the backend called `name`. Raises ConfigError that names a wrong line."""
         table = settings.project.backends.get(name)
         return validate_toml_table(cls, {} if table is None else table.options, f"backends.{name}.options")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.local.memory import checked_need, find_size
-from tuneport.backends.local.runs.start import WarmStart, refuse_other_base
+from tuneport.backends.local.memory import check_local_run_memory, find_local_model_size
+from tuneport.backends.local.runs.start import LocalWarmStart, refuse_other_warm_start_base
 from tuneport.data.graders.graders import Grader
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError, UnsupportedError
@@ -64,7 +64,7 @@ _WORDS = {
 }
 
 
-def why_not(method: Method, adapter: Adapter) -> str | None:
+def local_method_refusal(method: Method, adapter: Adapter) -> str | None:
     """Return why this method cannot be trained with this adapter, or None if it can. README has the same matrix."""
     if method.traits.scores and adapter.has_virtual_tokens:
         return (
@@ -85,7 +85,7 @@ def hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, s
     """Return the hyperparameters that the trainer takes for such a run, with their names in TRL and PEFT; see
     `FineTuneBackend`."""
     adapter = Adapter.LORA if adapter == "auto" else adapter
-    if why_not(method, adapter):
+    if local_method_refusal(method, adapter):
         return {}
     useless = (
         *(() if adapter.has_lora else _LORA_ONLY),
@@ -103,7 +103,7 @@ PATIENCE = 2
 
 
 @dataclass(frozen=True)
-class ResolvedRequest:
+class ResolvedLocalRequest:
     """`spec` names its adapter. `recommended` tells, for each number, why it is what it is; `base` what is known of the
     base model; `memory` what the run needs at least."""
 
@@ -115,15 +115,15 @@ class ResolvedRequest:
     memory: dict[str, Any] | None
 
 
-def resolve_request(
+def resolve_local_request(
     spec: TuneSpec,
     training: DataFile,
     manifest: Manifest,
     settings: Settings,
     *,
-    start: WarmStart | None = None,
+    start: LocalWarmStart | None = None,
     busy: bool = False,
-) -> ResolvedRequest:
+) -> ResolvedLocalRequest:
     """Resolve what the run needs; loads nothing heavy. Raises UnsupportedError, ConfigError or ModelNotOfferedError if
     it cannot run.
 
@@ -132,16 +132,16 @@ def resolve_request(
     from tuneport.base_models import locate_base_model
     from tuneport.manifests import load_models, resolve_without_aliases
 
-    adapter, options = check_request(spec), TrainingOptions.parse(spec.provider_options)
+    adapter, options = check_local_request(spec), TrainingOptions.parse(spec.provider_options)
     # No aliases: `submit` has applied them, and what it found may itself be spelt like an alias.
     model = resolve_without_aliases(spec.model, manifest)
     name_or_path = model_name_or_path(model)
     located = locate_base_model(name_or_path, home=settings.home)
     if start is not None:
-        refuse_other_base(start, model, name_or_path, home=settings.home)
+        refuse_other_warm_start_base(start, model, name_or_path, home=settings.home)
     offered, weights = find_offered(manifest, model), load_models().find(model)
-    params_b = (offered.params_b if offered else None) or billions_of_parameters(located.folder)
-    best = keeps_best(spec)
+    params_b = (offered.params_b if offered else None) or count_billion_parameters(located.folder)
+    best = run_keeps_best_epoch(spec)
     known: dict[str, Any] = {
         "keeps_best": best,
         "rows": training.rows,
@@ -156,9 +156,9 @@ def resolve_request(
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
     for name in numbers.keys() - hyperparameter_names(spec.method, adapter).keys():
         numbers[name] = "auto"
-    memory = checked_need(
+    memory = check_local_run_memory(
         spec.model,
-        find_size(located.folder, weights.dimensions if weights else None, params_b),
+        find_local_model_size(located.folder, weights.dimensions if weights else None, params_b),
         adapter,
         spec.method,
         numbers,
@@ -172,7 +172,7 @@ def resolve_request(
         recommended["reasons"]["early_stopping"] = (
             f"epochs auto, and a validation file: the best epoch is kept, and {PATIENCE} worse ones end the run"
         )
-    return ResolvedRequest(
+    return ResolvedLocalRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
         model_name_or_path=name_or_path,
         hyperparameters=numbers,
@@ -182,7 +182,7 @@ def resolve_request(
     )
 
 
-def keeps_best(spec: TuneSpec) -> bool:
+def run_keeps_best_epoch(spec: TuneSpec) -> bool:
     """Return whether the run keeps its best epoch: if it is told to, or if the number of epochs is left to it and it
     has something to judge them by. Several ranks may be sharded, and a Ray cluster does not bring the best checkpoint
     back."""
@@ -194,8 +194,8 @@ def keeps_best(spec: TuneSpec) -> bool:
     return options.early_stopping is not None or (by_epochs and options.executor != "ray" and options.workers == 1)
 
 
-def finishes_early(request: RunRequest) -> bool:
-    """Return whether the run can end early with its best weights; see `keeps_best`."""
+def run_can_finish_early(request: RunRequest) -> bool:
+    """Return whether the run can end early with its best weights; see `run_keeps_best_epoch`."""
     options = TrainingOptions.parse(request.options)
     return options.executor != "ray" and options.workers == 1
 
@@ -215,11 +215,11 @@ def _base_facts(weights: Weights | None, name_or_path: str) -> dict[str, Any]:
     return {"hub": hub, "licence": licence}
 
 
-def check_request(spec: TuneSpec) -> Adapter:
+def check_local_request(spec: TuneSpec) -> Adapter:
     """Return the adapter to train. Raises UnsupportedError or ConfigError for what the trainer never does, for any
     model."""
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
-    require_libraries(adapter)
+    require_local_libraries(adapter)
     if TrainingOptions.parse(spec.provider_options).executor == "ray":
         require_ray()
     _refuse_unsupported(spec, adapter)
@@ -245,7 +245,7 @@ def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mappin
     }
 
 
-def require_libraries(adapter: Adapter = Adapter.LORA) -> None:
+def require_local_libraries(adapter: Adapter = Adapter.LORA) -> None:
     """Raise ConfigError, with the command to run, if the trainer's libraries are not installed."""
     wanted = [*_LIBRARIES, "bitsandbytes"] if adapter is Adapter.QLORA else _LIBRARIES
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
@@ -283,7 +283,7 @@ def require_ray() -> None:
         )
 
 
-def billions_of_parameters(folder: Path) -> float | None:
+def count_billion_parameters(folder: Path) -> float | None:
     """Count the parameters in the headers of the folder's safetensors files, or return None if there are none."""
     total = 0
     for path in folder.glob("*.safetensors") if folder.is_dir() else ():
@@ -302,7 +302,7 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             raise ConfigError(
                 f"the option {name} needs something to evaluate on; give a validation file, or leave it out"
             )
-    if reason := why_not(spec.method, adapter):
+    if reason := local_method_refusal(spec.method, adapter):
         raise UnsupportedError(reason)
     _refuse_places(spec, options)
     if "reasoning_effort" in given:

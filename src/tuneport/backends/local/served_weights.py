@@ -23,7 +23,7 @@ class ServedWeights:
     label: str = ""
 
     @classmethod
-    def of(cls, base: BaseWeights, adapter: Path | None = None, label: str = "") -> ServedWeights:
+    def from_base(cls, base: BaseWeights, adapter: Path | None = None, label: str = "") -> ServedWeights:
         # A bundled model moves to another folder when it is first converted, and stays the same model.
         key = str(base.folder) if base.source == "folder" else base.name
         return cls(key, base.folder, adapter, label)
@@ -43,7 +43,7 @@ class ServedWeights:
             return {}  # its loader says what is wrong
 
     @property
-    def plain_lora(self) -> bool:
+    def is_plain_lora(self) -> bool:
         """Return whether there is no adapter, or one that is only the product of two matrices."""
         if self.adapter is None:
             return True

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport import digests, private
-from tuneport.backends.local.memory import this_memory
+from tuneport.backends.local.memory import detect_local_memory
 from tuneport.base_models import locate_base_model
 from tuneport.digests import DamagedError
 from tuneport.errors import ConfigError, TrainingError, UnsupportedError
@@ -25,7 +25,7 @@ RESUME_FILES = shutil.ignore_patterns(
 """What a checkpoint has beside the weights, for going on with the same run."""
 
 
-def refuse_damaged(weights: Path, whose: str, *, own: bool = True) -> None:
+def refuse_damaged_weights(weights: Path, whose: str, *, own: bool = True) -> None:
     """Raise TrainingError if the weights have changed since they were written. Weights without digests are not checked.
 
     `own`: of a run's folder, which only the run writes to; else the user may have edited what is not weights.
@@ -39,7 +39,7 @@ def refuse_damaged(weights: Path, whose: str, *, own: bool = True) -> None:
         ) from error
 
 
-def copied(source: Path, target: Path, *, copy: Callable[[str, str], object] = shutil.copy2) -> None:
+def copy_tuned_weights(source: Path, target: Path, *, copy: Callable[[str, str], object] = shutil.copy2) -> None:
     """Copy weights without the files that only serve to resume the run, and check the copy by its own list.
 
     Raises TrainingError if the copy differs.
@@ -51,14 +51,14 @@ def copied(source: Path, target: Path, *, copy: Callable[[str, str], object] = s
         raise TrainingError(f"the copy of {source} is damaged ({error}); look at the disk, and try again") from error
 
 
-def refuse_occupied(folder: Path) -> None:
+def refuse_occupied_folder(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not an empty folder; name another one for the weights")
 
 
-def placed(folder: Path, write: Callable[[Path], None]) -> None:
+def place_tuned_weights(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder beside `folder`, then rename it into place: whole or not at all."""
-    refuse_occupied(folder)
+    refuse_occupied_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
@@ -77,7 +77,7 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def refuse_unmergeable(request: RunRequest, home: Path) -> None:
+def refuse_unmergeable_adapter(request: RunRequest, home: Path) -> None:
     """Raise UnsupportedError for an adapter that cannot be merged, or does not fit into memory."""
     adapter = request.spec.get("adapter")
     if adapter in ("prefix", "prompt"):
@@ -85,7 +85,7 @@ def refuse_unmergeable(request: RunRequest, home: Path) -> None:
             f"a trained {adapter} stands before every input and is in no weight of the model, so there is nothing to "
             "merge; download it without --merged"
         )
-    base, memory = locate_base_model(request.model_name_or_path, home=home, download=False).folder, this_memory()
+    base, memory = locate_base_model(request.model_name_or_path, home=home, download=False).folder, detect_local_memory()
     need = sum(path.stat().st_size for path in base.glob("*.safetensors")) / GIB
     if memory is not None and memory.place == "this machine" and need > memory.free_gib:
         raise UnsupportedError(
@@ -94,7 +94,7 @@ def refuse_unmergeable(request: RunRequest, home: Path) -> None:
         )
 
 
-def merge(
+def merge_local_adapter(
     command: Sequence[str], run: Path, adapter: Path, target: Path, environment: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return the child's measurements (see `tuneport.train.output.merge`). Raises TrainingError with the reason if it

@@ -22,24 +22,30 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from tuneport.backends.grader_columns import check_columns
-from tuneport.backends.hosted.finding import TOKEN, found_among
-from tuneport.backends.hosted.idempotency import idempotent
-from tuneport.backends.openai.client import connect
+from tuneport.backends.grader_columns import check_grader_columns
+from tuneport.backends.hosted.finding import TOKEN, find_submitted_job
+from tuneport.backends.hosted.idempotency import send_idempotency_key
+from tuneport.backends.openai.client import open_openai_client
 from tuneport.backends.openai.files import OpenAIFileStorage
 from tuneport.backends.openai.jobs import (
-    checkpoint_of,
-    collect_metrics,
-    event_of,
+    add_openai_job_cost,
     parse_base_model,
+    parse_checkpoint,
+    parse_event_metrics,
+    parse_job_event,
     parse_job_state,
     parse_metrics_csv,
     parse_remote_model,
-    refuse_other_base,
-    with_cost,
+    refuse_other_checkpoint_base,
 )
-from tuneport.backends.openai.request import HYPERPARAMETERS, TOKEN_KEY, check_spec, client_rules, request_body
-from tuneport.backends.secrets import without
+from tuneport.backends.openai.request import (
+    HYPERPARAMETERS,
+    TOKEN_KEY,
+    build_job_request,
+    check_openai_spec,
+    client_rules,
+)
+from tuneport.backends.secrets import redact_backend_secrets
 from tuneport.client_rules import Rule
 from tuneport.errors import (
     ConfigError,
@@ -101,14 +107,14 @@ class OpenAIBackend(OpenAIFileStorage):
         import openai
 
         self.sdk_errors = (openai.OpenAIError,)
-        return connect(
+        return open_openai_client(
             self.manifest,
             self.settings,
             self.upstream.address,
             key,
             self.options.timeout,
             self._refuse_html,
-            wiring=self.wiring,
+            wiring=self.http_client_arguments,
         )
 
     # --- starting a job ---------------------------------------------------------------------------------------------
@@ -121,10 +127,10 @@ class OpenAIBackend(OpenAIFileStorage):
         return client_rules(self.manifest)
 
     def check(self, spec: TuneSpec) -> None:
-        check_spec(self.manifest, spec)
+        check_openai_spec(self.manifest, spec)
         start = spec.from_checkpoint
         if start is not None and parse_base_model(start) != start:  # a name that says what it was tuned from
-            refuse_other_base(self.manifest, spec, start, parse_base_model(start))
+            refuse_other_checkpoint_base(self.manifest, spec, start, parse_base_model(start))
         super().check(spec)
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
@@ -134,7 +140,7 @@ class OpenAIBackend(OpenAIFileStorage):
         if spec.grader is not None:
             for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
                 if file is not None:
-                    check_columns(spec.grader, file, source or file.path)
+                    check_grader_columns(spec.grader, file, source or file.path)
             self._validate_grader(spec.grader)
         self._model(spec)  # refused now where it cannot be, not after an upload
         yield from super().prepare(spec, data)
@@ -155,7 +161,7 @@ class OpenAIBackend(OpenAIFileStorage):
         if start is None:
             return spec.model
         name, base = self._resolved(start)
-        refuse_other_base(self.manifest, spec, start, base)
+        refuse_other_checkpoint_base(self.manifest, spec, start, base)
         return name
 
     def _resolved(self, start: str) -> tuple[str, str]:
@@ -186,9 +192,9 @@ class OpenAIBackend(OpenAIFileStorage):
 
         def start() -> JobState:
             nonlocal sent
-            request = request_body(spec, self._model(spec), files, token)
+            request = build_job_request(spec, self._model(spec), files, token)
             sent = True
-            with idempotent(token, "/fine_tuning/jobs"):
+            with send_idempotency_key(token, "/fine_tuning/jobs"):
                 state = self._state(self.client.fine_tuning.jobs.create(**request))
             answered = (state.details.get("metadata") or {}).get(TOKEN_KEY)
             if answered and not token.startswith(str(answered)):
@@ -216,13 +222,13 @@ class OpenAIBackend(OpenAIFileStorage):
 
     def _found_among(self, token: str, **filter: Any) -> Found:
         pages = self._pages(lambda: self.client.fine_tuning.jobs.list(limit=_PAGE, **filter))
-        return found_among(self._states(pages), token, self.mark_of, most=_MOST_JOBS, provider=self.name)
+        return find_submitted_job(self._states(pages), token, self.mark_of, most=_MOST_JOBS, provider=self.name)
 
     def _states(self, jobs: Iterable[Any]) -> Iterator[JobState]:
         for job in jobs:
             with self._translating():
                 state = self._state(job)
-            yield without(state, self.upstream.secrets)
+            yield redact_backend_secrets(state, self.upstream.secret_pattern)
 
     def mark_of(self, state: JobState) -> str | None:
         metadata = state.details.get("metadata")
@@ -232,7 +238,7 @@ class OpenAIBackend(OpenAIFileStorage):
     # --- a job's life -----------------------------------------------------------------------------------------------
 
     def _state(self, job: Any) -> JobState:
-        return with_cost(
+        return add_openai_job_cost(
             parse_job_state(self.name, self.statuses, job.to_dict(mode="json", warnings=False)), self.manifest
         )
 
@@ -285,7 +291,7 @@ class OpenAIBackend(OpenAIFileStorage):
         """Return the events after `after`, or all that the server has if it no longer knows that one."""
         events = self._ask(remote_id, "events", lambda: self._raw_events(remote_id, after))
         with self._translating():
-            return without([event_of(raw) for raw in events], self.upstream.secrets)
+            return redact_backend_secrets([parse_job_event(raw) for raw in events], self.upstream.secret_pattern)
 
     def _raw_events(self, remote_id: str, after: str | None) -> list[dict[str, Any]]:
         """Return the raw events, oldest first. The server lists the newest first, so pages are read back until `after`
@@ -317,7 +323,7 @@ class OpenAIBackend(OpenAIFileStorage):
                 return parse_metrics_csv(self.read_file(file_id))
             except (NotFoundError, RejectedError, ValueError):
                 continue  # deleted, not ours to download, or no table: the events still tell
-        return collect_metrics(self._ask(remote_id, "metrics", lambda: self._raw_events(remote_id, None)))
+        return parse_event_metrics(self._ask(remote_id, "metrics", lambda: self._raw_events(remote_id, None)))
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
         listed = self.client.fine_tuning.jobs.checkpoints
@@ -328,7 +334,7 @@ class OpenAIBackend(OpenAIFileStorage):
         )
         with self._translating():
             return sorted(
-                (checkpoint_of(item.to_dict(mode="json", warnings=False)) for item in points),
+                (parse_checkpoint(item.to_dict(mode="json", warnings=False)) for item in points),
                 key=lambda item: item.step,
             )
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tuneport.backends.hosted.backend import headers_for
-from tuneport.backends.hosted.http.loop_guard import via_header_hook
+from tuneport.backends.hosted.backend import provider_headers
+from tuneport.backends.hosted.http.loop_guard import gateway_hop_hook
 from tuneport.backends.hosted.idempotency import add_idempotency_key
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tuneport.settings import Settings
 
 
-def connect(
+def open_openai_client(
     manifest: Manifest,
     settings: Settings,
     base_url: str,
@@ -26,18 +26,18 @@ def connect(
     wiring: Callable[[Any, Any], dict[str, Any]],
 ) -> Any:
     """Make a client without retries of its own. `seconds` without a byte end a call; `look_at` sees every response;
-    `wiring` is `HostedBackend.wiring`."""
+    `wiring` is `HostedBackend.http_client_arguments`."""
     import httpx2
     import openai
 
     timeout = openai.Timeout(seconds, connect=min(10.0, seconds))
     hooks: dict[str, list[Any]] = {
-        "request": [via_header_hook(settings.gateway_id), add_idempotency_key],
+        "request": [gateway_hop_hook(settings.gateway_id), add_idempotency_key],
         "response": [look_at],
     }
     if manifest.key_header == "api-key":
         hooks["request"].append(_own_key_header(key, base_url))
-    headers = headers_for(key, settings)
+    headers = provider_headers(key, settings)
     for header, variable in manifest.account_env.items():
         if value := settings.get(variable):
             headers[header] = value

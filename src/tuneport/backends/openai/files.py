@@ -7,10 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from tuneport.backends.hosted.backend import HostedBackend, listed, read_id, remote_name, timestamp
-from tuneport.backends.hosted.http.answers import count, text
-from tuneport.backends.hosted.upload_turns import look_again, may_have_arrived, taking_turns
-from tuneport.backends.openai.uploads import PART_BYTES, PartsUpload, Sent, UploadJournal
+from tuneport.backends.hosted.backend import (
+    HostedBackend,
+    check_provider_list,
+    parse_provider_time,
+    read_provider_id,
+    remote_file_name,
+)
+from tuneport.backends.hosted.http.answers import parse_provider_count, parse_provider_text
+from tuneport.backends.hosted.upload_turns import find_lost_upload, lock_provider_upload, upload_may_have_arrived
+from tuneport.backends.openai.uploads import PART_BYTES, OpenAIPartsUpload, SentUploadParts, UploadJournal
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.errors import DatasetError, NotFoundError, RejectedError
 from tuneport.errors import DatasetProblem as Problem
@@ -40,11 +46,11 @@ class OpenAIFileStorage(HostedBackend):
         """
         seen: set[str] = set()
         read = read or self._read
-        page, last = read(lambda: listed(first())), None
+        page, last = read(lambda: check_provider_list(first())), None
         while True:
             with self._translating():
                 items = list(page.data)
-                ids = [read_id(item) for item in items]
+                ids = [read_provider_id(item) for item in items]
             if ids == last:
                 return
             for item in items:
@@ -55,12 +61,12 @@ class OpenAIFileStorage(HostedBackend):
                 return
             try:
                 following = page.get_next_page
-                page, last = read(lambda: listed(following())), ids  # noqa: B023 - read at once
+                page, last = read(lambda: check_provider_list(following())), ids  # noqa: B023 - read at once
             except RejectedError:
                 if not restarts:
                     raise
                 restarts -= 1
-                page, last = read(lambda: listed(first())), None
+                page, last = read(lambda: check_provider_list(first())), None
 
     # --- upwards ----------------------------------------------------------------------------------------------------
 
@@ -77,15 +83,17 @@ class OpenAIFileStorage(HostedBackend):
 
     def _place(self, purpose: Literal["training", "validation"], file: DataFile) -> RemoteFile:
         """Upload as the base class does, with a retry for each call: a broken part does not cost the whole file."""
-        with taking_turns(self._journal(file).path):
+        with lock_provider_upload(self._journal(file).path):
             file_id = self._find_or_upload(file)
         self._await_validation(file_id, file)
-        return RemoteFile(id=file_id, purpose=purpose, sha256=file.sha256, filename=remote_name(file), bytes=file.bytes)
+        return RemoteFile(
+            id=file_id, purpose=purpose, sha256=file.sha256, filename=remote_file_name(file), bytes=file.bytes
+        )
 
     def _find_or_upload(self, file: DataFile) -> str:
         journal = self._journal(file)
         file_id = self._journalled(journal, file) or self._listed(file) or self._upload(journal, file)
-        journal.write(Sent(file_id=file_id))
+        journal.write(SentUploadParts(file_id=file_id))
         return file_id
 
     def _journalled(self, journal: UploadJournal, file: DataFile) -> str | None:
@@ -103,7 +111,7 @@ class OpenAIFileStorage(HostedBackend):
     def _listed(self, file: DataFile, read: Callable[[Callable[[], Any]], Any] | None = None) -> str | None:
         """Return the file of that name, which is its content, and size; the newest if a lost answer has left two, else
         None."""
-        name = remote_name(file)
+        name = remote_file_name(file)
         with self._translating():
             for known in self._pages(lambda: self.client.files.list(purpose="fine-tune"), read=read):
                 if known.filename == name and _holds(known, file):
@@ -117,7 +125,7 @@ class OpenAIFileStorage(HostedBackend):
         limit = self.manifest.limits.max_file_bytes
         if limit is None or file.bytes <= limit.value:
             return self._upload_whole(journal, file)
-        parts = PartsUpload(
+        parts = OpenAIPartsUpload(
             self.client.uploads,
             file,
             journal,
@@ -126,21 +134,23 @@ class OpenAIFileStorage(HostedBackend):
             sleep=self._sleep,
             part_bytes=self.part_bytes,
         )
-        return parts.run()
+        return parts.upload_parts()
 
     def _upload_whole(self, journal: UploadJournal, file: DataFile) -> str:
         """Send the file; again only if the last try, of this process or of one that died, has not arrived."""
 
         def attempt() -> str:
-            if journal.sent.unsure and (found := look_again(lambda: self._listed(file, self._once), self._sleep)):
+            if journal.sent.unsure and (found := find_lost_upload(lambda: self._listed(file, self._once), self._sleep)):
                 return found
-            journal.write(Sent(unsure=True))
+            journal.write(SentUploadParts(unsure=True))
             try:
                 with file.path.open("rb") as content:
-                    return read_id(self.client.files.create(file=(remote_name(file), content), purpose="fine-tune"))
+                    return read_provider_id(
+                        self.client.files.create(file=(remote_file_name(file), content), purpose="fine-tune")
+                    )
             except Exception as error:
-                if not may_have_arrived(error):
-                    journal.write(Sent())
+                if not upload_may_have_arrived(error):
+                    journal.write(SentUploadParts())
                 raise
 
         return self._read(attempt, within=None)
@@ -173,9 +183,9 @@ class OpenAIFileStorage(HostedBackend):
                 id=file.id,
                 purpose=ours,
                 sha256="",
-                filename=text(file.filename) or "",
-                bytes=count(file.bytes) or 0,
-                created_at=timestamp(file.created_at),
+                filename=parse_provider_text(file.filename) or "",
+                bytes=parse_provider_count(file.bytes) or 0,
+                created_at=parse_provider_time(file.created_at),
             )
             for theirs, ours in purposes
             for file in self._pages(lambda theirs=theirs: self.client.files.list(purpose=theirs))  # type: ignore[misc]

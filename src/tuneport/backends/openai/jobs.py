@@ -13,9 +13,16 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuneport.backends.hosted.backend import timestamp
-from tuneport.backends.hosted.http.answers import count, needed, number, table, tamed, text
-from tuneport.backends.hosted.statuses import parse_status
+from tuneport.backends.hosted.backend import parse_provider_time
+from tuneport.backends.hosted.http.answers import (
+    parse_provider_count,
+    parse_provider_number,
+    parse_provider_object,
+    parse_provider_text,
+    require_provider_text,
+    sanitise_provider_json,
+)
+from tuneport.backends.hosted.statuses import parse_provider_status
 from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.estimate.cost import training_price
 from tuneport.formatting import money
@@ -59,12 +66,14 @@ _COLUMNS = {
 def parse_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
     """Translate a job into its state. Raises ValueError if it has no id or no status: then it is not a job of this
     API."""
-    job = tamed(job)
-    word = needed(job, "status")
-    status = parse_status(provider, statuses, word)
-    method = table(job.get("method"))
-    own = table(method.get(text(method.get("type")) or ""))
-    hyperparameters = table(own.get("hyperparameters")) or table(job.get("hyperparameters"))
+    job = sanitise_provider_json(job)
+    word = require_provider_text(job, "status")
+    status = parse_provider_status(provider, statuses, word)
+    method = parse_provider_object(job.get("method"))
+    own = parse_provider_object(method.get(parse_provider_text(method.get("type")) or ""))
+    hyperparameters = parse_provider_object(own.get("hyperparameters")) or parse_provider_object(
+        job.get("hyperparameters")
+    )
     known = (
         "training_file",
         "validation_file",
@@ -76,15 +85,15 @@ def parse_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[
         "trainingType",
     )
     return JobState(
-        remote_id=needed(job, "id"),
+        remote_id=require_provider_text(job, "id"),
         status=status,
         raw_status=word,
-        model=text(job.get("model")) or "",
-        tuned_model=text(job.get("fine_tuned_model")),
-        created_at=timestamp(job.get("created_at")),
-        finished_at=timestamp(job.get("finished_at")),
-        estimated_finish=timestamp(job.get("estimated_finish")),
-        trained_tokens=count(job.get("trained_tokens")),
+        model=parse_provider_text(job.get("model")) or "",
+        tuned_model=parse_provider_text(job.get("fine_tuned_model")),
+        created_at=parse_provider_time(job.get("created_at")),
+        finished_at=parse_provider_time(job.get("finished_at")),
+        estimated_finish=parse_provider_time(job.get("estimated_finish")),
+        trained_tokens=parse_provider_count(job.get("trained_tokens")),
         progress=Progress(),
         error=_parse_error(status, job.get("error")),
         hyperparameters=hyperparameters,
@@ -94,56 +103,60 @@ def parse_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(item for item in value if text(item)) if isinstance(value, list) else ()
+    return tuple(item for item in value if parse_provider_text(item)) if isinstance(value, list) else ()
 
 
 def _parse_error(status: JobStatus, error: Any) -> JobError | None:
     """Return the error of a failed job, or None: on success the service sends `{}` or an object of nulls."""
     if status is not JobStatus.FAILED:
         return None
-    error = table(error)
-    code = text(error.get("code")) or "unknown"
+    error = parse_provider_object(error)
+    code = parse_provider_text(error.get("code")) or "unknown"
     user = code.startswith(_USER_CODES)
     return JobError(
         code=code,
-        message=text(error.get("message")) or "the provider gives no reason",
-        param=text(error.get("param")),
+        message=parse_provider_text(error.get("message")) or "the provider gives no reason",
+        param=parse_provider_text(error.get("param")),
         fault="user" if user else "provider",
         retryable=not user,
     )
 
 
-def event_of(event: dict[str, Any]) -> JobEvent:
-    event = tamed(event)
+def parse_job_event(event: dict[str, Any]) -> JobEvent:
+    event = sanitise_provider_json(event)
     data = event.get("data")
     return JobEvent(
-        id=needed(event, "id"),
-        created_at=timestamp(event.get("created_at")) or now(),
-        level=_LEVELS.get(text(event.get("level")) or "", "info"),
-        message=text(event.get("message")) or "",
-        type=text(event.get("type")) or "message",
+        id=require_provider_text(event, "id"),
+        created_at=parse_provider_time(event.get("created_at")) or now(),
+        level=_LEVELS.get(parse_provider_text(event.get("level")) or "", "info"),
+        message=parse_provider_text(event.get("message")) or "",
+        type=parse_provider_text(event.get("type")) or "message",
         data=data if isinstance(data, dict) else {},
     )
 
 
-def checkpoint_of(checkpoint: dict[str, Any]) -> Checkpoint:
-    checkpoint = tamed(checkpoint)
-    metrics = table(checkpoint.get("metrics"))
+def parse_checkpoint(checkpoint: dict[str, Any]) -> Checkpoint:
+    checkpoint = sanitise_provider_json(checkpoint)
+    metrics = parse_provider_object(checkpoint.get("metrics"))
     return Checkpoint(
-        id=needed(checkpoint, "id"),
+        id=require_provider_text(checkpoint, "id"),
         step=checkpoint["step_number"],
-        model=text(checkpoint.get("fine_tuned_model_checkpoint")),
-        created_at=timestamp(checkpoint.get("created_at")),
-        metrics={name: float(value) for name, value in metrics.items() if number(value) is not None and name != "step"},
+        model=parse_provider_text(checkpoint.get("fine_tuned_model_checkpoint")),
+        created_at=parse_provider_time(checkpoint.get("created_at")),
+        metrics={
+            name: float(value)
+            for name, value in metrics.items()
+            if parse_provider_number(value) is not None and name != "step"
+        },
     )
 
 
 def parse_remote_model(model: dict[str, Any]) -> RemoteModel:
     return RemoteModel(
-        id=needed(model, "id"),
+        id=require_provider_text(model, "id"),
         tuned=parse_base_model(model["id"]) != model["id"],
-        created_at=timestamp(model.get("created")),
-        owned_by=text(model.get("owned_by")),
+        created_at=parse_provider_time(model.get("created")),
+        owned_by=parse_provider_text(model.get("owned_by")),
         shutdown_date=_day(model.get("shutdown_date")),
     )
 
@@ -155,7 +168,7 @@ def parse_base_model(model: str) -> str:
     return model.partition(".ft-")[0]
 
 
-def refuse_other_base(manifest: Manifest, spec: TuneSpec, start: str, base: str) -> None:
+def refuse_other_checkpoint_base(manifest: Manifest, spec: TuneSpec, start: str, base: str) -> None:
     """Raise ConfigError if `start`, made of `base`, is not a model of the spec's.
 
     The spec's model decides the price, the context and the methods; the checkpoint's is billed. For a name that does
@@ -184,13 +197,13 @@ def _identity(manifest: Manifest, name: str) -> str:
         return name
 
 
-def with_cost(state: JobState, manifest: Manifest) -> JobState:
+def add_openai_job_cost(state: JobState, manifest: Manifest) -> JobState:
     """Return the state with the cost of the job, if the manifest knows the price of its trained tokens.
 
     The API has no amount. By `billing`: trained_tokens (all epochs; validation is free) x the rate. Not for rft, which
     is billed by the hour, nor for a job that did not succeed, whose bill is not known.
     """
-    kind = table(state.details.get("method")).get("type") or "supervised"
+    kind = parse_provider_object(state.details.get("method")).get("type") or "supervised"
     method = Method.of_openai(kind)
     model = find_offered(manifest, parse_base_model(state.model))
     if state.status is not JobStatus.SUCCEEDED or state.trained_tokens is None or method is None or model is None:
@@ -216,11 +229,11 @@ def _day(value: Any) -> date | None:
         return None
 
 
-def collect_metrics(events: Iterable[dict[str, Any]]) -> list[MetricPoint]:
+def parse_event_metrics(events: Iterable[dict[str, Any]]) -> list[MetricPoint]:
     """Return the steps in the events, in order. The last report of a step counts."""
     by_step = {}
     for event in events:
-        data = tamed(event.get("data"))
+        data = sanitise_provider_json(event.get("data"))
         if isinstance(data, dict) and _step(data.get("step")) is not None:
             by_step[data["step"]] = data
     return sorted((parse_metric(data) for data in by_step.values()), key=lambda point: point.step)
@@ -255,11 +268,11 @@ def _number(value: Any) -> float | None:
     if value is None or value == "" or isinstance(value, (bool, dict, list)):
         return None
     try:
-        return number(float(value))
+        return parse_provider_number(float(value))
     except (ValueError, OverflowError, TypeError):
         return None
 
 
 def _step(value: Any) -> int | None:
     found = _number(value)
-    return None if found is None else count(float(found))
+    return None if found is None else parse_provider_count(float(found))

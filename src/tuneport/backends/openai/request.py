@@ -40,7 +40,7 @@ def client_rules(manifest: Manifest) -> dict[str, Rule]:
     return {**listed, "*": closed}
 
 
-def check_spec(manifest: Manifest, spec: TuneSpec) -> None:
+def check_openai_spec(manifest: Manifest, spec: TuneSpec) -> None:
     """Raise UnsupportedError or ConfigError for what this provider can never take, by its manifest's limits."""
     name, limits = manifest.name, manifest.limits
     if spec.method not in HYPERPARAMETERS:
@@ -89,7 +89,7 @@ def _at_most(limit: Limit | None, number: int, words: str) -> None:
         raise ConfigError(f"{words.format(f'up to {limit.value}')}, not {number}; shorten it")
 
 
-def request_body(spec: TuneSpec, model: str, files: Sequence[RemoteFile], token: str) -> dict[str, Any]:
+def build_job_request(spec: TuneSpec, model: str, files: Sequence[RemoteFile], token: str) -> dict[str, Any]:
     """Return the arguments of the SDK's `fine_tuning.jobs.create`. Values of `auto` are left out: that is the API's
     default."""
     kind = spec.method.traits.openai

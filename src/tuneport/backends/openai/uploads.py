@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from tuneport.backends.hosted.backend import read_id, remote_name
-from tuneport.backends.hosted.upload_turns import OTHERWISE, look_again, upload_journal
+from tuneport.backends.hosted.backend import read_provider_id, remote_file_name
+from tuneport.backends.hosted.upload_turns import OTHERWISE, find_lost_upload, upload_journal_path
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.errors import NotFoundError, RejectedError, TuneportError
 from tuneport.types import DataFile, Model
@@ -31,7 +31,7 @@ _BEGINNINGS = 3
 _LIFETIME = 3600.0  # seconds, where the server names none
 
 
-class Sent(Model):
+class SentUploadParts(Model):
     """The parts of one file that an account holds. `parts` are the ids of those accepted, each of `part_bytes` but the
     last."""
 
@@ -46,16 +46,16 @@ class Sent(Model):
 
 
 class UploadJournal:
-    """`Sent` of one file at one address, in `home`. What cannot be read counts as nothing sent."""
+    """`SentUploadParts` of one file at one address, in `home`. What cannot be read counts as nothing sent."""
 
     def __init__(self, home: Path, file: DataFile, backend: str, base_url: str) -> None:
-        self.path = upload_journal(home, file, backend, base_url)
+        self.path = upload_journal_path(home, file, backend, base_url)
         try:
-            self.sent = Sent.model_validate_json(self.path.read_bytes())
+            self.sent = SentUploadParts.model_validate_json(self.path.read_bytes())
         except (OSError, ValidationError):
-            self.sent = Sent()
+            self.sent = SentUploadParts()
 
-    def write(self, sent: Sent) -> None:
+    def write(self, sent: SentUploadParts) -> None:
         """Write the journal; it is on disk when this returns."""
         if sent == self.sent:
             return
@@ -66,7 +66,7 @@ class UploadJournal:
         self.sent = sent
 
 
-class PartsUpload:
+class OpenAIPartsUpload:
     """One file's upload in parts. `read` repeats a call where that helps; `look` finds the file in the account."""
 
     def __init__(
@@ -83,7 +83,7 @@ class PartsUpload:
         self._uploads, self._file, self._journal = uploads, file, journal
         self._read, self._look, self._sleep, self._part_bytes = read, look, sleep, part_bytes
 
-    def run(self) -> str:
+    def upload_parts(self) -> str:
         """Continue from the journal, or begin, and return the id of the finished file. Raises ProviderError as the
         server does."""
         for beginning in range(_BEGINNINGS):
@@ -112,15 +112,17 @@ class PartsUpload:
         def begin() -> tuple[str, float]:
             upload = self._uploads.create(
                 bytes=self._file.bytes,
-                filename=remote_name(self._file),
+                filename=remote_file_name(self._file),
                 mime_type="text/jsonl",
                 purpose="fine-tune",
             )
-            return read_id(upload), upload.expires_at - upload.created_at  # by the server's clock, which may differ
+            return read_provider_id(
+                upload
+            ), upload.expires_at - upload.created_at  # by the server's clock, which may differ
 
         upload_id, lifetime = self._read(begin)
         until = time.time() + (lifetime if lifetime > 0 else _LIFETIME)
-        self._journal.write(Sent(upload_id=upload_id, part_bytes=self._part_bytes, until=until))
+        self._journal.write(SentUploadParts(upload_id=upload_id, part_bytes=self._part_bytes, until=until))
 
     def _send_parts(self) -> None:
         with self._file.path.open("rb") as content:
@@ -131,23 +133,25 @@ class PartsUpload:
                 self._journal.write(sent.model_copy(update={"parts": (*sent.parts, part_id)}))
 
     def _sending(self, data: bytes) -> Callable[[], str]:
-        upload_id, name = self._journal.sent.upload_id, remote_name(self._file)
-        return lambda: read_id(self._uploads.parts.create(upload_id, data=(name, io.BytesIO(data))))
+        upload_id, name = self._journal.sent.upload_id, remote_file_name(self._file)
+        return lambda: read_provider_id(self._uploads.parts.create(upload_id, data=(name, io.BytesIO(data))))
 
     def _complete(self) -> str:
         sent = self._journal.sent
         with self._file.path.open("rb") as content:
             digest = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         complete = self._uploads.complete
-        return str(self._read(lambda: read_id(complete(sent.upload_id, part_ids=list(sent.parts), md5=digest).file)))
+        return str(
+            self._read(lambda: read_provider_id(complete(sent.upload_id, part_ids=list(sent.parts), md5=digest).file))
+        )
 
     def _found_after_all(self) -> str | None:
         """Return the file of a `complete` that succeeded though its answer was lost: the second one is refused."""
-        return look_again(self._look, self._sleep)
+        return find_lost_upload(self._look, self._sleep)
 
     def _abandon(self) -> None:
         upload_id = self._journal.sent.upload_id
-        self._journal.write(Sent())
+        self._journal.write(SentUploadParts())
         try:
             self._read(lambda: self._uploads.cancel(upload_id))
         except TuneportError:

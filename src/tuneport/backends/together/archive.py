@@ -28,7 +28,7 @@ _SPARE = 256 << 20
 _BLOCK = 1 << 20
 
 
-def unpack(archive: Path, folder: Path, receipt: Mapping[str, Any], provider: str) -> Path:
+def unpack_weights_archive(archive: Path, folder: Path, receipt: Mapping[str, Any], provider: str) -> Path:
     """Unpack into `folder`, which must be empty or missing.
 
     Raises UnavailableError if the archive is damaged or does not hold a model (fetching it again may help),
@@ -56,7 +56,7 @@ def unpack(archive: Path, folder: Path, receipt: Mapping[str, Any], provider: st
     return folder
 
 
-def read_receipt(folder: Path) -> dict[str, Any] | None:
+def read_download_receipt(folder: Path) -> dict[str, Any] | None:
     """Return the receipt of an earlier download in the folder, or None if there is none."""
     try:
         return read_json_object(folder / RECEIPT)

@@ -29,11 +29,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tuneport.backends.hosted.backend import headers_for, listed
-from tuneport.backends.hosted.finding import SHORTEST_MARK, found_among
-from tuneport.backends.hosted.http.answers import count, number, tamed, text
-from tuneport.backends.hosted.http.loop_guard import via_header_hook
-from tuneport.backends.hosted.idempotency import add_idempotency_key, idempotent
+from tuneport.backends.hosted.backend import check_provider_list, provider_headers
+from tuneport.backends.hosted.finding import SHORTEST_MARK, find_submitted_job
+from tuneport.backends.hosted.http.answers import (
+    parse_provider_count,
+    parse_provider_number,
+    parse_provider_text,
+    sanitise_provider_json,
+)
+from tuneport.backends.hosted.http.loop_guard import gateway_hop_hook
+from tuneport.backends.hosted.idempotency import add_idempotency_key, send_idempotency_key
 from tuneport.backends.openai.uploads import UploadJournal
 from tuneport.backends.together import files as files_
 from tuneport.backends.together import request as arguments_
@@ -44,16 +49,16 @@ from tuneport.backends.together.jobs import (
     parse_metrics,
     parse_preview,
 )
-from tuneport.backends.together.limits import check_features, check_limits, whole_limits
+from tuneport.backends.together.limits import check_together_features, check_together_limits, complete_together_limits
 from tuneport.backends.together.quote import (
-    estimate_request,
+    build_estimate_request,
+    estimate_unavailable_reason,
     parse_quote,
-    refusal,
-    table_quote,
-    unavailable_reason,
+    parse_quote_refusal,
+    quote_from_price_table,
 )
 from tuneport.backends.together.serving import TogetherServing
-from tuneport.backends.together.weights import download
+from tuneport.backends.together.weights import download_tuned_weights
 from tuneport.client_rules import Rule
 from tuneport.errors import (
     ConfigError,
@@ -132,7 +137,7 @@ class TogetherBackend(TogetherServing):
         self.upstream = replace(self.upstream, others=tuple(secret for secret in others if secret is not None))
         self._last_sent = threading.local()
         timeout = together.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
-        asking = [self._note_request, via_header_hook(self.settings.gateway_id), add_idempotency_key]
+        asking = [self._note_request, gateway_hop_hook(self.settings.gateway_id), add_idempotency_key]
         hooks: dict[str, list[Any]] = {"request": asking, "response": [self._refuse_html]}
         client = together.Together(
             api_key=key,
@@ -141,9 +146,11 @@ class TogetherBackend(TogetherServing):
             project_id="",
             max_retries=0,
             timeout=timeout,
-            default_headers=headers_for(key, self.settings),
+            default_headers=provider_headers(key, self.settings),
             http_client=together.DefaultHttpxClient(
-                timeout=timeout, event_hooks=hooks, **self.wiring(httpx, together.DEFAULT_CONNECTION_LIMITS)
+                timeout=timeout,
+                event_hooks=hooks,
+                **self.http_client_arguments(httpx, together.DEFAULT_CONNECTION_LIMITS),
             ),
         )
         client.project_id = None  # given empty above, so that the environment is not asked
@@ -167,18 +174,18 @@ class TogetherBackend(TogetherServing):
             for purpose, _, _ in sources
         ]
         limits, arguments = self._checked(spec, unsent, None)
-        arguments_.secrets_for(self.name, arguments, self.settings)
+        arguments_.find_job_secrets(self.name, arguments, self.settings)
         for _, _, file in sources:
-            check_features(self.name, spec.model, limits, file)
+            check_together_features(self.name, spec.model, limits, file)
         for purpose, dataset, file in sources:
             try:
                 placed = self._place(purpose, file)  # type: ignore[arg-type]
             except DatasetError as error:
-                raise files_.in_the_users_file(error, Dataset(dataset, spec.columns), file) from error
+                raise files_.locate_in_users_file(error, Dataset(dataset, spec.columns), file) from error
             yield placed
 
     def _find_or_upload(self, file: DataFile) -> str:
-        return files_.find_or_upload(
+        return files_.find_or_upload_together_file(
             self.client,
             file,
             UploadJournal(self.settings.home, file, self.name, self.upstream.base_url),
@@ -188,7 +195,7 @@ class TogetherBackend(TogetherServing):
         )
 
     def _validated(self, file_id: str, file: DataFile) -> bool:
-        return files_.is_valid(self.client, self.upstream, file_id, file)
+        return files_.is_together_file_valid(self.client, self.upstream, file_id, file)
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
@@ -197,22 +204,22 @@ class TogetherBackend(TogetherServing):
         return arguments_.hyperparameter_names(method, adapter)
 
     def check(self, spec: TuneSpec) -> None:
-        arguments_.check_spec(self.name, spec)
+        arguments_.check_together_spec(self.name, spec)
         super().check(spec)
 
     def _checked(self, spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> tuple[Any, dict[str, Any]]:
         """Return the model's limits, and the arguments of `create`, which keep to them."""
-        arguments = arguments_.build_arguments(spec, files, suffix)
+        arguments = arguments_.build_job_arguments(spec, files, suffix)
         self._refuse_other_base(spec)
         name = spec.model if spec.from_checkpoint is None else spec.from_checkpoint.partition(":")[0]
         try:
-            limits = self._read(lambda: whole_limits(self.client.fine_tuning.model_limits(model_name=name)))
+            limits = self._read(lambda: complete_together_limits(self.client.fine_tuning.model_limits(model_name=name)))
         except NotFoundError as error:
             if spec.from_checkpoint is not None:
                 raise
             raise self._not_offered(name) from error
-        check_limits(self.name, arguments, limits)
-        arguments_.build_request(self.name, arguments, limits)
+        check_together_limits(self.name, arguments, limits)
+        arguments_.build_quote_request(self.name, arguments, limits)
         return limits, arguments
 
     def _refuse_other_base(self, spec: TuneSpec) -> None:
@@ -243,16 +250,16 @@ class TogetherBackend(TogetherServing):
 
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
         self.check(spec)
-        suffix = suffix_with(spec.suffix, token)
+        suffix = suffix_with_submit_token(spec.suffix, token)
         limits, arguments = self._start(lambda: self._checked(spec, files, suffix), sent=lambda: False)
-        keys = arguments_.secrets_for(self.name, arguments, self.settings)
+        keys = arguments_.find_job_secrets(self.name, arguments, self.settings)
         estimate = self._start(lambda: self._estimate(arguments, limits), sent=lambda: False)
-        if (barred := refusal(self.name, estimate)) is not None:
+        if (barred := parse_quote_refusal(self.name, estimate)) is not None:
             raise QuotaError(barred, provider=self.name, code="not_allowed_to_proceed")
         self._last_sent.path = ""
 
         def start() -> JobState:
-            with arguments_.without_remarks(arguments), idempotent(token, "/v1/fine-tunes"):
+            with arguments_.silence_together_sdk(arguments), send_idempotency_key(token, "/v1/fine-tunes"):
                 state = self._state(self.client.fine_tuning.create(**arguments, **keys, model_limits=limits))
             answered = state.details.get("suffix")
             if answered and not (suffix.startswith(answered) or answered.startswith(suffix)):
@@ -273,7 +280,7 @@ class TogetherBackend(TogetherServing):
     def find(self, token: str) -> Found:
         try:
             jobs = [self._state_of(job) for job in self._listed()]
-            return found_among(jobs, token, self.mark_of, most=len(jobs) + 1, provider=self.name)
+            return find_submitted_job(jobs, token, self.mark_of, most=len(jobs) + 1, provider=self.name)
         except TuneportError as error:
             return Found.unknown(str(error))
 
@@ -293,8 +300,11 @@ class TogetherBackend(TogetherServing):
             return parse_job_state(self.name, self.statuses, raw)
 
     def _list(self) -> list[dict[str, Any]]:
-        jobs = [tamed(job.to_dict(mode="json", warnings=False)) for job in listed(self.client.fine_tuning.list()).data]
-        return [job | {name: text(job.get(name)) for name in _NAMES} for job in jobs]
+        jobs = [
+            sanitise_provider_json(job.to_dict(mode="json", warnings=False))
+            for job in check_provider_list(self.client.fine_tuning.list()).data
+        ]
+        return [job | {name: parse_provider_text(job.get(name)) for name in _NAMES} for job in jobs]
 
     def _listed(self) -> list[dict[str, Any]]:
         return self._read(self._list)
@@ -317,7 +327,9 @@ class TogetherBackend(TogetherServing):
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
         ask = self.client.fine_tuning.list_events
         events = self._read(
-            lambda: parse_events([event.to_dict(mode="json", warnings=False) for event in listed(ask(remote_id)).data])
+            lambda: parse_events(
+                [event.to_dict(mode="json", warnings=False) for event in check_provider_list(ask(remote_id)).data]
+            )
         )
         position = next((index for index, event in enumerate(events) if event.id == after), -1)
         return events[position + 1 :]
@@ -338,7 +350,7 @@ class TogetherBackend(TogetherServing):
         ask = self.client.fine_tuning.list_checkpoints
         return self._read(
             lambda: parse_checkpoints(
-                [item.to_dict(mode="json", warnings=False) for item in listed(ask(remote_id)).data]
+                [item.to_dict(mode="json", warnings=False) for item in check_provider_list(ask(remote_id)).data]
             )
         )
 
@@ -359,7 +371,7 @@ class TogetherBackend(TogetherServing):
 
         `remote_id` may name a checkpoint, `JOB:STEP`. An unfinished download is continued.
         """
-        return download(
+        return download_tuned_weights(
             remote_id,
             folder,
             merged=merged,
@@ -379,7 +391,7 @@ class TogetherBackend(TogetherServing):
     def list_files(self) -> Iterable[RemoteFile]:
         """Return the account's fine-tuning files. The list has no hash: `sha256` is empty, and `purpose` always
         training."""
-        return self._read(lambda: files_.remote_files(self.client))
+        return self._read(lambda: files_.list_together_files(self.client))
 
     def list_models(self) -> Iterable[RemoteModel]:
         """Return the account's tuned models, newest first, then the models that can be tuned."""
@@ -394,7 +406,7 @@ class TogetherBackend(TogetherServing):
         """Return the models that can be tuned. The SDK has no method for this address of the API."""
         answer = self._read(lambda: self.client.get("/v1/fine-tunes/models/supported", cast_to=object))
         if not isinstance(answer, dict) or not isinstance(answer.get("models"), list):
-            raise self.upstream.unexpected("a list of models was expected")
+            raise self.upstream.unexpected_answer_error("a list of models was expected")
         names = [model if isinstance(model, str) else str(model.get("name")) for model in answer["models"]]
         return [RemoteModel(id=name) for name in names]
 
@@ -402,20 +414,20 @@ class TogetherBackend(TogetherServing):
         return self._read(lambda: bytes(self.client.files.content(file_id).read()), within=None)
 
     def save_file(self, file_id: str, target: Path) -> Path:
-        return self._read(lambda: files_.save(self.client, file_id, target), within=None)
+        return self._read(lambda: files_.save_together_file(self.client, file_id, target), within=None)
 
     def delete_file(self, file_id: str) -> None:
         self._delete(lambda: self.client.files.delete(file_id))
 
     def _estimate(self, arguments: dict[str, Any], limits: Any) -> dict[str, Any]:
-        _, kind, method = arguments_.build_request(self.name, arguments, limits)
-        request = estimate_request(arguments, kind, method)
+        _, kind, method = arguments_.build_quote_request(self.name, arguments, limits)
+        request = build_estimate_request(arguments, kind, method)
         ask = self.client.fine_tuning.estimate_price
 
         def read() -> dict[str, Any]:
-            said: dict[str, Any] = tamed(ask(**request).to_dict(mode="json", warnings=False))
-            said |= {name: number(said.get(name)) for name in ("estimated_total_price", "user_limit")}
-            said |= {name: count(said.get(name)) for name in _COUNTS}
+            said: dict[str, Any] = sanitise_provider_json(ask(**request).to_dict(mode="json", warnings=False))
+            said |= {name: parse_provider_number(said.get(name)) for name in ("estimated_total_price", "user_limit")}
+            said |= {name: parse_provider_count(said.get(name)) for name in _COUNTS}
             return {"estimation_available": said["estimation_available"], **said}  # KeyError: it is no estimate
 
         return self._read(read)
@@ -431,15 +443,15 @@ class TogetherBackend(TogetherServing):
             longest = limits.max_seq_length_dpo if arguments["training_method"] == "dpo" else limits.max_seq_length_sft
             because = f"{self.name}'s estimate assumes packing"
             padded_to = arguments.get("max_seq_length") or longest
-            return table_quote(self.manifest, spec, arguments, because, files, prepared, padded_to=padded_to)
+            return quote_from_price_table(self.manifest, spec, arguments, because, files, prepared, padded_to=padded_to)
         estimate = self._estimate(arguments, limits)
-        if (unavailable := unavailable_reason(self.name, estimate)) is not None:
+        if (unavailable := estimate_unavailable_reason(self.name, estimate)) is not None:
             images = estimate.get("unavailable_reason") == "multimodal_dataset"
-            return table_quote(self.manifest, spec, arguments, unavailable, files, prepared, images=images)
+            return quote_from_price_table(self.manifest, spec, arguments, unavailable, files, prepared, images=images)
         return parse_quote(self.manifest, spec.model, estimate)
 
 
-def suffix_with(suffix: str | None, token: str) -> str:
+def suffix_with_submit_token(suffix: str | None, token: str) -> str:
     """Return the user's suffix, cut if needed, then `-tp` and the beginning of the token; 40 characters at most."""
     mark = _mark(token)
     kept = (suffix or "")[: _SUFFIX_LENGTH - len(mark) - 1].rstrip("-")

@@ -13,9 +13,21 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from tuneport.backends.hosted.idempotency import idempotent
-from tuneport.backends.together.endpoints import LIVELIEST_FIRST, STATES, TunedModel, described, make_slug, serves
-from tuneport.backends.together.hardware import HardwareChoice, choose, find_price, instance_types
+from tuneport.backends.hosted.idempotency import send_idempotency_key
+from tuneport.backends.together.endpoints import (
+    LIVELIEST_FIRST,
+    STATES,
+    RegisteredModel,
+    deployment_serves_model,
+    parse_deployment,
+    together_endpoint_name,
+)
+from tuneport.backends.together.hardware import (
+    EndpointHardware,
+    choose_endpoint_hardware,
+    find_endpoint_price,
+    list_instance_types,
+)
 from tuneport.errors import (
     BudgetError,
     ConfigError,
@@ -54,16 +66,16 @@ class DedicatedEndpoints:
 
     # --- look -------------------------------------------------------------------------------------------------------
 
-    def all(self, models: Iterable[str]) -> list[Deployment]:
+    def list_deployments(self, models: Iterable[str]) -> list[Deployment]:
         """Return all dedicated endpoints. `models`: the names of tuned models, whose endpoints are marked as such."""
         endpoints = self._endpoints()
         types = self._instance_types() if endpoints else []
-        names = {make_slug(model): model for model in models}
-        return [described(endpoint, types, names) for endpoint in endpoints]
+        names = {together_endpoint_name(model): model for model in models}
+        return [parse_deployment(endpoint, types, names) for endpoint in endpoints]
 
-    def serving(self, model: TunedModel) -> list[Deployment]:
+    def find_deployments(self, model: RegisteredModel) -> list[Deployment]:
         """Return the deployments of this model, the readiest first."""
-        found = [described(each, [], {}) for each in self._endpoints() if serves(each, model)]
+        found = [parse_deployment(each, [], {}) for each in self._endpoints() if deployment_serves_model(each, model)]
         return sorted(found, key=lambda each: LIVELIEST_FIRST.index(each.status))
 
     def _endpoints(self) -> list[dict[str, Any]]:
@@ -72,14 +84,14 @@ class DedicatedEndpoints:
         return [each for each in listed if each.get("endpointType") != "ENDPOINT_TYPE_SERVERLESS"]
 
     def _instance_types(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._read(lambda: instance_types(self._client))
+        found: list[dict[str, Any]] = self._read(lambda: list_instance_types(self._client))
         return found
 
     # --- start ------------------------------------------------------------------------------------------------------
 
-    def start(
+    def start_endpoint(
         self,
-        model: TunedModel,
+        model: RegisteredModel,
         *,
         hardware: str | None = None,
         replicas: int | None = None,
@@ -97,7 +109,7 @@ class DedicatedEndpoints:
             raise ConfigError(f"inactive_timeout is {inactive_timeout}; it is 30 to 1440 minutes, or 0 for never")
         if replicas is not None and replicas < 1:
             raise ConfigError(f"replicas is {replicas}; it is 1 or more (`tuneport undeploy` stops an endpoint)")
-        endpoint = self._named(make_slug(model.name))
+        endpoint = self._named(together_endpoint_name(model.name))
         part = next(iter((endpoint or {}).get("deployments") or []), None)
         price: float | None = None
         if endpoint is not None and part is not None:
@@ -107,12 +119,14 @@ class DedicatedEndpoints:
             _within(max_usd_per_hour, model, choice.hardware, choice.usd_per_hour, count)
             price = None if choice.usd_per_hour is None else choice.usd_per_hour * count
             idle = IDLE_MINUTES if inactive_timeout is None else inactive_timeout
-            endpoint = endpoint or self._endpoint(make_slug(model.name))
+            endpoint = endpoint or self._endpoint(together_endpoint_name(model.name))
             part = self._create(endpoint, choice, {"min_replicas": count, "max_replicas": count}, idle)
         self._route(endpoint, str(part["id"]))
         again = self._read(lambda: self._client.endpoints.retrieve(endpoint["id"], project_id=self.project))
-        shown = described(
-            again.to_dict(mode="json", warnings=False), self._instance_types(), {make_slug(model.name): model.name}
+        shown = parse_deployment(
+            again.to_dict(mode="json", warnings=False),
+            self._instance_types(),
+            {together_endpoint_name(model.name): model.name},
         )
         told = {} if idle is None else {"inactive_timeout_minutes": idle}
         price = price if shown.usd_per_hour is None else shown.usd_per_hour
@@ -122,7 +136,7 @@ class DedicatedEndpoints:
         self,
         endpoint: Mapping[str, Any],
         part: Mapping[str, Any],
-        model: TunedModel,
+        model: RegisteredModel,
         hardware: str | None,
         replicas: int | None,
         inactive_timeout: int | None,
@@ -142,7 +156,7 @@ class DedicatedEndpoints:
                 f"undeploy {endpoint['id']}` first"
             )
         count = replicas or part.get("desiredReplicas") or 1
-        _within(max_usd_per_hour, model, runs_on, find_price(runs_on, self._instance_types()), count)
+        _within(max_usd_per_hour, model, runs_on, find_endpoint_price(runs_on, self._instance_types()), count)
         changes: dict[str, Any] = {}
         if status in ("stopped", "stopping") or (replicas is not None and replicas != part.get("desiredReplicas")):
             changes["autoscaling"] = {"min_replicas": count, "max_replicas": count}
@@ -155,7 +169,7 @@ class DedicatedEndpoints:
         whole = self._read(lambda: get(part["id"], endpoint_id=endpoint["id"], project_id=self.project))
         return int(whole.inactive_timeout or 0)
 
-    def _choose(self, model: TunedModel, hardware: str | None) -> HardwareChoice:
+    def _choose(self, model: RegisteredModel, hardware: str | None) -> EndpointHardware:
         models = self._client.models
         weights = self._read(lambda: models.retrieve(model.ids[0], project_id=self.project)).to_dict(
             mode="json", warnings=False
@@ -164,7 +178,7 @@ class DedicatedEndpoints:
         listed = self._read(lambda: list(models.configs.list(project_id=self.project, reference_model_id=reference)))
         configs = [config.to_dict(mode="json", warnings=False) for config in listed]
         path = f"projects/{weights['projectId']}/models/{weights['id']}"
-        return choose(self.provider, model.name, path, configs, self._instance_types(), hardware)
+        return choose_endpoint_hardware(self.provider, model.name, path, configs, self._instance_types(), hardware)
 
     def _endpoint(self, name: str) -> dict[str, Any]:
         """Return the endpoint of that name, made if needed."""
@@ -186,13 +200,13 @@ class DedicatedEndpoints:
         return next((each for each in self._endpoints() if each["name"].rpartition("/")[2] == name), None)
 
     def _create(
-        self, endpoint: Mapping[str, Any], choice: HardwareChoice, scaling: Mapping[str, int], idle: int
+        self, endpoint: Mapping[str, Any], choice: EndpointHardware, scaling: Mapping[str, int], idle: int
     ) -> dict[str, Any]:
         """Create the deployment: the call that spends money, made once. If its answer is lost, the deployment is looked
         for."""
         create, id = self._client.endpoints.deployments.create, endpoint["id"]
         try:
-            with idempotent(uuid.uuid4().hex, "/deployments"):
+            with send_idempotency_key(uuid.uuid4().hex, "/deployments"):
                 made = self._once(
                     lambda: create(
                         id,
@@ -238,7 +252,7 @@ class DedicatedEndpoints:
             self._split(endpoint["id"], split)
         except ProviderError as error:
             try:
-                self.stop(endpoint["id"])
+                self.stop_endpoint(endpoint["id"])
             except ProviderError:
                 raise type(error)(
                     f"{error}; the endpoint {endpoint['id']} runs and costs money: `tuneport undeploy "
@@ -249,12 +263,12 @@ class DedicatedEndpoints:
 
     # --- stop -------------------------------------------------------------------------------------------------------
 
-    def stop_of(self, model: TunedModel) -> None:
+    def stop_model_endpoint(self, model: RegisteredModel) -> None:
         """Stop the endpoint that `start` makes for the model; others that serve it may serve more models."""
-        if (endpoint := self._named(make_slug(model.name))) is not None:
-            self.stop(endpoint["id"])
+        if (endpoint := self._named(together_endpoint_name(model.name))) is not None:
+            self.stop_endpoint(endpoint["id"])
 
-    def stop(self, id: str) -> None:
+    def stop_endpoint(self, id: str) -> None:
         """Delete the endpoint and its deployments, and verify that they are gone. Does nothing if they already are."""
         endpoints = self._client.endpoints
         try:
@@ -302,7 +316,7 @@ class DedicatedEndpoints:
 _NONE = {"min_replicas": 0, "max_replicas": 0}
 
 
-def _within(most: float | None, model: TunedModel, hardware: str, each: float | None, replicas: int) -> None:
+def _within(most: float | None, model: RegisteredModel, hardware: str, each: float | None, replicas: int) -> None:
     if most is not None and (each is None or each * replicas > most):
         asked = "an unknown price" if each is None else money(each * replicas)
         raise BudgetError(

@@ -8,11 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.hosted.backend import listed, named_link, read_id, remote_name, timestamp
-from tuneport.backends.hosted.http.answers import count, text
-from tuneport.backends.hosted.provider_errors import Upstream
-from tuneport.backends.hosted.upload_turns import look_again, may_have_arrived
-from tuneport.backends.openai.uploads import Sent, UploadJournal
+from tuneport.backends.hosted.backend import (
+    check_provider_list,
+    link_with_remote_name,
+    parse_provider_time,
+    read_provider_id,
+    remote_file_name,
+)
+from tuneport.backends.hosted.http.answers import parse_provider_count, parse_provider_text
+from tuneport.backends.hosted.provider_errors import ProviderConnection
+from tuneport.backends.hosted.upload_turns import find_lost_upload, upload_may_have_arrived
+from tuneport.backends.openai.uploads import SentUploadParts, UploadJournal
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, ProviderError, TuneportError
 from tuneport.files import replace_file_atomically
 from tuneport.types import DataFile, RemoteFile
@@ -22,7 +28,7 @@ if TYPE_CHECKING:
     from tuneport.data.dataset import Dataset
 
 
-def find_or_upload(
+def find_or_upload_together_file(
     client: Any,
     file: DataFile,
     journal: UploadJournal,
@@ -37,41 +43,43 @@ def find_or_upload(
     file is there and waits for ever, so it is asked for again. If no answer came, the file is looked for, by the calls
     that `once` makes, until it would be listed; empty files that such a try has left are removed.
     """
-    name = remote_name(file)
+    name = remote_file_name(file)
 
     def entries() -> list[Any]:
-        return [known for known in once(lambda: listed(client.files.list()).data) if known.filename == name]
+        return [
+            known for known in once(lambda: check_provider_list(client.files.list()).data) if known.filename == name
+        ]
 
     def whole() -> Any:
         return next((each for each in entries() if each.bytes == file.bytes and _usable(each)), None)
 
     found, unsure = _journalled(client, journal, file) or whole(), journal.sent.unsure
     if found is None and unsure:
-        found = look_again(whole, sleep)
+        found = find_lost_upload(whole, sleep)
     if found is None:
         if unsure:
             _remove_empty(client, entries())
-        journal.write(Sent(unsure=True))
+        journal.write(SentUploadParts(unsure=True))
         try:
-            with named_link(file) as link:
+            with link_with_remote_name(file) as link:
                 found = client.files.upload(link, purpose="fine-tune", check=False)
         except Exception as error:
-            if not may_have_arrived(error):
-                journal.write(Sent())
+            if not upload_may_have_arrived(error):
+                journal.write(SentUploadParts())
             raise
-        journal.write(Sent(file_id=read_id(found)))
+        journal.write(SentUploadParts(file_id=read_provider_id(found)))
         if unsure:
             _remove_empty(client, entries())
         if last_path().endswith("/preprocess"):
-            return read_id(found)
-    journal.write(Sent(file_id=read_id(found)))
+            return read_provider_id(found)
+    journal.write(SentUploadParts(file_id=read_provider_id(found)))
     if found.processing_status == "PENDING":
         try:
             client.post(f"/v1/files/{found.id}/preprocess", cast_to=object)
         except Exception as error:
             if getattr(getattr(error, "response", None), "status_code", None) not in (400, 409, 422):
                 raise
-    return read_id(found)
+    return read_provider_id(found)
 
 
 def _journalled(client: Any, journal: UploadJournal, file: DataFile) -> Any:
@@ -99,24 +107,24 @@ def _remove_empty(client: Any, entries: Iterable[Any]) -> None:
                 client.files.delete(each.id)
 
 
-def is_valid(client: Any, upstream: Upstream, file_id: str, file: DataFile) -> bool:
+def is_together_file_valid(client: Any, upstream: ProviderConnection, file_id: str, file: DataFile) -> bool:
     """Return False while validation lasts. Raises DatasetError, with the place in `file`, if the service refuses the
     content."""
     answer = client.files.retrieve(file_id)
-    read_id(answer)
+    read_provider_id(answer)
     remote = answer.to_dict(mode="json", warnings=False)
     status = (remote.get("processing_status") or "COMPLETED").upper()
     report = remote.get("validation_report") or {}
     reason = upstream.redact(report.get("error") or "no reason given")
     if status == "INVALID_FORMAT" or report.get("valid") is False:
-        raise DatasetError(parse_problem(str(file.path), upstream.provider, reason))
+        raise DatasetError(parse_file_problem(str(file.path), upstream.provider, reason))
     if status == "FAILED":
         message = f"{upstream.provider} could not validate {file_id} ({file.path}): {reason}; submit again"
         raise ProviderError(message, provider=upstream.provider, code="validation_failed")
     return status == "COMPLETED"
 
 
-def parse_problem(path: str, provider: str, reason: str) -> DatasetProblem:
+def parse_file_problem(path: str, provider: str, reason: str) -> DatasetProblem:
     """Parse Together's message, such as "Line 7: `messages[1]` must contain a `role` field". Lines are the file's
     own."""
     line = re.match(r"Line (\d+)\s*:\s*", reason)
@@ -132,7 +140,7 @@ def parse_problem(path: str, provider: str, reason: str) -> DatasetProblem:
     )
 
 
-def in_the_users_file(error: DatasetError, dataset: Dataset, file: DataFile) -> DatasetError:
+def locate_in_users_file(error: DatasetError, dataset: Dataset, file: DataFile) -> DatasetError:
     """Return the refusal at the place where the user wrote the record, if the dataset has not changed since.
 
     Else returns it unchanged: at the line of the prepared file.
@@ -175,7 +183,7 @@ def _source_of(dataset: Dataset, file: DataFile, number: int) -> RowPosition | N
     return None
 
 
-def remote_files(client: Any) -> list[RemoteFile]:
+def list_together_files(client: Any) -> list[RemoteFile]:
     """Return the account's fine-tuning files. The list has no hash: `sha256` is empty, and `purpose` always
     training."""
     return [
@@ -183,16 +191,16 @@ def remote_files(client: Any) -> list[RemoteFile]:
             id=file.id,
             purpose="training",
             sha256="",
-            filename=text(file.filename) or "",
-            bytes=count(file.bytes) or 0,
-            created_at=timestamp(file.created_at),
+            filename=parse_provider_text(file.filename) or "",
+            bytes=parse_provider_count(file.bytes) or 0,
+            created_at=parse_provider_time(file.created_at),
         )
-        for file in listed(client.files.list()).data
+        for file in check_provider_list(client.files.list()).data
         if file.purpose == "fine-tune"
     ]
 
 
-def save(client: Any, file_id: str, target: Path) -> Path:
+def save_together_file(client: Any, file_id: str, target: Path) -> Path:
     """Stream a file's content to `target`, whole or not at all."""
     try:
         with client.files.with_streaming_response.content(file_id) as response:

@@ -11,7 +11,7 @@ from tuneport.formatting import money
 
 
 @dataclass(frozen=True)
-class HardwareChoice:
+class EndpointHardware:
     """The deployment to make: resource names of the weights and of a configuration, and the instance type that it runs
     on."""
 
@@ -21,24 +21,26 @@ class HardwareChoice:
     usd_per_hour: float | None
 
 
-def instance_types(client: Any) -> list[dict[str, Any]]:
+def list_instance_types(client: Any) -> list[dict[str, Any]]:
     return [each.to_dict(mode="json", warnings=False) for each in client.endpoints.hardware.list().data]
 
 
-def choose(
+def choose_endpoint_hardware(
     provider: str,
     name: str,
     model: str,
     configs: Sequence[Mapping[str, Any]],
     types: Sequence[Mapping[str, Any]],
     hardware: str | None,
-) -> HardwareChoice:
+) -> EndpointHardware:
     """Return the cheapest configuration whose hardware has `hardware` in its name, if given.
 
     Raises UnsupportedError that lists what there is, if the model cannot be hosted, or not on that hardware.
     """
     choices = [
-        HardwareChoice(model, f"projects/{config['projectId']}/configs/{config['id']}", name_, find_price(name_, types))
+        EndpointHardware(
+            model, f"projects/{config['projectId']}/configs/{config['id']}", name_, find_endpoint_price(name_, types)
+        )
         for config in configs
         if (name_ := _hardware_of(config)) is not None
     ]
@@ -55,7 +57,7 @@ def choose(
     return fitting[0]
 
 
-def find_price(hardware: str, types: Sequence[Mapping[str, Any]]) -> float | None:
+def find_endpoint_price(hardware: str, types: Sequence[Mapping[str, Any]]) -> float | None:
     """Return US dollars an hour for one replica, or None for hardware that is not in the price list."""
     plain = _plain(hardware)
     for row in types:

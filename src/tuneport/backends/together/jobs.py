@@ -7,9 +7,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from tuneport.backends.hosted.backend import timestamp
-from tuneport.backends.hosted.http.answers import count, needed, number, rows, table, tamed, text
-from tuneport.backends.hosted.statuses import parse_status
+from tuneport.backends.hosted.backend import parse_provider_time
+from tuneport.backends.hosted.http.answers import (
+    parse_provider_count,
+    parse_provider_number,
+    parse_provider_object,
+    parse_provider_rows,
+    parse_provider_text,
+    require_provider_text,
+    sanitise_provider_json,
+)
+from tuneport.backends.hosted.statuses import parse_provider_status
 from tuneport.types import Checkpoint, JobError, JobEvent, JobState, JobStatus, MetricPoint, Progress, now
 
 _HYPERPARAMETERS = (
@@ -53,28 +61,30 @@ COST_DOUBT = "Together's specification names no unit for total_price; its own co
 def parse_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
     """Translate a job into its state. Raises ValueError if it has no id or no status: then it is not a job of this
     API."""
-    job = tamed(job)
-    word = needed(job, "status")
-    status = parse_status(provider, statuses, word)
-    progress = table(job.get("progress"))
+    job = sanitise_provider_json(job)
+    word = require_provider_text(job, "status")
+    status = parse_provider_status(provider, statuses, word)
+    progress = parse_provider_object(job.get("progress"))
     # The name of the model is given out when the job begins; there is a model when it has succeeded.
-    name = text(job.get("model_output_name")) or text(job.get("adapter_output_name"))
-    cost = _cost_of(status, count(job.get("total_price")))
+    name = parse_provider_text(job.get("model_output_name")) or parse_provider_text(job.get("adapter_output_name"))
+    cost = _cost_of(status, parse_provider_count(job.get("total_price")))
     return JobState(
-        remote_id=needed(job, "id"),
+        remote_id=require_provider_text(job, "id"),
         status=status,
         raw_status=word,
-        model=text(job.get("model")) or "",
+        model=parse_provider_text(job.get("model")) or "",
         tuned_model=name if status is JobStatus.SUCCEEDED and name else None,
-        created_at=timestamp(job.get("created_at")),
-        finished_at=timestamp(job.get("updated_at")) if status.terminal else None,
-        trained_tokens=count(job.get("token_count")),
+        created_at=parse_provider_time(job.get("created_at")),
+        finished_at=parse_provider_time(job.get("updated_at")) if status.terminal else None,
+        trained_tokens=parse_provider_count(job.get("token_count")),
         cost=cost,
         progress=Progress(
-            step=count(job.get("steps_completed")),
-            total_steps=count(job.get("total_steps")) or _total_steps(job),
-            epoch=number(job.get("epochs_completed")),
-            seconds_left=number(progress.get("seconds_remaining")) if progress.get("estimate_available") else None,
+            step=parse_provider_count(job.get("steps_completed")),
+            total_steps=parse_provider_count(job.get("total_steps")) or _total_steps(job),
+            epoch=parse_provider_number(job.get("epochs_completed")),
+            seconds_left=parse_provider_number(progress.get("seconds_remaining"))
+            if progress.get("estimate_available")
+            else None,
         ),
         error=_parse_error(status, job),
         hyperparameters={name: job[name] for name in _HYPERPARAMETERS if job.get(name) is not None},
@@ -86,7 +96,7 @@ def parse_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[
 
 def _total_steps(job: dict[str, Any]) -> int | None:
     """Return the total steps from the events, since the job has no such field."""
-    told = [count(event.get("total_steps")) for event in rows(job.get("events"))]
+    told = [parse_provider_count(event.get("total_steps")) for event in parse_provider_rows(job.get("events"))]
     return max((steps for steps in told if steps), default=None)
 
 
@@ -94,7 +104,7 @@ def _early_stop(job: dict[str, Any]) -> dict[str, Any]:
     """Return the step at which training stopped early; the model is that of `early_stopping_best_step`."""
     if not job.get("early_stopped"):
         return {}
-    events = rows(job.get("events"))
+    events = parse_provider_rows(job.get("events"))
     told = [event.get("step") for event in events if str(event.get("type", "")).lower() == "early_stopped"]
     step = told[-1] if told else job.get("steps_completed")
     return {} if step is None else {"early_stopped_at_step": step}
@@ -110,11 +120,13 @@ def _parse_error(status: JobStatus, job: dict[str, Any]) -> JobError | None:
     refunded."""
     if status is not JobStatus.FAILED:
         return None
-    events = rows(job.get("events"))
+    events = parse_provider_rows(job.get("events"))
     told = [event for event in events if str(event.get("type", "")).lower() in ("job_error", "job_user_error")]
     told = told or [event for event in events if "error" in str(event.get("level", "")).lower()]
     user = job["status"].lower() == "user_error"
-    message = (text(told[-1].get("message")) if told else None) or "the provider gives no reason; see the job's events"
+    message = (
+        parse_provider_text(told[-1].get("message")) if told else None
+    ) or "the provider gives no reason; see the job's events"
     return JobError(
         code=job["status"].lower(), message=message, fault="user" if user else "provider", retryable=not user
     )
@@ -127,7 +139,7 @@ def parse_events(events: Sequence[dict[str, Any]]) -> list[JobEvent]:
     The order is the service's own, reversed if it lists the newest first, not that of the times: an event that comes
     late with an earlier time would else stand before events already reported, and never be reported itself.
     """
-    events = [tamed(event) for event in events]
+    events = [sanitise_provider_json(event) for event in events]
     times = [str(event.get("created_at") or "") for event in events]
     ordered = list(reversed(events)) if times and times[0] > times[-1] else list(events)
     seen: Counter[str] = Counter()
@@ -140,9 +152,9 @@ def parse_events(events: Sequence[dict[str, Any]]) -> list[JobEvent]:
         found.append(
             JobEvent(
                 id=f"event-{key}-{seen[key]}",
-                created_at=timestamp(event.get("created_at")) or now(),
+                created_at=parse_provider_time(event.get("created_at")) or now(),
                 level=_level(str(event.get("level") or "")),
-                message=text(event.get("message")) or "",
+                message=parse_provider_text(event.get("message")) or "",
                 type=str(event.get("type") or "message").lower(),
                 data={name: value for name, value in event.items() if name not in standing and value not in (None, "")},
             )
@@ -160,8 +172,14 @@ def parse_metrics(lines: Sequence[dict[str, float]]) -> list[MetricPoint]:
     """Return one point a step; training and evaluation come as separate lines."""
     by_step: dict[int, dict[str, float]] = {}
     for line in lines:
-        line = {name: value for name, value in table(line).items() if number(value) is not None}
-        step = count(line.get("train/global_step", line.get("eval/global_step", line.get("global_step"))))
+        line = {
+            name: value
+            for name, value in parse_provider_object(line).items()
+            if parse_provider_number(value) is not None
+        }
+        step = parse_provider_count(
+            line.get("train/global_step", line.get("eval/global_step", line.get("global_step")))
+        )
         if step is not None:
             by_step.setdefault(step, {}).update(line)
     return [_metric(step, by_step[step]) for step in sorted(by_step)]
@@ -184,9 +202,9 @@ def parse_checkpoints(checkpoints: Sequence[dict[str, Any]]) -> list[Checkpoint]
     """Return the checkpoints by step. None can answer completions without an endpoint of its own."""
     found = [
         Checkpoint(
-            id=text(item.get("object_id")) or needed(item, "path"),
+            id=parse_provider_text(item.get("object_id")) or require_provider_text(item, "path"),
             step=item["step"],
-            created_at=timestamp(item.get("created_at")),
+            created_at=parse_provider_time(item.get("created_at")),
         )
         for item in checkpoints
     ]

@@ -6,7 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tuneport.backends.hosted.http.answers import count, number, table, text
+from tuneport.backends.hosted.http.answers import (
+    parse_provider_count,
+    parse_provider_number,
+    parse_provider_object,
+    parse_provider_text,
+)
 from tuneport.errors import UnsupportedError
 from tuneport.types import DataFile
 
@@ -20,11 +25,11 @@ _DEFAULT_RANK = 8
 """Where the service does not tell its own: optional in its document, and the SDK needs one."""
 
 
-def whole_limits(limits: Any) -> Any:
+def complete_together_limits(limits: Any) -> Any:
     """Return the limits, with missing or odd ones replaced so that they forbid nothing. Raises ValueError if the answer
     has another shape: the SDK does not check."""
-    told = table(limits.to_dict(mode="json", warnings=False))
-    if count(told.get("max_num_epochs")) is None:
+    told = parse_provider_object(limits.to_dict(mode="json", warnings=False))
+    if parse_provider_count(told.get("max_num_epochs")) is None:
         raise ValueError("limits were expected, and the field max_num_epochs is missing or no number")
     for name in _MOST:
         told[name] = _told(told.get(name), _UNKNOWN_MOST)
@@ -35,7 +40,9 @@ def whole_limits(limits: Any) -> Any:
     lora["max_rank"] = _told(lora.get("max_rank"), _UNKNOWN_MOST)
     lora["default_rank"] = _told(lora.get("default_rank"), min(_DEFAULT_RANK, lora["max_rank"]))
     modules = lora.get("target_modules")
-    lora["target_modules"] = [name for name in modules if text(name)] if isinstance(modules, list) else []
+    lora["target_modules"] = (
+        [name for name in modules if parse_provider_text(name)] if isinstance(modules, list) else []
+    )
     told["full_training"] = _batches(told["full_training"]) if isinstance(told.get("full_training"), dict) else None
     told |= {name: told.get(name) is not False for name in ("supports_tools", "supports_reasoning")}
     told["supports_vision"] = told.get("supports_vision") is True  # where it is, the SDK sends options for images
@@ -44,18 +51,18 @@ def whole_limits(limits: Any) -> Any:
 
 
 def _batches(given: Any) -> dict[str, Any]:
-    held = dict(table(given))
+    held = dict(parse_provider_object(given))
     least = _told(held.get("min_batch_size"), 1)
     most = {name: _told(held.get(name), _UNKNOWN_MOST) for name in ("max_batch_size", "max_batch_size_dpo")}
     return held | {"min_batch_size": least} | most
 
 
 def _told(value: Any, otherwise: float) -> float:
-    found = number(value)
+    found = parse_provider_number(value)
     return otherwise if found is None or found < 0 else found
 
 
-def check_limits(backend: str, arguments: Mapping[str, Any], limits: Any) -> None:
+def check_together_limits(backend: str, arguments: Mapping[str, Any], limits: Any) -> None:
     """Raise UnsupportedError that lists every setting outside the limits (`FinetuneModelLimits`), with the figure."""
     model = arguments.get("model") or arguments["from_checkpoint"]
     if broken := list(_broken(arguments, limits)):
@@ -108,7 +115,7 @@ def _unknown_modules(given: str | None, known: list[str] | None) -> Iterator[str
         yield f"lora_trainable_modules has {unknown[0]}, the model has {', '.join(known)}"
 
 
-def check_features(backend: str, model: str, limits: Any, file: DataFile) -> None:
+def check_together_features(backend: str, model: str, limits: Any, file: DataFile) -> None:
     """Raise UnsupportedError for a file with tools, reasoning or images that the model does not support."""
     missing = {name: mark for name, mark in _MARKS.items() if not getattr(limits, f"supports_{name}")}
     if not missing:

@@ -23,7 +23,7 @@ _REASONS = {
 }
 
 
-def estimate_request(arguments: Mapping[str, Any], training_type: Any, training_method: Any) -> dict[str, Any]:
+def build_estimate_request(arguments: Mapping[str, Any], training_type: Any, training_method: Any) -> dict[str, Any]:
     """Return the arguments of `estimate_price` for a job with these of `create`."""
     names = ("training_file", "validation_file", "model", "from_checkpoint", "n_epochs", "n_evals")
     request = {name: arguments[name] for name in names if arguments.get(name) is not None}
@@ -31,7 +31,7 @@ def estimate_request(arguments: Mapping[str, Any], training_type: Any, training_
     return {**request, **kind, "training_method": training_method}
 
 
-def unavailable_reason(provider: str, estimate: Mapping[str, Any]) -> str | None:
+def estimate_unavailable_reason(provider: str, estimate: Mapping[str, Any]) -> str | None:
     """Return why there is no estimate, as text, or None if there is one."""
     if estimate.get("estimation_available") and estimate.get("estimated_total_price") is not None:
         return None
@@ -39,7 +39,7 @@ def unavailable_reason(provider: str, estimate: Mapping[str, Any]) -> str | None
     return f"{provider} gives no estimate: {_REASONS.get(word, word)}"
 
 
-def refusal(provider: str, estimate: Mapping[str, Any]) -> str | None:
+def parse_quote_refusal(provider: str, estimate: Mapping[str, Any]) -> str | None:
     """Return the message if the account may not start the job, or None if it may."""
     if estimate.get("allowed_to_proceed", True) is not False:
         return None
@@ -56,7 +56,7 @@ def parse_quote(manifest: Manifest, model: str, estimate: Mapping[str, Any]) -> 
     """Return the provider's own quote. It includes validation tokens and the minimum of a job."""
     tokens, held_out = (int(estimate.get(f"estimated_{word}_token_count") or 0) for word in ("train", "eval"))
     evaluations = f" and {held_out:,} of evaluations" if held_out else ""
-    barred = refusal(manifest.name, estimate)
+    barred = parse_quote_refusal(manifest.name, estimate)
     return Quote(
         backend=manifest.name,
         model=model,
@@ -67,7 +67,7 @@ def parse_quote(manifest: Manifest, model: str, estimate: Mapping[str, Any]) -> 
     )
 
 
-def table_quote(
+def quote_from_price_table(
     manifest: Manifest,
     spec: TuneSpec,
     arguments: Mapping[str, Any],

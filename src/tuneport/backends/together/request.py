@@ -107,7 +107,7 @@ _LORA = ("lora_rank", "lora_alpha", "lora_dropout")
 
 
 @cache
-def options() -> dict[str, Any]:
+def list_together_options() -> dict[str, Any]:
     """Return the arguments of `create` that go through `provider_options`, each with its type, from the SDK's
     signature."""
     from typing import get_type_hints
@@ -128,7 +128,7 @@ def hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, s
     return {ours: theirs for ours, theirs in names.items() if ours not in useless}
 
 
-def check_spec(backend: str, spec: TuneSpec) -> None:
+def check_together_spec(backend: str, spec: TuneSpec) -> None:
     """Raise UnsupportedError or ConfigError for what `create` can never take. Sends nothing."""
     if spec.method not in METHODS:
         raise UnsupportedError(f"the backend {backend} does not train with method {spec.method}; use sft or dpo")
@@ -144,7 +144,7 @@ def check_spec(backend: str, spec: TuneSpec) -> None:
         raise UnsupportedError(f"the backend {backend} takes whole numbers for lora_alpha; round it yourself")
     if spec.provider_options:
         files = [] if spec.validation is None else [_placeholder("validation")]
-        build_request(backend, build_arguments(spec, [_placeholder("training"), *files], None), _no_limits())
+        build_quote_request(backend, build_job_arguments(spec, [_placeholder("training"), *files], None), _no_limits())
 
 
 def _check_options(backend: str, spec: TuneSpec) -> None:
@@ -158,22 +158,24 @@ def _check_options(backend: str, spec: TuneSpec) -> None:
             )
         if name in REFUSED:
             raise ConfigError(f"provider_options.{name} is refused: {REFUSED[name]}; leave it out")
-    if unknown := sorted(set(given) - (set(options()) if given else set())):
+    if unknown := sorted(set(given) - (set(list_together_options()) if given else set())):
         raise ConfigError(
             f"provider_options.{unknown[0]} is no argument of {backend}'s fine_tuning.create; it takes "
-            f"{', '.join(sorted(options()))}"
+            f"{', '.join(sorted(list_together_options()))}"
         )
     if given:
         from pydantic import ConfigDict, TypeAdapter, ValidationError
 
         for name, value in given.items():
             try:
-                TypeAdapter(options()[name], config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+                TypeAdapter(
+                    list_together_options()[name], config=ConfigDict(strict=True, allow_inf_nan=False)
+                ).validate_python(value)
             except ValidationError as error:
                 raise ConfigError(f"{first_error(error, f'provider_options.{name}')}; got {value!r}") from error
 
 
-def build_arguments(spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> dict[str, Any]:
+def build_job_arguments(spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> dict[str, Any]:
     """Return the arguments of `create`, without keys. A checkpoint to start from replaces the model."""
     given = spec.hyperparameters.given()
     by_purpose = {file.purpose: file.id for file in files}
@@ -211,13 +213,13 @@ def _lora(spec: TuneSpec, given: Mapping[str, Any]) -> bool | None:
     return spec.adapter is not Adapter.FULL
 
 
-def build_request(backend: str, arguments: Mapping[str, Any], limits: Any) -> tuple[Any, Any, Any]:
+def build_quote_request(backend: str, arguments: Mapping[str, Any], limits: Any) -> tuple[Any, Any, Any]:
     """Return the body that `create` would post, and its type and method as `estimate_price` takes them. Raises
     UnsupportedError if the SDK itself refuses."""
     from together.lib.resources.fine_tuning import create_finetune_request
 
     try:
-        with without_remarks(arguments):
+        with silence_together_sdk(arguments):
             return create_finetune_request(model_limits=limits, **arguments)
     except ValueError as error:
         message = str(error).rstrip(".")
@@ -225,7 +227,7 @@ def build_request(backend: str, arguments: Mapping[str, Any], limits: Any) -> tu
 
 
 @contextlib.contextmanager
-def without_remarks(arguments: Mapping[str, Any]) -> Iterator[None]:
+def silence_together_sdk(arguments: Mapping[str, Any]) -> Iterator[None]:
     """Silence the SDK, which prints remarks on `simpo_gamma` on stdout, where a command's document belongs."""
     if arguments.get("simpo_gamma"):
         with contextlib.redirect_stdout(io.StringIO()):
@@ -234,7 +236,7 @@ def without_remarks(arguments: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def secrets_for(backend: str, arguments: Mapping[str, Any], settings: Settings) -> dict[str, str]:
+def find_job_secrets(backend: str, arguments: Mapping[str, Any], settings: Settings) -> dict[str, str]:
     """Return the keys that the job needs, from the environment. Raises ConfigError if a required one is missing."""
     found = {}
     for name, needed, reason in (

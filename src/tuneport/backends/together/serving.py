@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.backends.hosted.chat import CLIENT_RULES
 from tuneport.backends.together.deployments import DedicatedEndpoints
-from tuneport.backends.together.endpoints import TunedModel
+from tuneport.backends.together.endpoints import RegisteredModel
 from tuneport.client_rules import YES_NO, OperatorOnly, Rule, client_choice
 from tuneport.errors import (
     AuthError,
@@ -76,30 +76,30 @@ class TogetherServing(HostedBackend):
         if unknown := sorted(set(options) - set(_DEPLOY_OPTIONS)):
             takes = ", ".join(_DEPLOY_OPTIONS)
             raise UnsupportedError(f"the backend {self.name} does not take {unknown[0]} to deploy; it takes {takes}")
-        return self._endpoints().start(self._registered(model), **options)
+        return self._endpoints().start_endpoint(self._registered(model), **options)
 
     def undeploy(self, deployment_id: str) -> None:
-        self._endpoints().stop(deployment_id)
+        self._endpoints().stop_endpoint(deployment_id)
 
     def _stop_endpoint(self, model: str) -> None:
         """Stop the endpoint that `deploy` made, if there is one. A key that sees no endpoints has made none."""
         try:
-            self._endpoints().stop_of(self._registered(model))
+            self._endpoints().stop_model_endpoint(self._registered(model))
         except (UnsupportedError, AuthError, NotFoundError):
             pass
 
     def deployments(self) -> Iterable[Deployment]:
-        return self._endpoints().all(
+        return self._endpoints().list_deployments(
             str(job["model_output_name"]) for job in self._listed() if job.get("model_output_name")
         )
 
-    def _registered(self, model: str) -> TunedModel:
+    def _registered(self, model: str) -> RegisteredModel:
         """Return the weights behind a tuned model's name or a job's id. Raises UnsupportedError if they cannot be
         deployed."""
         for job in self._listed():
             if model in (job.get("id"), job.get("model_output_name"), job.get("model_object_name")):
                 whole = self._read(partial(self._retrieved, job["id"]))
-                if (found := TunedModel.of(whole)) is not None and whole["status"] == "completed":
+                if (found := RegisteredModel.from_job(whole)) is not None and whole["status"] == "completed":
                     return found
         raise UnsupportedError(
             f"{self.name} has no tuned model {model} to deploy; `tuneport jobs` shows what has succeeded"
@@ -131,7 +131,7 @@ class TogetherServing(HostedBackend):
     def _endpoint_of(self, model: str, error: ProviderError) -> str:
         """Return the name of the endpoint that answers as `model`."""
         try:
-            found = self._endpoints().serving(self._registered(model))[:1]
+            found = self._endpoints().find_deployments(self._registered(model))[:1]
         except TuneportError:
             found = []  # of a model that is none of this account's, or with a key that sees no endpoints
         if found and found[0].status == "ready":

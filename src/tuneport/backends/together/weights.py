@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.together.archive import read_receipt, unpack
-from tuneport.backends.together.download import discard, fetch
+from tuneport.backends.together.archive import read_download_receipt, unpack_weights_archive
+from tuneport.backends.together.download import discard_partial_download, download_together_file
 from tuneport.errors import ConfigError, ProviderError, RejectedError
 from tuneport.files import acquire_file_lock
 from tuneport.types import JobState, JobStatus, now
 
 
-def download(
+def download_tuned_weights(
     remote_id: str,
     folder: Path,
     *,
@@ -44,13 +44,13 @@ def download(
     which = f"step-{step}" if step else "model_output_path" if full else "merged" if merged else "adapter"
     folder = folder.expanduser().absolute()
     receipt = {"backend": backend, "job": job_id, "weights": which, "model": state.model, "name": state.tuned_model}
-    if (kept := read_receipt(folder)) is not None and receipt.items() <= kept.items():
+    if (kept := read_download_receipt(folder)) is not None and receipt.items() <= kept.items():
         return folder
     _refuse_occupied(folder)
     selector = {"checkpoint_step": int(step)} if step else {"checkpoint": which}
     part = folder.with_name(f".{folder.name}.{job_id}-{which}.part")
     with _alone(part, folder):
-        digest = fetch(
+        digest = download_together_file(
             lambda headers: content(ft_id=job_id, extra_headers=headers, **selector),
             part,
             f"{backend}/{job_id}/{which}",
@@ -60,11 +60,11 @@ def download(
         size = part.stat().st_size
         told = {"archive_bytes": size, "archive_sha256": digest, "downloaded_at": now().isoformat()}
         try:
-            unpack(part, folder, receipt | told, backend)
+            unpack_weights_archive(part, folder, receipt | told, backend)
         except ProviderError:
-            discard(part)  # damaged or hostile: no use in keeping it
+            discard_partial_download(part)  # damaged or hostile: no use in keeping it
             raise
-        discard(part)
+        discard_partial_download(part)
     return folder
 
 

@@ -33,7 +33,7 @@ def demo_command(
     from tuneport.cli.views.check import print_check_report
     from tuneport.cli.views.evaluation import print_decision
     from tuneport.cli.views.progress import JobProgress
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
     from tuneport.scoring.prompting import PromptingResult
     from tuneport.workflows import demo as workflow
 
@@ -68,7 +68,7 @@ def demo_command(
                     print_comparison(comparison, console=console)
                     heading(3, "Train it here.  tuneport submit --backend local")
                 case workflow.DemoTraining(row, seconds):
-                    document["job"] = describe(row) | {"seconds": seconds}
+                    document["job"] = describe_job(row) | {"seconds": seconds}
                     console.print(f"{row.id} succeeded in {output.duration(seconds)}, {_training_summary(row)}")
                     heading(4, "Did it help?  Exact match on messages that were held out of training")
                 case PromptingResult():

@@ -141,12 +141,12 @@ def _find_deployed_model(workspace: Workspace, model: str, backend: str | None) 
 def _list_endpoints(workspace: Workspace, backend: str | None) -> tuple[list[tuple[str, Deployment]], dict[str, str]]:
     """Return each endpoint with its backend, and the reason for each backend that could not be asked. A missing key
     counts as a reason only if the backend was named."""
-    from tuneport.backends import backend_names, manifest_of
+    from tuneport.backends import backend_manifest, backend_names
 
     found: list[tuple[str, Deployment]] = []
     trouble: dict[str, str] = {}
     for name in [backend] if backend else backend_names(workspace.settings):
-        variable = manifest_of(name, workspace.settings).api_key_env
+        variable = backend_manifest(name, workspace.settings).api_key_env
         if backend is None and variable is not None and workspace.settings.secret(variable) is None:
             continue
         try:

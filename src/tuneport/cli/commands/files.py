@@ -11,7 +11,7 @@ from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.service import Workspace
-    from tuneport.lifecycle.worker.remote_files import FileEntry
+    from tuneport.lifecycle.worker.remote_files import RemoteFileEntry
 
 Json = output.Json
 
@@ -47,18 +47,18 @@ def files_command(
     _print(entries)
 
 
-def _find_named_file(entries: list[FileEntry], file_id: str) -> list[FileEntry]:
+def _find_named_file(entries: list[RemoteFileEntry], file_id: str) -> list[RemoteFileEntry]:
     found = [entry for entry in entries if entry.id == file_id and entry.where != "gone"]
     if not found:
         raise ConfigError(f"no file {file_id!r} at the providers; `tuneport files` lists them")
     return found
 
 
-def _find_unused_files(entries: list[FileEntry]) -> list[FileEntry]:
+def _find_unused_files(entries: list[RemoteFileEntry]) -> list[RemoteFileEntry]:
     return [entry for entry in entries if entry.ours and entry.where != "gone" and not entry.in_use]
 
 
-def _delete(workspace: Workspace, chosen: list[FileEntry], *, yes: bool) -> None:
+def _delete(workspace: Workspace, chosen: list[RemoteFileEntry], *, yes: bool) -> None:
     """Delete the files one by one. A file that is in use after all is reported and kept."""
     if chosen:
         for entry in chosen:
@@ -69,7 +69,7 @@ def _delete(workspace: Workspace, chosen: list[FileEntry], *, yes: bool) -> None
     kept: list[dict[str, Any]] = []
     for entry in chosen:
         try:
-            workspace.remote_files.delete(entry.backend, entry.id, entry.filename)
+            workspace.remote_files.delete_file(entry.backend, entry.id, entry.filename)
         except ConfigError as error:
             if len(chosen) == 1:
                 raise
@@ -81,7 +81,7 @@ def _delete(workspace: Workspace, chosen: list[FileEntry], *, yes: bool) -> None
         output.print_line(f"{len(deleted)} deleted" + (f", {len(kept)} kept" if kept else ""))
 
 
-def _print(entries: list[FileEntry]) -> None:
+def _print(entries: list[RemoteFileEntry]) -> None:
     if not entries:
         output.print_note("no files at the providers, as far as they could be asked")
         return
@@ -92,7 +92,7 @@ def _print(entries: list[FileEntry]) -> None:
     output.console().print(table)
 
 
-def _users(entry: FileEntry) -> str:
+def _users(entry: RemoteFileEntry) -> str:
     if entry.where == "gone":
         return f"{len(entry.jobs)} of our jobs; no more there"
     if not entry.jobs:

@@ -99,7 +99,7 @@ def delete_command(
     json_: Json = False,
 ) -> None:
     """Delete the tuned model at its backend, for good. The job's record stays."""
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
 
     with Workspace() as workspace:
         row = workspace.job(job)
@@ -108,7 +108,7 @@ def delete_command(
                 f"delete {row.tuned_model or 'the model'} of {row.id} at {row.backend} for good?", yes=yes
             )
         row = workspace.delete(row.id)
-    if not output.print_if_json(describe(row)):
+    if not output.print_if_json(describe_job(row)):
         output.print_line(f"{row.tuned_model} is deleted at {row.backend}")
 
 
@@ -139,9 +139,9 @@ def checkpoints_command(job: JobId, json_: Json = False) -> None:
 
 def _print_action_outcome(row: JobRecord, asked: str) -> None:
     from tuneport.cli.views.following import print_duplicate_jobs
-    from tuneport.lifecycle.service import describe
+    from tuneport.lifecycle.service import describe_job
 
-    if output.print_if_json(describe(row)):
+    if output.print_if_json(describe_job(row)):
         return
     print_duplicate_jobs(row)
     if row.job_status.terminal or row.status == "paused":

@@ -41,7 +41,7 @@ def jobs_command(
     json_: Json = False,
 ) -> None:
     """List the jobs, with their current state at the backends."""
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
 
     if follow_all:
         _watch_all()
@@ -52,7 +52,7 @@ def jobs_command(
     for name, message in trouble.items():
         output.print_note(f"{name}: could not be asked, showing the last known state: {message}")
     if output.as_json:
-        document = {"object": "list", "data": [describe(row) for row in rows], "trouble": trouble}
+        document = {"object": "list", "data": [describe_job(row) for row in rows], "trouble": trouble}
         if month is not None:
             document |= {"accuracy": [error.as_dict() for error in errors], "month": month.as_dict()}
         output.print_json_document(document)
@@ -77,18 +77,18 @@ def jobs_command(
         )
     output.console().print(table)
     for row in rows:
-        if (needs := describe(row)["needs"]) is not None:
+        if (needs := describe_job(row)["needs"]) is not None:
             output.print_note(needs["message"])
 
 
 def show_command(job: JobId, json_: Json = False) -> None:
     """Show one job: its settings, its state and its results."""
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
 
     with Workspace() as workspace:
         row, trouble = poll_or_last_known(workspace, job)
         verdict = None if trouble else current_curve_verdict(workspace, row)
-    if output.print_if_json(describe(row) | curve_document(row, verdict) | {"trouble": trouble}):
+    if output.print_if_json(describe_job(row) | curve_document(row, verdict) | {"trouble": trouble}):
         return
     print_job(row)
     if verdict is not None:
@@ -123,7 +123,7 @@ def watch_command(
 
 def _watch_all() -> None:
     """Poll all providers until every job has ended. Prints a line for each change; failed jobs set the exit code."""
-    from tuneport.lifecycle.service import Workspace, describe
+    from tuneport.lifecycle.service import Workspace, describe_job
 
     output.interrupted = "stopped watching; the jobs are kept: `tuneport watch` goes on with them"
     with Workspace() as workspace:
@@ -142,12 +142,12 @@ def _watch_all() -> None:
         rows = [workspace.job(job_id) for job_id in watched]
     for row in rows:
         print_duplicate_jobs(row)
-        if (needs := describe(row)["needs"]) is not None:
+        if (needs := describe_job(row)["needs"]) is not None:
             output.print_note(f"{row.id}: {needs['message']}")
         if row.status == "failed":
             reason = row.job_error.message if row.job_error else "the backend gives no reason"
             output.print_note(f"error: {row.id} failed: {reason}")
-    if not output.print_if_json({"object": "list", "data": [describe(row) for row in rows]}):
+    if not output.print_if_json({"object": "list", "data": [describe_job(row) for row in rows]}):
         ends = Counter(row.status for row in rows)
         output.print_line(
             ", ".join(f"{count:,} {status}" for status, count in sorted(ends.items())) or "nothing to watch"

@@ -211,7 +211,7 @@ def _move(
     if len(agreed) < len(ready):
         output.print_note("nothing new was started; --yes starts it")
     if output.as_json:
-        from tuneport.lifecycle.service import describe
+        from tuneport.lifecycle.service import describe_job
 
         output.print_json_document(
             {
@@ -221,7 +221,7 @@ def _move(
                 "folder": str(migration.folder.path if migration.folder else ""),
                 "saved": None if report is None else report.as_dict(),
                 "plans": [plan.as_dict() for plan in plans],
-                "jobs": [describe(row) for row in started],
+                "jobs": [describe_job(row) for row in started],
                 "comparisons": comparisons,
             }
         )

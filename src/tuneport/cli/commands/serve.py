@@ -132,7 +132,7 @@ def _run(
         import uvicorn  # noqa: F401 (for `serve_until_signal`: missed before anything has begun)
 
         from tuneport.lifecycle.store.store import Store
-        from tuneport.lifecycle.store.tokens import is_live
+        from tuneport.lifecycle.store.tokens import is_token_live
         from tuneport.serve import AccessRules, Gateway, background, create_app
         from tuneport.types import now
     except ImportError as error:
@@ -140,7 +140,7 @@ def _run(
     if require_token:
         store = Store(settings.database_url).unscoped()
         moment = now()
-        has_token = any(is_live(row, moment) for row in store.tokens.all())
+        has_token = any(is_token_live(row, moment) for row in store.tokens.all())
         store.close()
         if not has_token:
             reason = "is reachable from elsewhere" if host not in LOOPBACK else "with --require-token needs a token"
@@ -150,7 +150,7 @@ def _run(
     with listening, Gateway(settings, allow_personal_data=allow_personal_data, access=rules) as gateway:
         shown = f"[{host}]" if ":" in host else host
         url = f"http://{shown}:{listening.getsockname()[1]}/v1"
-        background.start(gateway)
+        background.start_gateway_threads(gateway)
         if output.as_json:
             told = {"base_url": url, "backend": settings.backend, "client_options": list(gateway.opened_to_clients)}
             output.print_json_document({"object": "tuneport.gateway", **told})

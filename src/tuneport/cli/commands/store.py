@@ -23,20 +23,20 @@ def register_commands(app: typer.Typer) -> None:
 @group.callback()
 def store_command(context: typer.Context, json_: output.Json = False) -> None:
     """Show where the store is, its version and what it holds. Changes nothing."""
-    from tuneport.lifecycle.schema.upkeep import look
+    from tuneport.lifecycle.schema.upkeep import inspect_store
     from tuneport.settings import Settings
 
     if context.invoked_subcommand is None:
-        _print(look(Settings.load().database_url))
+        _print(inspect_store(Settings.load().database_url))
 
 
 @group.command("upgrade")
 def store_upgrade_command(json_: output.Json = False) -> None:
     """Create the store, or bring it to this tuneport's version. Every command that uses the store does so, too."""
-    from tuneport.lifecycle.schema.upkeep import upgrade
+    from tuneport.lifecycle.schema.upkeep import upgrade_store
     from tuneport.settings import Settings
 
-    _print(upgrade(Settings.load().database_url))
+    _print(upgrade_store(Settings.load().database_url))
 
 
 @group.command("downgrade")
@@ -49,17 +49,17 @@ def store_downgrade_command(
 
     It says first what will be lost. Stop every gateway and copy the database before.
     """
-    from tuneport.lifecycle.schema.upkeep import downgrade, downgrade_losses
+    from tuneport.lifecycle.schema.upkeep import downgrade_store, list_downgrade_losses
     from tuneport.settings import Settings
 
     url = Settings.load().database_url
-    lost = downgrade_losses(url, version)
+    lost = list_downgrade_losses(url, version)
     told = output.console(stderr=True)
     told.print("what is lost for good, version by version:")
     for line in lost:
         told.print(line, markup=False)
     output.confirm_action(f"downgrade the store to version {version}?", yes=yes, otherwise="nothing was changed")
-    _print(downgrade(url, version), lost=lost)
+    _print(downgrade_store(url, version), lost=lost)
 
 
 def _print(report: StoreReport, *, lost: list[str] | None = None) -> None:

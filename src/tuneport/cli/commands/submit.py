@@ -16,7 +16,14 @@ from tuneport.cli.views.following import follow_job_progress, print_outcome_and_
 from tuneport.cli.views.job_costs import time_line
 from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.submitting.flags import OPTION_FLAGS, SPEC_FLAGS, Flag, pairs, texts, wandb_of
+from tuneport.lifecycle.submitting.flags import (
+    OPTION_FLAGS,
+    SPEC_FLAGS,
+    Flag,
+    parse_submit_pairs,
+    parse_submit_texts,
+    parse_wandb_flag,
+)
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.types import TuneSpec
 from tuneport.validation import parse_or_config_error
@@ -83,7 +90,7 @@ def submit_command(
     **flags: Any,
 ) -> None:
     """Start a fine-tuning job on any backend: [bold]tuneport submit train.jsonl --model llama-3.1-8b-instruct[/bold]"""
-    from tuneport.lifecycle.hub import check_repository, push_job
+    from tuneport.lifecycle.hub import check_job_push, push_job_to_hub
     from tuneport.lifecycle.service import Workspace
 
     if push is not None and not wait:
@@ -95,7 +102,7 @@ def submit_command(
     terms: list[BindingTerm] = []
     with Workspace() as workspace:
         if push is not None:
-            check_repository(push, workspace.settings)
+            check_job_push(push, workspace.settings)
         row = workspace.submit(
             asked.spec,
             backend=asked.backend,
@@ -115,16 +122,16 @@ def submit_command(
         row = workspace.job(row.id)
         if push is not None and row.status == "succeeded":
             output.print_note(f"pushing the weights to {push} ...")
-            output.print_note(f"pushed: {push_job(workspace, row.id, push)}")
+            output.print_note(f"pushed: {push_job_to_hub(workspace, row.id, push)}")
         print_outcome_and_exit(workspace, row)
 
 
 def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     """Return the job that the parsed arguments ask for. Raises ConfigError if something is missing or contradictory."""
     from tuneport.data.dataset import Dataset
-    from tuneport.lifecycle.submitting.spec_file import build_spec, read_values
+    from tuneport.lifecycle.submitting.spec_file import build_tune_spec, read_spec_values
 
-    values: dict[str, Any] = {} if given["spec_file"] is None else read_values(given["spec_file"])
+    values: dict[str, Any] = {} if given["spec_file"] is None else read_spec_values(given["spec_file"])
     if given["dataset"] is not None:
         values["dataset"] = given["dataset"]
     values |= {flag.field: value for flag in SPEC_FLAGS if (value := _value(flag, given)) is not None}
@@ -133,7 +140,7 @@ def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
             raise ConfigError(f"there is no {what}, or a file that has it: --spec FILE")
     data = Dataset(values.pop("dataset"), values.pop("columns", None))
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
-    return SubmitArguments(build_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"])
+    return SubmitArguments(build_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"])
 
 
 def print_binding_terms(terms: list[BindingTerm]) -> None:
@@ -157,11 +164,11 @@ def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
         case "columns":
             return parse_map_option(value)
         case "values":
-            return pairs(value, flag.flag)
+            return parse_submit_pairs(value, flag.flag)
         case "texts":
-            return texts(value, flag.flag)
+            return parse_submit_texts(value, flag.flag)
         case "wandb":
-            return wandb_of(value)
+            return parse_wandb_flag(value)
         case "json_file":
             return _json_file(value, flag.flag)
     return value

@@ -48,7 +48,7 @@ def token_create_command(
 
     store = Store(Settings.load().database_url).unscoped()
     row, secret = store.tokens.add(name, scope=scope, project=project, days=expires)
-    first = store.tokens.marks()[0] == 1
+    first = store.tokens.count_tokens()[0] == 1
     store.close()
     if output.print_if_json(_described(row) | {"secret": secret}):
         return
@@ -103,14 +103,14 @@ def audit_command(
     json_: output.Json = False,
 ) -> None:
     """Show who changed what, estimated and actual costs of jobs, and who used how many chat tokens. Times are UTC."""
-    from tuneport.lifecycle.store.audit import entry
+    from tuneport.lifecycle.store.audit import audit_record_document
     from tuneport.lifecycle.store.store import Store
     from tuneport.settings import Settings
 
     store = Store(Settings.load().database_url).unscoped()
     rows, more = store.audit.page(limit=limit, since=None if since is None else _moment(since), project=project)
     store.close()
-    if output.print_if_json({"object": "list", "data": [entry(row) for row in rows], "has_more": more}):
+    if output.print_if_json({"object": "list", "data": [audit_record_document(row) for row in rows], "has_more": more}):
         return
     if not rows:
         output.print_note("no entries yet" if since is None and project is None else "no matching entries")

@@ -25,26 +25,26 @@ def register_commands(app: typer.Typer) -> None:
 @webhook.command("secret")
 def webhook_secret_command(json_: output.Json = False) -> None:
     """Make a secret, for the gateway's environment and for the receiver's [bold]OPENAI_WEBHOOK_SECRET[/bold]."""
-    from tuneport.lifecycle.webhooks.signing import new_secret
+    from tuneport.lifecycle.webhooks.signing import new_webhook_secret
 
-    made = new_secret()
+    made = new_webhook_secret()
     output.print_json_document({"secret": made}) if output.as_json else output.print_line(made)
 
 
 @webhook.command("list")
 def webhook_list_command(json_: output.Json = False) -> None:
     """List the webhooks that this folder and environment configure."""
-    from tuneport.lifecycle.webhooks.endpoints import notified_of, webhooks_of
+    from tuneport.lifecycle.webhooks.endpoints import read_notification_targets, read_webhook_endpoints
     from tuneport.settings import Settings
 
     settings = Settings.load()
     rows = [
         {"name": row.name, "kind": "webhook", "to": row.host, "events": list(row.events), "private": row.allow_private}
-        for row in webhooks_of(settings).values()
+        for row in read_webhook_endpoints(settings).values()
     ]
     rows += [
         {"name": row.name, "kind": "notify", "to": row.service, "events": list(row.events), "private": True}
-        for row in notified_of(settings).values()
+        for row in read_notification_targets(settings).values()
     ]
     if output.print_if_json({"object": "list", "data": rows}):
         return
@@ -69,19 +69,19 @@ def webhook_test_command(
 ) -> None:
     """Send one signed test event of an invented job, once."""
     from tuneport.lifecycle.store.outbox import TYPE
-    from tuneport.lifecycle.webhooks.endpoints import ENDS, webhooks_of
-    from tuneport.lifecycle.webhooks.posting import event_body, post
+    from tuneport.lifecycle.webhooks.endpoints import ENDS, read_webhook_endpoints
+    from tuneport.lifecycle.webhooks.posting import post_webhook, webhook_event_body
     from tuneport.settings import Settings
     from tuneport.types import now
 
     if event not in ENDS:
         raise ConfigError(f"--event {event} is unknown; choose one of: {', '.join(ENDS)}")
-    endpoints = webhooks_of(Settings.load())
+    endpoints = read_webhook_endpoints(Settings.load())
     if name not in endpoints:
         raise ConfigError(f"no webhook {name!r}; configured are: {', '.join(endpoints) or 'none'}")
     sent = {"id": f"wh_{secrets.token_hex(16)}", "type": TYPE + event, "job": f"ftjob-test{secrets.token_hex(10)}"}
-    body = event_body(f"evt_{secrets.token_hex(16)}", sent["type"], sent["job"], now())
-    outcome = asyncio.run(post(endpoints[name], sent["id"], body))
+    body = webhook_event_body(f"evt_{secrets.token_hex(16)}", sent["type"], sent["job"], now())
+    outcome = asyncio.run(post_webhook(endpoints[name], sent["id"], body))
     if not outcome.delivered:
         told = outcome.error or f"{endpoints[name].host} answered {outcome.status}"
         raise UnavailableError(
@@ -108,7 +108,7 @@ def webhook_deliveries_command(
         raise ConfigError(f"--state {state} is unknown; choose one of: {', '.join(STATES)}")
     store = Store(Settings.load().database_url).unscoped()
     try:
-        rows = store.webhooks.all(limit=limit, job_id=job, state=state)
+        rows = store.webhooks.list_deliveries(limit=limit, job_id=job, state=state)
     finally:
         store.close()
     if output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):

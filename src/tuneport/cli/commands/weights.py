@@ -38,12 +38,12 @@ def download_command(
     json_: Json = False,
 ) -> None:
     """Download the tuned weights into a folder. Run it again after an interruption to go on."""
-    from tuneport.lifecycle.hub import check_repository, push_folder
+    from tuneport.lifecycle.hub import check_job_push, push_folder_to_hub
     from tuneport.lifecycle.service import Workspace
 
     with Workspace() as workspace:
         if push is not None:
-            check_repository(push, workspace.settings)
+            check_job_push(push, workspace.settings)
         row = None if backend is not None else workspace.job(job)
         job, name = (row.id, row.backend) if row is not None else (job, str(backend))
         target = folder or Path(job + ("-merged" if merged else "") + (f"-{checkpoint}" if checkpoint else ""))
@@ -59,7 +59,7 @@ def download_command(
         url = None
         if push is not None:
             output.print_note(f"pushing {path} to {push} ...")
-            url = push_folder(path, push, workspace.settings, private=not public)
+            url = push_folder_to_hub(path, push, workspace.settings, private=not public)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     if output.as_json:
         facts = {"job": job, "backend": name, "folder": str(path), "bytes": size, "merged": merged, "pushed": url}

@@ -41,9 +41,9 @@ class CurveVerdictPrinter:
             output.print_note(f"curve: {verdict}")
 
     def _pause(self, row: JobRecord) -> float:
-        from tuneport.backends import manifest_of
+        from tuneport.backends import backend_manifest
 
-        return REMOTE_SECONDS if manifest_of(row.backend, self.workspace.settings).third_party else SECONDS
+        return REMOTE_SECONDS if backend_manifest(row.backend, self.workspace.settings).third_party else SECONDS
 
 
 def current_curve_verdict(workspace: Workspace, row: JobRecord) -> CurveVerdict | None:

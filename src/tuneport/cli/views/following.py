@@ -39,13 +39,13 @@ def print_outcome_and_exit(workspace: Workspace, row: JobRecord) -> None:
     """Print the outcome, and exit with its code: 0 only for a job that was not stopped."""
     from tuneport.cli.views.curve import current_curve_verdict, curve_document, print_curve_verdict
     from tuneport.cli.views.job import stopped_line
-    from tuneport.lifecycle.service import describe
+    from tuneport.lifecycle.service import describe_job
 
     verdict = current_curve_verdict(workspace, row) if row.job_status.terminal else None
     unanswered = row.submit_intent_at is not None and row.remote_id is None and not row.job_status.terminal
     state = row.job_state
     made = state.tuned_model if row.status == "succeeded" and state is not None else None
-    if not output.print_if_json(describe(row) | curve_document(row, verdict)):
+    if not output.print_if_json(describe_job(row) | curve_document(row, verdict)):
         if made is not None:
             output.print_line(f"{row.id} succeeded: {made}")
         if verdict is not None:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def print_job(row: JobRecord) -> None:
-    from tuneport.lifecycle.service import describe
+    from tuneport.lifecycle.service import describe_job
 
-    facts = describe(row)
+    facts = describe_job(row)
     quote = facts["quote"] or {}
     resolved = facts["hyperparameters"]["resolved"] or facts["hyperparameters"]["given"]
     lines = {

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from tuneport.cli.views import output
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.accounting.accuracy import BackendAccuracy, Error
-    from tuneport.lifecycle.accounting.budgets import Month
+    from tuneport.lifecycle.accounting.accuracy import EstimateError, JobEstimateAccuracy
+    from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts
     from tuneport.lifecycle.schema.records import JobRecord
 
 
-def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy], month: Month) -> None:
+def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[JobEstimateAccuracy], month: MonthlyJobCosts) -> None:
     if not rows:
         output.print_note("no jobs yet")
         return
@@ -50,7 +50,7 @@ def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[BackendAccuracy]
         console.print(reason, style="dim", markup=False)
 
 
-def _estimate_error_line(what: str, error: Error | None) -> str | None:
+def _estimate_error_line(what: str, error: EstimateError | None) -> str | None:
     if error is None:
         return None
     jobs = output.counted(error.jobs, "job")
@@ -72,11 +72,11 @@ def cost_line(row: JobRecord) -> str | None:
 
 def budget_line(row: JobRecord) -> str | None:
     """Return the budget of a job that has one, and its projected cost."""
-    from tuneport.lifecycle.accounting.budgets import projection
+    from tuneport.lifecycle.accounting.budgets import project_job_cost
 
     if row.budget_usd is None:
         return None
-    projected = projection(row)
+    projected = project_job_cost(row)
     return output.money(row.budget_usd) if projected is None else f"on its way to {projected}"
 
 

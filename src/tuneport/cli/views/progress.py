@@ -70,10 +70,10 @@ class JobProgress:
 
 
 def _over_budget(row: JobRecord) -> str | None:
-    from tuneport.lifecycle.accounting.budgets import projection
+    from tuneport.lifecycle.accounting.budgets import project_job_cost
 
-    projected = None if row.budget_usd is None else projection(row)
-    return f"over budget: {projected}" if projected is not None and projected.over else None
+    projected = None if row.budget_usd is None else project_job_cost(row)
+    return f"over budget: {projected}" if projected is not None and projected.over_budget else None
 
 
 def _facts(row: JobRecord) -> str:

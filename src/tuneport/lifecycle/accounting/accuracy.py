@@ -12,7 +12,7 @@ from tuneport.types import JobStatus, Quote
 
 
 @dataclass(frozen=True)
-class EstimatedAndActual:
+class EstimatedAndActualJob:
     """One job that has ended."""
 
     backend: str
@@ -23,7 +23,9 @@ class EstimatedAndActual:
     actual: Actual
 
     @classmethod
-    def of(cls, backend: str, model: str, status: str, quote: Any, estimate: Any, actual: Any) -> EstimatedAndActual:
+    def from_row(
+        cls, backend: str, model: str, status: str, quote: Any, estimate: Any, actual: Any
+    ) -> EstimatedAndActualJob:
         return cls(
             backend,
             model,
@@ -35,7 +37,7 @@ class EstimatedAndActual:
 
 
 @dataclass(frozen=True)
-class Error:
+class EstimateError:
     """The error of estimates over `jobs` jobs: the mean distance from the actual value as a share of it, the
     median of actual over expected (above 1: jobs took more than estimated), and how many lay within the estimated
     bounds."""
@@ -47,13 +49,13 @@ class Error:
 
 
 @dataclass(frozen=True)
-class BackendAccuracy:
+class JobEstimateAccuracy:
     """The accuracy for one backend. A field is None if no succeeded job of it has both numbers. Jobs that cost nothing
     do not count for prices."""
 
     backend: str
-    cost: Error | None
-    duration: Error | None
+    cost: EstimateError | None
+    duration: EstimateError | None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -63,15 +65,15 @@ class BackendAccuracy:
         }
 
 
-def accuracy(jobs: Iterable[EstimatedAndActual]) -> list[BackendAccuracy]:
+def measure_estimate_accuracy(jobs: Iterable[EstimatedAndActualJob]) -> list[JobEstimateAccuracy]:
     """Return the accuracy of each backend. Only jobs that succeeded with all their steps count: one that was cut short
     costs and takes less than estimated."""
-    by_backend: dict[str, list[EstimatedAndActual]] = {}
+    by_backend: dict[str, list[EstimatedAndActualJob]] = {}
     for job in jobs:
         if job.status is JobStatus.SUCCEEDED and not job.actual.cut_short:
             by_backend.setdefault(job.backend, []).append(job)
     return [
-        BackendAccuracy(name, _error([_cost(job) for job in ended]), _error([_duration(job) for job in ended]))
+        JobEstimateAccuracy(name, _error([_cost(job) for job in ended]), _error([_duration(job) for job in ended]))
         for name, ended in sorted(by_backend.items())
     ]
 
@@ -80,17 +82,17 @@ Numbers = tuple[float | None, float | None, float | None, float | None]
 """Expected, low, high, actual."""
 
 
-def _cost(job: EstimatedAndActual) -> Numbers:
+def _cost(job: EstimatedAndActualJob) -> Numbers:
     quote = job.quote
     return (None, None, None, None) if quote is None else (quote.expected, quote.low, quote.high, job.actual.usd)
 
 
-def _duration(job: EstimatedAndActual) -> Numbers:
+def _duration(job: EstimatedAndActualJob) -> Numbers:
     told = job.estimate
     return told.seconds, told.seconds_low, told.seconds_high, None if job.actual.interrupted else job.actual.seconds
 
 
-def _error(found: Sequence[Numbers]) -> Error | None:
+def _error(found: Sequence[Numbers]) -> EstimateError | None:
     ratios, within = [], 0
     for expected, low, high, actual in found:
         if not expected or not actual:
@@ -101,4 +103,4 @@ def _error(found: Sequence[Numbers]) -> Error | None:
         within += low - max(0.01, 0.01 * low) <= actual <= high + max(0.01, 0.01 * high)
     if not ratios:
         return None
-    return Error(len(ratios), mean(abs(1 / ratio - 1) for ratio in ratios), median(ratios), within)
+    return EstimateError(len(ratios), mean(abs(1 / ratio - 1) for ratio in ratios), median(ratios), within)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tuneport.formatting import money
-from tuneport.lifecycle.accounting.training_time import TRAINS, note_idle, trained_seconds
+from tuneport.lifecycle.accounting.training_time import TRAINS, job_trained_seconds, note_idle_training
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.types import JobState, JobStatus
@@ -22,7 +22,7 @@ PLAUSIBLE = 5.0
 """The same of the estimate from before the job: it knows of validation, but not that a job may stop early."""
 
 
-def settle(row: JobRow, *, interrupted: bool = False, unread: bool = False) -> None:
+def settle_job_actuals(row: JobRow, *, interrupted: bool = False, unread: bool = False) -> None:
     """Update beginning, duration and cost in the row to match its state. An unfinished job gets no cost.
 
     `unread`: the backend's events, which may say more, could not be read and will not be.
@@ -30,7 +30,7 @@ def settle(row: JobRow, *, interrupted: bool = False, unread: bool = False) -> N
     state = row.job_state
     if state is not None:
         _note_beginning(row, state)
-    note_idle(row, _ended(row, state) if row.job_status.terminal else None)
+    note_idle_training(row, _ended(row, state) if row.job_status.terminal else None)
     if not row.job_status.terminal:
         row.actual, row.cost_usd = None, None
         return
@@ -44,7 +44,7 @@ def settle(row: JobRow, *, interrupted: bool = False, unread: bool = False) -> N
     row.actual, row.cost_usd = actual.model_dump(mode="json"), actual.usd
 
 
-def note_beginning(row: JobRow, moment: datetime, by: str) -> None:
+def note_training_start(row: JobRow, moment: datetime, by: str) -> None:
     """Record when training began. The backend's word replaces what was only seen; of two of one kind the earlier one
     counts."""
     if row.running_at is None or (row.running_by == "seen" and by == "backend"):
@@ -56,9 +56,9 @@ def note_beginning(row: JobRow, moment: datetime, by: str) -> None:
 def _note_beginning(row: JobRow, state: JobState) -> None:
     told = _time(state.details.get("started_at"))
     if told is not None:
-        note_beginning(row, told, "backend")
+        note_training_start(row, told, "backend")
     elif state.status in TRAINS and row.running_at is None and row.polled_at is not None:
-        note_beginning(row, row.polled_at, "seen")
+        note_training_start(row, row.polled_at, "seen")
 
 
 def _ended(row: JobRow, state: JobState | None) -> datetime | None:
@@ -97,7 +97,7 @@ def _duration(row: JobRow, state: JobState | None, unread: bool = False) -> dict
     by = f"by {row.backend}'s own times" if row.running_by == "backend" else "since it was first seen training"
     pauses = "; waiting before that is not counted" if not row.idle_seconds else "; waiting and pauses are not counted"
     return {
-        "seconds": trained_seconds(row.running_at, row.idle_seconds, row.idle_since, ended),
+        "seconds": job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, ended),
         "seconds_because": f"training until its end, {by}{pauses}",
     }
 
@@ -173,10 +173,10 @@ def _stated(row: JobRow, state: JobState, by_tokens: float | None, reason: str) 
     doubt = state.details.get("cost_doubt")
     if doubt is None:
         return {"usd": state.cost, "usd_because": f"as {row.backend} bills it", "authority": "billed"}
-    if by_tokens is not None and within(state.cost, by_tokens, BELIEVABLE):
+    if by_tokens is not None and is_within_tolerance(state.cost, by_tokens, BELIEVABLE):
         return {"usd": state.cost, "usd_because": f"as {row.backend} bills it: {reason}", "authority": "billed"}
     quote = row.job_quote
-    if quote is not None and quote.expected and within(state.cost, quote.expected, PLAUSIBLE):
+    if quote is not None and quote.expected and is_within_tolerance(state.cost, quote.expected, PLAUSIBLE):
         near = f"as {row.backend} bills it, quoted {money(quote.expected)} ({doubt})"
         return {"usd": state.cost, "usd_because": near, "authority": "billed"}
     if by_tokens is not None:
@@ -184,7 +184,7 @@ def _stated(row: JobRow, state: JobState, by_tokens: float | None, reason: str) 
     return {"usd_unavailable": f"{doubt}, and nothing is there to check {money(state.cost)} with: {reason}"}
 
 
-def within(one: float, other: float, factor: float) -> bool:
+def is_within_tolerance(one: float, other: float, factor: float) -> bool:
     return one == other or (one > 0 and other > 0 and 1 / factor <= one / other <= factor)
 
 

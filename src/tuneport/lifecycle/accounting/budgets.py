@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from tuneport.errors import BudgetError
 from tuneport.formatting import counted, money
-from tuneport.lifecycle.accounting.training_time import trained_seconds
+from tuneport.lifecycle.accounting.training_time import job_trained_seconds
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
@@ -30,7 +30,7 @@ ROUNDING = 1.001
 
 
 @dataclass(frozen=True)
-class Month:
+class MonthlyJobCosts:
     """US dollars of one calendar month (UTC), all backends together.
 
     `spent`: what jobs that ended in it cost, or, if unknown, the most that they could cost. `reserved`: the most that
@@ -56,7 +56,7 @@ class Month:
         return f"{money(self.spent)} spent in {self.name} (UTC) and {money(self.reserved)} reserved for {waiting}"
 
 
-def month_of(session: Session, moment: datetime, *, without: str | None = None) -> Month:
+def sum_monthly_job_costs(session: Session, moment: datetime, *, without: str | None = None) -> MonthlyJobCosts:
     """Return the sums of the month that `moment` lies in. `without`: a job that is left out."""
     moment = moment.astimezone(UTC)
     start = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
@@ -71,7 +71,7 @@ def month_of(session: Session, moment: datetime, *, without: str | None = None) 
     reserved = float(reserved or 0.0) + _beyond(session, moment, without)
     nothing_known = or_(unfinished & JobRow.reserved_usd.is_(None), ended & cost.is_(None))
     unknown = session.scalars(select(JobRow.id).where(counted, nothing_known).order_by(JobRow.created_at))
-    return Month(f"{start:%Y-%m}", float(spent or 0.0), reserved, jobs, tuple(unknown))
+    return MonthlyJobCosts(f"{start:%Y-%m}", float(spent or 0.0), reserved, jobs, tuple(unknown))
 
 
 def _beyond(session: Session, moment: datetime, without: str | None) -> float:
@@ -82,12 +82,12 @@ def _beyond(session: Session, moment: datetime, without: str | None) -> float:
     query = select(*columns).where(JobRow.id != (without or ""), JobRow.status.in_(UNFINISHED), *by_the_hour)
     beyond = 0.0
     for reserved, hourly, began, idle, idle_since in session.execute(query):
-        spent = trained_seconds(began, idle, idle_since, moment) / 3600 * (hourly or 0.0)
+        spent = job_trained_seconds(began, idle, idle_since, moment) / 3600 * (hourly or 0.0)
         beyond += max(0.0, spent - (reserved or 0.0))
     return beyond
 
 
-def hold_month(
+def hold_monthly_budget(
     session: Session, cap: float, most: float | None, moment: datetime, *, backend: str, without: str | None = None
 ) -> None:
     """Raise BudgetError if a job of at most `most` dollars would bring the month above `cap`.
@@ -104,7 +104,7 @@ def hold_month(
         raise BudgetError(
             f"the cost of this job on {backend} is unknown, and {VARIABLE} is {money(cap)}; {nothing}; unset it first"
         )
-    month = month_of(session, moment, without=without)
+    month = sum_monthly_job_costs(session, moment, without=without)
     if month.unknown:
         some = ", ".join(month.unknown[:NAMED_AT_MOST])
         more = f" and {len(month.unknown) - NAMED_AT_MOST} more" if len(month.unknown) > NAMED_AT_MOST else ""
@@ -119,7 +119,7 @@ def hold_month(
         )
 
 
-def rest_of(row: JobRow) -> float | None:
+def max_resume_cost(row: JobRow) -> float | None:
     """Return the most that an ended job may cost once it is resumed: its cost so far, plus the share of its maximum for
     the steps that it has not done. Returns None if that is unknown."""
     if row.reserved_usd is None:
@@ -136,7 +136,7 @@ def rest_of(row: JobRow) -> float | None:
 
 
 @dataclass(frozen=True)
-class Projection:
+class JobCostProjection:
     """The projected cost of an unfinished job in US dollars, and how it is known."""
 
     usd: float
@@ -144,19 +144,19 @@ class Projection:
     budget: float | None = None
 
     @property
-    def over(self) -> bool:
+    def over_budget(self) -> bool:
         return self.budget is not None and self.usd > self.budget * ROUNDING
 
     def __str__(self) -> str:
-        side = "above" if self.over else "within"
+        side = "above" if self.over_budget else "within"
         held = "" if self.budget is None else f", {side} its budget of {money(self.budget)}"
         return f"about {money(self.usd)}{held} ({self.because})"
 
     def as_dict(self) -> dict[str, Any]:
-        return vars(self) | {"over_budget": self.over}
+        return vars(self) | {"over_budget": self.over_budget}
 
 
-def projection(row: JobRow | JobRecord) -> Projection | None:
+def project_job_cost(row: JobRow | JobRecord) -> JobCostProjection | None:
     """Return the projected total cost from the last backend state. Returns None if the job has ended, has not started,
     or has no known price."""
     state, terms = row.job_state, row.job_estimate
@@ -173,13 +173,13 @@ def projection(row: JobRow | JobRecord) -> Projection | None:
     # A quote is replaced by what came of it; what is spent already is the least that it can be.
     later = found[1:] or found
     usd, because = max(later, key=lambda pair: pair[0])
-    return Projection(usd, because, row.budget_usd)
+    return JobCostProjection(usd, because, row.budget_usd)
 
 
 def _hours(row: JobRow | JobRecord, state: JobState, terms: JobEstimate) -> list[tuple[float, str]]:
     if terms.usd_per_hour is None or row.running_at is None or row.polled_at is None:
         return []
-    passed = trained_seconds(row.running_at, row.idle_seconds, row.idle_since, row.polled_at)
+    passed = job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, row.polled_at)
     step, of, left = state.progress.step, state.progress.total_steps, state.progress.seconds_left
     found = [(passed / 3600 * terms.usd_per_hour, f"{passed / 3600:.2f} h at {money(terms.usd_per_hour)} so far")]
     if left is not None and step and of and step / of >= SHARE_FOR_A_RATE:
@@ -207,7 +207,7 @@ def _tokens(row: JobRow | JobRecord, state: JobState, terms: JobEstimate) -> lis
     return found
 
 
-def cost_so_far(row: JobRecord) -> tuple[float, str] | None:
+def job_cost_so_far(row: JobRecord) -> tuple[float, str] | None:
     """Return the US dollars that an unfinished job has cost by now and how they are computed, or None if nothing tells.
 
     The sum is what its backend bills already; else the hours of a machine x its price; else the share of the steps x
@@ -221,7 +221,7 @@ def cost_so_far(row: JobRecord) -> tuple[float, str] | None:
     if terms is not None and terms.own_machine:
         if terms.usd_per_hour is None:
             return 0.0, "your own machine; electricity not counted"
-        hours = trained_seconds(row.running_at, row.idle_seconds, row.idle_since, now()) / 3600
+        hours = job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, now()) / 3600
         return hours * terms.usd_per_hour, f"{hours:.2f} h of training x {money(terms.usd_per_hour)}"
     step, of = state.progress.step, state.progress.total_steps
     if quote is None or quote.expected is None or step is None or not of:

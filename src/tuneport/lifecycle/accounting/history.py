@@ -12,7 +12,7 @@ LEARNT_FROM = 1000
 """Older jobs were on another driver, another version, another machine."""
 
 
-def history_of(jobs: Iterable[tuple[str, str, Any, Any]]) -> DurationHistory:
+def job_history(jobs: Iterable[tuple[str, str, Any, Any]]) -> DurationHistory:
     """Return what finished jobs teach, given as (backend, model, estimate, actual). Jobs without a time, with an
     interruption, or that stopped early teach nothing."""
     local: list[PastRun] = []

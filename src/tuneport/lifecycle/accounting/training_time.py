@@ -23,11 +23,11 @@ STILL_TRAINS = (JobStatus.PAUSING, JobStatus.CANCELLING)
 """Training until the end of a step, if it was before."""
 
 
-def starts_training(type_: str, message: str) -> bool:
+def event_starts_training(type_: str, message: str) -> bool:
     return type_ in STARTS_TRAINING or message.startswith(STARTS_TRAINING)
 
 
-def trained_seconds(
+def job_trained_seconds(
     running_at: datetime | None, idle_seconds: float | None, idle_since: datetime | None, until: datetime
 ) -> float:
     """Return the seconds trained up to `until`, or up to the current pause."""
@@ -37,7 +37,7 @@ def trained_seconds(
     return max(0.0, (end - running_at).total_seconds() - (idle_seconds or 0.0))
 
 
-def note_idle(row: JobRow, ended: datetime | None) -> None:
+def note_idle_training(row: JobRow, ended: datetime | None) -> None:
     """Record in the row whether the job is idle, judging by its status. `ended`: when it did, if it has ended."""
     status, moment = row.job_status, row.polled_at
     if status is JobStatus.SUCCEEDED and ended is not None:
@@ -52,7 +52,7 @@ def note_idle(row: JobRow, ended: datetime | None) -> None:
         row.idle_since = ended if status.terminal else moment
 
 
-def idle_by_events(events: Iterable[tuple[datetime, str, str]]) -> tuple[float, datetime | None] | None:
+def job_idle_by_events(events: Iterable[tuple[datetime, str, str]]) -> tuple[float, datetime | None] | None:
     """Return the idle seconds and the start of the current pause by the backend's own events (time, type, message) in
     order, or None if no event tells of a beginning. A job that is resumed after a failure was idle since its last event
     before."""
@@ -60,7 +60,7 @@ def idle_by_events(events: Iterable[tuple[datetime, str, str]]) -> tuple[float, 
     since: datetime | None = None
     last: datetime | None = None
     for moment, type_, message in events:
-        if starts_training(type_, message):
+        if event_starts_training(type_, message):
             if since is not None:
                 idle += max(0.0, (moment - since).total_seconds())
             since, began = None, True

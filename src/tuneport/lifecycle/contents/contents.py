@@ -28,14 +28,14 @@ class ContentGoneError(TuneportError):
     """A content is missing from where contents are kept, or is not what was stored there."""
 
 
-def sha256_of(path: Path) -> str | None:
+def content_hash_in_path(path: Path) -> str | None:
     """Return the hash of the content that a path names, on whichever machine it was written, or None for any other
     path."""
     named = _NAME.fullmatch(path.name)
     return named[1] if named is not None and path.parent.name == named[1][:2] else None
 
 
-class Incoming:
+class IncomingContent:
     """A content that is being written. `keep` gives its hash; left without it, nothing stays."""
 
     def __init__(self, contents: Contents) -> None:
@@ -45,7 +45,7 @@ class Incoming:
         self.bytes = 0
         self.start = b""
         """Its first bytes, which tell what it is."""
-        with storage_errors(contents.folder):
+        with content_storage_errors(contents.folder):
             private.make_private_folder(self._path.parent)
             self._file: BinaryIO = open(self._path, "xb", opener=private.private_file_opener)
 
@@ -54,7 +54,7 @@ class Incoming:
             self.start = (self.start + piece[:4])[:4]
         self._hash.update(piece)
         self.bytes += len(piece)
-        with storage_errors(self._contents.folder):
+        with content_storage_errors(self._contents.folder):
             self._file.write(piece)
 
     @property
@@ -63,20 +63,20 @@ class Incoming:
 
     def flush(self) -> None:
         """Write all of it to storage, which may take seconds. Call it before `keep`, and outside of its lock."""
-        with storage_errors(self._contents.folder):
+        with content_storage_errors(self._contents.folder):
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-        self._contents.send(self._path, self.sha256)
+        self._contents.store_content(self._path, self.sha256)
 
     def keep(self) -> str:
         """Keep the content and return the SHA-256 that names it from now on. It must have been flushed."""
         assert self._file.closed, "keep comes after flush"
-        self._contents.send(self._path, self.sha256)  # again, in case another process removed it meanwhile
-        self._contents.place(self._path, self.sha256)
+        self._contents.store_content(self._path, self.sha256)  # again, in case another process removed it meanwhile
+        self._contents.place_content(self._path, self.sha256)
         return self.sha256
 
-    def __enter__(self) -> Incoming:
+    def __enter__(self) -> IncomingContent:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -99,20 +99,20 @@ class Contents:
     def __init__(self, folder: Path, alone: Callable[[], AbstractContextManager[None]]) -> None:
         self.folder, self._alone = folder, alone
 
-    def check(self) -> None:
+    def check_writable(self) -> None:
         """Check that contents can be kept now. Raises the error that keeping one would raise."""
-        with storage_errors(self.folder):
+        with content_storage_errors(self.folder):
             private.make_private_folder(self.folder)
 
-    def incoming(self) -> Incoming:
-        return Incoming(self)
+    def open_incoming(self) -> IncomingContent:
+        return IncomingContent(self)
 
     def path(self, sha256: str) -> Path:
         """Return where the content lies if it is there. Its name ends like a file of JSON lines, which is how readers
         recognise it."""
         return self.folder / sha256[:2] / f"{sha256}.jsonl"
 
-    def fetch(self, sha256: str) -> Path:
+    def fetch_content(self, sha256: str) -> Path:
         """Return the content's path on this machine, where it now lies whole. Raises ContentGoneError if it is
         nowhere."""
         path = self.path(sha256)
@@ -120,15 +120,15 @@ class Contents:
             raise self._gone(sha256, "is gone from the gateway's disk")
         return path
 
-    def has(self, sha256: str) -> bool:
+    def has_content(self, sha256: str) -> bool:
         return self.path(sha256).is_file()
 
-    def join(self, parts: Iterable[str], see: Callable[[bytes], object] | None = None) -> Incoming:
+    def concatenate(self, parts: Iterable[str], see: Callable[[bytes], object] | None = None) -> IncomingContent:
         """Write the contents one behind the other, not kept yet. `see` is shown each chunk."""
-        joined = self.incoming()
+        joined = self.open_incoming()
         try:
             for sha256 in parts:
-                for piece in pieces_of(self.fetch(sha256).open("rb")):
+                for piece in read_content_blocks(self.fetch_content(sha256).open("rb")):
                     joined.write(piece)
                     if see is not None:
                         see(piece)
@@ -137,7 +137,7 @@ class Contents:
             raise
         return joined
 
-    def locked(self) -> AbstractContextManager[None]:
+    def lock_contents(self) -> AbstractContextManager[None]:
         """Hold the lock on the contents, of all processes: between a content's arrival and the row that needs it, no
         process removes it."""
         return self._alone()
@@ -146,7 +146,7 @@ class Contents:
         with contextlib.suppress(OSError):
             self.path(sha256).unlink(missing_ok=True)
 
-    def strays(self, needed: Callable[[str], bool], *, seconds: float = ABANDONED_SECONDS) -> Iterator[str]:
+    def find_strays(self, needed: Callable[[str], bool], *, seconds: float = ABANDONED_SECONDS) -> Iterator[str]:
         """Yield contents that are older than that and that no row needs: a process left them when it died."""
         before = time.time() - seconds
         for path in self.folder.glob("??/*.jsonl"):
@@ -154,7 +154,7 @@ class Contents:
                 if path.stat().st_mtime < before and not needed(path.stem):
                     yield path.stem
 
-    def sweep(self, *, seconds: float = ABANDONED_SECONDS) -> None:
+    def remove_unfinished(self, *, seconds: float = ABANDONED_SECONDS) -> None:
         """Remove what was half written when its process ended."""
         before = time.time() - seconds
         for path in (self.folder / "incoming").glob("*"):
@@ -162,15 +162,16 @@ class Contents:
                 if path.stat().st_mtime < before:
                     path.unlink()
 
-    # --- for `Incoming` ---------------------------------------------------------------------------------------------
+    # --- for `IncomingContent`
+    # ---------------------------------------------------------------------------------------------
 
-    def send(self, path: Path, sha256: str) -> None:
+    def store_content(self, path: Path, sha256: str) -> None:
         """Copy the whole content at `path` to where all who share the contents find it. Does nothing if it is there."""
 
-    def place(self, path: Path, sha256: str) -> None:
+    def place_content(self, path: Path, sha256: str) -> None:
         """Give the whole content at `path` its name on this disk."""
         target = self.path(sha256)
-        with storage_errors(self.folder):
+        with content_storage_errors(self.folder):
             private.make_private_folder(target.parent)
             path.replace(target)
             fsync_path(target.parent)
@@ -180,7 +181,7 @@ class Contents:
 
 
 @contextlib.contextmanager
-def storage_errors(folder: Path) -> Iterator[None]:
+def content_storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -190,7 +191,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def pieces_of(file: BinaryIO) -> Iterator[bytes]:
+def read_content_blocks(file: BinaryIO) -> Iterator[bytes]:
     """Yield the bytes to the end, some at a time; then close the file."""
     with file:
         while piece := file.read(_PIECE):

@@ -24,14 +24,14 @@ from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
 from tuneport import private
-from tuneport.backends.hosted.provider_errors import shown_url
+from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import ConfigError, StorageError
 from tuneport.lifecycle.contents.contents import (
     ABANDONED_SECONDS,
     ContentGoneError,
     Contents,
-    sha256_of,
-    storage_errors,
+    content_hash_in_path,
+    content_storage_errors,
 )
 from tuneport.settings import Settings
 
@@ -71,12 +71,14 @@ def open_contents(settings: Settings, alone: Callable[[], AbstractContextManager
         filesystem, prefix = url_to_fs(url, **_OPTIONS.get(protocol, {}) | conf.get(protocol, {}))
     except ImportError as error:
         package = getattr(error.__cause__ or error, "name", None) or protocol
-        raise ConfigError(f"TUNEPORT_FILES_URL={shown_url(url)} needs a package: pip install {package}") from error
+        raise ConfigError(
+            f"TUNEPORT_FILES_URL={redact_provider_url(url)} needs a package: pip install {package}"
+        ) from error
     except Exception as error:
         raise ConfigError(
-            f"TUNEPORT_FILES_URL={shown_url(url)} cannot be opened: {_reason(error)}; correct it"
+            f"TUNEPORT_FILES_URL={redact_provider_url(url)} cannot be opened: {_reason(error)}; correct it"
         ) from error
-    return RemoteContents(settings.home / "fetched", alone, filesystem, prefix, shown_url(url))
+    return RemoteContents(settings.home / "fetched", alone, filesystem, prefix, redact_provider_url(url))
 
 
 class RemoteContents(Contents):
@@ -101,12 +103,12 @@ class RemoteContents(Contents):
         self._checking = threading.Lock()
         self._fetching: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 
-    def check(self) -> None:
+    def check_writable(self) -> None:
         """Check the store with one request, to a mark in it; the first time the mark is written.
 
         Checks run one at a time: a store that hangs would otherwise hold all threads.
         """
-        super().check()
+        super().check_writable()
         mark = f"{self._prefix}/tuneport"
         if not self._checking.acquire(timeout=CHECK_SECONDS):
             raise FilesUnavailableError(f"the store of files {self._shown} does not answer; check it and the way there")
@@ -118,7 +120,7 @@ class RemoteContents(Contents):
         finally:
             self._checking.release()
 
-    def fetch(self, sha256: str) -> Path:
+    def fetch_content(self, sha256: str) -> Path:
         path = self.path(sha256)
         lock = self._fetching.setdefault(sha256, threading.Lock())
         with lock:  # who wants the same one waits for it, and fetches it no second time
@@ -126,13 +128,13 @@ class RemoteContents(Contents):
                 self._bring(sha256)
         return path
 
-    def has(self, sha256: str) -> bool:
-        if super().has(sha256):
+    def has_content(self, sha256: str) -> bool:
+        if super().has_content(sha256):
             return True
         with self._reached():
             there = self._there(self._key(sha256))
         if not there:
-            self.check()  # that the whole store is there, of which that would be no news of a content
+            self.check_writable()  # that the whole store is there, of which that would be no news of a content
         return there
 
     def remove(self, sha256: str) -> None:
@@ -144,23 +146,23 @@ class RemoteContents(Contents):
         except FilesUnavailableError as error:
             log.warning("%s.jsonl is not removed yet: %s", sha256, error)
 
-    def strays(self, needed: Callable[[str], bool], *, seconds: float = ABANDONED_SECONDS) -> Iterator[str]:
+    def find_strays(self, needed: Callable[[str], bool], *, seconds: float = ABANDONED_SECONDS) -> Iterator[str]:
         before = time.time() - seconds
         with self._reached():
             self._files.invalidate_cache()
             found = self._files.find(self._prefix)
         for key in found:
-            sha256 = sha256_of(Path(key))
+            sha256 = content_hash_in_path(Path(key))
             if sha256 is not None and not needed(sha256):
                 with self._reached():
                     stray = self._came(key) < before
                 if stray:
                     yield sha256
 
-    def sweep(self, *, seconds: float = ABANDONED_SECONDS) -> None:
+    def remove_unfinished(self, *, seconds: float = ABANDONED_SECONDS) -> None:
         """Remove strays, copies that were not used for so long, and half-written uploads of a store that has no
         objects."""
-        super().sweep(seconds=seconds)
+        super().remove_unfinished(seconds=seconds)
         before = time.time() - seconds
         for path in self.folder.glob("??/*.jsonl"):
             with contextlib.suppress(OSError):
@@ -173,7 +175,7 @@ class RemoteContents(Contents):
                     if self._came(key) < before:
                         self._delete(key)
 
-    def send(self, path: Path, sha256: str) -> None:
+    def store_content(self, path: Path, sha256: str) -> None:
         key = self._key(sha256)
         with self._reached():
             if self._there(key):
@@ -201,21 +203,21 @@ class RemoteContents(Contents):
     def _bring(self, sha256: str) -> None:
         aside = self.folder / "incoming" / uuid.uuid4().hex
         try:
-            with storage_errors(self.folder):
+            with content_storage_errors(self.folder):
                 private.make_private_folder(aside.parent)
                 private.make_private_file(aside)
             with self._reached():
                 try:
                     self._files.get_file(self._key(sha256), str(aside), **_AT_ONCE.get(self._protocol, {}))
                 except FileNotFoundError as error:
-                    self.check()  # as in `has`
+                    self.check_writable()  # as in `has`
                     raise self._gone(sha256, "is gone from the gateway's store of files") from error
-            with storage_errors(self.folder), aside.open("rb") as file:
+            with content_storage_errors(self.folder), aside.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     what = "is damaged in the gateway's store of files: other bytes lie under its name"
                     raise self._gone(sha256, what)
                 os.fsync(file.fileno())
-            self.place(aside, sha256)
+            self.place_content(aside, sha256)
         finally:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
@@ -271,4 +273,4 @@ class RemoteContents(Contents):
 
 def _reason(error: BaseException) -> str:
     told = " ".join(str(error).split()) or type(error).__name__
-    return shown_url(told)[:_LONGEST_REASON]
+    return redact_provider_url(told)[:_LONGEST_REASON]

@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from tuneport.backends import backend_names, manifest_of
+from tuneport.backends import backend_manifest, backend_names
 from tuneport.backends.hosted.provider_errors import ELSEWHERE
 from tuneport.data.dataset import Dataset
 from tuneport.errors import TuneportError
 from tuneport.formatting import money
-from tuneport.lifecycle.planning.planning import dataset_facts, machine_of, named_backend, readiness
+from tuneport.lifecycle.planning.planning import (
+    find_backend_readiness,
+    plan_machine,
+    read_job_dataset_facts,
+    split_named_backend,
+)
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.submitting.flags import command, unsayable
+from tuneport.lifecycle.submitting.flags import build_submit_command, options_without_flag
 from tuneport.manifests import Manifest, load_models
 from tuneport.router import BackendChoice, DatasetFacts, Readiness, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
@@ -31,7 +36,7 @@ their place, and that both one rented GPU and Together's lowest price bracket (u
 
 
 @dataclass(frozen=True)
-class Alternative:
+class AlternativeBackend:
     """One backend that could run the job. `same_name`: it offers what the user asked for, by name or alias; otherwise
     `model` is a stand-in. `missing` says what it still needs; `usd` None is an unknown price (`unpriced` says why).
     `dropped` names what `command` leaves out of the spec: what was meant for the job's own backend, what this one does
@@ -59,7 +64,9 @@ class Alternative:
         return f"{self.backend}: {self.model}{stand_in}, {price}{told}: `{self.command}`"
 
 
-def with_alternatives(message: str, alternatives: Sequence[Alternative], *, bound_to: str | None = None) -> str:
+def explain_alternatives(
+    message: str, alternatives: Sequence[AlternativeBackend], *, bound_to: str | None = None
+) -> str:
     """Return one line: what happened, then the alternatives, cheapest first, each with the command to type.
 
     `bound_to`: the backend that holds the weights which the job continues from, so that it can run only there.
@@ -75,7 +82,7 @@ def with_alternatives(message: str, alternatives: Sequence[Alternative], *, boun
     return f"{message.removesuffix(ELSEWHERE)}. The same job elsewhere: {listed}"
 
 
-def alternatives(row: JobRecord, settings: Settings) -> list[Alternative]:
+def rank_alternative_backends(row: JobRecord, settings: Settings) -> list[AlternativeBackend]:
     """Return the other backends that could run this job, best first. The list is empty if ranking fails: it is only
     advice.
 
@@ -89,16 +96,16 @@ def alternatives(row: JobRecord, settings: Settings) -> list[Alternative]:
         return []
 
 
-def _ranked(row: JobRecord, settings: Settings) -> list[Alternative]:
-    data, (_, spec) = row.prepared_data, named_backend(row.tune_spec, settings)
+def _ranked(row: JobRecord, settings: Settings) -> list[AlternativeBackend]:
+    data, (_, spec) = row.prepared_data, split_named_backend(row.tune_spec, settings)
     # The copy made at submit: the user's own file may have changed or gone.
     training = Dataset(data.training.path, format=data.training.format)
     validation = None if data.validation is None else Dataset(data.validation.path)
-    facts = dataset_facts(training, validation, home=settings.home)
-    manifests = [manifest_of(name, settings) for name in backend_names(settings) if name != row.backend]
+    facts = read_job_dataset_facts(training, validation, home=settings.home)
+    manifests = [backend_manifest(name, settings) for name in backend_names(settings) if name != row.backend]
     manifests = [manifest for manifest in manifests if not manifest.hidden]
-    ready = readiness(settings, manifests)
-    found: list[tuple[BackendChoice, Alternative]] = []
+    ready = find_backend_readiness(settings, manifests)
+    found: list[tuple[BackendChoice, AlternativeBackend]] = []
     for manifest in manifests:
         choice, same_name = _best(spec, manifest, facts, settings)
         if choice is None or choice.model is None:
@@ -110,14 +117,14 @@ def _ranked(row: JobRecord, settings: Settings) -> list[Alternative]:
         found.append(
             (
                 choice,
-                Alternative(
+                AlternativeBackend(
                     backend=manifest.name,
                     model=_name(manifest, choice.model),
                     usd=choice.quote.expected,
                     unpriced=choice.quote.unavailable,
                     same_name=same_name,
                     missing=_missing(manifest, ready),
-                    command=command(there, options, backend=manifest.name),
+                    command=build_submit_command(there, options, backend=manifest.name),
                     dropped=dropped,
                 ),
             )
@@ -154,7 +161,7 @@ def _judged(spec: TuneSpec, manifest: Manifest, facts: DatasetFacts, settings: S
         models=load_models(),
         dataset=facts,
         aliases=settings.aliases(spec.model),
-        machine=machine_of(settings),
+        machine=plan_machine(settings),
     )
     return choice
 
@@ -177,4 +184,4 @@ def _for_another(spec: TuneSpec, model: str) -> tuple[TuneSpec, tuple[str, ...]]
     lacks."""
     dropped = [f"provider_options.{name}" for name in spec.provider_options]
     there = spec.model_copy(update={"model": model, "provider_options": {}})
-    return there, (*dropped, *unsayable(there))
+    return there, (*dropped, *options_without_flag(there))

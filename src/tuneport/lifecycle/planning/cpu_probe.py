@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tuneport import private
-from tuneport.backends.local.runs.process import clean_environment
-from tuneport.backends.secrets import key_variables
+from tuneport.backends.local.runs.process import trainer_environment
+from tuneport.backends.secrets import backend_key_variables
 from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError
 from tuneport.estimate.duration import CPURate
@@ -64,7 +64,7 @@ class CPUProbe(Model):
         )
 
 
-def kept_probe(home: Path, device: str) -> CPUProbe | None:
+def read_stored_cpu_probe(home: Path, device: str) -> CPUProbe | None:
     """Return the last measurement if it was of this processor. An unreadable file counts as none."""
     try:
         probe = CPUProbe.model_validate_json((home / "probe.json").read_bytes())
@@ -73,7 +73,7 @@ def kept_probe(home: Path, device: str) -> CPUProbe | None:
     return probe if probe.device == device else None
 
 
-def measure_cpu(settings: Settings, machine: Machine, model: str | None = None) -> CPUProbe:
+def run_cpu_probe(settings: Settings, machine: Machine, model: str | None = None) -> CPUProbe:
     """Train a few steps in a process of its own, keep what it says, and return it.
 
     `model`: its own weights are used if they are on this machine and small enough. Raises ConfigError on a machine with
@@ -86,14 +86,14 @@ def measure_cpu(settings: Settings, machine: Machine, model: str | None = None) 
     name, folder = _weights_here(model, settings)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     command = [sys.executable, "-m", "tuneport.train.probe", json.dumps(_shape()), *([str(folder)] if folder else [])]
-    keys = [os.environ[name] for name in key_variables(settings) if name in os.environ]
+    keys = [os.environ[name] for name in backend_key_variables(settings) if name in os.environ]
     try:
         done = subprocess.run(
             command,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
-            env=clean_environment(os.environ, keys),
+            env=trainer_environment(os.environ, keys),
         )
     except subprocess.TimeoutExpired as error:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Reads finished jobs for estimates, without making a store where there is none: `past_jobs`."""
+"""Reads finished jobs for estimates, without making a store where there is none: `read_past_jobs`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tuneport.errors import TuneportError
 from tuneport.estimate.learning import DurationHistory
-from tuneport.lifecycle.accounting.history import LEARNT_FROM, history_of
+from tuneport.lifecycle.accounting.history import LEARNT_FROM, job_history
 from tuneport.types import JobStatus
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _NEWEST = (  # the + keeps SQLite from reading and sorting all that succeeded, b
 )
 
 
-def past_jobs(settings: Settings) -> DurationHistory:
+def read_past_jobs(settings: Settings) -> DurationHistory:
     """Return the history of the store for estimates, if there is a store. One that does not work counts as empty.
 
     SQLite's file is read directly: importing SQLAlchemy takes a third of a second, which a repeated `compare` cannot
@@ -35,7 +35,7 @@ def past_jobs(settings: Settings) -> DurationHistory:
     try:
         store = Store(settings.database_url).unscoped()
         try:
-            return store.figures.history()
+            return store.figures.read_job_history()
         finally:
             store.close()
     except TuneportError:
@@ -48,6 +48,6 @@ def _of_file(path: Path) -> DurationHistory:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute(_NEWEST, (JobStatus.SUCCEEDED.value, LEARNT_FROM)).fetchall()
-        return history_of((backend, model, json.loads(told), json.loads(came)) for backend, model, told, came in rows)
+        return job_history((backend, model, json.loads(told), json.loads(came)) for backend, model, told, came in rows)
     except (sqlite3.Error, ValueError):  # damaged, locked, or of a version before there was an estimate
         return DurationHistory()

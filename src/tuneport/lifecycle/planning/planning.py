@@ -12,15 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneport.backends import backend_names, manifest_of
-from tuneport.backends.routing import Catalogue, has_address, has_key, is_installed
+from tuneport.backends import backend_manifest, backend_names
+from tuneport.backends.routing import BackendCatalogue, backend_has_address, backend_has_key, is_backend_installed
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.token_cache import TokenCache
 from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import OwnGPU, training_price
 from tuneport.estimate.learning import DurationHistory
-from tuneport.lifecycle.planning.cpu_probe import kept_probe
+from tuneport.lifecycle.planning.cpu_probe import read_stored_cpu_probe
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.manifests import GPU, Manifest, OfferedModel, find_offered, load_gpus, load_models
 from tuneport.router import BackendChoice, DatasetFacts, Machine, Readiness, TokenCount, choose_backend, rank_backends
@@ -44,7 +44,7 @@ class Plan:
     estimate: JobEstimate = JobEstimate()
 
 
-def plan(
+def choose_job_backend(
     spec: TuneSpec,
     settings: Settings,
     *,
@@ -58,7 +58,7 @@ def plan(
     impossible.
     """
     if backend is None:
-        backend, spec = named_backend(spec, settings)
+        backend, spec = split_named_backend(spec, settings)
     ranked = _ranked(spec, settings, dataset, also=backend or settings.backend, history=history)
     chosen = choose_backend(
         ranked.choices,
@@ -66,26 +66,26 @@ def plan(
         environment=settings.get("TUNEPORT_BACKEND"),
         project=settings.project.backend,
     )
-    manifest = manifest_of(chosen.backend, settings)
+    manifest = backend_manifest(chosen.backend, settings)
     return Plan(
         ranked.choices,
         chosen,
         third_party=manifest.third_party,
         dataset=ranked.dataset,
         validation=ranked.validation,
-        estimate=expected(spec, chosen, manifest, ranked.facts, ranked.machine),
+        estimate=expected_job_estimate(spec, chosen, manifest, ranked.facts, ranked.machine),
     )
 
 
-def named_backend(spec: TuneSpec, settings: Settings) -> tuple[str | None, TuneSpec]:
+def split_named_backend(spec: TuneSpec, settings: Settings) -> tuple[str | None, TuneSpec]:
     """Return the backend of `BACKEND/MODEL`, or None, and the spec with the plain name of the model."""
-    backend, model = Catalogue(settings).named(spec.model)
+    backend, model = BackendCatalogue(settings).split_backend_name(spec.model)
     if model == spec.model:
         return None, spec
     return backend, spec.model_copy(update={"model": model})
 
 
-def quotes(
+def plan_job_on_backends(
     spec: TuneSpec,
     settings: Settings,
     *,
@@ -121,13 +121,13 @@ def _ranked(
     names = list(only) or backend_names(settings)
     if also is not None and also not in names:
         names.append(also)  # a hidden one, or one that `choose_backend` will refuse by name
-    manifests = [manifest_of(name, settings) for name in names]
+    manifests = [backend_manifest(name, settings) for name in names]
     if dataset is None or (dataset.path, dataset.columns) != (spec.dataset, spec.columns):
         dataset = Dataset(spec.dataset, spec.columns)
     as_read = dataset.for_method(spec.method)
     validation = None if spec.validation is None else dataset.validation_like(spec.validation)
-    facts = dataset_facts(as_read, validation, home=settings.home)
-    machine = machine_of(settings)
+    facts = read_job_dataset_facts(as_read, validation, home=settings.home)
+    machine = plan_machine(settings)
     choices = rank_backends(
         spec,
         manifests,
@@ -135,14 +135,14 @@ def _ranked(
         models=load_models(),
         dataset=facts,
         aliases=settings.aliases(spec.model),
-        ready=readiness(settings, manifests),
+        ready=find_backend_readiness(settings, manifests),
         machine=machine,
         history=history,
     )
     return _Ranked(choices, dataset, validation, facts, machine)
 
 
-def expected(
+def expected_job_estimate(
     spec: TuneSpec, choice: BackendChoice, manifest: Manifest, facts: DatasetFacts, machine: Machine
 ) -> JobEstimate:
     """Return the expected time and cost of the job, and the terms by which its cost will be computed when it has
@@ -181,7 +181,7 @@ def expected(
     )
 
 
-def dataset_facts(dataset: Dataset, validation: Dataset | None, *, home: Path) -> DatasetFacts:
+def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home: Path) -> DatasetFacts:
     """Read the dataset once for each encoding that a candidate counts with, and each context that cuts examples; counts
     are kept under `home`. A format given for the dataset applies to the validation file, too. Raises DatasetError,
     which lists the problems."""
@@ -221,26 +221,26 @@ def dataset_facts(dataset: Dataset, validation: Dataset | None, *, home: Path) -
     return DatasetFacts(rows=own.rows, bytes=dataset.bytes, tokens=tokens)
 
 
-def readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
+def find_backend_readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
     """Return which backends have a key, and which have their packages. Imports none of them."""
-    with_key = frozenset(row.name for row in manifests if has_key(row, settings))
-    installed = frozenset(row.name for row in manifests if is_installed(row))
-    lost = frozenset(row.name for row in manifests if not has_address(row, settings))
+    with_key = frozenset(row.name for row in manifests if backend_has_key(row, settings))
+    installed = frozenset(row.name for row in manifests if is_backend_installed(row))
+    lost = frozenset(row.name for row in manifests if not backend_has_address(row, settings))
     return Readiness(with_key, installed, lost)
 
 
-def machine_of(settings: Settings) -> Machine:
+def plan_machine(settings: Settings) -> Machine:
     """Return this machine, with its hourly cost if the user states it: a rented GPU is not free."""
-    machine, hourly = this_machine(), settings.local_usd_per_hour
-    machine = replace(machine, device=device_name(machine))
-    if not machine.gpu and (probe := kept_probe(settings.home, machine.device)) is not None:
+    machine, hourly = detect_plan_machine(), settings.local_usd_per_hour
+    machine = replace(machine, device=job_device_name(machine))
+    if not machine.gpu and (probe := read_stored_cpu_probe(settings.home, machine.device)) is not None:
         machine = replace(machine, cpu_rate=probe.rate)
     if hourly is None:
         return machine
-    return replace(machine, own=OwnGPU(card_of(machine.gpu), hourly, whole_machine=True))
+    return replace(machine, own=OwnGPU(find_planned_gpu(machine.gpu), hourly, whole_machine=True))
 
 
-def card_of(name: str) -> GPU | None:
+def find_planned_gpu(name: str) -> GPU | None:
     """Return the known facts of the GPU that `nvidia-smi` names so, or None if there is none or it is unknown."""
     try:
         return load_gpus().find(name) if name else None
@@ -248,7 +248,7 @@ def card_of(name: str) -> GPU | None:
         return None
 
 
-def device_name(machine: Machine) -> str:
+def job_device_name(machine: Machine) -> str:
     """Return the device that trains here, by which its runs are told apart: the GPU, else the processor and its
     cores."""
     return machine.gpu or f"{_processor()}, {os.cpu_count()} cores"
@@ -264,12 +264,12 @@ def _processor() -> str:
     return named[0] if named else platform.machine()
 
 
-def this_machine(memory: Callable[[], float | None] | None = None) -> Machine:
+def detect_plan_machine(memory: Callable[[], float | None] | None = None) -> Machine:
     """Return the first NVIDIA GPU, else this machine's main memory and processor."""
     gpu = _nvidia_gpu()
     if gpu is not None:
         name, memory_gib = gpu
-        card = card_of(name)
+        card = find_planned_gpu(name)
         if card is None:
             return Machine(memory_gib=memory_gib, gpu=name)
         return Machine(

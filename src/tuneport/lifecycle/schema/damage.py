@@ -17,7 +17,7 @@ class StoreDamagedError(ConfigError):
     """The store returned what tuneport never wrote into it. Waiting does not help."""
 
 
-def damaged(where: str, error: Exception) -> StoreDamagedError:
+def store_damaged_error(where: str, error: Exception) -> StoreDamagedError:
     """Return the error for damage; `where` says which store, or which row and column of it."""
     reason = one_line(" ".join(str(error).split()))[:_LONGEST_REASON]
     return StoreDamagedError(
@@ -25,10 +25,10 @@ def damaged(where: str, error: Exception) -> StoreDamagedError:
     )
 
 
-def kept(model: type[Kept], row: Any, column: str) -> Kept:
+def parse_job_column(model: type[Kept], row: Any, column: str) -> Kept:
     """Return what a job's row keeps in a column of JSON. Raises StoreDamagedError if it has another shape."""
     try:
         return model.model_validate(getattr(row, column))
     except (ValidationError, RecursionError) as error:
         first = first_error(error) if isinstance(error, ValidationError) else "nested too deeply"
-        raise damaged(f"`{column}` of {row.id} in the store", ValueError(first)) from error
+        raise store_damaged_error(f"`{column}` of {row.id} in the store", ValueError(first)) from error

@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from tuneport import private
 from tuneport.errors import ConfigError, StorageError
 from tuneport.files import hold_file_lock
-from tuneport.lifecycle.schema.damage import damaged
-from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION, create, migrate, version_of
-from tuneport.lifecycle.schema.read_only import cannot_write, open_read_only
+from tuneport.lifecycle.schema.damage import store_damaged_error
+from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION, create_schema, migrate_schema, read_schema_version
+from tuneport.lifecycle.schema.read_only import is_store_read_only, open_read_only_store
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ _BUSY_SECONDS = 15  # for others who write to an SQLite file
 _IDS_AT_ONCE = 500  # in one statement; SQLite takes 999 parameters in its oldest builds
 
 
-def chunked(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def split_for_statement(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield the items in parts, each small enough for one statement of any database."""
     for start in range(0, len(items), _IDS_AT_ONCE):
         yield items[start : start + _IDS_AT_ONCE]
@@ -48,15 +48,15 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = open_engine(url)
+        self.engine = open_store_engine(url)
         self.read_only: bool = self.engine.get_execution_options().get("read_only", False)
         self._reading = self.engine.execution_options(reading=True)
         self._thread_alone = threading.Lock()
-        with explained(url):
+        with explain_database_errors(url):
             self._make_or_upgrade()
 
     @property
-    def postgresql(self) -> bool:
+    def is_postgresql(self) -> bool:
         return self.engine.dialect.name == "postgresql"
 
     def close(self) -> None:
@@ -64,22 +64,30 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        with explained(self.url), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with (
+            explain_database_errors(self.url),
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Provide a session that writes nothing: with SQLite it waits for no writer and blocks none."""
-        with explained(self.url), Session(self._reading, expire_on_commit=False) as session, session.begin():
+        with (
+            explain_database_errors(self.url),
+            Session(self._reading, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def hold_store_lock(self) -> Iterator[None]:
         """Hold the one lock of all threads and processes on this store, on any machine. It is no transaction:
         transactions run within and beside it."""
         with self._thread_alone:  # of one process one waits at most, and leaves the others their connections
-            if self.postgresql:
-                with explained(self.url), self.engine.begin() as connection:
+            if self.is_postgresql:
+                with explain_database_errors(self.url), self.engine.begin() as connection:
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
                     yield
             else:
@@ -102,25 +110,25 @@ class Database:
         first."""
         with self.transaction() as session:
             connection = session.connection()
-            keep_others_out(connection)
-            version = version_of(connection)
+            lock_store_tables(connection)
+            version = read_schema_version(connection)
             if self.read_only and version != SCHEMA_VERSION:
                 raise ConfigError(
-                    f"the store {masked(self.url)} is read-only and of version {version}, and this tuneport reads "
-                    f"version {SCHEMA_VERSION}; upgrade it where it can be written, or copy it"
+                    f"the store {mask_store_url(self.url)} is read-only and of version {version}, and this tuneport "
+                    f"reads version {SCHEMA_VERSION}; upgrade it where it can be written, or copy it"
                 )
             if version is None:
-                create(connection)
+                create_schema(connection)
             elif version < SCHEMA_VERSION:
-                migrate(connection, version, SCHEMA_VERSION)
+                migrate_schema(connection, version, SCHEMA_VERSION)
             elif version > SCHEMA_VERSION:
                 raise ConfigError(
-                    f"the store {masked(self.url)} has tables of version {version} and this tuneport knows "
+                    f"the store {mask_store_url(self.url)} has tables of version {version} and this tuneport knows "
                     f"{SCHEMA_VERSION}; use the tuneport that made it, or name another store in TUNEPORT_DATABASE_URL"
                 )
 
 
-def keep_others_out(connection: Connection) -> None:
+def lock_store_tables(connection: Connection) -> None:
     """Keep other processes from making or altering tables until the transaction ends. SQLite's transactions queue up by
     themselves."""
     if connection.dialect.name == "postgresql":
@@ -143,16 +151,18 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
             time.sleep(0.02)
 
 
-def open_engine(url: str) -> Engine:
+def open_store_engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
-            if cannot_write(Path(str(parsed.database))):
-                return open_read_only(parsed)
+            if is_store_read_only(Path(str(parsed.database))):
+                return open_read_only_store(parsed)
             _make_privately(Path(str(parsed.database)))
         engine = create_engine(parsed)
     except (SQLAlchemyError, OSError, ModuleNotFoundError) as error:
-        raise ConfigError(f"the store {masked(url)} cannot be opened: {error}; see TUNEPORT_DATABASE_URL") from error
+        raise ConfigError(
+            f"the store {mask_store_url(url)} cannot be opened: {error}; see TUNEPORT_DATABASE_URL"
+        ) from error
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")
@@ -185,7 +195,7 @@ def _make_privately(path: Path) -> None:
 
 
 @contextmanager
-def explained(url: str) -> Iterator[None]:
+def explain_database_errors(url: str) -> Iterator[None]:
     try:
         yield
     except IntegrityError:
@@ -197,17 +207,17 @@ def explained(url: str) -> Iterator[None]:
         reason = " ".join(str(error.orig).split())
         if "readonly database" in reason:
             raise StoreUnavailableError(
-                f"the store {masked(url)} is read-only, and this would change it; set TUNEPORT_HOME to a folder that "
-                "can be written"
+                f"the store {mask_store_url(url)} is read-only, and this would change it; set TUNEPORT_HOME to a "
+                "folder that can be written"
             ) from error
         raise StoreUnavailableError(
-            f"the store {masked(url)} does not work: {reason}; check the disk and TUNEPORT_DATABASE_URL, or move a "
-            "damaged file aside"
+            f"the store {mask_store_url(url)} does not work: {reason}; check the disk and TUNEPORT_DATABASE_URL, or "
+            "move a damaged file aside"
         ) from error
     except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError) as error:
         if not _arose_in_reading(error):
             raise  # a mistake of ours
-        raise damaged(f"the store {masked(url)}", error) from error
+        raise store_damaged_error(f"the store {mask_store_url(url)}", error) from error
 
 
 def _arose_in_reading(error: Exception) -> bool:
@@ -221,7 +231,7 @@ def _arose_in_reading(error: Exception) -> bool:
     return False
 
 
-def masked(url: str) -> str:
+def mask_store_url(url: str) -> str:
     try:
         return make_url(url).render_as_string(hide_password=True)
     except SQLAlchemyError:

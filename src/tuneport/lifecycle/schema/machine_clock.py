@@ -16,7 +16,7 @@ _THIS_PROCESS = f"process-{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True)
-class ClockReading:
+class MachineClockReading:
     """One reading of the clock. `seconds` mean something only beside another reading of the same `clock`, which is one
     start of one machine.
 
@@ -29,13 +29,13 @@ class ClockReading:
     monotonic: float | None = None
 
     @property
-    def marks(self) -> dict[str, float]:
+    def clock_values(self) -> dict[str, float]:
         """Return what is kept of a reading, by the name of each clock."""
         second = {} if self.monotonic is None else {f"{self.clock} monotonic": self.monotonic}
         return {self.clock: self.seconds} | second
 
 
-def read_machine_clock() -> ClockReading:
+def read_machine_clock() -> MachineClockReading:
     """Read `/proc/uptime` and the monotonic clock, named by the boot and the time namespace.
 
     Elsewhere than on Linux the clock is this process's own, so a wait begins anew in the next process: longer than
@@ -45,9 +45,9 @@ def read_machine_clock() -> ClockReading:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         uptime = float(Path("/proc/uptime").read_text().split()[0])
     except (OSError, ValueError, IndexError):
-        return ClockReading(_THIS_PROCESS, time.monotonic())
+        return MachineClockReading(_THIS_PROCESS, time.monotonic())
     try:
         namespace = os.readlink("/proc/self/ns/time")
     except OSError:
         namespace = ""  # kernels before 5.6 have one time for all
-    return ClockReading(f"{boot} {namespace}".strip(), uptime, time.monotonic())
+    return MachineClockReading(f"{boot} {namespace}".strip(), uptime, time.monotonic())

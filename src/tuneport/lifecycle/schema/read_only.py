@@ -21,12 +21,12 @@ from sqlalchemy.pool import NullPool
 log = logging.getLogger(__name__)
 
 
-def cannot_write(database: Path) -> bool:
+def is_store_read_only(database: Path) -> bool:
     """Return whether there is a store, and it or its folder cannot be written."""
     return database.is_file() and not (os.access(database, os.W_OK) and os.access(database.parent, os.W_OK))
 
 
-def open_read_only(url: URL) -> Engine:
+def open_read_only_store(url: URL) -> Engine:
     """Return an engine whose statements only read; SQLite refuses the others. The first call warns that it is so."""
     path = Path(str(url.database)).absolute()
     log.warning("%s is read-only: what it holds is shown, and nothing is asked or changed", path.parent)

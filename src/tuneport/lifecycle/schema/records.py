@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tuneport.lifecycle.schema.damage import damaged, kept
+from tuneport.lifecycle.schema.damage import parse_job_column, store_damaged_error
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
 from tuneport.lifecycle.schema.submission import Submission
 from tuneport.lifecycle.submitting.options import JobOptions, StoredOptions
@@ -33,11 +33,11 @@ class JobColumns:
 
     @property
     def tune_spec(self) -> TuneSpec:
-        return kept(TuneSpec, self, "spec")
+        return parse_job_column(TuneSpec, self, "spec")
 
     @property
     def prepared_data(self) -> PreparedData:
-        return kept(PreparedData, self, "prepared")
+        return parse_job_column(PreparedData, self, "prepared")
 
     @property
     def job_options(self) -> JobOptions:
@@ -48,11 +48,11 @@ class JobColumns:
         try:
             return JobStatus(self.status)
         except ValueError as error:
-            raise damaged(f"`status` of {self.id} in the store", error) from error
+            raise store_damaged_error(f"`status` of {self.id} in the store", error) from error
 
     @property
     def job_state(self) -> JobState | None:
-        return None if self.state is None else kept(JobState, self, "state")
+        return None if self.state is None else parse_job_column(JobState, self, "state")
 
     @property
     def job_submission(self) -> Submission:
@@ -60,19 +60,19 @@ class JobColumns:
 
     @property
     def job_quote(self) -> Quote | None:
-        return None if self.quote is None else kept(Quote, self, "quote")
+        return None if self.quote is None else parse_job_column(Quote, self, "quote")
 
     @property
     def job_estimate(self) -> JobEstimate | None:
-        return None if self.estimate is None else kept(JobEstimate, self, "estimate")
+        return None if self.estimate is None else parse_job_column(JobEstimate, self, "estimate")
 
     @property
     def job_actual(self) -> Actual | None:
-        return None if self.actual is None else kept(Actual, self, "actual")
+        return None if self.actual is None else parse_job_column(Actual, self, "actual")
 
     @property
     def job_error(self) -> JobError | None:
-        return None if self.error is None else kept(JobError, self, "error")
+        return None if self.error is None else parse_job_column(JobError, self, "error")
 
     def check_text(self) -> None:
         """Refuse bytes: SQLite returns whatever is in a column, and anything but text is damage."""
@@ -81,7 +81,7 @@ class JobColumns:
                 return
         for name in ("id", "backend", "model", "status"):
             if not isinstance(value := getattr(self, name), str):
-                raise damaged(f"`{name}` of a job in the store", ValueError(f"{value!r} is no text"))
+                raise store_damaged_error(f"`{name}` of a job in the store", ValueError(f"{value!r} is no text"))
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class RequestRecord:
     @property
     def job_status(self) -> JobStatus:
         """Return the status that is shown until a job is made from it, or the one that it ended with."""
-        return status_of_request(self.state)
+        return job_request_status(self.state)
 
 
 @dataclass(frozen=True)
@@ -276,5 +276,5 @@ class AuditRecord:
     id: int | None = None
 
 
-def status_of_request(state: str) -> JobStatus:
+def job_request_status(state: str) -> JobStatus:
     return _OF_REQUESTS.get(state, JobStatus.PREPARING)

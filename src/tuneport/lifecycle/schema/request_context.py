@@ -16,7 +16,7 @@ from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT, NoScopeError
 
 
 @dataclass(frozen=True)
-class Asking:
+class RequestContext:
     """`name` is a token's, or `local`; `token_id`, `address` and `request_id` are known of a client of the gateway."""
 
     project: str = DEFAULT_PROJECT
@@ -26,16 +26,16 @@ class Asking:
     request_id: str | None = None
 
 
-_LOCAL = Asking()
-_ASKING: ContextVar[Asking] = ContextVar("tuneport_asking")
+_LOCAL = RequestContext()
+_ASKING: ContextVar[RequestContext] = ContextVar("tuneport_asking")
 
 
-def asking() -> Asking:
+def current_request_context() -> RequestContext:
     """Return the caller: the user of this machine, if it is no client of a gateway."""
     return _ASKING.get(_LOCAL)
 
 
-def requested_project() -> str:
+def current_project() -> str:
     """Return the project of the request that is being answered. Raises NoScopeError outside a request."""
     try:
         return _ASKING.get().project
@@ -46,7 +46,7 @@ def requested_project() -> str:
 
 
 @contextmanager
-def on_behalf_of(who: Asking) -> Iterator[None]:
+def use_request_context(who: RequestContext) -> Iterator[None]:
     token = _ASKING.set(who)
     try:
         yield

@@ -20,23 +20,23 @@ class NoScopeError(TuneportError):
 
 
 @dataclass(frozen=True)
-class Scope:
+class ProjectScope:
     """`project` None: all of them."""
 
     project: str | None
 
     @property
-    def own(self) -> str:
+    def own_project(self) -> str:
         """Return the project to which new rows belong."""
         return self.project or DEFAULT_PROJECT
 
-    def key_of(self, idempotency_key: str) -> str:
+    def stored_key(self, idempotency_key: str) -> str:
         """Return what is stored of a key, which is unique in its project only."""
-        if self.own == DEFAULT_PROJECT:
+        if self.own_project == DEFAULT_PROJECT:
             return idempotency_key
-        return hashlib.sha256(f"{self.own}\n{idempotency_key}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.own_project}\n{idempotency_key}".encode()).hexdigest()
 
 
-def no_project() -> str:
+def refuse_missing_project() -> str:
     """Refuse a row without a project, as the column's default: it is never put into another one's."""
     raise NoScopeError("a row was written without a project")

@@ -6,11 +6,11 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from tuneport.lifecycle.schema.machine_clock import ClockReading
+from tuneport.lifecycle.schema.machine_clock import MachineClockReading
 from tuneport.types import JobState
 
 
-class Candidate(BaseModel):
+class SubmissionCandidate(BaseModel):
     """A job that the provider lists and that may be the one whose answer was lost."""
 
     model_config = ConfigDict(frozen=True)
@@ -19,7 +19,7 @@ class Candidate(BaseModel):
     created_at: datetime | None = None
 
     @classmethod
-    def of(cls, state: JobState) -> Candidate:
+    def from_state(cls, state: JobState) -> SubmissionCandidate:
         return cls(remote_id=state.remote_id, model=state.model, created_at=state.created_at)
 
     def __str__(self) -> str:
@@ -42,40 +42,40 @@ class Submission(BaseModel):
     absences: int = 0
     unclear: bool = False
     question: str | None = None
-    candidates: tuple[Candidate, ...] = ()
-    named: Candidate | None = None
+    candidates: tuple[SubmissionCandidate, ...] = ()
+    named: SubmissionCandidate | None = None
     dismissed: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
 
-    def waited(self, reading: ClockReading) -> float:
+    def seconds_waited(self, reading: MachineClockReading) -> float:
         """Return for how many seconds this clock can vouch that the answer has been missing; 0 for a new clock."""
         return _elapsed(self.since, reading) or 0.0
 
-    def seen(self, reading: ClockReading) -> Submission:
+    def with_clock(self, reading: MachineClockReading) -> Submission:
         """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
         if _elapsed(self.since, reading) is not None:
             return self
-        return self.model_copy(update={"since": self.since | reading.marks})
+        return self.model_copy(update={"since": self.since | reading.clock_values})
 
-    def sent(self, reading: ClockReading) -> Submission:
+    def mark_sent(self, reading: MachineClockReading) -> Submission:
         """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
         return Submission(
-            since=reading.marks,
+            since=reading.clock_values,
             unclear=self.unclear,
             dismissed=self.dismissed,
             duplicates=self.duplicates,
         )
 
-    def looked(self, reading: ClockReading, *, absent: bool) -> Submission:
+    def mark_looked(self, reading: MachineClockReading, *, absent: bool) -> Submission:
         """Return the same after the provider was asked; `absent`: it listed no job with the token."""
-        update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.marks}
+        update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.clock_values}
         return self.model_copy(update=update | {"unclear": True})
 
-    def since_last_look(self, reading: ClockReading) -> float | None:
+    def seconds_since_look(self, reading: MachineClockReading) -> float | None:
         """Return the seconds since the provider was last asked, or None if this clock does not know."""
         return _elapsed(self.last_look, reading)
 
 
-def _elapsed(marks: dict[str, float], reading: ClockReading) -> float | None:
-    passed = [now - marks[clock] for clock, now in reading.marks.items() if clock in marks]
-    return None if len(passed) < len(reading.marks) or min(passed) < 0 else min(passed)
+def _elapsed(marks: dict[str, float], reading: MachineClockReading) -> float | None:
+    passed = [now - marks[clock] for clock, now in reading.clock_values.items() if clock in marks]
+    return None if len(passed) < len(reading.clock_values) or min(passed) < 0 else min(passed)

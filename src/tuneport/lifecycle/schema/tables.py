@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tuneport.lifecycle.schema.records import JobColumns
-from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT, no_project
+from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT, refuse_missing_project
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -44,10 +44,10 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}
 
 
-class OfProject:
+class ProjectColumns:
     """Columns of a row that belongs to a project: other projects do not see it. A new row names its project."""
 
-    project: Mapped[str] = mapped_column(String(64), default=no_project, server_default=DEFAULT_PROJECT)
+    project: Mapped[str] = mapped_column(String(64), default=refuse_missing_project, server_default=DEFAULT_PROJECT)
 
 
 class SchemaRow(Base):
@@ -57,7 +57,7 @@ class SchemaRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True)
 
 
-class JobRow(JobColumns, OfProject, Base):
+class JobRow(JobColumns, ProjectColumns, Base):
     """One job. Identity and intent are ours; `state` is what the backend last said.
 
     `prepared` is the dataset as it was when the job was submitted: what is uploaded, whatever happens to the original.
@@ -136,7 +136,7 @@ class RemoteFileRow(Base):
     filename: Mapped[str]
     bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
-    # Since version 2. A deletion is written down before it is asked for; see `FileJournal.claim_deletion`.
+    # Since version 2. A deletion is written down before it is asked for; see `RemoteFileJournal.claim_deletion`.
     deleting_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     __table_args__ = (UniqueConstraint("job_id", "purpose"),)
@@ -167,7 +167,7 @@ class ShownTermsRow(Base):
     shown_at: Mapped[datetime]
 
 
-class UploadedFileRow(OfProject, Base):
+class UploadedFileRow(ProjectColumns, Base):
     """A file as a client of the gateway knows it: one that it uploaded, or the results of its job.
 
     Its bytes lie in `Contents` under their hash, once for all equal files.
@@ -183,7 +183,7 @@ class UploadedFileRow(OfProject, Base):
     expires_at: Mapped[datetime | None]
 
 
-class UploadRow(OfProject, Base):
+class UploadRow(ProjectColumns, Base):
     """A file that is uploaded in parts, until it is completed or cancelled, or has expired."""
 
     __tablename__ = "uploads"
@@ -207,7 +207,7 @@ class UploadPartRow(Base):
     created_at: Mapped[datetime]
 
 
-class JobRequestRow(OfProject, Base):
+class JobRequestRow(ProjectColumns, Base):
     """A client's request to the gateway: the job of the same id is made from it in the background.
 
     `state`: `waiting` until the job's row is there, then `taken`; `failed` or `cancelled` if it never was.
@@ -275,7 +275,7 @@ class TokenRow(Base):
     """A secret that identifies a client of the gateway; only its SHA-256 is kept.
 
     `project` None means all projects, which only a token with the scope admin has. Only `revoked_at` and `last_used_at`
-    ever change, so that two counts tell whether anything did; see `Tokens.marks`.
+    ever change, so that two counts tell whether anything did; see `TokenStore.count_tokens`.
     """
 
     __tablename__ = "tokens"

@@ -12,8 +12,19 @@ from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.engine import make_url
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.schema.database import Database, explained, keep_others_out, masked, open_engine
-from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION, losses, migrate, version_of
+from tuneport.lifecycle.schema.database import (
+    Database,
+    explain_database_errors,
+    lock_store_tables,
+    mask_store_url,
+    open_store_engine,
+)
+from tuneport.lifecycle.schema.migrations import (
+    SCHEMA_VERSION,
+    list_migration_losses,
+    migrate_schema,
+    read_schema_version,
+)
 from tuneport.lifecycle.schema.tables import Base, JobRow, SchemaRow
 from tuneport.types import now
 
@@ -33,68 +44,70 @@ class StoreReport:
         return asdict(self)
 
 
-def look(url: str) -> StoreReport:
+def inspect_store(url: str) -> StoreReport:
     """Read where the store is, its version and its size. Nothing is made or upgraded. Raises ConfigError if the
     database cannot be opened."""
     if _absent(url):
-        return StoreReport(masked(url), None)
+        return StoreReport(mask_store_url(url), None)
     with _connected(url) as connection:
-        version = version_of(connection)
+        version = read_schema_version(connection)
         if version is None:
-            return StoreReport(masked(url), None, bytes=_bytes(connection, url))
+            return StoreReport(mask_store_url(url), None, bytes=_bytes(connection, url))
         there = set(inspect(connection).get_table_names())
         own = [name for name in Base.metadata.tables if name in there and name != SchemaRow.__tablename__]
         rows = {name: connection.scalar(text(f"SELECT count(*) FROM {name}")) or 0 for name in own}
-        return StoreReport(masked(url), version, bytes=_bytes(connection, url), rows=rows)
+        return StoreReport(mask_store_url(url), version, bytes=_bytes(connection, url), rows=rows)
 
 
-def upgrade(url: str) -> StoreReport:
+def upgrade_store(url: str) -> StoreReport:
     """Make the store, or migrate it to this tuneport's version. Raises ConfigError if it is newer."""
     Database(url).close()
-    return look(url)
+    return inspect_store(url)
 
 
-def downgrade_losses(url: str, to: int) -> list[str]:
+def list_downgrade_losses(url: str, to: int) -> list[str]:
     """Return what a downgrade to that version loses, in lines. Raises ConfigError if there is no downgrade to it."""
     _refuse_absent(url)
     with _connected(url) as connection:
-        return losses(connection, _downgradable(connection, url, to), to)
+        return list_migration_losses(connection, _downgradable(connection, url, to), to)
 
 
-def downgrade(url: str, to: int) -> StoreReport:
+def downgrade_store(url: str, to: int) -> StoreReport:
     """Migrate the store down to that version, all steps or none. Raises ConfigError if there is no such step, or if a
     process works on the store's jobs."""
     _refuse_absent(url)
     with _connected(url) as connection:
-        keep_others_out(connection)
+        lock_store_tables(connection)
         version = _downgradable(connection, url, to)
         held = select(func.count()).where(JobRow.lease_owner.is_not(None), JobRow.lease_expires_at > now())
         if busy := connection.scalar(held):
             raise ConfigError(
-                f"{busy} job{'s are' if busy > 1 else ' is'} being worked on in {masked(url)}; stop every gateway and "
-                "command that uses it, wait two minutes if one was killed, and try again"
+                f"{busy} job{'s are' if busy > 1 else ' is'} being worked on in {mask_store_url(url)}; stop every "
+                "gateway and command that uses it, wait two minutes if one was killed, and try again"
             )
-        migrate(connection, version, to)
-    return look(url)
+        migrate_schema(connection, version, to)
+    return inspect_store(url)
 
 
 def _downgradable(connection: Connection, url: str, to: int) -> int:
-    version = version_of(connection)
+    version = read_schema_version(connection)
     if version is None or version > SCHEMA_VERSION:
         has = "no tables yet" if version is None else f"tables of version {version}, which this tuneport does not know"
-        raise ConfigError(f"the store {masked(url)} has {has}; there is nothing that can be downgraded")
+        raise ConfigError(f"the store {mask_store_url(url)} has {has}; there is nothing that can be downgraded")
     if not 1 <= to < version:
         below = f"1 to {version - 1}" if version > 2 else "1" if version == 2 else "none"
-        raise ConfigError(f"the store {masked(url)} is of version {version}; versions below it are {below}, not {to}")
+        raise ConfigError(
+            f"the store {mask_store_url(url)} is of version {version}; versions below it are {below}, not {to}"
+        )
     return version
 
 
 @contextmanager
 def _connected(url: str) -> Iterator[Connection]:
     """Provide one transaction, which leaves the store as it is if anything fails."""
-    engine = open_engine(url)
+    engine = open_store_engine(url)
     try:
-        with explained(url), engine.begin() as connection:
+        with explain_database_errors(url), engine.begin() as connection:
             yield connection
     finally:
         engine.dispose()
@@ -113,7 +126,7 @@ def _absent(url: str) -> bool:
 
 def _refuse_absent(url: str) -> None:
     if _absent(url):
-        raise ConfigError(f"there is no store at {masked(url)} yet; the first command that needs one makes it")
+        raise ConfigError(f"there is no store at {mask_store_url(url)} yet; the first command that needs one makes it")
 
 
 def _bytes(connection: Connection, url: str) -> int:

@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 
 from tuneport.formatting import money
 from tuneport.lifecycle.schema.records import AuditRecord
-from tuneport.lifecycle.schema.request_context import Asking, asking
+from tuneport.lifecycle.schema.request_context import RequestContext, current_request_context
 from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
 from tuneport.lifecycle.schema.tables import AuditRow
-from tuneport.lifecycle.store.part import StorePart, read, select_records
+from tuneport.lifecycle.store.part import StorePart, query_records, select_records
 from tuneport.types import now
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ ITSELF = "tuneport"
 """The name of the actor if the program acts by itself, as at a job's end."""
 
 
-def note(
+def add_audit_entry(
     session: Session,
     action: str,
     subject: str,
@@ -43,8 +43,8 @@ def note(
     the default one. `automatic`: the program did it by itself, in any thread. Once the entry is stored, it is logged in
     a line, too, with `more`."""
     project = project or DEFAULT_PROJECT
-    who = Asking(project, ITSELF) if automatic else replace(asking(), project=project)
-    row = entry_of(who, action, subject, at=now(), usd=usd)
+    who = RequestContext(project, ITSELF) if automatic else replace(current_request_context(), project=project)
+    row = build_audit_record(who, action, subject, at=now(), usd=usd)
     session.add(AuditRow(**vars(row)))
     if log.isEnabledFor(logging.INFO):
         told = {"event": action, "subject": row.subject, "project": row.project, "by": row.name, "usd": usd, **more}
@@ -57,8 +57,8 @@ def note(
         event.listen(session, "after_commit", tell, once=True)
 
 
-def entry_of(
-    who: Asking,
+def build_audit_record(
+    who: RequestContext,
     action: str,
     subject: str,
     *,
@@ -86,7 +86,7 @@ class AuditLog(StorePart):
     def record(self, action: str, subject: str, *, project: str) -> None:
         """Write down what was done outside the store."""
         with self.transaction() as session:
-            note(session, action, subject, project=project)
+            add_audit_entry(session, action, subject, project=project)
 
     def add(self, rows: Sequence[AuditRecord]) -> None:
         """Add the entries, all or none."""
@@ -110,11 +110,11 @@ class AuditLog(StorePart):
         if project is not None:
             query = query.where(AuditRow.project == project)
         with self.reading() as session:
-            rows = read(session, AuditRecord, query)
+            rows = query_records(session, AuditRecord, query)
         return rows[:limit], len(rows) > limit
 
 
-def entry(row: AuditRecord) -> dict[str, Any]:
+def audit_record_document(row: AuditRecord) -> dict[str, Any]:
     """Return the entry as a document."""
     return {
         "id": row.id,

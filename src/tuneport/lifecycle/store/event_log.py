@@ -8,15 +8,20 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.accounting.budgets import Projection
-from tuneport.lifecycle.schema.database import chunked
+from tuneport.lifecycle.accounting.budgets import JobCostProjection
+from tuneport.lifecycle.schema.database import split_for_statement
 from tuneport.lifecycle.schema.tables import EventRow, JobRow
 from tuneport.lifecycle.store.part import StorePart
-from tuneport.lifecycle.store.reconcile import apply_events, over_budget_event, progress_of, reconcile_row
+from tuneport.lifecycle.store.reconcile import (
+    apply_job_events,
+    event_progress,
+    job_over_budget_event,
+    reconcile_job_row,
+)
 from tuneport.types import JobEvent, Progress
 
 
-class EventLog(StorePart):
+class JobEventLog(StorePart):
     on_over_budget: Callable[[str, str], None] = staticmethod(lambda job_id, message: None)
     """Told once of each job that is on its way above its budget, by the process that noticed it."""
 
@@ -35,7 +40,7 @@ class EventLog(StorePart):
     def _append_events(self, job_id: str, events: list[JobEvent], origin: str) -> int:
         with self.transaction() as session:
             known: set[str] = set()
-            for some in chunked(events):
+            for some in split_for_statement(events):
                 ids = [item.id for item in some]
                 query = select(EventRow.event_id).where(EventRow.job_id == job_id, EventRow.event_id.in_(ids))
                 known.update(session.scalars(query))
@@ -56,24 +61,24 @@ class EventLog(StorePart):
                     )
                 )
             if origin == "backend":
-                apply_events(session, job_id, new)
+                apply_job_events(session, job_id, new)
             return len(new)
 
-    def tell_over_budget(self, found: Mapping[str, Projection]) -> None:
+    def add_over_budget_event(self, found: Mapping[str, JobCostProjection]) -> None:
         for job_id, projected in found.items():
             with self.transaction() as session:
                 cancels = session.scalar(select(JobRow.cancel_over_budget).where(JobRow.id == job_id))
-            event = over_budget_event(projected, cancels=bool(cancels))
+            event = job_over_budget_event(projected, cancels=bool(cancels))
             if self.add(job_id, [event], origin="tuneport"):
                 self.on_over_budget(job_id, event.message)
 
-    def progress(self, job_id: str) -> Progress:
+    def read_job_progress(self, job_id: str) -> Progress:
         """Return the progress of a job by its newest metrics: some providers report it only in events."""
         query = select(EventRow.data).where(EventRow.job_id == job_id, EventRow.type == "metrics")
         with self.reading() as session:
-            return progress_of(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
+            return event_progress(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
 
-    def newest(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
+    def list_newest_events(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
         """Return so many events before the position `before`, or the last ones, newest first, each with its
         position."""
         query = select(EventRow).where(EventRow.job_id == job_id)
@@ -83,7 +88,7 @@ class EventLog(StorePart):
         with self.reading() as session:
             return [(row.position, _event_of(row)) for row in session.scalars(query)]
 
-    def of_job(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
+    def list_job_events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """Return the events from position `after` + 1 on, each with its position, in the order they were stored."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after)
         query = query.order_by(EventRow.position).limit(limit)
@@ -101,7 +106,7 @@ class EventLog(StorePart):
         with self.reading() as session:
             return session.scalar(query)
 
-    def due(self, backend: str, *, limit: int = 100) -> list[tuple[str, str]]:
+    def list_due_jobs(self, backend: str, *, limit: int = 100) -> list[tuple[str, str]]:
         """Return the jobs (id, remote id) with events at the backend that are not stored yet, latest ended first."""
         query = (
             select(JobRow.id, JobRow.remote_id)
@@ -119,7 +124,7 @@ class EventLog(StorePart):
             if row is not None and row.events_due:
                 row.events_due = False
                 if row.job_status.terminal:
-                    reconcile_row(session, row)
+                    reconcile_job_row(session, row)
 
 
 def _event_of(row: EventRow) -> JobEvent:

@@ -8,9 +8,9 @@ from datetime import timedelta
 from sqlalchemy import func, select
 
 from tuneport.estimate.learning import DurationHistory
-from tuneport.lifecycle.accounting.accuracy import EstimatedAndActual
-from tuneport.lifecycle.accounting.budgets import Month, month_of
-from tuneport.lifecycle.accounting.history import LEARNT_FROM, history_of
+from tuneport.lifecycle.accounting.accuracy import EstimatedAndActualJob
+from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts, sum_monthly_job_costs
+from tuneport.lifecycle.accounting.history import LEARNT_FROM, job_history
 from tuneport.lifecycle.schema.tables import EventRow, JobRequestRow, JobRow, UploadedFileRow
 from tuneport.lifecycle.store.part import StorePart
 from tuneport.types import JobStatus, now
@@ -32,8 +32,8 @@ class StoreStatistics:
     file_bytes: int
 
 
-class StoredFigures(StorePart):
-    def totals(self) -> StoreStatistics:
+class StatisticsStore(StorePart):
+    def count_totals(self) -> StoreStatistics:
         moment = now()
         with self.transaction() as session:
 
@@ -55,12 +55,12 @@ class StoredFigures(StorePart):
                 file_bytes=int(size),
             )
 
-    def month(self) -> Month:
+    def sum_month(self) -> MonthlyJobCosts:
         """Return what the jobs of this calendar month (UTC) came to, and what the unfinished ones may still cost."""
         with self.transaction() as session:
-            return month_of(session, now())
+            return sum_monthly_job_costs(session, now())
 
-    def history(self) -> DurationHistory:
+    def read_job_history(self) -> DurationHistory:
         """Return the newest jobs that succeeded and were not interrupted: what the next estimate of a duration learns
         from."""
         columns = (JobRow.backend, JobRow.model, JobRow.estimate, JobRow.actual)
@@ -69,11 +69,13 @@ class StoredFigures(StorePart):
         query = select(*columns).where(succeeded, JobRow.actual.is_not(None))
         with self.reading() as session:
             found = session.execute(query.order_by(JobRow.finished_at.desc()).limit(LEARNT_FROM)).all()
-        return history_of((row.backend, row.model, row.estimate, row.actual) for row in found)
+        return job_history((row.backend, row.model, row.estimate, row.actual) for row in found)
 
-    def estimated_and_actual(self) -> list[EstimatedAndActual]:
+    def list_estimated_and_actual(self) -> list[EstimatedAndActualJob]:
         """Return the estimate and the actual of every job that has ended and reached its backend."""
         columns = (JobRow.backend, JobRow.model, JobRow.status, JobRow.quote, JobRow.estimate, JobRow.actual)
         query = select(*columns).where(JobRow.actual.is_not(None), JobRow.remote_id.is_not(None))
         with self.transaction() as session:
-            return [EstimatedAndActual.of(*found) for found in session.execute(query.order_by(JobRow.finished_at))]
+            return [
+                EstimatedAndActualJob.from_row(*found) for found in session.execute(query.order_by(JobRow.finished_at))
+            ]

@@ -9,15 +9,22 @@ from typing import Any, Unpack
 from sqlalchemy import ColumnElement, func, or_, select, update
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.accounting.budgets import hold_month
-from tuneport.lifecycle.schema.database import chunked
+from tuneport.lifecycle.accounting.budgets import hold_monthly_budget
+from tuneport.lifecycle.schema.database import split_for_statement
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow, UtcDateTime
-from tuneport.lifecycle.store.audit import note
-from tuneport.lifecycle.store.part import ScopedPart, behind, read, read_one, record_of, select_records
-from tuneport.lifecycle.store.reconcile import max_cost
-from tuneport.lifecycle.store.requests import Claim, mark_taken
+from tuneport.lifecycle.store.audit import add_audit_entry
+from tuneport.lifecycle.store.part import (
+    ScopedPart,
+    query_one_record,
+    query_records,
+    row_to_record,
+    rows_after,
+    select_records,
+)
+from tuneport.lifecycle.store.reconcile import max_job_cost
+from tuneport.lifecycle.store.requests import JobRequestClaim, mark_job_request_taken
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
 from tuneport.types import JobStatus, PreparedData, Quote, TuneSpec, now
 
@@ -26,7 +33,7 @@ class UnknownJobError(ConfigError):
     """The store has no such job."""
 
 
-class Jobs(ScopedPart):
+class JobStore(ScopedPart):
     def add(
         self,
         spec: TuneSpec,
@@ -38,7 +45,7 @@ class Jobs(ScopedPart):
         estimate: JobEstimate | None = None,
         options: JobOptions = JobOptions(),
         monthly_budget: float | None = None,
-        claim: Claim | None = None,
+        claim: JobRequestClaim | None = None,
     ) -> JobRecord:
         """Add the row of a new job. `monthly_budget`: what all jobs of the calendar month may cost. `claim`: the
         request that the job is made from, in the same transaction.
@@ -51,7 +58,7 @@ class Jobs(ScopedPart):
         row = JobRow(
             id=f"job-{secrets.token_hex(6)}" if claim is None else claim.job_id,
             token=secrets.token_hex(16),
-            project=self.scope.own if claim is None else claim.project,
+            project=self.scope.own_project if claim is None else claim.project,
             backend=backend,
             model=model,
             spec=spec.model_dump(mode="json"),
@@ -59,7 +66,7 @@ class Jobs(ScopedPart):
             quote=None if quote is None else quote.model_dump(mode="json"),
             estimate=None if estimate is None else estimate.model_dump(mode="json"),
             budget_usd=spec.budget,
-            reserved_usd=max_cost(quote),
+            reserved_usd=max_job_cost(quote),
             usd_per_hour=None if estimate is None else estimate.usd_per_hour,
             status=JobStatus.PREPARING,
             created_at=moment if claim is None else claim.created_at,
@@ -69,27 +76,29 @@ class Jobs(ScopedPart):
         )
         with self.transaction() as session:
             if claim is not None:
-                mark_taken(session, claim)
+                mark_job_request_taken(session, claim)
             if monthly_budget is not None:
-                hold_month(session, monthly_budget, row.reserved_usd, moment, backend=backend)
+                hold_monthly_budget(session, monthly_budget, row.reserved_usd, moment, backend=backend)
             session.add(row)
             if claim is None:
-                note(session, "job.create", row.id, project=row.project)
-            note(session, "job.reserve", row.id, project=row.project, usd=row.reserved_usd, automatic=True)
+                add_audit_entry(session, "job.create", row.id, project=row.project)
+            add_audit_entry(session, "job.reserve", row.id, project=row.project, usd=row.reserved_usd, automatic=True)
             session.flush()
-            return record_of(JobRecord, row)
+            return row_to_record(JobRecord, row)
 
     def get(self, job_id: str) -> JobRecord:
         """Return the job with that id, or the one whose id (ours or the backend's) begins so, if it is the only one."""
-        there = select_records(JobRecord).where(self.visible(JobRow))
+        there = select_records(JobRecord).where(self.visible_rows(JobRow))
         with self.reading() as session:
-            exact = read_one(session, JobRecord, there.where(or_(JobRow.id == job_id, JobRow.remote_id == job_id)))
+            exact = query_one_record(
+                session, JobRecord, there.where(or_(JobRow.id == job_id, JobRow.remote_id == job_id))
+            )
             if exact is not None:
                 return exact
             pattern = _escaped(job_id) + "%"
             if not job_id.startswith("job-"):
                 pattern = "job-" + pattern
-            rows = read(session, JobRecord, there.where(JobRow.id.like(pattern, escape="\\")).limit(3))
+            rows = query_records(session, JobRecord, there.where(JobRow.id.like(pattern, escape="\\")).limit(3))
         if len(rows) == 1:
             return rows[0]
         if rows:
@@ -101,7 +110,7 @@ class Jobs(ScopedPart):
         """Return the jobs, newest first."""
         query = (
             select_records(JobRecord)
-            .where(self.visible(JobRow))
+            .where(self.visible_rows(JobRow))
             .order_by(JobRow.created_at.desc(), JobRow.id)
             .limit(limit)
         )
@@ -110,44 +119,44 @@ class Jobs(ScopedPart):
         if backend is not None:
             query = query.where(JobRow.backend == backend)
         with self.reading() as session:
-            return read(session, JobRecord, query)
+            return query_records(session, JobRecord, query)
 
     def page(
         self, *, limit: int, after: JobRecord | None, status: JobStatus | None = None, backend: str | None = None
     ) -> tuple[list[JobRecord], bool]:
         """Return so many jobs behind `after`, newest first, and whether there are more."""
-        query = select_records(JobRecord).where(self.visible(JobRow))
+        query = select_records(JobRecord).where(self.visible_rows(JobRow))
         if status is not None:
             query = query.where(JobRow.status == status.value)
         if backend is not None:
             query = query.where(JobRow.backend == backend)
         if after is not None:
-            query = query.where(behind(JobRow, after.created_at, after.id, descending=True))
+            query = query.where(rows_after(JobRow, after.created_at, after.id, descending=True))
         query = query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1)
         with self.transaction() as session:
-            rows = read(session, JobRecord, query)
+            rows = query_records(session, JobRecord, query)
         return rows[:limit], len(rows) > limit
 
     def by_ids(self, job_ids: list[str]) -> dict[str, JobRecord]:
         with self.reading() as session:
-            query = select_records(JobRecord).where(self.visible(JobRow), JobRow.id.in_(job_ids))
-            return {row.id: row for row in read(session, JobRecord, query)}
+            query = select_records(JobRecord).where(self.visible_rows(JobRow), JobRow.id.in_(job_ids))
+            return {row.id: row for row in query_records(session, JobRecord, query)}
 
-    def of_remote_id(self, backend: str, remote_id: str) -> JobRecord | None:
+    def find_by_remote_id(self, backend: str, remote_id: str) -> JobRecord | None:
         """Return the job that the backend knows under that id."""
         query = select_records(JobRecord).where(
-            self.visible(JobRow), JobRow.remote_id == remote_id, JobRow.backend == backend
+            self.visible_rows(JobRow), JobRow.remote_id == remote_id, JobRow.backend == backend
         )
         with self.reading() as session:
-            return read_one(session, JobRecord, query)
+            return query_one_record(session, JobRecord, query)
 
-    def known_remote_ids(
+    def list_known_remote_ids(
         self, backend: str, remote_ids: Sequence[str], *, besides: str | None = None
     ) -> dict[str, str]:
         """Return the ids of our jobs, of all projects, by the backend's ids; `besides` is left out."""
         known: dict[str, str] = {}
         with self.reading() as session:
-            for some in chunked(remote_ids):
+            for some in split_for_statement(remote_ids):
                 query = select(JobRow.remote_id, JobRow.id).where(JobRow.backend == backend, JobRow.remote_id.in_(some))
                 known.update((str(remote_id), id) for remote_id, id in session.execute(query) if id != besides)
         return known
@@ -185,19 +194,19 @@ class Jobs(ScopedPart):
     def set_options(self, job_id: str, **options: Unpack[OptionKeywords]) -> None:
         """Change options of a job that has not ended."""
         with self.transaction() as session:
-            unfinished = (self.visible(JobRow), JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
+            unfinished = (self.visible_rows(JobRow), JobRow.id == job_id, JobRow.status.in_(UNFINISHED))
             session.execute(update(JobRow).where(*unfinished).values(updated_at=now(), **options))
 
     def _record_request(self, action: str, job_id: str, possible: ColumnElement[bool], **values: Any) -> None:
         with self.transaction() as session:
             wished = session.execute(
                 update(JobRow)
-                .where(self.visible(JobRow), JobRow.id == job_id, possible)
+                .where(self.visible_rows(JobRow), JobRow.id == job_id, possible)
                 .values(updated_at=now(), **values)
             )
             if wished.rowcount == 1:  # type: ignore[attr-defined]
                 row = session.get_one(JobRow, job_id)
-                note(session, action, job_id, project=row.project)
+                add_audit_entry(session, action, job_id, project=row.project)
 
 
 def _escaped(text: str) -> str:

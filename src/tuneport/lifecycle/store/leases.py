@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, update
 
 from tuneport.errors import TuneportError
-from tuneport.lifecycle.accounting.budgets import hold_month, rest_of
+from tuneport.lifecycle.accounting.budgets import hold_monthly_budget, max_resume_cost
 from tuneport.lifecycle.schema.database import Database
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.store.audit import note
-from tuneport.lifecycle.store.event_log import EventLog
-from tuneport.lifecycle.store.part import LeasedPart, record_of
-from tuneport.lifecycle.store.reconcile import max_cost, reconcile_row
+from tuneport.lifecycle.store.audit import add_audit_entry
+from tuneport.lifecycle.store.event_log import JobEventLog
+from tuneport.lifecycle.store.part import LeasedPart, row_to_record
+from tuneport.lifecycle.store.reconcile import max_job_cost, reconcile_job_row
 from tuneport.types import JobStatus, Quote, now
 
 LEASE_SECONDS = 120.0
@@ -28,11 +28,11 @@ class LeaseLostError(TuneportError):
 class Leases(LeasedPart):
     leased, seconds = JobRow, LEASE_SECONDS
 
-    def __init__(self, database: Database, events: EventLog) -> None:
+    def __init__(self, database: Database, events: JobEventLog) -> None:
         super().__init__(database)
         self._events = events
 
-    def holdable(self) -> ColumnElement[bool]:
+    def leasable_rows(self) -> ColumnElement[bool]:
         return JobRow.status.in_(UNFINISHED)
 
     def claim(
@@ -44,14 +44,14 @@ class Leases(LeasedPart):
         holder that is known to be dead.
         """
         moment = now()
-        free = self.free(moment, gone=() if instead_of is None else (instead_of,))
+        free = self.rows_without_holder(moment, gone=() if instead_of is None else (instead_of,))
         with self.transaction() as session:
             taken = session.execute(
-                update(JobRow).where(JobRow.id == job_id, free).values(**self.held(owner, moment, seconds))
+                update(JobRow).where(JobRow.id == job_id, free).values(**self.holder_values(owner, moment, seconds))
             )
             if taken.rowcount != 1:  # type: ignore[attr-defined]
                 return None
-            return record_of(JobRecord, session.get_one(JobRow, job_id))
+            return row_to_record(JobRecord, session.get_one(JobRow, job_id))
 
     def write(self, job_id: str, owner: str, **values: Any) -> JobRecord:
         """Change a row under its lease. Raises LeaseLostError, and changes nothing, if another worker holds it by
@@ -68,11 +68,11 @@ class Leases(LeasedPart):
                 raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
             row = session.get(JobRow, job_id)
             assert row is not None
-            over = reconcile_row(session, row) if "state" in values or row.job_status.terminal else None
+            over = reconcile_job_row(session, row) if "state" in values or row.job_status.terminal else None
             session.flush()
-            written = record_of(JobRecord, row)
+            written = row_to_record(JobRecord, row)
         if over is not None:
-            self._events.tell_over_budget({job_id: over})
+            self._events.add_over_budget_event({job_id: over})
         return written
 
     def write_quote(self, job_id: str, owner: str, quote: Quote, *, monthly_budget: float | None = None) -> JobRecord:
@@ -82,13 +82,13 @@ class Leases(LeasedPart):
             row = session.get(JobRow, job_id, with_for_update=True)
             if row is None or row.lease_owner != owner:
                 raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
-            most = max_cost(quote)
+            most = max_job_cost(quote)
             if monthly_budget is not None:
-                hold_month(session, monthly_budget, most, now(), backend=row.backend, without=job_id)
+                hold_monthly_budget(session, monthly_budget, most, now(), backend=row.backend, without=job_id)
             row.quote, row.reserved_usd, row.updated_at = quote.model_dump(mode="json"), most, now()
-            note(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
+            add_audit_entry(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
             session.flush()
-            return record_of(JobRecord, row)
+            return row_to_record(JobRecord, row)
 
     def reopen(self, job_id: str, owner: str, *, monthly_budget: float | None = None) -> JobRecord:
         """Make a job that has ended unfinished again, under its lease: it reserves what it cost already and the rest of
@@ -98,12 +98,12 @@ class Leases(LeasedPart):
             row = session.get(JobRow, job_id, with_for_update=True)
             if row is None or row.lease_owner != owner:
                 raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
-            moment, most = now(), rest_of(row)
+            moment, most = now(), max_resume_cost(row)
             if monthly_budget is not None:
-                hold_month(session, monthly_budget, most, moment, backend=row.backend, without=job_id)
+                hold_monthly_budget(session, monthly_budget, most, moment, backend=row.backend, without=job_id)
             row.status, row.finished_at, row.due_at, row.updated_at = JobStatus.QUEUED.value, None, moment, moment
             row.reserved_usd, row.actual, row.cost_usd = most, None, None
-            note(session, "job.reopen", job_id, project=row.project)
-            note(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
+            add_audit_entry(session, "job.reopen", job_id, project=row.project)
+            add_audit_entry(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
             session.flush()
-            return record_of(JobRecord, row)
+            return row_to_record(JobRecord, row)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.records import DeliveryRecord, EndpointRecord
 from tuneport.lifecycle.schema.tables import DeliveryRow, EndpointRow, JobRequestRow, JobRow
-from tuneport.lifecycle.store.part import RELEASED, LeasedPart, read, record_of, select_records
+from tuneport.lifecycle.store.part import RELEASED, LeasedPart, query_records, row_to_record, select_records
 from tuneport.types import now
 
 HELD_SECONDS = 60.0
@@ -31,7 +31,7 @@ TYPE = "fine_tuning.job."
 _MORE_RESULTS = "succeeded"
 
 
-def announce(session: Session, row: JobRow) -> None:
+def announce_job_end(session: Session, row: JobRow) -> None:
     """Announce the end of a job within the transaction that ends it. An end that was announced already is not announced
     again."""
     if row.finished_at is None or row.announced_end == row.finished_at:
@@ -44,12 +44,12 @@ def announce(session: Session, row: JobRow) -> None:
     _write(session, row.id, row.status, wait)
 
 
-def announce_request(session: Session, job_id: str, state: str) -> None:
+def announce_job_request_end(session: Session, job_id: str, state: str) -> None:
     """Announce the end of a request that never was a job, within the transaction that ends it."""
     _write(session, job_id, state, 0.0)
 
 
-def results_settled(session: Session, job_id: str) -> None:
+def release_job_announcement(session: Session, job_id: str) -> None:
     moment = now()
     session.execute(
         update(DeliveryRow)
@@ -83,33 +83,33 @@ def _write(session: Session, job_id: str, end: str, wait: float) -> None:
 class Outbox(LeasedPart):
     leased, seconds = DeliveryRow, HELD_SECONDS
 
-    def register(self, wanted: Mapping[str, tuple[str, Sequence[str]]]) -> None:
+    def register_endpoints(self, wanted: Mapping[str, tuple[str, Sequence[str]]]) -> None:
         """Register the endpoints that are told of ends from now on: by name, the kind and the events."""
         with self.transaction() as session:
             for name, (kind, events) in wanted.items():
                 session.merge(EndpointRow(name=name, kind=kind, events=list(events), seen_at=now()))
 
-    def endpoints(self) -> list[EndpointRecord]:
+    def list_endpoints(self) -> list[EndpointRecord]:
         with self.transaction() as session:
-            return read(session, EndpointRecord, select_records(EndpointRecord).order_by(EndpointRow.name))
+            return query_records(session, EndpointRecord, select_records(EndpointRecord).order_by(EndpointRow.name))
 
-    def take(self, owner: str, names: Sequence[str], *, limit: int) -> list[DeliveryRecord]:
+    def claim_due_deliveries(self, owner: str, names: Sequence[str], *, limit: int) -> list[DeliveryRecord]:
         """Take the deliveries that are due for these endpoints and not held; they are held by `owner` from now on."""
         moment = now()
         query = (
             select(DeliveryRow)
-            .where(DeliveryRow.due_at <= moment, DeliveryRow.endpoint.in_(names), self.free(moment))
+            .where(DeliveryRow.due_at <= moment, DeliveryRow.endpoint.in_(names), self.rows_without_holder(moment))
             .order_by(DeliveryRow.due_at)
             .limit(limit)
         )
-        if self.database.postgresql:
+        if self.database.is_postgresql:
             query = query.with_for_update(skip_locked=True)
         with self.transaction() as session:
             rows = list(session.scalars(query))
             for row in rows:
-                for name, value in self.held(owner, moment).items():
+                for name, value in self.holder_values(owner, moment).items():
                     setattr(row, name, value)
-            return [record_of(DeliveryRecord, row) for row in rows]
+            return [row_to_record(DeliveryRecord, row) for row in rows]
 
     def record_attempt(
         self,
@@ -139,7 +139,7 @@ class Outbox(LeasedPart):
             )
             return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
-    def give_up(self, *, days: float) -> int:
+    def give_up_deliveries(self, *, days: float) -> int:
         """Mark deliveries as dead that waited for so long because no gateway has their endpoint any more; return how
         many."""
         moment = now()
@@ -156,7 +156,9 @@ class Outbox(LeasedPart):
             )
             return int(changed.rowcount)  # type: ignore[attr-defined]
 
-    def all(self, *, limit: int = 50, job_id: str | None = None, state: str | None = None) -> list[DeliveryRecord]:
+    def list_deliveries(
+        self, *, limit: int = 50, job_id: str | None = None, state: str | None = None
+    ) -> list[DeliveryRecord]:
         """Return the deliveries, newest first."""
         query = select_records(DeliveryRecord)
         if job_id is not None:
@@ -165,7 +167,7 @@ class Outbox(LeasedPart):
             query = query.where(DeliveryRow.state == state)
         with self.transaction() as session:
             newest = query.order_by(DeliveryRow.created_at.desc(), DeliveryRow.id).limit(limit)
-            return read(session, DeliveryRecord, newest)
+            return query_records(session, DeliveryRecord, newest)
 
     def send_again(self, delivery_id: str) -> DeliveryRecord:
         """Make the delivery due now, with the same id, in any state. Raises ConfigError if there is no such
@@ -177,4 +179,4 @@ class Outbox(LeasedPart):
                 raise ConfigError(f"no delivery {delivery_id!r} here; `tuneport webhook deliveries` lists them")
             row.state, row.due_at, row.began_at, row.attempts, row.ended_at = "waiting", moment, moment, 0, None
             row.lease_owner = row.lease_expires_at = None
-            return record_of(DeliveryRecord, row)
+            return row_to_record(DeliveryRecord, row)

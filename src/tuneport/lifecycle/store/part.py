@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from tuneport.lifecycle.schema import records, tables
 from tuneport.lifecycle.schema.database import Database
-from tuneport.lifecycle.schema.scope import NoScopeError, Scope
+from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.types import now
 
-OfProject = TypeVar("OfProject", bound=tables.OfProject)
+OfProject = TypeVar("OfProject", bound=tables.ProjectColumns)
 Record = TypeVar("Record")
 ROWS: dict[type[Any], type[tables.Base]] = {
     records.JobRecord: tables.JobRow,
@@ -55,33 +55,36 @@ class LeasedPart(StorePart):
     seconds: ClassVar[float]
     """Seconds that a row is held unless the lease is renewed. A holder that was suspended for longer has lost it."""
 
-    def holdable(self) -> ColumnElement[bool]:
+    def leasable_rows(self) -> ColumnElement[bool]:
         """Return the rows that a holder is waited for."""
         return true()
 
-    def free(self, moment: datetime, *, gone: Sequence[str] = ()) -> ColumnElement[bool]:
+    def rows_without_holder(self, moment: datetime, *, gone: Sequence[str] = ()) -> ColumnElement[bool]:
         """Return the condition for rows without a holder. `gone` names holders that are known to be dead."""
         row = self.leased
         return or_(row.lease_owner.is_(None), row.lease_expires_at < moment, row.lease_owner.in_(gone))
 
-    def held(self, owner: str, moment: datetime, seconds: float | None = None) -> dict[str, Any]:
+    def holder_values(self, owner: str, moment: datetime, seconds: float | None = None) -> dict[str, Any]:
         """Return the values of a row that `owner` holds from `moment` on."""
         return {"lease_owner": owner, "lease_expires_at": moment + timedelta(seconds=seconds or self.seconds)}
 
     def renew(self, row_id: str, owner: str) -> bool:
         """Extend a lease that is still held; return False if it was lost. It never takes one."""
-        return self._change((self.leased.id == row_id, self.leased.lease_owner == owner), self.held(owner, now())) == 1
+        return (
+            self._change((self.leased.id == row_id, self.leased.lease_owner == owner), self.holder_values(owner, now()))
+            == 1
+        )
 
     def release(self, row_id: str, owner: str) -> None:
         self._change((self.leased.id == row_id, self.leased.lease_owner == owner), RELEASED)
 
-    def release_all(self, owners: Sequence[str], **also: Any) -> None:
+    def release_dead_holders(self, owners: Sequence[str], **also: Any) -> None:
         """Take the leases of those who are known to be dead. `also`: what changes with it."""
-        self._change((self.leased.lease_owner.in_(owners), self.holdable()), RELEASED | also)
+        self._change((self.leased.lease_owner.in_(owners), self.leasable_rows()), RELEASED | also)
 
-    def holders(self) -> list[str]:
+    def list_holders(self) -> list[str]:
         """Return the holders of rows, living or not."""
-        query = select(self.leased.lease_owner).where(self.holdable(), self.leased.lease_owner.is_not(None))
+        query = select(self.leased.lease_owner).where(self.leasable_rows(), self.leased.lease_owner.is_not(None))
         with self.reading() as session:
             return [str(owner) for owner in session.scalars(query.distinct())]
 
@@ -94,17 +97,17 @@ class LeasedPart(StorePart):
 class ScopedPart(StorePart):
     """A part whose rows belong to projects. Naming or listing rows raises NoScopeError until a scope is given."""
 
-    def __init__(self, database: Database, scope: Scope | None) -> None:
+    def __init__(self, database: Database, scope: ProjectScope | None) -> None:
         super().__init__(database)
         self._scope = scope
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> ProjectScope:
         if self._scope is None:
             raise NoScopeError("the store was asked for rows without `scoped(project)` or `unscoped()`")
         return self._scope
 
-    def visible(self, table: type[tables.OfProject]) -> ColumnElement[bool]:
+    def visible_rows(self, table: type[tables.ProjectColumns]) -> ColumnElement[bool]:
         project = self.scope.project
         return true() if project is None else table.project == project
 
@@ -115,11 +118,12 @@ class ScopedPart(StorePart):
 
 
 def select_records(*records: type[Any]) -> Select[Any]:
-    """Return a query for records, which `read` and `read_one` run; of several kinds, `made` takes the answer apart."""
+    """Return a query for records, which `read` and `query_one_record` run; of several kinds, `made` takes the answer
+    apart."""
     return select(*(_TABLES[record] for record in records))
 
 
-def made(record: type[Record], found: Sequence[Any]) -> Record:
+def build_record(record: type[Record], found: Sequence[Any]) -> Record:
     """Return the record of one answer. Frozen classes set each field by a call: here all are set at once."""
     new = object.__new__(record)
     vars(new).update(zip(_NAMES[record], found, strict=True))
@@ -128,22 +132,22 @@ def made(record: type[Record], found: Sequence[Any]) -> Record:
     return new
 
 
-def read(session: Session, record: type[Record], query: Select[Any]) -> list[Record]:
-    return [made(record, found) for found in session.execute(query)]
+def query_records(session: Session, record: type[Record], query: Select[Any]) -> list[Record]:
+    return [build_record(record, found) for found in session.execute(query)]
 
 
-def read_one(session: Session, record: type[Record], query: Select[Any]) -> Record | None:
+def query_one_record(session: Session, record: type[Record], query: Select[Any]) -> Record | None:
     """Return the first record that the query finds, or None."""
     found = session.execute(query.limit(1)).first()
-    return None if found is None else made(record, found)
+    return None if found is None else build_record(record, found)
 
 
-def record_of(record: type[Record], row: tables.Base) -> Record:
+def row_to_record(record: type[Record], row: tables.Base) -> Record:
     """Return the record of a row that was just written."""
-    return made(record, [getattr(row, name) for name in _NAMES[record]])
+    return build_record(record, [getattr(row, name) for name in _NAMES[record]])
 
 
-def behind(table: type, created_at: datetime, id_: str, *, descending: bool) -> ColumnElement[bool]:
+def rows_after(table: type, created_at: datetime, id_: str, *, descending: bool) -> ColumnElement[bool]:
     """Return what comes after a row in the order of age, then of ids."""
     age, key = table.created_at, table.id  # type: ignore[attr-defined]
     if descending:

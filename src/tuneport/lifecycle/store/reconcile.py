@@ -12,13 +12,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, defer
 
-from tuneport.lifecycle.accounting.actuals import note_beginning, settle
-from tuneport.lifecycle.accounting.budgets import Projection, projection
-from tuneport.lifecycle.accounting.training_time import INTERRUPTS, RESTARTS, idle_by_events, starts_training
-from tuneport.lifecycle.schema.database import chunked
+from tuneport.lifecycle.accounting.actuals import note_training_start, settle_job_actuals
+from tuneport.lifecycle.accounting.budgets import JobCostProjection, project_job_cost
+from tuneport.lifecycle.accounting.training_time import INTERRUPTS, RESTARTS, event_starts_training, job_idle_by_events
+from tuneport.lifecycle.schema.database import split_for_statement
 from tuneport.lifecycle.schema.tables import EventRow, JobRow
-from tuneport.lifecycle.store.audit import note
-from tuneport.lifecycle.store.outbox import announce
+from tuneport.lifecycle.store.audit import add_audit_entry
+from tuneport.lifecycle.store.outbox import announce_job_end
 from tuneport.types import JobEvent, Progress, Quote, now
 
 _NOT_NEEDED = (defer(JobRow.spec), defer(JobRow.prepared))
@@ -27,7 +27,7 @@ NO_EVENTS = "no-events"
 """The id, after `tuneport-`, of the event that tells that a job's last events will not be read."""
 
 
-def max_cost(quote: Quote | None) -> float | None:
+def max_job_cost(quote: Quote | None) -> float | None:
     """Return the most that a job may cost by its quote, in US dollars, or None if that is unknown."""
     if quote is None:
         return None
@@ -38,7 +38,7 @@ OVER_BUDGET = "over_budget"
 """The type of the event that tells it."""
 
 
-def reconcile_row(session: Session, row: JobRow) -> Projection | None:
+def reconcile_job_row(session: Session, row: JobRow) -> JobCostProjection | None:
     """Update the derived cost columns of a row just written. While the job runs, its reservation grows to the projected
     cost. Returns the projection if it exceeds the budget, and records a request to cancel if that was asked for."""
     ended, interrupted, unread = row.job_status.terminal, False, False
@@ -48,45 +48,45 @@ def reconcile_row(session: Session, row: JobRow) -> Projection | None:
         interrupted = any(type_ in INTERRUPTS for type_, _ in marks)
         unread = any(event_id == f"tuneport-{NO_EVENTS}" for _, event_id in marks)
     known = row.actual is not None, row.cost_usd
-    settle(row, interrupted=interrupted, unread=unread)
+    settle_job_actuals(row, interrupted=interrupted, unread=unread)
     if ended:
-        announce(session, row)
+        announce_job_end(session, row)
     if ended and known != (True, row.cost_usd):  # the end, and what is known of the cost later
         end = {"status": row.status, "backend": row.backend}
-        note(session, "job.end", row.id, project=row.project, usd=row.cost_usd, automatic=True, **end)
-    found = None if ended else projection(row)
+        add_audit_entry(session, "job.end", row.id, project=row.project, usd=row.cost_usd, automatic=True, **end)
+    found = None if ended else project_job_cost(row)
     if found is not None and row.reserved_usd is not None:
         row.reserved_usd = max(row.reserved_usd, found.usd)
-    if found is None or not found.over:
+    if found is None or not found.over_budget:
         return None
     if row.cancel_over_budget and row.cancel_requested_at is None:
         row.cancel_requested_at = row.due_at = now()
     return found
 
 
-def reconcile_rows(
+def reconcile_job_rows(
     session: Session, job_ids: Sequence[str], *, unchanged: Collection[str] = ()
-) -> dict[str, Projection]:
+) -> dict[str, JobCostProjection]:
     """Update the derived cost columns of many rows just written; return the projections that exceed their budgets.
 
     `unchanged`: rows whose backend reported the same state as before. Of these only machines paid by the hour cost
     more.
     """
-    over: dict[str, Projection] = {}
+    over: dict[str, JobCostProjection] = {}
     rows = [*_rows(session, job_ids), *_rows(session, list(unchanged), JobRow.usd_per_hour.is_not(None))]
     for row in rows:
-        if (found := reconcile_row(session, row)) is not None:
+        if (found := reconcile_job_row(session, row)) is not None:
             over[row.id] = found
     return over
 
 
 def _rows(session: Session, job_ids: Sequence[str], *wanted: ColumnElement[bool]) -> Iterator[JobRow]:
-    for some in chunked(job_ids):
+    for some in split_for_statement(job_ids):
         query = select(JobRow).where(JobRow.id.in_(some), *wanted)
         yield from session.scalars(query.options(*_NOT_NEEDED))
 
 
-def over_budget_event(found: Projection, *, cancels: bool) -> JobEvent:
+def job_over_budget_event(found: JobCostProjection, *, cancels: bool) -> JobEvent:
     """Return the event that a job is over its budget: one for each job, in whichever process sees it first."""
     ends = "; it is being cancelled" if cancels else "; `tuneport cancel` stops it"
     return JobEvent(
@@ -99,7 +99,7 @@ def over_budget_event(found: Projection, *, cancels: bool) -> JobEvent:
     )
 
 
-def progress_of(data: Mapping[str, Any]) -> Progress:
+def event_progress(data: Mapping[str, Any]) -> Progress:
     """Return how far a job is, by the data of an event with metrics."""
     step, total, loss = (data.get(name) for name in ("step", "total_steps", "train_loss"))
     return Progress(
@@ -119,22 +119,24 @@ def _note_progress(session: Session, job_id: str, told: Progress) -> None:
     row.state = state.model_copy(update={"progress": told}).model_dump(mode="json")
 
 
-def apply_events(session: Session, job_id: str, events: Sequence[JobEvent]) -> None:
+def apply_job_events(session: Session, job_id: str, events: Sequence[JobEvent]) -> None:
     """Apply a backend's new events to the row: progress, beginning and pauses, and the actuals if the job has ended."""
     if metrics := [event for event in events if event.type == "metrics"]:
-        _note_progress(session, job_id, progress_of(metrics[-1].data))
-    begins = [event.created_at for event in events if starts_training(event.type, event.message)]
+        _note_progress(session, job_id, event_progress(metrics[-1].data))
+    begins = [event.created_at for event in events if event_starts_training(event.type, event.message)]
     if not begins and not any(event.type in (*INTERRUPTS, RESTARTS) for event in events):
         return
     row = session.get(JobRow, job_id)
     if row is None:
         return
     for moment in begins:
-        note_beginning(row, moment, "backend")
+        note_training_start(row, moment, "backend")
     session.flush()  # the events themselves
     columns = (EventRow.created_at, EventRow.type, EventRow.message)
     query = select(*columns).where(EventRow.job_id == job_id, EventRow.origin == "backend").order_by(EventRow.position)
-    if (idle := idle_by_events((moment, type_, told) for moment, type_, told in session.execute(query))) is not None:
+    if (
+        idle := job_idle_by_events((moment, type_, told) for moment, type_, told in session.execute(query))
+    ) is not None:
         row.idle_seconds, row.idle_since = idle
     if row.job_status.terminal:
-        reconcile_row(session, row)
+        reconcile_job_row(session, row)

@@ -15,9 +15,17 @@ from tuneport.errors import TuneportError
 from tuneport.lifecycle.schema.records import RequestRecord
 from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
 from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow
-from tuneport.lifecycle.store.audit import note
-from tuneport.lifecycle.store.outbox import announce_request, results_settled
-from tuneport.lifecycle.store.part import RELEASED, LeasedPart, ScopedPart, read, read_one, record_of, select_records
+from tuneport.lifecycle.store.audit import add_audit_entry
+from tuneport.lifecycle.store.outbox import announce_job_request_end, release_job_announcement
+from tuneport.lifecycle.store.part import (
+    RELEASED,
+    LeasedPart,
+    ScopedPart,
+    query_one_record,
+    query_records,
+    row_to_record,
+    select_records,
+)
 from tuneport.types import JobStatus, now
 
 HELD_SECONDS = 120.0
@@ -27,7 +35,7 @@ NOBODY = "nobody"
 
 
 @dataclass(frozen=True)
-class Claim:
+class JobRequestClaim:
     """A request that its holder is making a job from. `created_at` is when the client asked, in `project`."""
 
     job_id: str
@@ -40,7 +48,7 @@ class ClaimLostError(TuneportError):
     """The request was cancelled, or is held by another process by now; no job was made of it."""
 
 
-def mark_taken(session: Session, claim: Claim) -> None:
+def mark_job_request_taken(session: Session, claim: JobRequestClaim) -> None:
     """Mark the request as taken within the transaction that adds the job's row. Raises ClaimLostError if it is no
     longer waiting."""
     changed = session.execute(
@@ -56,10 +64,10 @@ def mark_taken(session: Session, claim: Claim) -> None:
         raise ClaimLostError(f"{claim.job_id} was cancelled or taken over; nothing was started")
 
 
-class JobRequests(ScopedPart, LeasedPart):
+class JobRequestStore(ScopedPart, LeasedPart):
     leased, seconds = JobRequestRow, HELD_SECONDS
 
-    def holdable(self) -> ColumnElement[bool]:
+    def leasable_rows(self) -> ColumnElement[bool]:
         return JobRequestRow.state == "waiting"
 
     def add(
@@ -68,37 +76,37 @@ class JobRequests(ScopedPart, LeasedPart):
         """Add the request. Returns the one that is there already if the client sent the same idempotency key before."""
         row = JobRequestRow(
             id=job_id,
-            project=self.scope.own,
+            project=self.scope.own_project,
             body=body,
             backend=backend,
             tuned_model=tuned_model,
-            idempotency_key=None if key is None else self.scope.key_of(key),
+            idempotency_key=None if key is None else self.scope.stored_key(key),
             state="waiting",
             created_at=now(),
         )
         try:
             with self.transaction() as session:
                 session.add(row)
-                note(session, "job.create", job_id, project=row.project)
+                add_audit_entry(session, "job.create", job_id, project=row.project)
                 session.flush()
-                return record_of(RequestRecord, row)
+                return row_to_record(RequestRecord, row)
         except IntegrityError:
-            there = None if key is None else self.by_key(key)
+            there = None if key is None else self.find_by_idempotency_key(key)
             if there is None:
                 raise
             return there
 
-    def by_key(self, key: str) -> RequestRecord | None:
+    def find_by_idempotency_key(self, key: str) -> RequestRecord | None:
         with self.reading() as session:
-            query = select_records(RequestRecord).where(JobRequestRow.idempotency_key == self.scope.key_of(key))
-            return read_one(session, RequestRecord, query)
+            query = select_records(RequestRecord).where(JobRequestRow.idempotency_key == self.scope.stored_key(key))
+            return query_one_record(session, RequestRecord, query)
 
     def get(self, job_id: str) -> RequestRecord | None:
         with self.reading() as session:
-            query = select_records(RequestRecord).where(self.visible(JobRequestRow), JobRequestRow.id == job_id)
-            return read_one(session, RequestRecord, query)
+            query = select_records(RequestRecord).where(self.visible_rows(JobRequestRow), JobRequestRow.id == job_id)
+            return query_one_record(session, RequestRecord, query)
 
-    def hops(self, job_id: str) -> tuple[str, ...]:
+    def read_gateway_hops(self, job_id: str) -> tuple[str, ...]:
         """Return the gateways that a job's request came through; empty if it came through none."""
         with self.reading() as session:
             body = session.scalar(select(JobRequestRow.body).where(JobRequestRow.id == job_id))
@@ -106,29 +114,29 @@ class JobRequests(ScopedPart, LeasedPart):
 
     def by_ids(self, job_ids: list[str]) -> dict[str, RequestRecord]:
         with self.transaction() as session:
-            query = select_records(RequestRecord).where(self.visible(JobRequestRow), JobRequestRow.id.in_(job_ids))
-            return {request.id: request for request in read(session, RequestRecord, query)}
+            query = select_records(RequestRecord).where(self.visible_rows(JobRequestRow), JobRequestRow.id.in_(job_ids))
+            return {request.id: request for request in query_records(session, RequestRecord, query)}
 
-    def take(self, owner: str, *, gone: tuple[str, ...] = ()) -> RequestRecord | None:
+    def claim_oldest(self, owner: str, *, gone: tuple[str, ...] = ()) -> RequestRecord | None:
         """Take the oldest free request; `owner` holds it from now on. `gone` names holders known to be dead."""
         moment = now()
         oldest = (
             select(JobRequestRow.id)
-            .where(self.holdable(), self.free(moment, gone=gone))
+            .where(self.leasable_rows(), self.rows_without_holder(moment, gone=gone))
             .order_by(JobRequestRow.created_at, JobRequestRow.id)
             .limit(1)
         )
         with self.transaction() as session:
-            if self.database.postgresql:
+            if self.database.is_postgresql:
                 oldest = oldest.with_for_update(skip_locked=True)
             job_id = session.scalar(oldest)
             if job_id is None:
                 return None
             row = session.get(JobRequestRow, job_id)
             assert row is not None
-            for name, value in self.held(owner, moment).items():
+            for name, value in self.holder_values(owner, moment).items():
                 setattr(row, name, value)
-            return record_of(RequestRecord, row)
+            return row_to_record(RequestRecord, row)
 
     def defer(self, job_id: str, owner: str, *, seconds: float) -> None:
         """Release the request and put it off for so long. Others come first."""
@@ -145,7 +153,7 @@ class JobRequests(ScopedPart, LeasedPart):
 
     def cancel(self, job_id: str) -> bool:
         """Return False if it is a job already, or has ended. A holder that is at it makes no job of it any more."""
-        return self._end_request(job_id, "cancelled", None, self.visible(JobRequestRow))
+        return self._end_request(job_id, "cancelled", None, self.visible_rows(JobRequestRow))
 
     def _end_request(self, job_id: str, state: str, error: dict[str, Any] | None, held: ColumnElement[bool]) -> bool:
         ended = {"state": state, "error": error, "finished_at": now(), **RELEASED}
@@ -157,14 +165,14 @@ class JobRequests(ScopedPart, LeasedPart):
             )
             if changed.rowcount != 1:  # type: ignore[attr-defined]
                 return False
-            announce_request(session, job_id, state)
+            announce_job_request_end(session, job_id, state)
             row = session.get(JobRequestRow, job_id)
             assert row is not None
             action = "job.cancel" if state == "cancelled" else "job.refuse"
-            note(session, action, job_id, project=row.project, automatic=state == "failed")
+            add_audit_entry(session, action, job_id, project=row.project, automatic=state == "failed")
             return True
 
-    def settle_results(self, job_id: str, file_id: str | None) -> bool:
+    def mark_results_settled(self, job_id: str, file_id: str | None) -> bool:
         """Record once whether a job has results. Returns False if that is recorded already."""
         with self.transaction() as session:
             changed = session.execute(
@@ -172,10 +180,10 @@ class JobRequests(ScopedPart, LeasedPart):
                 .where(JobRequestRow.id == job_id, JobRequestRow.results_at.is_(None))
                 .values(results_file=file_id, results_at=now())
             )
-            results_settled(session, job_id)
+            release_job_announcement(session, job_id)
             return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
-    def without_results(self, *, limit: int = 1000) -> list[str]:
+    def list_jobs_without_results(self, *, limit: int = 1000) -> list[str]:
         """Return succeeded jobs for which it is not recorded yet whether they have results, latest first."""
         query = (
             select(JobRequestRow.id)

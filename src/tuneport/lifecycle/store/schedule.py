@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 
-from tuneport.lifecycle.schema.database import Database, chunked
+from tuneport.lifecycle.schema.database import Database, split_for_statement
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.store.event_log import EventLog
-from tuneport.lifecycle.store.part import StorePart, record_of
-from tuneport.lifecycle.store.reconcile import reconcile_rows
+from tuneport.lifecycle.store.event_log import JobEventLog
+from tuneport.lifecycle.store.part import StorePart, row_to_record
+from tuneport.lifecycle.store.reconcile import reconcile_job_rows
 from tuneport.types import JobStatus, now
 
 WAITING_SECONDS = 150.0
@@ -26,7 +26,7 @@ hundred. Should it take longer, another process asks, too, which only reads."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class PolledJob:
     """An unfinished job at the backend, with what polling needs to know."""
 
     id: str
@@ -36,15 +36,15 @@ class Watched:
     polled_at: datetime | None
     due_at: datetime
 
-    def worth_taking_along(self, moment: datetime, share: float) -> bool:
+    def is_nearly_due(self, moment: datetime, share: float) -> bool:
         """Return whether less than `share` of its interval is left: then one more answer of the same call costs
         nothing."""
         since = self.polled_at or self.created_at
         return self.due_at - moment <= (self.due_at - since) * share
 
 
-class Schedule(StorePart):
-    def __init__(self, database: Database, events: EventLog) -> None:
+class JobPollSchedule(StorePart):
+    def __init__(self, database: Database, events: JobEventLog) -> None:
         super().__init__(database)
         self._events = events
 
@@ -56,24 +56,24 @@ class Schedule(StorePart):
 
     def take_due(
         self, backend: str, moment: datetime, *, hold: float, sweep_from: int, along: float
-    ) -> tuple[list[Watched], datetime | None]:
+    ) -> tuple[list[PolledJob], datetime | None]:
         """Return the jobs of `backend` that are due, and when the next one is.
 
         They are put off in the same transaction, by `hold` seconds at most (few jobs for less), so that another process
         does not poll them, too, but does if this one dies. From `sweep_from` jobs on, those that would be due soon are
-        polled, too (see `Watched.worth_taking_along`). Rows under a lease are left out, and so are requested actions
+        polled, too (see `PolledJob.is_nearly_due`). Rows under a lease are left out, and so are requested actions
         (`pending_actions`).
         """
         columns = (JobRow.id, JobRow.remote_id, JobRow.status, JobRow.created_at, JobRow.polled_at, JobRow.due_at)
         open_ = (JobRow.backend == backend, JobRow.remote_id.is_not(None), *_free_to_poll(moment))
         query = select(*columns).where(*open_).order_by(JobRow.due_at)
-        if self.database.postgresql:
+        if self.database.is_postgresql:
             query = query.with_for_update(skip_locked=True)
         with self.transaction() as session:
-            due = [Watched(*row) for row in session.execute(query.where(JobRow.due_at <= moment))]  # type: ignore[arg-type]
+            due = [PolledJob(*row) for row in session.execute(query.where(JobRow.due_at <= moment))]  # type: ignore[arg-type]
             if len(due) >= sweep_from:
-                rows = [Watched(*row) for row in session.execute(query)]  # type: ignore[arg-type]
-                due = [row for row in rows if row.worth_taking_along(moment, along)]
+                rows = [PolledJob(*row) for row in session.execute(query)]  # type: ignore[arg-type]
+                due = [row for row in rows if row.is_nearly_due(moment, along)]
             if due:
                 until = moment + timedelta(seconds=min(hold, HOLD_AT_LEAST + HOLD_PER_JOB * len(due)))
                 session.execute(update(JobRow), [{"id": row.id, "due_at": until} for row in due])
@@ -124,7 +124,7 @@ class Schedule(StorePart):
         """Put off polling the jobs to `until`; a person can still ask. `note` says why."""
         values: dict[str, Any] = {"due_at": until} | ({} if note is None else {"note": note})
         with self.transaction() as session:
-            for some in chunked(job_ids):
+            for some in split_for_statement(job_ids):
                 session.execute(
                     update(JobRow).where(JobRow.id.in_(some), JobRow.status.in_(UNFINISHED)).values(**values)
                 )
@@ -156,13 +156,13 @@ class Schedule(StorePart):
         with self.transaction() as session:
             free: set[str] = set()
             ids = list(changes)
-            for some in chunked(ids):
+            for some in split_for_statement(ids):
                 query = select(JobRow.id).where(
                     JobRow.id.in_(some),
                     JobRow.status.in_(UNFINISHED),
                     or_(JobRow.lease_owner.is_(None), JobRow.lease_expires_at < moment),
                 )
-                if self.database.postgresql:
+                if self.database.is_postgresql:
                     query = query.with_for_update()
                 free.update(session.scalars(query))
             by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -173,8 +173,8 @@ class Schedule(StorePart):
             for rows in by_columns.values():
                 session.execute(update(JobRow), rows)
             changed = [job_id for job_id in ids if job_id in free and "state" in changes[job_id]]
-            over = reconcile_rows(session, changed, unchanged=free.difference(changed))
-        self._events.tell_over_budget(over)
+            over = reconcile_job_rows(session, changed, unchanged=free.difference(changed))
+        self._events.add_over_budget_event(over)
         return [job_id for job_id in ids if job_id in free]
 
     # --- slots ------------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ class Schedule(StorePart):
                 return None, []
             moment = now()
             if limit is not None:
-                if self.database.postgresql:
+                if self.database.is_postgresql:
                     place = {"place": f"tuneport place {row.backend} {row.model}"}
                     session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:place))"), place)
                 blocking = _blocking(session.execute(_others(row)).all(), row, limit, moment)
@@ -206,9 +206,9 @@ class Schedule(StorePart):
             for name, value in (intent | {"updated_at": moment}).items():
                 setattr(row, name, value)
             session.flush()
-            return record_of(JobRecord, row), []
+            return row_to_record(JobRecord, row), []
 
-    def slots_freed(self, backend: str, moment: datetime, *, within: float) -> None:
+    def wake_jobs_waiting_for_slot(self, backend: str, moment: datetime, *, within: float) -> None:
         """Make jobs due that wait for a slot, because a job has ended. A time set by the provider is kept.
 
         `within`: a job that is put off for longer than so many seconds was put off by the provider.

@@ -10,7 +10,7 @@ from tuneport.lifecycle.store.part import StorePart
 from tuneport.types import now
 
 
-class ShownTerms(StorePart):
+class ShownTermsStore(StorePart):
     def first_showing(self, subject: str, texts: Sequence[str]) -> bool:
         """Return whether these terms of `subject` have not been shown before; from now on they have."""
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()

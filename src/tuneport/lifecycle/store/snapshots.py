@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from tuneport.lifecycle.schema.database import chunked
-from tuneport.lifecycle.schema.records import UNFINISHED, status_of_request
+from tuneport.lifecycle.schema.database import split_for_statement
+from tuneport.lifecycle.schema.records import UNFINISHED, job_request_status
 from tuneport.lifecycle.schema.tables import EventRow, JobRequestRow, JobRow
 from tuneport.lifecycle.store.part import ScopedPart
 from tuneport.types import JobStatus
@@ -32,18 +32,18 @@ class JobSnapshot:
     events_due: bool = False
 
     @property
-    def told(self) -> bool:
+    def events_complete(self) -> bool:
         """Return whether it has ended and all its events are in the store."""
         return self.status.terminal and not self.events_due
 
 
-class Snapshots(ScopedPart):
-    def of(self, job_ids: Iterable[str]) -> dict[str, JobSnapshot]:
+class JobSnapshotStore(ScopedPart):
+    def read_snapshots(self, job_ids: Iterable[str]) -> dict[str, JobSnapshot]:
         """Return snapshots of the given jobs and requests; unknown ids are omitted."""
         wanted = list(job_ids)
         found: dict[str, JobSnapshot] = {}
         with self.transaction() as session:
-            for ids in chunked(wanted):
+            for ids in split_for_statement(wanted):
                 found |= {row.id: row for row in map(_job, session.execute(self._jobs(JobRow.id.in_(ids))))}
                 missing = [job_id for job_id in ids if job_id not in found]
                 if missing:
@@ -51,7 +51,7 @@ class Snapshots(ScopedPart):
                     found |= {row.id: row for row in map(_request, requests)}
         return found
 
-    def active(self, *, ended_since: datetime) -> dict[str, JobSnapshot]:
+    def active_snapshots(self, *, ended_since: datetime) -> dict[str, JobSnapshot]:
         """Return all jobs and requests that have not ended, and the jobs that ended since then."""
         with self.transaction() as session:
             jobs = session.execute(self._jobs(or_(JobRow.status.in_(UNFINISHED), JobRow.finished_at >= ended_since)))
@@ -62,7 +62,7 @@ class Snapshots(ScopedPart):
     def ended_since(self, moment: datetime) -> list[str]:
         """Return jobs that have ended and were written since then, whatever time their provider gives for the end."""
         query = select(JobRow.id).where(
-            self.visible(JobRow), JobRow.status.not_in(UNFINISHED), JobRow.updated_at >= moment
+            self.visible_rows(JobRow), JobRow.status.not_in(UNFINISHED), JobRow.updated_at >= moment
         )
         with self.transaction() as session:
             return list(session.scalars(query.order_by(JobRow.updated_at)))
@@ -72,12 +72,12 @@ class Snapshots(ScopedPart):
         head = select(func.max(EventRow.position)).where(EventRow.job_id == JobRow.id).scalar_subquery()
         columns = (JobRow.id, JobRow.status, JobRow.updated_at, JobRow.deleted_at, JobRow.backend, JobRow.polled_at)
         return select(*columns, JobRow.events_due, func.coalesce(head, 0).label("head")).where(
-            self.visible(JobRow), which
+            self.visible_rows(JobRow), which
         )
 
     def _requests(self, which: ColumnElement[bool]):  # type: ignore[no-untyped-def]
         return select(JobRequestRow.id, JobRequestRow.state, JobRequestRow.finished_at).where(
-            self.visible(JobRequestRow), which
+            self.visible_rows(JobRequestRow), which
         )
 
 
@@ -88,4 +88,4 @@ def _job(row) -> JobSnapshot:  # type: ignore[no-untyped-def]
 
 
 def _request(row) -> JobSnapshot:  # type: ignore[no-untyped-def]
-    return JobSnapshot(row.id, status_of_request(row.state), f"request {row.state}")
+    return JobSnapshot(row.id, job_request_status(row.state), f"request {row.state}")

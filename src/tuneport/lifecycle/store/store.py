@@ -11,23 +11,23 @@ import copy
 
 from tuneport.lifecycle.schema.database import Database
 from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
-from tuneport.lifecycle.schema.scope import NoScopeError, Scope
+from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.lifecycle.store.audit import AuditLog
-from tuneport.lifecycle.store.event_log import EventLog
-from tuneport.lifecycle.store.figures import StoredFigures
-from tuneport.lifecycle.store.files.journal import FileJournal
-from tuneport.lifecycle.store.files.uploaded import UploadedFiles
-from tuneport.lifecycle.store.files.uploads import Uploads
-from tuneport.lifecycle.store.jobs import Jobs, UnknownJobError
+from tuneport.lifecycle.store.event_log import JobEventLog
+from tuneport.lifecycle.store.figures import StatisticsStore
+from tuneport.lifecycle.store.files.journal import RemoteFileJournal
+from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
+from tuneport.lifecycle.store.files.uploads import UploadStore
+from tuneport.lifecycle.store.jobs import JobStore, UnknownJobError
 from tuneport.lifecycle.store.leases import LEASE_SECONDS, LeaseLostError, Leases
-from tuneport.lifecycle.store.listing import Listing
-from tuneport.lifecycle.store.models import TunedModels
+from tuneport.lifecycle.store.listing import JobListStore
+from tuneport.lifecycle.store.models import TunedModelStore
 from tuneport.lifecycle.store.outbox import Outbox
-from tuneport.lifecycle.store.requests import JobRequests
-from tuneport.lifecycle.store.schedule import Schedule
-from tuneport.lifecycle.store.shown_terms import ShownTerms
-from tuneport.lifecycle.store.snapshots import Snapshots
-from tuneport.lifecycle.store.tokens import Tokens
+from tuneport.lifecycle.store.requests import JobRequestStore
+from tuneport.lifecycle.store.schedule import JobPollSchedule
+from tuneport.lifecycle.store.shown_terms import ShownTermsStore
+from tuneport.lifecycle.store.snapshots import JobSnapshotStore
+from tuneport.lifecycle.store.tokens import TokenStore
 
 __all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "NoScopeError", "Store", "UnknownJobError"]
 
@@ -42,29 +42,29 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         self.database = database = Database(url)
-        self.events = EventLog(database)
-        self.leases, self.schedule = Leases(database, self.events), Schedule(database, self.events)
-        self.files, self.webhooks = FileJournal(database), Outbox(database)
-        self.tokens, self.audit = Tokens(database), AuditLog(database)
-        self.figures, self.terms = StoredFigures(database), ShownTerms(database)
+        self.events = JobEventLog(database)
+        self.leases, self.schedule = Leases(database, self.events), JobPollSchedule(database, self.events)
+        self.files, self.webhooks = RemoteFileJournal(database), Outbox(database)
+        self.tokens, self.audit = TokenStore(database), AuditLog(database)
+        self.figures, self.terms = StatisticsStore(database), ShownTermsStore(database)
         self._show(None)
 
-    def _show(self, scope: Scope | None) -> None:
+    def _show(self, scope: ProjectScope | None) -> None:
         database = self.database
-        self.jobs, self.models = Jobs(database, scope), TunedModels(database, scope)
-        self.listing, self.snapshots = Listing(database, scope), Snapshots(database, scope)
-        self.requests = JobRequests(database, scope)
-        self.uploaded, self.uploads = UploadedFiles(database, scope), Uploads(database, scope)
+        self.jobs, self.models = JobStore(database, scope), TunedModelStore(database, scope)
+        self.listing, self.snapshots = JobListStore(database, scope), JobSnapshotStore(database, scope)
+        self.requests = JobRequestStore(database, scope)
+        self.uploaded, self.uploads = UploadedFileStore(database, scope), UploadStore(database, scope)
 
     def scoped(self, project: str) -> Store:
         """Return this store as one project sees it. New rows are the project's."""
-        return self._seen(Scope(project))
+        return self._seen(ProjectScope(project))
 
     def unscoped(self) -> Store:
         """Return this store with the rows of all projects. New rows are the default project's."""
-        return self._seen(Scope(None))
+        return self._seen(ProjectScope(None))
 
-    def _seen(self, scope: Scope) -> Store:
+    def _seen(self, scope: ProjectScope) -> Store:
         store = copy.copy(self)
         store._show(scope)
         return store

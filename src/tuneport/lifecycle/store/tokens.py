@@ -16,8 +16,8 @@ from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.records import SessionRecord, TokenRecord
 from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
 from tuneport.lifecycle.schema.tables import BrowserSessionRow, TokenRow
-from tuneport.lifecycle.store.audit import note
-from tuneport.lifecycle.store.part import StorePart, read, read_one, record_of, select_records
+from tuneport.lifecycle.store.audit import add_audit_entry
+from tuneport.lifecycle.store.part import StorePart, query_one_record, query_records, row_to_record, select_records
 from tuneport.types import now
 
 TOKEN = re.compile(r"tp-([A-Za-z0-9]{12})-([A-Za-z0-9]{43})")
@@ -29,13 +29,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _USED_SECONDS = 60.0
 
 
-def digest_of(secret: str) -> str:
+def token_digest(secret: str) -> str:
     """Return the SHA-256 of a secret. A slow hash protects what people think up, which can be guessed. A secret of 256
     random bits cannot, and a slow hash would only delay each request."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-class Tokens(StorePart):
+class TokenStore(StorePart):
     def add(
         self, name: str, *, scope: str, project: str | None = None, days: float | None = None
     ) -> tuple[TokenRecord, str]:
@@ -56,7 +56,7 @@ class Tokens(StorePart):
         row = TokenRow(
             id=token_id,
             name=name,
-            digest=digest_of(secret),
+            digest=token_digest(secret),
             scope=scope,
             project=project,
             created_at=moment,
@@ -65,9 +65,9 @@ class Tokens(StorePart):
         try:
             with self.transaction() as session:
                 session.add(row)
-                note(session, "token.create", f"{name} ({token_id})", project=project)
+                add_audit_entry(session, "token.create", f"{name} ({token_id})", project=project)
                 session.flush()
-                return record_of(TokenRecord, row), secret
+                return row_to_record(TokenRecord, row), secret
         except IntegrityError as error:
             raise ConfigError(
                 f"there is a token named {name} already; choose another name, or `tuneport token revoke {name}` first"
@@ -76,7 +76,9 @@ class Tokens(StorePart):
     def all(self) -> list[TokenRecord]:
         """Return the tokens, oldest first, also those that were revoked or have expired."""
         with self.reading() as session:
-            return read(session, TokenRecord, select_records(TokenRecord).order_by(TokenRow.created_at, TokenRow.id))
+            return query_records(
+                session, TokenRecord, select_records(TokenRecord).order_by(TokenRow.created_at, TokenRow.id)
+            )
 
     def revoke(self, name: str) -> TokenRecord:
         """Revoke a token by its name or id. Every gateway of the store refuses it within a second. Does nothing if it
@@ -89,10 +91,10 @@ class Tokens(StorePart):
             if row.revoked_at is None:
                 row.revoked_at = now()
                 session.execute(delete(BrowserSessionRow).where(BrowserSessionRow.token_id == row.id))
-                note(session, "token.revoke", f"{row.name} ({row.id})", project=row.project)
-            return record_of(TokenRecord, row)
+                add_audit_entry(session, "token.revoke", f"{row.name} ({row.id})", project=row.project)
+            return row_to_record(TokenRecord, row)
 
-    def marks(self) -> tuple[int, int]:
+    def count_tokens(self) -> tuple[int, int]:
         """Return how many there are and how many are revoked. Neither falls: where both are the same, nothing has
         changed, whatever the clocks of those who changed it say."""
         with self.reading() as session:
@@ -116,7 +118,7 @@ class Tokens(StorePart):
         """Return the secret for its cookie. Sessions whose time is over are forgotten."""
         secret, moment = secrets.token_urlsafe(32), now()
         row = BrowserSessionRow(
-            digest=digest_of(secret),
+            digest=token_digest(secret),
             token_id=token_id,
             created_at=moment,
             expires_at=moment + timedelta(seconds=SESSION_SECONDS),
@@ -130,7 +132,7 @@ class Tokens(StorePart):
     def session(self, digest: str) -> SessionRecord | None:
         with self.reading() as session:
             live = (BrowserSessionRow.digest == digest, BrowserSessionRow.expires_at > now())
-            return read_one(session, SessionRecord, select_records(SessionRecord).where(*live))
+            return query_one_record(session, SessionRecord, select_records(SessionRecord).where(*live))
 
     def end_session(self, digest: str) -> None:
         with self.transaction() as session:
@@ -140,14 +142,14 @@ class Tokens(StorePart):
                 _note_session(session, "session.close", row.token_id)
 
 
-def is_live(row: TokenRecord, moment: datetime) -> bool:
+def is_token_live(row: TokenRecord, moment: datetime) -> bool:
     return row.revoked_at is None and (row.expires_at is None or row.expires_at > moment)
 
 
 def _note_session(session: Session, action: str, token_id: str) -> None:
     token = session.get(TokenRow, token_id)
     if token is not None:
-        note(session, action, f"{token.name} ({token_id})", project=token.project)
+        add_audit_entry(session, action, f"{token.name} ({token_id})", project=token.project)
 
 
 def _check(what: str, given: str) -> None:

@@ -6,7 +6,7 @@ from tuneport.errors import ConfigError
 from tuneport.types import PreparedData, TuneSpec
 
 
-def refuse_personal_data(spec: TuneSpec, data: PreparedData, backend: str) -> None:
+def refuse_personal_upload(spec: TuneSpec, data: PreparedData, backend: str) -> None:
     """Look at the very files that would be uploaded."""
     from tuneport.data.checks.rows.personal import scan_personal_data
 

@@ -93,10 +93,10 @@ def _option_flags() -> tuple[Flag, ...]:
 OPTION_FLAGS = _option_flags()
 
 
-def pairs(given: list[str] | None, option: str) -> dict[str, Any]:
+def parse_submit_pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     """Return `NAME=VALUE` arguments by name; a value that is JSON is what it says, any other is text."""
     found: dict[str, Any] = {}
-    for name, value in texts(given, option).items():
+    for name, value in parse_submit_texts(given, option).items():
         try:
             found[name] = decode_json(value)
         except ValueError:
@@ -104,7 +104,7 @@ def pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     return found
 
 
-def texts(given: list[str] | None, option: str) -> dict[str, str]:
+def parse_submit_texts(given: list[str] | None, option: str) -> dict[str, str]:
     """Return `NAME=VALUE` arguments by name, each value as it is written."""
     found: dict[str, str] = {}
     for item in given or []:
@@ -115,7 +115,7 @@ def texts(given: list[str] | None, option: str) -> dict[str, str]:
     return found
 
 
-def wandb_of(given: str) -> dict[str, Any]:
+def parse_wandb_flag(given: str) -> dict[str, Any]:
     """Return the value of `--wandb`: a project, or JSON with all settings for W&B."""
     if not given.startswith("{"):
         return {"project": given}
@@ -126,8 +126,9 @@ def wandb_of(given: str) -> dict[str, Any]:
     return dict(found)
 
 
-def command(spec: TuneSpec, options: JobOptions, *, backend: str | None) -> str:
-    """Return the command to type for the spec and the options on that backend; `unsayable` names what it lacks."""
+def build_submit_command(spec: TuneSpec, options: JobOptions, *, backend: str | None) -> str:
+    """Return the command to type for the spec and the options on that backend; `options_without_flag` names what it
+    lacks."""
     words = ["tuneport", "submit", _path(spec.dataset)]
     for flag in SPEC_FLAGS:
         words += _words(flag, getattr(spec, flag.field))
@@ -142,7 +143,7 @@ def command(spec: TuneSpec, options: JobOptions, *, backend: str | None) -> str:
     return shlex.join(words)
 
 
-def unsayable(spec: TuneSpec) -> list[str]:
+def options_without_flag(spec: TuneSpec) -> list[str]:
     """Return the names that no flag can express: pairs whose name is empty or has a `=`."""
     found = []
     for flag in SPEC_FLAGS:

@@ -22,7 +22,7 @@ Mark = TypeVar("Mark")
 
 
 @dataclass(frozen=True)
-class Needs:
+class OptionNeeds:
     """The field of the spec without which the option means nothing; `otherwise` is the error's text."""
 
     field: str
@@ -38,7 +38,7 @@ class OffFlag:
 
 
 @dataclass(frozen=True)
-class Shown:
+class OptionLine:
     """The line of `tuneport show` for an option that is set."""
 
     label: str
@@ -61,14 +61,14 @@ class ClientOptions(Model):
         default=None,
         description="When the job has ended, delete at the provider what was uploaded. Default: as tuneport.toml says.",
     )
-    cancel_over_budget: Annotated[bool, YES_NO, Needs("budget", _NO_BUDGET)] = Field(
+    cancel_over_budget: Annotated[bool, YES_NO, OptionNeeds("budget", _NO_BUDGET)] = Field(
         default=False, description="Cancel the job once its projected cost exceeds the budget."
     )
     stop_on_overfit: Annotated[
         bool,
         YES_NO,
-        Needs("validation", _NO_VALIDATION),
-        Shown("on overfitting", "stop, and keep the best checkpoint"),
+        OptionNeeds("validation", _NO_VALIDATION),
+        OptionLine("on overfitting", "stop, and keep the best checkpoint"),
     ] = Field(default=False, description="Stop the job once it surely overfits, and keep its best checkpoint.")
 
 
@@ -110,7 +110,7 @@ class JobOptions(ClientOptions):
 
     def check(self, spec: TuneSpec) -> None:
         """Raise ConfigError if an option needs what the spec does not have."""
-        for name, needed in needs().items():
+        for name, needed in list_option_needs().items():
             if getattr(self, name) and getattr(spec, needed.field) is None:
                 raise ConfigError(needed.otherwise)
         if self.stop_on_overfit and spec.method.writes_answers:
@@ -118,7 +118,7 @@ class JobOptions(ClientOptions):
 
     def shown(self) -> dict[str, str]:
         """Return the lines of `tuneport show` for the options that are set, by label."""
-        marks = {name: _mark(name, Shown) for name in JobOptions.model_fields}
+        marks = {name: _mark(name, OptionLine) for name in JobOptions.model_fields}
         return {mark.label: mark.text for name, mark in marks.items() if mark is not None and getattr(self, name)}
 
 
@@ -131,9 +131,9 @@ class OptionKeywords(TypedDict, total=False):
     allow_personal_data: bool
 
 
-def needs() -> dict[str, Needs]:
+def list_option_needs() -> dict[str, OptionNeeds]:
     """Return the needs of the options that need something."""
-    found = {name: _mark(name, Needs) for name in JobOptions.model_fields}
+    found = {name: _mark(name, OptionNeeds) for name in JobOptions.model_fields}
     return {name: mark for name, mark in found.items() if mark is not None}
 
 

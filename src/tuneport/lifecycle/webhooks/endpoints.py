@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.webhooks.signing import key_of
+from tuneport.lifecycle.webhooks.signing import parse_webhook_secret
 from tuneport.settings import Settings
 
 ENDS = ("succeeded", "failed", "cancelled")
@@ -39,7 +39,7 @@ class WebhookEndpoint:
 
 
 @dataclass(frozen=True)
-class Notified:
+class NotificationTarget:
     """One of the addresses of TUNEPORT_NOTIFY, by its place among them, since each is a secret."""
 
     name: str
@@ -54,7 +54,7 @@ class Notified:
         return self.url.get_secret_value().partition(":")[0]
 
 
-def webhooks_of(settings: Settings) -> dict[str, WebhookEndpoint]:
+def read_webhook_endpoints(settings: Settings) -> dict[str, WebhookEndpoint]:
     """Return the webhooks by name. Raises ConfigError if one is not valid."""
     return {endpoint.name: endpoint for endpoint in _webhooks(settings)}
 
@@ -89,10 +89,13 @@ def _endpoint(
     secret = settings.secret(variable)
     if secret is None:
         raise ConfigError(f"{where} needs its secret in {variable}; `tuneport webhook secret` makes one")
-    return WebhookEndpoint(name, url, key_of(secret, variable), events or ENDS, private)
+    return WebhookEndpoint(name, url, parse_webhook_secret(secret, variable), events or ENDS, private)
 
 
-def notified_of(settings: Settings) -> dict[str, Notified]:
+def read_notification_targets(settings: Settings) -> dict[str, NotificationTarget]:
     """Return the addresses in TUNEPORT_NOTIFY, which spaces separate, by name."""
     given = settings.get("TUNEPORT_NOTIFY") or ""
-    return {f"{NOTIFY}{n}": Notified(f"{NOTIFY}{n}", SecretStr(url)) for n, url in enumerate(given.split(), start=1)}
+    return {
+        f"{NOTIFY}{n}": NotificationTarget(f"{NOTIFY}{n}", SecretStr(url))
+        for n, url in enumerate(given.split(), start=1)
+    }

@@ -11,20 +11,22 @@ from tuneport.formatting import duration, money
 from tuneport.lifecycle.schema.records import DeliveryRecord, JobRecord, RequestRecord
 from tuneport.lifecycle.store.outbox import TYPE
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.webhooks.endpoints import Notified
-from tuneport.lifecycle.webhooks.posting import DeliveryResult
+from tuneport.lifecycle.webhooks.endpoints import NotificationTarget
+from tuneport.lifecycle.webhooks.posting import WebhookDeliveryResult
 
 ALTOGETHER_SECONDS = 45.0
 LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
-class Notification:
+class JobEndNotification:
     title: str
     body: str
 
 
-def message_of(end: str, job_id: str, row: JobRecord | None, request: RequestRecord | None) -> Notification:
+def build_job_notification(
+    end: str, job_id: str, row: JobRecord | None, request: RequestRecord | None
+) -> JobEndNotification:
     """Return the message about a job's end. `row` None: it was refused or cancelled before it was a job."""
     model = str(request.body["model"]) if request is not None else row.model if row is not None else "unknown"
     lines = [f"Job: {job_id}", f"Model: {model}"]
@@ -45,7 +47,7 @@ def message_of(end: str, job_id: str, row: JobRecord | None, request: RequestRec
         then = f'tuneport eval {job_id} --data FILE; tuneport chat {job_id} "QUESTION"'
     else:
         then = f"tuneport logs {job_id}"
-    return Notification(f"tuneport: {job_id} {end}", "\n".join([*lines, f"Next: {then}"]))
+    return JobEndNotification(f"tuneport: {job_id} {end}", "\n".join([*lines, f"Next: {then}"]))
 
 
 def _cost(row: JobRecord) -> str:
@@ -79,7 +81,7 @@ def require_apprise() -> None:
     logging.getLogger("urllib3").setLevel(logging.INFO)
 
 
-def refuse_unknown(notified: Notified) -> None:
+def refuse_unknown_notifier(notified: NotificationTarget) -> None:
     """Raise ConfigError if the library knows no such service, or the address lacks something."""
     require_apprise()
     import apprise
@@ -91,7 +93,7 @@ def refuse_unknown(notified: Notified) -> None:
         )
 
 
-async def notify(notified: Notified, message: Notification) -> DeliveryResult:
+async def send_job_notification(notified: NotificationTarget, message: JobEndNotification) -> WebhookDeliveryResult:
     """Send the message. It never raises for what the service does."""
 
     def tell() -> bool:
@@ -104,13 +106,19 @@ async def notify(notified: Notified, message: Notification) -> DeliveryResult:
     try:
         taken = await asyncio.wait_for(asyncio.to_thread(tell), ALTOGETHER_SECONDS)
     except TimeoutError:
-        return DeliveryResult(None, f"{notified.service} did not answer within {ALTOGETHER_SECONDS:.0f} s")
+        return WebhookDeliveryResult(None, f"{notified.service} did not answer within {ALTOGETHER_SECONDS:.0f} s")
     if not taken:  # apprise tells why in its log only
-        return DeliveryResult(None, f"{notified.service} did not take it; the gateway's log says why, under `apprise`")
-    return DeliveryResult(200)
+        return WebhookDeliveryResult(
+            None, f"{notified.service} did not take it; the gateway's log says why, under `apprise`"
+        )
+    return WebhookDeliveryResult(200)
 
 
-async def tell(store: Store, notified: Notified, row: DeliveryRecord) -> DeliveryResult:
+async def send_apprise_message(
+    store: Store, notified: NotificationTarget, row: DeliveryRecord
+) -> WebhookDeliveryResult:
     job = store.jobs.by_ids([row.job_id]).get(row.job_id)
     request = store.requests.get(row.job_id)
-    return await notify(notified, message_of(row.type.removeprefix(TYPE), row.job_id, job, request))
+    return await send_job_notification(
+        notified, build_job_notification(row.type.removeprefix(TYPE), row.job_id, job, request)
+    )

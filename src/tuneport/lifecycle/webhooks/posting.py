@@ -14,9 +14,9 @@ from functools import cache
 import httpx
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.webhooks.addresses import PrivateAddressError, addresses_of
+from tuneport.lifecycle.webhooks.addresses import PrivateAddressError, resolve_webhook_host
 from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint
-from tuneport.lifecycle.webhooks.signing import signed_headers
+from tuneport.lifecycle.webhooks.signing import sign_webhook_headers
 from tuneport.rate_limits import parse_retry_after
 from tuneport.version import __version__
 
@@ -27,7 +27,7 @@ GONE = 410
 
 
 @dataclass(frozen=True)
-class DeliveryResult:
+class WebhookDeliveryResult:
     """The result of an attempt: HTTP's `status`, or None and `error` if there was no answer. `retry_after` in seconds,
     if the answer has it."""
 
@@ -40,12 +40,12 @@ class DeliveryResult:
         return self.status is not None and 200 <= self.status < 300
 
     @property
-    def final(self) -> bool:
+    def is_final(self) -> bool:
         """Return whether the receiver wants nothing more of this."""
         return self.delivered or self.status == GONE
 
 
-def event_body(event_id: str, type_: str, job_id: str, created_at: datetime) -> bytes:
+def webhook_event_body(event_id: str, type_: str, job_id: str, created_at: datetime) -> bytes:
     """Return OpenAI's event object; the same bytes at every attempt."""
     event = {
         "id": event_id,
@@ -57,33 +57,33 @@ def event_body(event_id: str, type_: str, job_id: str, created_at: datetime) -> 
     return json.dumps(event, separators=(",", ":")).encode()
 
 
-async def post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> DeliveryResult:
+async def post_webhook(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> WebhookDeliveryResult:
     """Send the request. It never raises for what the network or the receiver does. A name that leads to a private
     address is tried again like one that leads nowhere, because names are corrected, too."""
     try:
         async with asyncio.timeout(ALTOGETHER_SECONDS):
             return await _post(endpoint, delivery_id, body)
     except TimeoutError:
-        return DeliveryResult(None, f"{endpoint.host} did not answer within {ALTOGETHER_SECONDS:.0f} s")
+        return WebhookDeliveryResult(None, f"{endpoint.host} did not answer within {ALTOGETHER_SECONDS:.0f} s")
     except PrivateAddressError as error:
-        return DeliveryResult(None, str(error))
+        return WebhookDeliveryResult(None, str(error))
     except (OSError, UnicodeError) as error:  # a name that has no address, or is none
-        return DeliveryResult(None, f"{endpoint.host} has no address: {error}")
+        return WebhookDeliveryResult(None, f"{endpoint.host} has no address: {error}")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         told = str(error) or type(error).__name__
-        return DeliveryResult(None, f"{endpoint.host} cannot be reached: {told}")
+        return WebhookDeliveryResult(None, f"{endpoint.host} cannot be reached: {told}")
 
 
-async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> DeliveryResult:
+async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> WebhookDeliveryResult:
     url = httpx.URL(endpoint.url)
     port = url.port or (443 if url.scheme == "https" else 80)
     name = url.raw_host.decode("ascii")
-    addresses = await addresses_of(name, port, allow_private=endpoint.allow_private)
+    addresses = await resolve_webhook_host(name, port, allow_private=endpoint.allow_private)
     headers = {
         "content-type": "application/json",
         "user-agent": f"tuneport/{__version__}",
         "host": url.netloc.decode("ascii"),
-        **signed_headers(endpoint.key, delivery_id, int(time.time()), body),
+        **sign_webhook_headers(endpoint.key, delivery_id, int(time.time()), body),
     }
     if url.userinfo:
         password = base64.b64encode(f"{url.username}:{url.password}".encode()).decode()
@@ -107,7 +107,7 @@ async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> Del
                     raise
                 continue
             await answer.aclose()
-            return DeliveryResult(answer.status_code, retry_after=parse_retry_after(answer.headers))
+            return WebhookDeliveryResult(answer.status_code, retry_after=parse_retry_after(answer.headers))
     raise ConfigError(f"{endpoint.host} has no address")
 
 

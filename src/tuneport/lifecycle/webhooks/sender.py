@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from tuneport.lifecycle.schema.records import DeliveryRecord
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint, notified_of, webhooks_of
-from tuneport.lifecycle.webhooks.notifying import refuse_unknown, tell
-from tuneport.lifecycle.webhooks.posting import DeliveryResult, event_body, post
-from tuneport.lifecycle.worker.leases import is_gone, new_owner
+from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint, read_notification_targets, read_webhook_endpoints
+from tuneport.lifecycle.webhooks.notifying import refuse_unknown_notifier, send_apprise_message
+from tuneport.lifecycle.webhooks.posting import WebhookDeliveryResult, post_webhook, webhook_event_body
+from tuneport.lifecycle.worker.leases import has_owner_ended, new_lease_owner
 from tuneport.settings import Settings
 from tuneport.types import now
 
@@ -28,7 +28,7 @@ HOUSEKEEPING_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
-class Sender:
+class WebhookSender:
     """The sender of one gateway. `send_due` does what is due; one thread calls it again and again.
 
     Raises ConfigError if a webhook is configured wrongly. `dice` spreads the attempts of many deliveries. `on_attempt`
@@ -44,9 +44,9 @@ class Sender:
         on_attempt: Callable[[str, str], None] = lambda name, outcome: None,
     ) -> None:
         self._store, self._settings, self._dice, self._on_attempt = store, settings, dice, on_attempt
-        self.webhooks, self.notified = webhooks_of(settings), notified_of(settings)
+        self.webhooks, self.notified = read_webhook_endpoints(settings), read_notification_targets(settings)
         for notified in self.notified.values():
-            refuse_unknown(notified)
+            refuse_unknown_notifier(notified)
         self._registered = self._cleaned = float("-inf")
 
     def register(self) -> None:
@@ -54,7 +54,7 @@ class Sender:
         wanted = {name: ("webhook", endpoint.events) for name, endpoint in self.webhooks.items()}
         wanted |= {name: ("notify", notified.events) for name, notified in self.notified.items()}
         if wanted:
-            self._store.webhooks.register(wanted)
+            self._store.webhooks.register_endpoints(wanted)
         self._registered = time.monotonic()
 
     def send_due(self) -> int:
@@ -64,14 +64,14 @@ class Sender:
         if moment - self._registered > REGISTER_SECONDS:
             self.register()
         if moment - self._cleaned > HOUSEKEEPING_SECONDS:
-            if gone := [owner for owner in self._store.webhooks.holders() if is_gone(owner)]:
-                self._store.webhooks.release_all(gone)
-            self._store.webhooks.give_up(days=GIVEN_UP_DAYS)
+            if gone := [owner for owner in self._store.webhooks.list_holders() if has_owner_ended(owner)]:
+                self._store.webhooks.release_dead_holders(gone)
+            self._store.webhooks.give_up_deliveries(days=GIVEN_UP_DAYS)
             self._cleaned = moment
         if not names:
             return 0
-        owner = new_owner()
-        rows = self._store.webhooks.take(owner, names, limit=AT_ONCE)
+        owner = new_lease_owner()
+        rows = self._store.webhooks.claim_due_deliveries(owner, names, limit=AT_ONCE)
         if rows:
             asyncio.run(self._tell_all(rows, owner))
         return len(rows)
@@ -84,9 +84,11 @@ class Sender:
             outcome = await self._attempt(row)
         except Exception as error:  # of one delivery; the others go on
             log.exception("%s could not be sent", row.id)
-            outcome = DeliveryResult(None, f"a bug in tuneport ({type(error).__name__}); its log has the traceback")
+            outcome = WebhookDeliveryResult(
+                None, f"a bug in tuneport ({type(error).__name__}); its log has the traceback"
+            )
         failed = None if outcome.delivered else outcome.error or f"answered {outcome.status}"
-        if outcome.final:
+        if outcome.is_final:
             state, due = "delivered" if outcome.delivered else "dead", None
         elif (wait := self._wait_after(row, outcome)) is None:
             state, due = "dead", None
@@ -97,13 +99,15 @@ class Sender:
         self._store.webhooks.record_attempt(row.id, owner, state=state, status=outcome.status, error=failed, due_at=due)
         self._on_attempt(row.endpoint, "retried" if state == "waiting" else state)
 
-    async def _attempt(self, row: DeliveryRecord) -> DeliveryResult:
+    async def _attempt(self, row: DeliveryRecord) -> WebhookDeliveryResult:
         endpoint = self.webhooks.get(row.endpoint) or self.notified[row.endpoint]
         if isinstance(endpoint, WebhookEndpoint):
-            return await post(endpoint, row.id, event_body(row.event_id, row.type, row.job_id, row.created_at))
-        return await tell(self._store, endpoint, row)
+            return await post_webhook(
+                endpoint, row.id, webhook_event_body(row.event_id, row.type, row.job_id, row.created_at)
+            )
+        return await send_apprise_message(self._store, endpoint, row)
 
-    def _wait_after(self, row: DeliveryRecord, outcome: DeliveryResult) -> float | None:
+    def _wait_after(self, row: DeliveryRecord, outcome: WebhookDeliveryResult) -> float | None:
         """Return seconds until the next attempt, or None if there is none."""
         if row.attempts >= len(WAITS):
             return None

@@ -17,11 +17,11 @@ FEWEST_BYTES = 24
 """Standard Webhooks takes keys of 24 to 64 bytes."""
 
 
-def new_secret() -> str:
+def new_webhook_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def key_of(secret: SecretStr, name: str) -> bytes:
+def parse_webhook_secret(secret: SecretStr, name: str) -> bytes:
     """Return the bytes behind `whsec_...`. Raises ConfigError if it is invalid; the error names the variable and never
     repeats the secret."""
     text = secret.get_secret_value().strip()
@@ -37,7 +37,7 @@ def key_of(secret: SecretStr, name: str) -> bytes:
     return key
 
 
-def signed_headers(key: bytes, delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+def sign_webhook_headers(key: bytes, delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
     """Return the headers with the signature. `timestamp` is the attempt's, in Unix seconds: receivers refuse what is
     older than five minutes."""
     signed = f"{delivery_id}.{timestamp}.".encode() + body

@@ -11,7 +11,7 @@ from tuneport.types import JobStatus
 TRAINING = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.PAUSED, JobStatus.FINALIZING, JobStatus.CANCELLING)
 
 
-def verdict_of(
+def judge_job_curve(
     row: JobRecord, backend: FineTuneBackend, *, forgetting: Forgetting | None = None
 ) -> CurveVerdict | None:
     """Return the verdict on the metrics that the backend reports, or None if there are none: before training, and for a

@@ -27,7 +27,7 @@ class EventCollector:
         except UnsupportedError:
             pass
 
-    def collect_with(self, job_id: str, backend: FineTuneBackend, state: JobState) -> str | None:
+    def collect_before_state(self, job_id: str, backend: FineTuneBackend, state: JobState) -> str | None:
         """Store the events before `state` is written. Returns a note for the row if they could not be read.
 
         At the job's end it is tried some more times, with the note or, if waiting helps, with the error; then an event
@@ -44,11 +44,13 @@ class EventCollector:
                 if error.retryable:
                     raise
                 return note
-            self.tell(job_id, f"The backend's last events could not be read: {error}", level="warning", once=NO_EVENTS)
+            self.add_tuneport_event(
+                job_id, f"The backend's last events could not be read: {error}", level="warning", once=NO_EVENTS
+            )
         self._failures.pop(job_id, None)
         return None
 
-    def tell(
+    def add_tuneport_event(
         self,
         job_id: str,
         message: str,

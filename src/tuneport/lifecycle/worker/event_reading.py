@@ -19,7 +19,7 @@ _DOWN_AFTER = 3  # so many jobs in a row without an answer, and it is the provid
 _AT_ONCE = 20
 
 
-class EventReader:
+class EndedJobEventReader:
     """Reads the events of one provider's jobs. `on_trouble` is told what keeps all events from being read."""
 
     def __init__(
@@ -33,7 +33,7 @@ class EventReader:
         self._left_until: datetime | None = None
         self._told = ""
 
-    def read(self, *, until: datetime) -> bool:
+    def read_until(self, *, until: datetime) -> bool:
         """Store new events, job by job, until all are read or it is `until`; return whether there is more to do now.
 
         It gives up the events of a job if the provider refuses them, or fails to give them `EVENT_TRIES` times while it
@@ -64,7 +64,7 @@ class EventReader:
         """Return the next jobs (id, remote id), without those that are to be read later."""
         moment = self.clock()
         later = {job_id for job_id, due in self._not_before.items() if due > moment}
-        due = self.store.events.due(self.name, limit=_AT_ONCE + len(later))
+        due = self.store.events.list_due_jobs(self.name, limit=_AT_ONCE + len(later))
         return [job for job in due if job[0] not in later]
 
     def _failed(self, job_id: str, remote_id: str, error: ProviderError) -> bool:

@@ -20,12 +20,12 @@ from tuneport.lifecycle.store.store import LeaseLostError, Store
 _LONGEST_MACHINE = 48
 
 
-def new_owner() -> str:
+def new_lease_owner() -> str:
     """Return a new name for a holder: the machine, this process, and a number for this claim."""
     return f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
 
 
-def is_gone(owner: str) -> bool:
+def has_owner_ended(owner: str) -> bool:
     """Return True if `owner` was a process of this very machine that has ended. In doubt it is False: the lease runs
     out."""
     machine, _, rest = owner.rpartition(":")[0].rpartition(":")
@@ -61,10 +61,10 @@ class Lease:
         self.store, self.row, self.owner = store, row, owner
         self.lost = False
 
-    def lose(self) -> None:
+    def mark_lost(self) -> None:
         self.lost = True
 
-    def ensure(self) -> None:
+    def renew_now(self) -> None:
         """Renew the lease now, just before an action that cannot be undone. Raises LeaseLostError if another worker
         holds it."""
         if self.lost or not self.store.leases.renew(self.row.id, self.owner):
@@ -77,27 +77,27 @@ class Lease:
 
 
 @contextmanager
-def claimed(store: Store, job_id: str) -> Iterator[Lease | None]:
+def claim_job_lease(store: Store, job_id: str) -> Iterator[Lease | None]:
     """Hold the lease on a row for the time of the block; yield None if a living process holds it."""
-    owner = new_owner()
+    owner = new_lease_owner()
     row = store.leases.claim(job_id, owner)
     if row is None:
         holder = store.jobs.get(job_id).lease_owner
-        if holder is not None and is_gone(holder):
+        if holder is not None and has_owner_ended(holder):
             row = store.leases.claim(job_id, owner, instead_of=holder)
     if row is None:
         yield None
         return
     lease = Lease(store, row, owner)
     try:
-        with renewing(store.leases, job_id, owner, on_lost=lease.lose):
+        with keep_lease_renewed(store.leases, job_id, owner, on_lost=lease.mark_lost):
             yield lease
     finally:
         store.leases.release(job_id, owner)
 
 
 @contextmanager
-def renewing(
+def keep_lease_renewed(
     part: LeasedPart, row_id: str, owner: str, *, on_lost: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """Keep a lease for the time of the block, however long that is. `on_lost` is told once if another worker holds

@@ -30,7 +30,7 @@ JITTER = 0.1
 """Up to a tenth more or less, so that jobs that were started together do not ask together for ever."""
 
 
-def next_poll_delay(
+def next_job_poll_delay(
     state: JobState,
     created_at: datetime,
     moment: datetime,
@@ -42,7 +42,7 @@ def next_poll_delay(
     that does not say."""
     age = max(0.0, (moment - (state.created_at or created_at)).total_seconds())
     wait = age * OF_AGE
-    expected = expected_finish(state, created_at, moment)
+    expected = expected_job_finish(state, created_at, moment)
     if expected is not None:
         wait = min(wait, abs((expected - moment).total_seconds()) * OF_REMAINDER)
     if state.status is JobStatus.PAUSED:
@@ -50,7 +50,7 @@ def next_poll_delay(
     return min(timing.longest, max(timing.shortest, wait)) * (1.0 + JITTER * (2.0 * random() - 1.0))
 
 
-def expected_finish(state: JobState, created_at: datetime, moment: datetime) -> datetime | None:
+def expected_job_finish(state: JobState, created_at: datetime, moment: datetime) -> datetime | None:
     """Return the provider's expected finish; else one from the seconds that it says are left; else from the pace of the
     steps so far."""
     if state.estimated_finish is not None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from tuneport.lifecycle.schema.database import StoreUnavailableError
-from tuneport.lifecycle.worker.leases import is_gone
+from tuneport.lifecycle.worker.leases import has_owner_ended
 from tuneport.lifecycle.worker.poll_interval import PollTiming
 from tuneport.lifecycle.worker.provider_polling import PollingStopped, ProviderPoller, ProviderStarter
 from tuneport.lifecycle.worker.worker import Worker
@@ -54,8 +54,8 @@ class Poller:
                     continue
                 if until_idle and not names:
                     self.stop()
-                    for name in self.worker.store.files.backends():
-                        self.worker.remote_files.clean(name)
+                    for name in self.worker.store.files.list_backends():
+                        self.worker.remote_files.delete_unneeded_files(name)
                     return
                 for name in names:
                     if name not in self._threads:
@@ -66,9 +66,9 @@ class Poller:
 
     def _release_dead_leases(self) -> None:
         """Release the leases of processes of this machine that were killed: their jobs continue now."""
-        dead = [owner for owner in self.worker.store.leases.holders() if is_gone(owner)]
+        dead = [owner for owner in self.worker.store.leases.list_holders() if has_owner_ended(owner)]
         if dead:
-            self.worker.store.leases.release_all(dead, due_at=now())
+            self.worker.store.leases.release_dead_holders(dead, due_at=now())
             self.wake()
 
     def stop(self, *, patience: float = 5.0) -> None:
@@ -102,7 +102,7 @@ class Poller:
             on_trouble=self._report_error,
             timing=self._timing,
         )
-        return [poller.turn, starter.turn]
+        return [poller.poll_due_jobs, starter.start_due_jobs]
 
     def _thread(self, name: str, turn: Callable[[], float]) -> threading.Thread:
         waker = threading.Event()

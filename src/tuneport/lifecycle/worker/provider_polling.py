@@ -3,7 +3,7 @@ there.
 
 If many jobs are due, it asks for a list; `poll_interval` says how soon a job is polled again, the manifest how many
 requests a provider gets. Several processes may poll one store: a job that one of them has taken is put off for the
-others (`Schedule.take_due`), and a job under a lease is left to its holder.
+others (`JobPollSchedule.take_due`), and a job under a lease is left to its holder.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from tuneport.backends.hosted.http.rate_limit import BURST_SECONDS, paced
+from tuneport.backends.hosted.http.rate_limit import BURST_SECONDS, rate_limited_reads
 from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError, TuneportError, UnsupportedError
-from tuneport.lifecycle.store.schedule import Watched
-from tuneport.lifecycle.worker.event_reading import EventReader
+from tuneport.lifecycle.store.schedule import PolledJob
+from tuneport.lifecycle.worker.event_reading import EndedJobEventReader
 from tuneport.lifecycle.worker.poll_interval import JITTER, PollTiming
-from tuneport.lifecycle.worker.recording import record_states
+from tuneport.lifecycle.worker.recording import record_job_states
 from tuneport.lifecycle.worker.stopping import LOOK_SECONDS, LOOK_SECONDS_REMOTE
 from tuneport.lifecycle.worker.worker import Worker
 from tuneport.rate_limits import RateLimiter
@@ -83,9 +83,9 @@ class ProviderPoller:
         self._not_before: dict[str, datetime] = {}  # requested actions that failed
         self._clean = True  # something may have to be deleted
         self._written: dict[str, int] = {}
-        self.events = EventReader(worker, name, clock=clock, on_trouble=on_trouble)
+        self.events = EndedJobEventReader(worker, name, clock=clock, on_trouble=on_trouble)
 
-    def turn(self) -> float:
+    def poll_due_jobs(self) -> float:
         """Do what is due and return in how many seconds to come again. Raises PollingStopped, and nothing else."""
         moment = self.clock()
         if self._rests_until is not None and moment < self._rests_until:
@@ -101,14 +101,14 @@ class ProviderPoller:
                     clock=lambda: self.clock().timestamp(),
                     sleep=self._wait,
                 )
-            with paced(self.limiter):
+            with rate_limited_reads(self.limiter):
                 self._apply_actions()
                 next_due = self._ask_about_due()
                 self._check_curves()
                 for job_id in self.store.schedule.due_rechecks(self.name, self.clock()):
                     self.worker.recheck(job_id)
                 if self._clean:
-                    self.worker.remote_files.clean(self.name)
+                    self.worker.remote_files.delete_unneeded_files(self.name)
                     self._clean = False
                 ends = self.clock() + timedelta(seconds=TURN_SECONDS)
                 if self._read_events(until=ends if next_due is None else min(next_due, ends)):
@@ -176,11 +176,11 @@ class ProviderPoller:
         for job_id in self.store.schedule.due_curves(self.name, self.clock() - pause):
             self.worker.check_curve(job_id)
 
-    def _record(self, states: dict[str, JobState], due: list[Watched]) -> None:
+    def _record(self, states: dict[str, JobState], due: list[PolledJob]) -> None:
         if not states:
             return
         known = {job.id: job for job in due if job.id in states}
-        recorded = record_states(
+        recorded = record_job_states(
             self.store, states, known, dice=self.dice, moment=self.clock(), written=self._written, timing=self._timing
         )
         ended = False
@@ -192,7 +192,7 @@ class ProviderPoller:
             if state.status.value != known[job_id].status:
                 self.on_change(job_id, state)
         if ended:
-            self.store.schedule.slots_freed(self.name, self.clock(), within=PLACE_SECONDS)
+            self.store.schedule.wake_jobs_waiting_for_slot(self.name, self.clock(), within=PLACE_SECONDS)
 
     def _put_off(self, refused: dict[str, ProviderError], *, answered: bool) -> None:
         """Put off one job that cannot be polled, or all of them if the provider is in trouble."""
@@ -216,7 +216,7 @@ class ProviderPoller:
         """
         if self._rests_until is not None and self.clock() < self._rests_until:
             return False
-        return self.events.read(until=until)
+        return self.events.read_until(until=until)
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class ProviderStarter:
         self._timing = timing
         self.on_change, self.on_trouble = on_change, on_trouble
 
-    def turn(self) -> float:
+    def start_due_jobs(self) -> float:
         """Take each due job as far as possible; return the seconds until the next turn."""
         full: set[str] = set()
         for job_id, model in self.store.schedule.due_starts(self.name, self.clock()):

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.worker.poll_interval import PollTiming, next_poll_delay
+from tuneport.lifecycle.worker.poll_interval import PollTiming, next_job_poll_delay
 from tuneport.types import JobState, JobStatus, now
 
 FAILED_AGAIN = 600.0
 """Seconds after which a job that failed is asked about once more: a provider may take its word back."""
 
 
-class Known(Protocol):
+class KnownJob(Protocol):
     """The known facts of a job before it is polled; a row is one."""
 
     @property
@@ -24,7 +24,7 @@ class Known(Protocol):
     def status(self) -> str: ...
 
 
-def columns_of(
+def job_state_columns(
     state: JobState,
     created_at: datetime,
     *,
@@ -36,7 +36,7 @@ def columns_of(
     moment = moment or now()
     due = None
     if not state.status.terminal:
-        due = moment + timedelta(seconds=next_poll_delay(state, created_at, moment, random=dice, timing=timing))
+        due = moment + timedelta(seconds=next_job_poll_delay(state, created_at, moment, random=dice, timing=timing))
     again = {"recheck_at": moment + timedelta(seconds=FAILED_AGAIN)} if state.status is JobStatus.FAILED else {}
     return again | {
         "status": state.status.value,
@@ -49,10 +49,10 @@ def columns_of(
     }
 
 
-def record_states(
+def record_job_states(
     store: Store,
     states: Mapping[str, JobState],
-    known: Mapping[str, Known],
+    known: Mapping[str, KnownJob],
     *,
     moment: datetime | None = None,
     dice: Callable[[], float] = random.random,
@@ -68,14 +68,14 @@ def record_states(
     changes: dict[str, dict[str, Any]] = {}
     marks: dict[str, int] = {}
     for job_id, state in states.items():
-        columns = columns_of(state, known[job_id].created_at, moment=moment, dice=dice, timing=timing)
+        columns = job_state_columns(state, known[job_id].created_at, moment=moment, dice=dice, timing=timing)
         marks[job_id] = hash(state.model_dump_json())
         if written is not None and written.get(job_id) == marks[job_id] and columns["status"] == known[job_id].status:
             columns = {"polled_at": columns["polled_at"], "due_at": columns["due_at"]}
             changes[job_id] = columns | {"note": None}
             continue
         if written is not None and job_id in written and state.progress.step is None:
-            columns["state"]["progress"] = store.events.progress(job_id).model_dump(mode="json")
+            columns["state"]["progress"] = store.events.read_job_progress(job_id).model_dump(mode="json")
         changes[job_id] = columns | {"note": None}
         if columns["status"] != known[job_id].status:
             changes[job_id]["events_due"] = True

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import ConfigError, NotFoundError, TuneportError, UnsupportedError
-from tuneport.lifecycle.store.files.journal import OWN_NAME, JournalledFile
+from tuneport.lifecycle.store.files.journal import OWN_NAME, JournalledRemoteFile
 from tuneport.lifecycle.store.store import Store
 from tuneport.types import JobEvent, JobStatus, RemoteFile, now
 
@@ -23,7 +23,7 @@ _JOBS_LOOKED_AT = 500  # the newest of the account; an older one that still runs
 
 
 @dataclass(frozen=True)
-class FileEntry:
+class RemoteFileEntry:
     """One file at one provider. `where`: there and known here, only there, or known here and no more there."""
 
     backend: str
@@ -54,20 +54,20 @@ class FileEntry:
         }
 
 
-class RemoteFiles:
+class TrackedRemoteFiles:
     def __init__(self, store: Store, open_backend: Callable[[str], FineTuneBackend]) -> None:
         self.store = store
         self.open_backend = open_backend
 
-    def listing(self, backends: Iterable[str]) -> tuple[list[FileEntry], dict[str, str]]:
+    def list_files(self, backends: Iterable[str]) -> tuple[list[RemoteFileEntry], dict[str, str]]:
         """Return the files at each backend; and, for each backend that could not be asked, why."""
         names = list(backends)
-        entries: list[FileEntry] = []
+        entries: list[RemoteFileEntry] = []
         trouble: dict[str, str] = {}
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
             answers = list(pool.map(self._listed, names))
         for name, answer in zip(names, answers, strict=True):
-            journal = self.store.files.all(backend=name)
+            journal = self.store.files.list_all_files(backend=name)
             if isinstance(answer, TuneportError):
                 trouble[name] = str(answer)
                 answer = []
@@ -84,9 +84,9 @@ class RemoteFiles:
             return error
 
     def _entries(
-        self, name: str, listed: list[RemoteFile], journal: list[JournalledFile], *, asked: bool
-    ) -> list[FileEntry]:
-        jobs: dict[str, list[JournalledFile]] = {}
+        self, name: str, listed: list[RemoteFile], journal: list[JournalledRemoteFile], *, asked: bool
+    ) -> list[RemoteFileEntry]:
+        jobs: dict[str, list[JournalledRemoteFile]] = {}
         for row in journal:
             jobs.setdefault(row.remote_id, []).append(row)
         entries = []
@@ -94,14 +94,14 @@ class RemoteFiles:
             rows = jobs.pop(file.id, [])
             created = file.created_at or (rows[0].created_at if rows else None)
             entries.append(
-                FileEntry(
+                RemoteFileEntry(
                     name,
                     file.id,
                     file.filename,
                     file.bytes,
                     created,
                     "both" if rows else "provider",
-                    self.is_ours(name, file.filename),
+                    self.is_tuneport_file(name, file.filename),
                     tuple((row.job_id, row.job_status) for row in rows),
                 )
             )
@@ -110,29 +110,31 @@ class RemoteFiles:
                 where: Literal["both", "gone"] = "gone" if asked else "both"
                 users = tuple((row.job_id, row.job_status) for row in rows)
                 first = rows[0]
-                ours = self.is_ours(name, first.filename)
-                entry = FileEntry(name, remote_id, first.filename, first.bytes, first.created_at, where, ours, users)
+                ours = self.is_tuneport_file(name, first.filename)
+                entry = RemoteFileEntry(
+                    name, remote_id, first.filename, first.bytes, first.created_at, where, ours, users
+                )
                 entries.append(entry)
         return entries
 
-    def is_ours(self, backend: str, filename: str) -> bool:
+    def is_tuneport_file(self, backend: str, filename: str) -> bool:
         """Return whether the file is tuneport's, by its name. All files at a backend that is no third party are."""
         return OWN_NAME.fullmatch(filename) is not None or not self.open_backend(backend).manifest.third_party
 
     # --- deleting ---------------------------------------------------------------------------------------------------
 
-    def clean(self, backend: str) -> list[str]:
+    def delete_unneeded_files(self, backend: str) -> list[str]:
         """Delete files that ended jobs want deleted and no job needs any more; return the ids.
 
         A failure is recorded once as an event of the jobs that it concerns, and tried again at the next call.
         """
         deleted: list[str] = []
-        wished = set(self.store.files.to_delete(backend))
+        wished = set(self.store.files.list_files_to_delete(backend))
         if not wished:
             return deleted
-        journal: dict[str, list[JournalledFile]] = {}
-        for file in self.store.files.all(backend=backend):
-            if file.remote_id in wished and self.is_ours(backend, file.filename):
+        journal: dict[str, list[JournalledRemoteFile]] = {}
+        for file in self.store.files.list_all_files(backend=backend):
+            if file.remote_id in wished and self.is_tuneport_file(backend, file.filename):
                 journal.setdefault(file.remote_id, []).append(file)
         wanted = list(journal)
         try:
@@ -157,7 +159,7 @@ class RemoteFiles:
                 self._tell(rows, "info", f"Deleted the {rows[0].purpose} file {remote_id} at {backend}")
         return deleted
 
-    def delete(self, backend: str, file_id: str, filename: str = "") -> None:
+    def delete_file(self, backend: str, file_id: str, filename: str = "") -> None:
         """Delete one file. Raises ConfigError, and keeps it, if an unfinished job uses it, of this store or not."""
         opened = self.open_backend(backend)
         users = self._used_over_there(opened, [file_id]).get(file_id) or self._claim(opened, file_id, filename)
@@ -169,8 +171,8 @@ class RemoteFiles:
         self._delete(opened, file_id)
 
     def _claim(self, backend: FineTuneBackend, file_id: str, filename: str) -> list[str]:
-        """Claim the deletion; see `FileJournal.claim_deletion`. A file at no third party is on this machine, where
-        others read it."""
+        """Claim the deletion; see `RemoteFileJournal.claim_deletion`. A file at no third party is on this machine,
+        where others read it."""
         here = not backend.manifest.third_party
         return self.store.files.claim_deletion(backend.name, file_id, filename, on_this_machine=here)
 
@@ -180,9 +182,9 @@ class RemoteFiles:
         except NotFoundError:
             pass  # gone already, perhaps by an earlier call whose answer was lost
         except TuneportError:
-            self.store.files.deletion_failed(backend.name, file_id)
+            self.store.files.mark_not_deleted(backend.name, file_id)
             raise
-        self.store.files.deletion_done(backend.name, file_id)
+        self.store.files.mark_deleted(backend.name, file_id)
 
     def _used_over_there(self, backend: FineTuneBackend, file_ids: Iterable[str]) -> dict[str, list[str]]:
         """Return which of the files unfinished jobs of the account use, also jobs that another store started."""
@@ -192,7 +194,7 @@ class RemoteFiles:
             for state in islice(backend.list_jobs(), _JOBS_LOOKED_AT):
                 used = wanted & {state.details.get("training_file"), state.details.get("validation_file")}
                 if used and not state.status.terminal:
-                    known = self.store.jobs.of_remote_id(backend.name, state.remote_id)
+                    known = self.store.jobs.find_by_remote_id(backend.name, state.remote_id)
                     if known is None or not known.job_status.terminal:  # lists lag: ours is known to have ended
                         for file_id in used:
                             users.setdefault(str(file_id), []).append(state.remote_id)
@@ -200,7 +202,7 @@ class RemoteFiles:
             pass  # then there is only what this store knows
         return users
 
-    def _tell(self, rows: Iterable[JournalledFile], level: Literal["info", "warning"], message: str) -> None:
+    def _tell(self, rows: Iterable[JournalledRemoteFile], level: Literal["info", "warning"], message: str) -> None:
         for row in rows:
             id_ = f"tuneport-files-{level}-{row.remote_id}"[:200]  # the same again is the same event, and stored once
             event = JobEvent(id=id_, created_at=now(), level=level, message=message, type="file")

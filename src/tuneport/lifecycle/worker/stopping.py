@@ -14,7 +14,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.curves import CurveVerdict, judge_curve
 from tuneport.errors import ProviderError, RateLimitError, UnsupportedError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.accounting.budgets import projection
+from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.worker.event_collection import EventCollector
 from tuneport.lifecycle.worker.leases import Lease
@@ -52,11 +52,11 @@ class StoppedEarly(Model):
         return f"stopped at step {self.step:,}{of}, kept: {kept}; {saved} ({self.because})"
 
 
-class OverfittingStop:
+class OverfittingJobStop:
     def __init__(self, events: EventCollector, *, clock: Callable[[], datetime] = now) -> None:
         self.events, self.clock = events, clock
 
-    def look(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
+    def check_curve(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
         """Judge the curve of a running job if that is asked for and due, and record the request to stop if it overfits.
 
         A backend that has no metrics now is asked again later. Raises RateLimitError.
@@ -87,7 +87,7 @@ class OverfittingStop:
             self._tell_once(row, f"{_capital(verdict)}; but {goes_on}", "goes-on")
             return lease.write(curve=curve, curve_at=moment)
         stopped = _stopped(row, verdict, kept)
-        self.events.tell(
+        self.events.add_tuneport_event(
             row.id,
             f"{_capital(verdict)}: {stopped}",
             level="warning",
@@ -98,7 +98,7 @@ class OverfittingStop:
         changes = {"requested_action": WISH, "stopped_early": stopped.model_dump(mode="json"), "due_at": moment}
         return lease.write(curve=curve, curve_at=moment, **changes)
 
-    def withdraw_if_not_stopped(self, lease: Lease) -> JobRecord:
+    def withdraw_stop_note(self, lease: Lease) -> JobRecord:
         """Remove the note of the stop if the job had ended by then or may not be stopped; call it right after the
         request. A job that still runs is checked again."""
         row = lease.row
@@ -110,7 +110,9 @@ class OverfittingStop:
         return lease.write(stopped_early=None)
 
     def _tell_once(self, row: JobRecord, message: str, once: str) -> None:
-        self.events.tell(row.id, message, level="warning", type_=OVERFITTING, once=f"{OVERFITTING}-{once}")
+        self.events.add_tuneport_event(
+            row.id, message, level="warning", type_=OVERFITTING, once=f"{OVERFITTING}-{once}"
+        )
 
 
 def _capital(verdict: CurveVerdict) -> str:
@@ -160,7 +162,7 @@ def _total_steps(row: JobRecord) -> int | None:
 
 def _saved(row: JobRecord, step: int, total: int | None) -> tuple[float | None, str]:
     """Return the part of the job's projected cost that falls on steps it will not take."""
-    terms, expected = row.job_estimate, projection(row)
+    terms, expected = row.job_estimate, project_job_cost(row)
     left = row.job_state.progress.seconds_left if row.job_state is not None else None
     if terms is None or terms.billing is None:
         return None, "no price of this job is known"

@@ -3,7 +3,8 @@
 They are settled in this order, and nothing is assumed:
 
 1. The provider's jobs are looked through for the token. The job that carries it is the one.
-2. While none does, nothing is started for the manifest's `settle_seconds`: lists lag, and a request may be carried out
+2. While none does, nothing is started for the manifest's `unclear_start_wait`: lists lag, and a request may be carried
+out
    long after the connection was given up. A clock that cannot be set measures it.
 3. Then it is started again only if the list shows that this provider keeps tokens, and no listed job without a token
    could be the one. Otherwise a person decides (`tuneport resolve`).
@@ -17,12 +18,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.hosted.finding import carries
+from tuneport.backends.hosted.finding import carries_submit_token
 from tuneport.errors import ConfigError, UnavailableError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.schema.machine_clock import ClockReading, read_machine_clock
+from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.schema.submission import Candidate, Submission
+from tuneport.lifecycle.schema.submission import Submission, SubmissionCandidate
 from tuneport.lifecycle.store.store import Store
 from tuneport.lifecycle.worker.event_collection import EventCollector
 from tuneport.lifecycle.worker.leases import Lease
@@ -48,39 +49,39 @@ class UnclearStarts:
         events: EventCollector,
         *,
         clock: Callable[[], datetime] = now,
-        machine_clock: Callable[[], ClockReading] = read_machine_clock,
+        machine_clock: Callable[[], MachineClockReading] = read_machine_clock,
     ) -> None:
         self.store, self.events = store, events
         self._now, self._machine_clock = clock, machine_clock
 
-    def intent(self, row: JobRecord) -> dict[str, Any]:
+    def submit_intent_columns(self, row: JobRecord) -> dict[str, Any]:
         """Return the columns that are written before a request that may start the job is sent."""
-        sent = row.job_submission.sent(self._machine_clock())
+        sent = row.job_submission.mark_sent(self._machine_clock())
         # Due, since a question may have taken it from the pollers.
         due = {} if row.due_at is not None else {"due_at": self._now()}
         return {"submit_intent_at": self._now(), "submission": sent.model_dump(mode="json"), **due}
 
-    def waited(self, row: JobRecord) -> float:
+    def seconds_without_answer(self, row: JobRecord) -> float:
         """Return for how many seconds the answer to the job's start has been missing, as this machine knows."""
-        return row.job_submission.waited(self._machine_clock())
+        return row.job_submission.seconds_waited(self._machine_clock())
 
     # --- what became of it ------------------------------------------------------------------------------------------
 
-    def settle(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
+    def settle_start(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
         """Return the job to adopt, or the row if there is something to wait for, or None to start it again."""
-        settle = settle_seconds(backend)
+        settle = unclear_start_wait(backend)
         reading = self._machine_clock()
-        submission = lease.row.job_submission.seen(reading)
-        since = submission.since_last_look(reading)
+        submission = lease.row.job_submission.with_clock(reading)
+        since = submission.seconds_since_look(reading)
         giving_up = submission.question is not None and lease.row.cancel_requested_at is not None
         if settle and since is not None and since < _pause(submission.looks, settle) and not giving_up:
             return lease.row
         found = backend.find(lease.row.token)
-        submission = submission.looked(reading, absent=found.answer == "absent")
+        submission = submission.mark_looked(reading, absent=found.answer == "absent")
         if found.answer == "found" and found.state is not None:
             return self._found(lease, backend, submission, found, found.state)
         if found.answer == "unknown":
-            if settle and submission.waited(reading) >= settle:
+            if settle and submission.seconds_waited(reading) >= settle:
                 return self._ask(lease, backend, submission, f"it cannot be looked for ({found.reason})")
             note = (
                 f"it is not known whether {backend.name} has the job ({found.reason}); nothing more is started, and "
@@ -89,17 +90,19 @@ class UnclearStarts:
             return _keep(lease, submission, note=note)
         if not settle:
             told = "The interrupted submit did not arrive"
-            self.events.tell(lease.row.id, told, level="warning", once=f"absent {lease.row.submit_attempts}")
+            self.events.add_tuneport_event(
+                lease.row.id, told, level="warning", once=f"absent {lease.row.submit_attempts}"
+            )
             _keep(lease, submission, submit_intent_at=None)
             return None
         return self._absent(lease, backend, submission, found, settle, reading)
 
-    def look_before_start(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
+    def find_earlier_start(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
         """Ask for the job once more if an earlier start of it was unclear: it may have come up since.
 
         Return the job to adopt, or the row if that is unknown now, or None to start it.
         """
-        if not lease.row.job_submission.unclear or not settle_seconds(backend):
+        if not lease.row.job_submission.unclear or not unclear_start_wait(backend):
             return None
         found = backend.find(lease.row.token)
         if found.answer == "found" and found.state is not None:
@@ -112,9 +115,9 @@ class UnclearStarts:
         self, lease: Lease, backend: FineTuneBackend, submission: Submission, found: Found, state: JobState
     ) -> JobState:
         told = f"Found the job that an interrupted submit had started: {state.remote_id}"
-        self.events.tell(lease.row.id, told, once=f"found {state.remote_id}")
+        self.events.add_tuneport_event(lease.row.id, told, once=f"found {state.remote_id}")
         _keep(lease, submission)
-        self.tell_duplicates(lease, backend, found.others, beside=state.remote_id)
+        self.report_duplicates(lease, backend, found.others, beside=state.remote_id)
         return state
 
     def _absent(
@@ -124,17 +127,17 @@ class UnclearStarts:
         submission: Submission,
         found: Found,
         settle: float,
-        reading: ClockReading,
+        reading: MachineClockReading,
     ) -> JobRecord | None:
         row = lease.row
         candidates = self._candidates(row, backend, found, submission)
-        over = submission.waited(reading) >= settle and submission.absences > 1
+        over = submission.seconds_waited(reading) >= settle and submission.absences > 1
         submission = submission.model_copy(update={"candidates": candidates})
         why = _why_undecided(backend.name, candidates, found, submission, row.submit_attempts)
         if candidates or (over and why is not None):
             return self._ask(lease, backend, submission, str(why))
         if not over:
-            left = self._now() + timedelta(seconds=max(0.0, settle - submission.waited(reading)))
+            left = self._now() + timedelta(seconds=max(0.0, settle - submission.seconds_waited(reading)))
             note = (
                 f"the answer to the submit was lost and {backend.name} does not list the job so far; nothing is "
                 f"started again before {left:%Y-%m-%d %H:%M} UTC"
@@ -145,67 +148,72 @@ class UnclearStarts:
             f"{backend.name} has not listed the job for {duration(settle)} since the answer was lost, and it keeps the "
             "tokens of other jobs: it is started again"
         )
-        self.events.tell(row.id, told, level="warning", once=f"absent {row.submit_attempts}")
+        self.events.add_tuneport_event(row.id, told, level="warning", once=f"absent {row.submit_attempts}")
         _keep(lease, submission, submit_intent_at=None)
         return None
 
     def _candidates(
         self, row: JobRecord, backend: FineTuneBackend, found: Found, submission: Submission
-    ) -> tuple[Candidate, ...]:
+    ) -> tuple[SubmissionCandidate, ...]:
         """Return the listed jobs without a token that may be this one: of no other row, and of the same training."""
-        files = self.store.files.of_job(row.id)
-        alike = [job for job in found.unmarked if might_be(row, files, job)]
+        files = self.store.files.list_job_files(row.id)
+        alike = [job for job in found.unmarked if may_be_submitted_job(row, files, job)]
         if not alike:
             return ()
-        known = self.store.jobs.known_remote_ids(backend.name, [job.remote_id for job in alike])
+        known = self.store.jobs.list_known_remote_ids(backend.name, [job.remote_id for job in alike])
         return tuple(
-            Candidate.of(job)
+            SubmissionCandidate.from_state(job)
             for job in alike
             if job.remote_id not in known and job.remote_id not in submission.dismissed
         )
 
     def _ask(self, lease: Lease, backend: FineTuneBackend, submission: Submission, why: str) -> JobRecord:
         question = _question(lease.row, backend.name, submission.candidates, why)
-        self.events.tell(lease.row.id, question, level="warning", type_="unresolved", once=f"asked {question}")
+        self.events.add_tuneport_event(
+            lease.row.id, question, level="warning", type_="unresolved", once=f"asked {question}"
+        )
         # Pollers leave it alone, but for a look now and then: `recheck`.
         again = self._now() + timedelta(seconds=ASKED_AGAIN)
         kept = submission.model_copy(update={"question": question})
         return _keep(lease, kept, note=question, due_at=None, recheck_at=again)
 
-    def not_ours(self, row: JobRecord, backend: FineTuneBackend, state: JobState) -> str | None:
+    def foreign_job_reason(self, row: JobRecord, backend: FineTuneBackend, state: JobState) -> str | None:
         """Return why a job that an answer or a person names cannot be the row's, or None."""
         mark = backend.mark_of(state)
-        if mark is not None and not carries(mark, row.token):
+        if mark is not None and not carries_submit_token(mark, row.token):
             return f"{state.remote_id} carries the token of another job"
-        if self.store.jobs.known_remote_ids(backend.name, [state.remote_id], besides=row.id):
+        if self.store.jobs.list_known_remote_ids(backend.name, [state.remote_id], besides=row.id):
             return f"{state.remote_id} is another job of this store"
         return None
 
-    def unlike(self, row: JobRecord, state: JobState) -> str | None:
+    def job_difference(self, row: JobRecord, state: JobState) -> str | None:
         """Return in what a job differs from the row's, as far as the provider tells it rightly, or None."""
-        if not _same_files(self.store.files.of_job(row.id), state):
+        if not _same_files(self.store.files.list_job_files(row.id), state):
             return f"{state.remote_id} trains on another file"
-        if not might_be(row, self.store.files.of_job(row.id), state):
+        if not may_be_submitted_job(row, self.store.files.list_job_files(row.id), state):
             return f"{state.remote_id} has another model or seed ({state.model})"
         return None
 
-    def misnamed(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> str | None:
+    def misnamed_job_reason(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> str | None:
         """Return why the job that the provider answered a submit with is not adopted, or None. It is kept in mind."""
         row = lease.row
-        reason = self.not_ours(row, backend, state)
-        if reason is None and not _same_files(self.store.files.of_job(row.id), state):
+        reason = self.foreign_job_reason(row, backend, state)
+        if reason is None and not _same_files(self.store.files.list_job_files(row.id), state):
             reason = f"{state.remote_id} trains on another file"
         if reason is not None:
-            _keep(lease, row.job_submission.model_copy(update={"named": Candidate.of(state), "unclear": True}))
+            _keep(
+                lease,
+                row.job_submission.model_copy(update={"named": SubmissionCandidate.from_state(state), "unclear": True}),
+            )
         return reason
 
     # --- what a person says -----------------------------------------------------------------------------------------
 
-    def dismiss(self, lease: Lease) -> JobRecord:
+    def record_not_started(self, lease: Lease) -> JobRecord:
         """Write down that the job was not started, on a person's word: the next step starts it."""
         submission = lease.row.job_submission
         dismissed = (*submission.dismissed, *(each.remote_id for each in submission.candidates))
-        self.events.tell(lease.row.id, "A person said that the job was not started; it is started again")
+        self.events.add_tuneport_event(lease.row.id, "A person said that the job was not started; it is started again")
         update = {
             "unclear": True,
             "question": None,
@@ -224,18 +232,18 @@ class UnclearStarts:
 
     # --- second jobs ------------------------------------------------------------------------------------------------
 
-    def recheck_at(self, row: JobRecord, backend: FineTuneBackend) -> datetime | None:
+    def next_duplicate_check(self, row: JobRecord, backend: FineTuneBackend) -> datetime | None:
         """Return when to look for a second job with the token: once all that is under way must have shown."""
         if not row.job_submission.unclear:
             return None
-        return self._now() + timedelta(seconds=settle_seconds(backend))
+        return self._now() + timedelta(seconds=unclear_start_wait(backend))
 
-    def left(self, lease: Lease, backend: FineTuneBackend) -> float:
+    def seconds_until_settled(self, lease: Lease, backend: FineTuneBackend) -> float:
         """Return the seconds until all that is under way must have shown itself, on a clock that runs from now on."""
         reading = self._machine_clock()
-        submission = lease.row.job_submission.seen(reading)
+        submission = lease.row.job_submission.with_clock(reading)
         _keep(lease, submission)
-        return settle_seconds(backend) - submission.waited(reading)
+        return unclear_start_wait(backend) - submission.seconds_waited(reading)
 
     def look_for_duplicates(self, lease: Lease, backend: FineTuneBackend) -> None:
         """Report further jobs that carry the row's token. Raises UnavailableError if the provider does not say."""
@@ -246,9 +254,9 @@ class UnclearStarts:
             return
         ours = lease.row.remote_id
         others = [job for job in (found.state, *found.others) if job.remote_id != ours]
-        self.tell_duplicates(lease, backend, others, beside=ours)
+        self.report_duplicates(lease, backend, others, beside=ours)
 
-    def tell_duplicates(
+    def report_duplicates(
         self, lease: Lease, backend: FineTuneBackend, jobs: Sequence[JobState], *, beside: str | None
     ) -> None:
         submission = lease.row.job_submission
@@ -261,13 +269,15 @@ class UnclearStarts:
                 f"{backend.name} {what} {row.id}: {job.remote_id} ({job.raw_status}){besides}; it may cost "
                 f"{_price(row)} more; to stop it: tuneport cancel {job.remote_id} --backend {backend.name}"
             )
-            self.events.tell(lease.row.id, told, level="warning", type_="duplicate", once=f"duplicate {job.remote_id}")
+            self.events.add_tuneport_event(
+                lease.row.id, told, level="warning", type_="duplicate", once=f"duplicate {job.remote_id}"
+            )
         if new:
             duplicates = (*submission.duplicates, *(job.remote_id for job in new))
             _keep(lease, submission.model_copy(update={"duplicates": duplicates}))
 
 
-def settle_seconds(backend: FineTuneBackend) -> float:
+def unclear_start_wait(backend: FineTuneBackend) -> float:
     """Return how long nothing is started again after a lost answer; 0 where ABSENT is certain at once."""
     given = backend.settings.get(SETTLE_VARIABLE)
     if not given or not backend.manifest.settle_seconds:
@@ -281,7 +291,7 @@ def settle_seconds(backend: FineTuneBackend) -> float:
     return seconds
 
 
-def might_be(row: JobRecord, files: Sequence[RemoteFile], state: JobState) -> bool:
+def may_be_submitted_job(row: JobRecord, files: Sequence[RemoteFile], state: JobState) -> bool:
     """Return whether a listed job may be the row's: nothing that it tells contradicts the spec.
 
     Its time is not compared: the clocks of two machines may differ by days.
@@ -306,7 +316,7 @@ def _same_files(files: Sequence[RemoteFile], state: JobState) -> bool:
 
 
 def _why_undecided(
-    name: str, candidates: Sequence[Candidate], found: Found, submission: Submission, starts: int
+    name: str, candidates: Sequence[SubmissionCandidate], found: Found, submission: Submission, starts: int
 ) -> str | None:
     if candidates:
         listed = ", ".join(str(each) for each in candidates[:3])
@@ -322,7 +332,7 @@ def _why_undecided(
     return None
 
 
-def _question(row: JobRecord, name: str, candidates: Sequence[Candidate], why: str) -> str:
+def _question(row: JobRecord, name: str, candidates: Sequence[SubmissionCandidate], why: str) -> str:
     price = _price(row)
     one = candidates[0].remote_id if len(candidates) == 1 else "ID"
     return (

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.hosted.http.loop_guard import forwarded_via
+from tuneport.backends.hosted.http.loop_guard import forwarded_via_gateways
 from tuneport.errors import (
     ConfigError,
     NotFoundError,
@@ -30,18 +30,22 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.formatting import money
-from tuneport.lifecycle.planning.alternatives import Alternative
-from tuneport.lifecycle.schema.machine_clock import ClockReading, read_machine_clock
+from tuneport.lifecycle.planning.alternatives import AlternativeBackend
+from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import LeaseLostError, Store
 from tuneport.lifecycle.worker.endings import Endings
 from tuneport.lifecycle.worker.event_collection import EventCollector
-from tuneport.lifecycle.worker.leases import Lease, claimed
+from tuneport.lifecycle.worker.leases import Lease, claim_job_lease
 from tuneport.lifecycle.worker.poll_interval import SHORTEST
-from tuneport.lifecycle.worker.preparing import as_submitted, beside_ours, refuse_above_budget
-from tuneport.lifecycle.worker.recording import FAILED_AGAIN, columns_of
-from tuneport.lifecycle.worker.remote_files import RemoteFiles
-from tuneport.lifecycle.worker.stopping import OverfittingStop
+from tuneport.lifecycle.worker.preparing import (
+    compare_with_our_quote,
+    refuse_quote_above_budget,
+    restore_submitted_files,
+)
+from tuneport.lifecycle.worker.recording import FAILED_AGAIN, job_state_columns
+from tuneport.lifecycle.worker.remote_files import TrackedRemoteFiles
+from tuneport.lifecycle.worker.stopping import OverfittingJobStop
 from tuneport.lifecycle.worker.unclear_starts import MOST_STARTS, UnclearStarts
 from tuneport.types import JobState, JobStatus, TuneSpec, now
 
@@ -68,21 +72,21 @@ class Worker:
         files: Path,
         *,
         fetch: Callable[[str], Path],
-        alternatives: Callable[[JobRecord], Sequence[Alternative]] = lambda row: (),
+        alternatives: Callable[[JobRecord], Sequence[AlternativeBackend]] = lambda row: (),
         monthly_budget: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], datetime] = now,
-        machine_clock: Callable[[], ClockReading] = read_machine_clock,
+        machine_clock: Callable[[], MachineClockReading] = read_machine_clock,
     ) -> None:
         self.store = store
         self._sleep, self._monotonic, self._now = sleep, monotonic, clock
         self.open_backend = open_backend
         self.files, self.fetch = files, fetch
         self.monthly_budget = monthly_budget
-        self.remote_files = RemoteFiles(store, open_backend)
+        self.remote_files = TrackedRemoteFiles(store, open_backend)
         self.events = EventCollector(store)
-        self.overfitting = OverfittingStop(self.events, clock=clock)
+        self.overfitting = OverfittingJobStop(self.events, clock=clock)
         self.endings = Endings(self.events, alternatives)
         self.unclear = UnclearStarts(store, self.events, clock=clock, machine_clock=machine_clock)
 
@@ -136,7 +140,7 @@ class Worker:
                 yield row, 0.0
                 raise UnresolvedStartError(question, provider=row.backend)
             ours_to_go_on = row.job_status is JobStatus.SUBMITTING and row.submit_intent_at is None and row.note is None
-            if not_before(row, self._now()) and row.due_at is not None:
+            if is_job_slot_dated(row, self._now()) and row.due_at is not None:
                 wait = max(wait, min((row.due_at - self._now()).total_seconds(), LONGEST_WAIT))
             yield row, max(wait, 0.0 if ours_to_go_on else next(waits))
 
@@ -149,12 +153,12 @@ class Worker:
         """
         row = self._step(job_id)
         if row.job_status.terminal:
-            self.remote_files.clean(row.backend)
+            self.remote_files.delete_unneeded_files(row.backend)
         return row
 
     def _step(self, job_id: str) -> JobRecord:
         try:
-            with claimed(self.store, job_id) as lease:
+            with claim_job_lease(self.store, job_id) as lease:
                 if lease is not None:
                     return self._advance(lease)
         except LeaseLostError:
@@ -165,7 +169,7 @@ class Worker:
     def record(self, job_id: str, state: JobState) -> JobRecord:
         """Store a state that a list call brought, unless the job has ended or another process is at it."""
         try:
-            with claimed(self.store, job_id) as lease:
+            with claim_job_lease(self.store, job_id) as lease:
                 if lease is not None and not lease.row.job_status.terminal:
                     return self._record(lease, self.open_backend(lease.row.backend), state)
         except LeaseLostError:
@@ -184,12 +188,12 @@ class Worker:
         if row.job_status.terminal:
             return self._delete(lease) if row.delete_requested_at is not None and row.deleted_at is None else row
         if row.cancel_requested_at is not None and row.remote_id is None and row.submit_intent_at is None:
-            return self.endings.cancelled(lease)
+            return self.endings.end_cancelled_job(lease)
         try:
             backend = self.open_backend(row.backend)
             if row.job_status in (JobStatus.PREPARING, JobStatus.SUBMITTING):
                 begin = self._prepare if row.job_status is JobStatus.PREPARING else self._submit
-                with forwarded_via(self.store.requests.hops(row.id)):
+                with forwarded_via_gateways(self.store.requests.read_gateway_hops(row.id)):
                     return begin(lease, backend)
             return self._poll(lease, backend)
         except LeaseLostError:
@@ -197,7 +201,7 @@ class Worker:
         except TuneportError as error:
             passing = isinstance(error, StorageError) or (isinstance(error, ProviderError) and error.retryable)
             if lease.row.remote_id is None and lease.row.submit_intent_at is None and not passing:
-                return self.endings.failed(lease, error)
+                return self.endings.end_failed_job(lease, error)
             lease.write(note=str(error))
             raise
 
@@ -205,14 +209,16 @@ class Worker:
 
     def _prepare(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
         spec = _spec_for_backend(lease.row)
-        data = as_submitted(lease.row, self.files, self.fetch)
-        journalled = {file.sha256 for file in self.store.files.of_job(lease.row.id)}
+        data = restore_submitted_files(lease.row, self.files, self.fetch)
+        journalled = {file.sha256 for file in self.store.files.list_job_files(lease.row.id)}
         for file in backend.prepare(spec, data):
             self.store.files.add(lease.row.id, file)
             if self.store.files.is_being_deleted(backend.name, file.id):
                 return lease.write(note=f"{file.id} is being deleted at {backend.name}; it will be uploaded anew")
             if file.sha256 not in journalled:
-                self.events.tell(lease.row.id, f"The {file.purpose} file is ready: {file.id}", type_="file")
+                self.events.add_tuneport_event(
+                    lease.row.id, f"The {file.purpose} file is ready: {file.id}", type_="file"
+                )
         self._ask_price(lease, backend, spec)
         return lease.write(status=JobStatus.SUBMITTING, note=None)
 
@@ -221,37 +227,41 @@ class Worker:
         within it; without a budget, a provider that cannot be asked delays nothing."""
         budgeted = spec.budget is not None or self.monthly_budget is not None
         try:
-            quote = backend.quote(spec, self.store.files.of_job(lease.row.id))
+            quote = backend.quote(spec, self.store.files.list_job_files(lease.row.id))
         except ProviderError as error:
             if budgeted:
                 raise
-            self.events.tell(lease.row.id, f"{backend.name} gave no price: {error}", level="warning")
+            self.events.add_tuneport_event(lease.row.id, f"{backend.name} gave no price: {error}", level="warning")
             return
         if quote is None or not (budgeted or quote.authority == "provider"):
             return
-        quote = beside_ours(quote, lease.row.job_quote)
+        quote = compare_with_our_quote(quote, lease.row.job_quote)
         lease.write(quote=quote.model_dump(mode="json"))
         if spec.budget is not None:
-            refuse_above_budget(spec.budget, quote)
+            refuse_quote_above_budget(spec.budget, quote)
         lease.row = self.store.leases.write_quote(lease.row.id, lease.owner, quote, monthly_budget=self.monthly_budget)
         if quote.expected is not None:
-            self.events.tell(
+            self.events.add_tuneport_event(
                 lease.row.id, f"{backend.name} asks {money(quote.expected)}: {quote.explanation}", type_="quote"
             )
 
     def _submit(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
         if lease.row.submit_intent_at is not None:
-            outcome = self.unclear.settle(lease, backend)
+            outcome = self.unclear.settle_start(lease, backend)
             if isinstance(outcome, JobState):
                 return self._adopt(lease, backend, outcome)
             if outcome is not None:
                 undecided = outcome.job_submission.question is not None and outcome.cancel_requested_at is not None
-                return self.endings.given_up(lease, self.unclear.recheck_at(outcome, backend)) if undecided else outcome
+                return (
+                    self.endings.end_given_up_job(lease, self.unclear.next_duplicate_check(outcome, backend))
+                    if undecided
+                    else outcome
+                )
         if lease.row.cancel_requested_at is not None:
-            return self.endings.cancelled(lease, self.unclear.recheck_at(lease.row, backend))
+            return self.endings.end_cancelled_job(lease, self.unclear.next_duplicate_check(lease.row, backend))
         attempts = lease.row.submit_attempts
         if attempts >= MOST_STARTS:  # only where ABSENT is certain: elsewhere a person was asked before
-            return self.endings.failed(
+            return self.endings.end_failed_job(
                 lease,
                 UnavailableError(
                     f"{backend.name} took none of {attempts} submits of {lease.row.id}; no job was started there; "
@@ -259,22 +269,22 @@ class Worker:
                     provider=backend.name,
                 ),
             )
-        if not_before(lease.row, self._now()):
+        if is_job_slot_dated(lease.row, self._now()):
             return lease.row  # the provider said when
-        earlier = self.unclear.look_before_start(lease, backend)
+        earlier = self.unclear.find_earlier_start(lease, backend)
         if earlier is not None:
             return self._adopt(lease, backend, earlier) if isinstance(earlier, JobState) else earlier
         # From this write on a crash leaves an intent, and the next step asks `find` before anything else.
-        intent = self.unclear.intent(lease.row) | {"submit_attempts": attempts + 1, "note": None}
+        intent = self.unclear.submit_intent_columns(lease.row) | {"submit_attempts": attempts + 1, "note": None}
         if not self._acquire_slot(lease, backend, intent):
             return lease.row
-        spec, files = _spec_for_backend(lease.row), self.store.files.of_job(lease.row.id)
-        lease.ensure()
+        spec, files = _spec_for_backend(lease.row), self.store.files.list_job_files(lease.row.id)
+        lease.renew_now()
         try:
             state = backend.submit(spec, files, token=lease.row.token)
         except UnavailableError as error:
             why = _ADVICE.sub("", str(error))
-            self.events.tell(lease.row.id, f"The answer to the submit was lost: {why}", level="warning")
+            self.events.add_tuneport_event(lease.row.id, f"The answer to the submit was lost: {why}", level="warning")
             return lease.write(note=f"the answer to the submit was lost ({why}); it is not known whether it started")
         except RateLimitError as error:
             # Too many requests, or too many jobs: either passes, costs no attempt and is no failure. (Not a daily
@@ -286,9 +296,9 @@ class Worker:
         except TuneportError:
             lease.write(submit_intent_at=None, submit_attempts=attempts)  # any other error: nothing started
             raise
-        if (reason := self.unclear.misnamed(lease, backend, state)) is not None:
+        if (reason := self.unclear.misnamed_job_reason(lease, backend, state)) is not None:
             told = f"{backend.name} answered the submit with a job that is not this one: {reason}"
-            self.events.tell(lease.row.id, told, level="warning")
+            self.events.add_tuneport_event(lease.row.id, told, level="warning")
             return lease.write(note=f"{told}; it is not known whether it started")
         return self._adopt(lease, backend, state)
 
@@ -308,7 +318,7 @@ class Worker:
         if row is not None:
             lease.row = row
             return True
-        lease.ensure()
+        lease.renew_now()
         listed = ", ".join(blocking[:3]) + (f" and {len(blocking) - 3} more" if len(blocking) > 3 else "")
         note = f"waits for one of the {len(blocking)} jobs {listed} to end (limit of the account: {value} at once)"
         self._wait_for_slot(lease, note)
@@ -317,7 +327,7 @@ class Worker:
     def _wait_for_slot(self, lease: Lease, note: str, error: ProviderError | None = None) -> JobRecord:
         due = None if error is None or error.retry_after is None else self._now() + timedelta(seconds=error.retry_after)
         if lease.row.waits_since is None:
-            self.events.tell(lease.row.id, note[0].upper() + note[1:], type_="waiting")
+            self.events.add_tuneport_event(lease.row.id, note[0].upper() + note[1:], type_="waiting")
         return lease.write(note=note, waits_since=lease.row.waits_since or now(), due_at=due or lease.row.due_at)
 
     def _refresh_blocking_job(self, job_id: str, backend: FineTuneBackend) -> None:
@@ -328,13 +338,13 @@ class Worker:
             return  # it only waits, as we do: to take its lease would keep its driver from it
         if row.polled_at is not None and self._now() - row.polled_at < timedelta(seconds=LOOK_AGAIN_SECONDS):
             return
-        with contextlib.suppress(ProviderError, LeaseLostError), claimed(self.store, job_id) as lease:
+        with contextlib.suppress(ProviderError, LeaseLostError), claim_job_lease(self.store, job_id) as lease:
             if lease is None or lease.row.job_status.terminal:
                 return
             if lease.row.remote_id is not None:
                 self._poll(lease, backend)
             elif lease.row.submit_intent_at is not None:
-                outcome = self.unclear.settle(lease, backend)
+                outcome = self.unclear.settle_start(lease, backend)
                 if isinstance(outcome, JobState):
                     self._adopt(lease, backend, outcome)
 
@@ -343,13 +353,13 @@ class Worker:
         status = JobStatus.FINALIZING if state.status.terminal else state.status
         # The event comes first: a row with a remote id no longer shows that it had none.
         told = f"Submitted to {backend.name} as {state.remote_id}"
-        self.events.tell(lease.row.id, told, type_="submitted", once=state.remote_id)
+        self.events.add_tuneport_event(lease.row.id, told, type_="submitted", once=state.remote_id)
         submission = lease.row.job_submission.model_copy(update={"question": None, "candidates": ()})
         lease.write(
             remote_id=state.remote_id,
             status=status,
             submission=submission.model_dump(mode="json"),
-            recheck_at=self.unclear.recheck_at(lease.row, backend),
+            recheck_at=self.unclear.next_duplicate_check(lease.row, backend),
             waits_since=None,
             note=None,
         )
@@ -362,7 +372,7 @@ class Worker:
         `force`: before tuneport has looked as long as it would, or for a job that looks different. Raises ConfigError
         if the job cannot be that one, or if there is nothing to decide.
         """
-        with claimed(self.store, job_id) as lease:
+        with claim_job_lease(self.store, job_id) as lease:
             if lease is None:
                 raise UnavailableError(
                     f"another process is at {job_id}; try again in a moment",
@@ -379,14 +389,14 @@ class Worker:
                         f"{row.id} is still looked for at {row.backend}; `tuneport watch {row.id}` continues that, "
                         "or add --force to pay for another start now"
                     )
-                return self.unclear.dismiss(lease)
+                return self.unclear.record_not_started(lease)
             backend = self.open_backend(row.backend)
             state = backend.fetch(started)
-            if (reason := self.unclear.not_ours(row, backend, state)) is not None:
+            if (reason := self.unclear.foreign_job_reason(row, backend, state)) is not None:
                 raise ConfigError(f"{started} cannot be {row.id}: {reason}; name another job")
-            if not force and (reason := self.unclear.unlike(row, state)) is not None:
+            if not force and (reason := self.unclear.job_difference(row, state)) is not None:
                 raise ConfigError(f"{started} does not look like {row.id}: {reason}; name another job, or add --force")
-            self.events.tell(row.id, f"A person said that {started} is this job")
+            self.events.add_tuneport_event(row.id, f"A person said that {started} is this job")
             return self._adopt(lease, backend, state)
 
     def recheck(self, job_id: str) -> JobRecord:
@@ -394,7 +404,7 @@ class Worker:
 
         A provider may take back that a job failed, and after an unclear start a second job may have come up.
         """
-        with claimed(self.store, job_id) as lease:
+        with claim_job_lease(self.store, job_id) as lease:
             if lease is None or lease.row.recheck_at is None or lease.row.recheck_at > self._now():
                 return self.store.jobs.get(job_id)
             backend = self.open_backend(lease.row.backend)
@@ -407,7 +417,7 @@ class Worker:
                     self._ask_about_failure(lease, backend, lease.row.remote_id)
             except ProviderError:
                 return lease.write(recheck_at=self._now() + timedelta(seconds=FAILED_AGAIN))
-            if lease.row.job_submission.unclear and (left := self.unclear.left(lease, backend)) > 0:
+            if lease.row.job_submission.unclear and (left := self.unclear.seconds_until_settled(lease, backend)) > 0:
                 return lease.write(recheck_at=self._now() + timedelta(seconds=left))
             return lease.write(recheck_at=None)
 
@@ -419,7 +429,7 @@ class Worker:
         if state.status is JobStatus.FAILED:
             return
         told = f"{backend.name} takes back that the job failed: it is {state.raw_status}"
-        self.events.tell(lease.row.id, told, level="warning", type_="taken_back")
+        self.events.add_tuneport_event(lease.row.id, told, level="warning", type_="taken_back")
         lease.row = self.store.leases.reopen(lease.row.id, lease.owner)
         self._record(lease, backend, state)
 
@@ -431,13 +441,13 @@ class Worker:
         if row.requested_action is not None:
             return self._apply_action(lease, backend, row.requested_action)
         self._record(lease, backend, backend.fetch(row.remote_id))
-        return self.overfitting.look(lease, backend)
+        return self.overfitting.check_curve(lease, backend)
 
     def check_curve(self, job_id: str) -> None:
-        """Check the curve; see `OverfittingStop.look`. Does nothing if another worker holds the row."""
-        with contextlib.suppress(LeaseLostError), claimed(self.store, job_id) as lease:
+        """Check the curve; see `OverfittingJobStop.check_curve`. Does nothing if another worker holds the row."""
+        with contextlib.suppress(LeaseLostError), claim_job_lease(self.store, job_id) as lease:
             if lease is not None and not lease.row.job_status.terminal:
-                self.overfitting.look(lease, self.open_backend(lease.row.backend))
+                self.overfitting.check_curve(lease, self.open_backend(lease.row.backend))
 
     def _apply_action(self, lease: Lease, backend: FineTuneBackend, requested_action: str) -> JobRecord:
         calls = {
@@ -447,7 +457,7 @@ class Worker:
         }
         row = self._ask(lease, backend, *calls[requested_action])
         if requested_action == "stop":
-            row = self.overfitting.withdraw_if_not_stopped(lease)
+            row = self.overfitting.withdraw_stop_note(lease)
         return row if row.requested_action is None else lease.write(requested_action=None)
 
     def _ask(self, lease: Lease, backend: FineTuneBackend, call: Callable[[str], JobState], done: str) -> JobRecord:
@@ -467,11 +477,11 @@ class Worker:
             return lease.write(note=f"it cannot be {done} now: {error}", requested_action=None)
         return self._record(lease, backend, state)
 
-    def reopen(self, job_id: str) -> JobRecord:
+    def resume_failed_job(self, job_id: str) -> JobRecord:
         """Resume a failed job at its backend, and follow it again. Raises RejectedError if it would only fail again,
         and BudgetError if the month has no room for the rest of it; then it stays as it is."""
         backend = self.open_backend(self.store.jobs.get(job_id).backend)
-        with claimed(self.store, job_id) as lease:
+        with claim_job_lease(self.store, job_id) as lease:
             if lease is None:
                 raise UnavailableError(f"another process is at {job_id}; try again in a moment", provider=backend.name)
             if lease.row.job_status is not JobStatus.FAILED:
@@ -497,7 +507,7 @@ class Worker:
         except TuneportError as error:
             lease.write(note=f"its model is not deleted yet: {error}")
             raise
-        self.events.tell(row.id, f"Deleted the tuned model at {row.backend}", type_="deleted")
+        self.events.add_tuneport_event(row.id, f"Deleted the tuned model at {row.backend}", type_="deleted")
         return lease.write(deleted_at=now(), note=None)
 
     def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRecord:
@@ -506,20 +516,20 @@ class Worker:
         if lease.row.job_submission.unclear and state.status.terminal:
             with contextlib.suppress(UnavailableError):  # asked again when the time is over: `recheck`
                 self.unclear.look_for_duplicates(lease, backend)
-        note = self.events.collect_with(lease.row.id, backend, state)
+        note = self.events.collect_before_state(lease.row.id, backend, state)
         if state.progress.step is None:
-            state = state.model_copy(update={"progress": self.store.events.progress(lease.row.id)})
+            state = state.model_copy(update={"progress": self.store.events.read_job_progress(lease.row.id)})
         if note is not None and state.status.terminal:  # its last events are still to be had
             ending = {"status": JobStatus.FINALIZING, "state": state.model_dump(mode="json"), "polled_at": now()}
             return lease.write(**ending, due_at=now() + timedelta(seconds=SHORTEST), note=note)
-        return lease.write(**columns_of(state, lease.row.created_at), events_due=False, note=note)
+        return lease.write(**job_state_columns(state, lease.row.created_at), events_due=False, note=note)
 
 
 def _spec_for_backend(row: JobRecord) -> TuneSpec:
     return row.tune_spec.model_copy(update={"model": row.model})
 
 
-def not_before(row: JobRecord, moment: datetime) -> bool:
+def is_job_slot_dated(row: JobRecord, moment: datetime) -> bool:
     """Return whether a job waits for a slot, and the provider said until when it is not to be asked."""
     return row.waits_since is not None and row.due_at is not None and row.due_at > moment
 

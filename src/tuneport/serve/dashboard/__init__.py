@@ -8,14 +8,14 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tuneport.serve.dashboard import assets, catalogue, chat, comparison, job, jobs, login, new_job
-from tuneport.serve.dashboard.curves import Curves
-from tuneport.serve.dashboard.live import Live
-from tuneport.serve.dashboard.pages import Pages
+from tuneport.serve.dashboard.curves import DashboardCurves
+from tuneport.serve.dashboard.live import LivePages
+from tuneport.serve.dashboard.pages import DashboardPages
 from tuneport.serve.gateway import Gateway
 
 
 def router(gateway: Gateway) -> APIRouter:
-    pages, curves, live = Pages(), Curves(gateway), Live(gateway)
+    pages, curves, live = DashboardPages(), DashboardCurves(gateway), LivePages(gateway)
     routes = APIRouter(include_in_schema=False)
     routes.include_router(assets.router())
     routes.include_router(login.router(pages))

@@ -6,33 +6,33 @@ from datetime import date
 
 from fastapi import APIRouter, Request, Response
 
-from tuneport.backends import backend_names, manifest_of
-from tuneport.serve.dashboard.job_view import JobShown
-from tuneport.serve.dashboard.pages import Pages, page_routes
+from tuneport.backends import backend_manifest, backend_names
+from tuneport.serve.dashboard.job_view import DashboardJob
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.native.models import base_models, jobs_with_models, tuned_model_told
+from tuneport.serve.native.models import list_jobs_with_models, list_native_base_models, native_tuned_model
 from tuneport.workflows.doctor import list_backend_states as look
 
 MOST_TUNED = 100
 
 
-def router(gateway: Gateway, pages: Pages) -> APIRouter:
-    routes = page_routes(pages)
+def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/backends")
     def backends(request: Request) -> Response:
         found = sorted(look(gateway.settings, date.today()), key=lambda row: not row["configured"])
-        return pages.page("backends.html", request, backends=found)
+        return pages.render_page("backends.html", request, backends=found)
 
     @routes.get("/models")
     def models(request: Request) -> Response:
         today, offered = date.today(), []
         ready = {row["name"] for row in look(gateway.settings, today) if row["configured"]}
         for name in backend_names(gateway.settings):
-            manifest = manifest_of(name, gateway.settings)
+            manifest = backend_manifest(name, gateway.settings)
             rows = [
                 {"model": model, "days": _days(model.retires, today)}
-                for model in base_models(name, gateway.settings, today)
+                for model in list_native_base_models(name, gateway.settings, today)
             ]
             offered.append(
                 {
@@ -47,17 +47,19 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
             )
         offered.sort(key=lambda offer: not offer["ready"])
         tuned = []
-        for each in jobs_with_models(gateway, limit=MOST_TUNED)[0]:
-            told = tuned_model_told(each, gateway.settings, today)
-            tuned.append({"job": JobShown.of(each), "last_day": told.retires, "days": _days(told.retires, today)})
-        return pages.page("models.html", request, tuned=tuned, offered=offered)
+        for each in list_jobs_with_models(gateway, limit=MOST_TUNED)[0]:
+            told = native_tuned_model(each, gateway.settings, today)
+            tuned.append(
+                {"job": DashboardJob.from_job(each), "last_day": told.retires, "days": _days(told.retires, today)}
+            )
+        return pages.render_page("models.html", request, tuned=tuned, offered=offered)
 
     return routes
 
 
-def tuned_jobs(gateway: Gateway) -> list[JobShown]:
+def list_dashboard_tuned_jobs(gateway: Gateway) -> list[DashboardJob]:
     """Return the newest jobs whose tuned model exists."""
-    return [JobShown.of(each) for each in jobs_with_models(gateway, limit=MOST_TUNED)[0]]
+    return [DashboardJob.from_job(each) for each in list_jobs_with_models(gateway, limit=MOST_TUNED)[0]]
 
 
 def _days(last_day: date | None, today: date) -> int | None:

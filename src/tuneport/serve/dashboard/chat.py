@@ -17,13 +17,13 @@ from starlette.concurrency import run_in_threadpool
 
 from tuneport.backends.streaming import ClosableStream
 from tuneport.errors import ConfigError, TuneportError
-from tuneport.lifecycle.schema.request_context import asking
-from tuneport.serve.dashboard.catalogue import tuned_jobs
-from tuneport.serve.dashboard.pages import ATTACHMENT, Pages, page_routes
+from tuneport.lifecycle.schema.request_context import current_request_context
+from tuneport.serve.dashboard.catalogue import list_dashboard_tuned_jobs
+from tuneport.serve.dashboard.pages import ATTACHMENT, DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found
-from tuneport.serve.openai.chat_answers import usage_told
-from tuneport.serve.openai.chat_stream import close_pieces, one_by_one
+from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.openai.chat_answers import openai_chat_usage
+from tuneport.serve.openai.chat_stream import close_chat_answer, send_chat_events
 from tuneport.types import Completion
 
 SIDES = ("base", "tuned")
@@ -38,34 +38,38 @@ class ChatAnswer:
     failure: str | None = None
 
 
-def router(gateway: Gateway, pages: Pages) -> APIRouter:
-    routes, seats = page_routes(pages), CapacityLimiter(AT_ONCE)
+def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
+    routes, seats = dashboard_page_routes(pages), CapacityLimiter(AT_ONCE)
 
     @routes.get("/chat")
     def chat(request: Request, job: Annotated[str, Query(max_length=50)] = "") -> Response:
         asked = {"system": "", "prompt": "", "max_tokens": "256"}
-        return pages.page("chat.html", request, jobs=tuned_jobs(gateway), chosen=job, asked=asked, answers=None)
+        return pages.render_page(
+            "chat.html", request, jobs=list_dashboard_tuned_jobs(gateway), chosen=job, asked=asked, answers=None
+        )
 
     @routes.post("/chat")
     async def ask(request: Request) -> Response:
         """Return both answers whole, for a browser without scripts."""
-        fields = await pages.form(request)
+        fields = await pages.read_page_form(request)
         answers = await run_in_threadpool(_both, gateway, fields)
         asked = {name: fields.get(name, "") for name in ("system", "prompt", "max_tokens")}
-        jobs = await run_in_threadpool(tuned_jobs, gateway)
-        return pages.page("chat.html", request, jobs=jobs, chosen=fields.get("job"), asked=asked, answers=answers)
+        jobs = await run_in_threadpool(list_dashboard_tuned_jobs, gateway)
+        return pages.render_page(
+            "chat.html", request, jobs=jobs, chosen=fields.get("job"), asked=asked, answers=answers
+        )
 
     @routes.post("/chat/{side}")
     async def stream(side: str, request: Request) -> Response:
         """Stream one answer as JSON lines: `model` first, then `text` in chunks, or `failure`."""
-        fields = await pages.form(request)
+        fields = await pages.read_page_form(request)
         if side not in SIDES:
             raise Refusal(404, f"There is no side {side!r}.")
         if seats.available_tokens < 1:
             raise Refusal(429, f"{AT_ONCE} answers are being written; try again.")
         lines = await to_thread.run_sync(_lines, gateway, fields, side, limiter=seats)
         headers = ATTACHMENT | {"X-Accel-Buffering": "no"}
-        return StreamingResponse(one_by_one(lines, seats), media_type="application/x-ndjson", headers=headers)
+        return StreamingResponse(send_chat_events(lines, seats), media_type="application/x-ndjson", headers=headers)
 
     return routes
 
@@ -73,11 +77,11 @@ def router(gateway: Gateway, pages: Pages) -> APIRouter:
 def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> ClosableStream[str]:
     """Return the answer's lines. Raises Refusal, before the stream starts, if the question is not valid."""
     backend, model, messages, options = _question(gateway, fields, side)
-    who, begun = asking(), list[Iterator[str]]()
+    who, begun = current_request_context(), list[Iterator[str]]()
 
     def end() -> None:
         for pieces in begun:
-            close_pieces(pieces)
+            close_chat_answer(pieces)
 
     def lines() -> Generator[str]:
         yield json.dumps({"model": f"{model} on {backend}"}) + "\n"
@@ -120,7 +124,7 @@ def _answer(
     except TuneportError as error:
         return ChatAnswer(name, failure=str(error))
     assert isinstance(found, Completion)
-    gateway.chat_usage.add(asking(), backend, model, model, usage_told(found))
+    gateway.chat_usage.add(current_request_context(), backend, model, model, openai_chat_usage(found))
     return ChatAnswer(name, found.text)
 
 
@@ -129,7 +133,7 @@ def _question(
 ) -> tuple[str, str, list[dict[str, str]], dict[str, Any]]:
     listed = gateway.store.listing.get(fields.get("job", ""))
     if listed is None or listed.record is None:
-        raise not_found(f"There is no job {fields.get('job', '')}.", "job")
+        raise not_found_refusal(f"There is no job {fields.get('job', '')}.", "job")
     prompt, system = fields.get("prompt", "").strip(), fields.get("system", "").strip()
     if not prompt:
         raise Refusal(400, "The prompt is empty: write what the models are to answer.", param="prompt")

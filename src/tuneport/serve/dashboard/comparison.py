@@ -9,11 +9,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from tuneport.pages.lines import STYLES
-from tuneport.serve.dashboard.curves import Curves, Points, overlaid, train_loss, valid_loss
-from tuneport.serve.dashboard.job import moving
-from tuneport.serve.dashboard.job_view import JobShown
-from tuneport.serve.dashboard.live import Live, ReaderMark, View
-from tuneport.serve.dashboard.pages import Pages, page_routes
+from tuneport.serve.dashboard.curves import (
+    DashboardCurvePoints,
+    DashboardCurves,
+    draw_overlaid_chart,
+    point_train_loss,
+    point_valid_loss,
+)
+from tuneport.serve.dashboard.job import is_job_page_live
+from tuneport.serve.dashboard.job_view import DashboardJob
+from tuneport.serve.dashboard.live import LivePages, LivePageView, ReaderMark
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal
 from tuneport.types import MetricPoint
@@ -22,8 +28,8 @@ _NONE = "–"
 _SAME = {"n_epochs": "epochs"}
 
 
-def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRouter:
-    routes = page_routes(pages)
+def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, live: LivePages) -> APIRouter:
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/compare")
     def compare(request: Request, job: Annotated[list[str] | None, Query(max_length=50)] = None) -> Response:
@@ -34,28 +40,28 @@ def router(gateway: Gateway, pages: Pages, curves: Curves, live: Live) -> APIRou
         def look() -> dict[str, Any]:
             return _compared(gateway, curves, wanted)
 
-        def draw(_: ReaderMark) -> View:
+        def draw(_: ReaderMark) -> LivePageView:
             context = look()
-            return View(pages.parts("compare.html", request, **context), moving=context["moving"])
+            return LivePageView(pages.render_live_parts("compare.html", request, **context), moving=context["moving"])
 
-        if live.wanted(request):
+        if live.is_stream_request(request):
             return live.stream(
-                request, draw, gateway.streams.watching_all(gateway.project), seconds=gateway.timing.jobs_page
+                request, draw, gateway.streams.watch_all_jobs(gateway.project), seconds=gateway.timing.jobs_page
             )
         context = look()
-        return pages.page("compare.html", request, live=ReaderMark() if context["moving"] else None, **context)
+        return pages.render_page("compare.html", request, live=ReaderMark() if context["moving"] else None, **context)
 
     return routes
 
 
-def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[str, Any]:
-    views = [JobShown.of(found) for each in wanted if (found := gateway.store.listing.get(each)) is not None]
-    known: list[Points] = []
+def _compared(gateway: Gateway, curves: DashboardCurves, wanted: Sequence[str]) -> dict[str, Any]:
+    views = [DashboardJob.from_job(found) for each in wanted if (found := gateway.store.listing.get(each)) is not None]
+    known: list[DashboardCurvePoints] = []
     unsettled = False
     for view in views:
         row = view.record
-        known.append(Points() if row is None else curves.of(row))
-        unsettled = unsettled or moving(view, known[-1])
+        known.append(DashboardCurvePoints() if row is None else curves.curve_points(row))
+        unsettled = unsettled or is_job_page_live(view, known[-1])
         if row is not None:
             gateway.request_poll(row)
     names = Counter(view.name for view in views)
@@ -64,8 +70,8 @@ def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[s
         for view, found in zip(views, known, strict=True)
     ]
     drawn = [
-        overlaid(named, value, title)
-        for value, title in ((train_loss, "Training loss"), (valid_loss, "Validation loss"))
+        draw_overlaid_chart(named, value, title)
+        for value, title in ((point_train_loss, "Training loss"), (point_valid_loss, "Validation loss"))
     ]
     return {
         "jobs": views,
@@ -75,21 +81,23 @@ def _compared(gateway: Gateway, curves: Curves, wanted: Sequence[str]) -> dict[s
     }
 
 
-def _figures(views: Sequence[JobShown], known: Sequence[Points]) -> list[tuple[str, list[tuple[str, bool]]]]:
+def _figures(
+    views: Sequence[DashboardJob], known: Sequence[DashboardCurvePoints]
+) -> list[tuple[str, list[tuple[str, bool]]]]:
     """Return the table's rows, each value with whether it is the best. Rows without a value are left out. Losses are
     compared only between jobs with the same model and the same validation rows."""
     points = [each.points for each in known]
-    names = list(dict.fromkeys(name for view in views for name in settings_of(view)))
+    names = list(dict.fromkeys(name for view in views for name in shown_job_settings(view)))
     plain = {
         "what the curves say": [_NONE if each.verdict is None else each.verdict.finding.words for each in known],
-        "last training loss": [_last(found, train_loss) for found in points],
-        "last validation loss": [_last(found, valid_loss) for found in points],
-        "lowest validation loss": [_lowest(found, valid_loss) for found in points],
+        "last training loss": [_last(found, point_train_loss) for found in points],
+        "last validation loss": [_last(found, point_valid_loss) for found in points],
+        "lowest validation loss": [_lowest(found, point_valid_loss) for found in points],
         "last validation accuracy": [_last(found, _accuracy, "{:.1%}") for found in points],
         "trained tokens": [_tokens(view) for view in views],
     }
-    plain |= {name.replace("_", " "): [settings_of(view).get(name, _NONE) for view in views] for name in names}
-    best = {"lowest validation loss": _best(views, [_values(found, valid_loss) for found in points])}
+    plain |= {name.replace("_", " "): [shown_job_settings(view).get(name, _NONE) for view in views] for name in names}
+    best = {"lowest validation loss": _best(views, [_values(found, point_valid_loss) for found in points])}
     return [
         (name, [(value, place == best.get(name)) for place, value in enumerate(values)])
         for name, values in plain.items()
@@ -97,14 +105,14 @@ def _figures(views: Sequence[JobShown], known: Sequence[Points]) -> list[tuple[s
     ]
 
 
-def _best(views: Sequence[JobShown], losses: Sequence[list[tuple[float, int]]]) -> int | None:
+def _best(views: Sequence[DashboardJob], losses: Sequence[list[tuple[float, int]]]) -> int | None:
     """Return the index of the lowest loss. Returns None if the losses cannot be compared."""
     alike = {(view.model, _validation(view)) for view, found in zip(views, losses, strict=True) if found}
     there = [(min(found)[0], place) for place, found in enumerate(losses) if found]
     return min(there)[1] if len(alike) == 1 and len(there) > 1 else None
 
 
-def _validation(view: JobShown) -> str | None:
+def _validation(view: DashboardJob) -> str | None:
     row = view.record
     held_out = None if row is None else row.prepared_data.validation
     return None if held_out is None else held_out.sha256
@@ -114,7 +122,7 @@ def _accuracy(point: MetricPoint) -> float | None:
     return point.valid_accuracy
 
 
-def settings_of(view: JobShown) -> dict[str, str]:
+def shown_job_settings(view: DashboardJob) -> dict[str, str]:
     row, state = view.record, view.state
     given = {} if row is None else row.tune_spec.hyperparameters.given()
     resolved = {**given, **(state.hyperparameters if state else {})}
@@ -135,5 +143,5 @@ def _lowest(points: Sequence[MetricPoint], value: Callable[[MetricPoint], float 
     return "{:.4f} at step {:,}".format(*min(found)) if found else _NONE
 
 
-def _tokens(view: JobShown) -> str:
+def _tokens(view: DashboardJob) -> str:
     return f"{view.state.trained_tokens:,}" if view.state is not None and view.state.trained_tokens else _NONE

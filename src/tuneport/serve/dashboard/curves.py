@@ -11,7 +11,7 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.curves import CurveVerdict
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.lifecycle.schema.records import JobRecord
@@ -27,7 +27,7 @@ _MOST_POINTS = 150
 
 
 @dataclass
-class Points:
+class DashboardCurvePoints:
     """The known metrics of a job. `unavailable` says why there are none, `settled` that no more will come."""
 
     points: Sequence[MetricPoint] = ()
@@ -38,7 +38,7 @@ class Points:
 
 @dataclass
 class _Entry:
-    known: Points | None = None
+    known: DashboardCurvePoints | None = None
     asked_at: float = float("-inf")
     after_the_end: bool = False  # fetched after the job's end
     of_the_end: bool = False  # and received
@@ -46,7 +46,7 @@ class _Entry:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Curves:
+class DashboardCurves:
     """The curves of jobs. It asks each backend at most once per interval, in its own threads, so that no page waits
     for a provider."""
 
@@ -55,9 +55,9 @@ class Curves:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, row: JobRecord) -> Points:
+    def curve_points(self, row: JobRecord) -> DashboardCurvePoints:
         if row.remote_id is None:
-            return Points(unavailable=f"{row.backend} does not have the job yet")
+            return DashboardCurvePoints(unavailable=f"{row.backend} does not have the job yet")
         with self._lock:
             entry = self._entries.setdefault(row.id, _Entry())
             self._entries.move_to_end(row.id)
@@ -67,11 +67,11 @@ class Curves:
         if running is not None and (entry.known is None or row.job_status.terminal):
             running.wait(FIRST_WAIT_SECONDS)
         if entry.known is None:
-            return Points(unavailable=f"{row.backend} has not answered yet; this page goes on asking")
+            return DashboardCurvePoints(unavailable=f"{row.backend} has not answered yet; this page goes on asking")
         return replace(entry.known, settled=entry.of_the_end)
 
     def _ask(self, entry: _Entry, row: JobRecord) -> threading.Event | None:
-        remote = manifest_of(row.backend, self._gateway.settings).third_party
+        remote = backend_manifest(row.backend, self._gateway.settings).third_party
         timing = self._gateway.timing
         fresh = timing.curve_remote if remote else timing.curve
         with entry.lock:
@@ -92,19 +92,19 @@ class Curves:
     def _fetch(self, workspace: Workspace, entry: _Entry, row: JobRecord, running: threading.Event) -> None:
         found, settled = entry.known, False
         try:
-            found = Points(workspace.metrics(row.id))
+            found = DashboardCurvePoints(workspace.metrics(row.id))
             if found.points:
                 found = replace(found, verdict=workspace.judged(row, found.points))
             settled = row.job_status.terminal
         except UnsupportedError as error:
-            found, settled = Points(unavailable=str(error)), True
+            found, settled = DashboardCurvePoints(unavailable=str(error)), True
         except TuneportError as error:
-            found = entry.known or Points(unavailable=str(error))
+            found = entry.known or DashboardCurvePoints(unavailable=str(error))
         finally:
             with entry.lock:
                 entry.known, entry.of_the_end, entry.running = found, settled, None
             running.set()
-            self._gateway.streams.touch(row.id)
+            self._gateway.streams.report_job_change(row.id)
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------
@@ -114,14 +114,14 @@ Format = Callable[[float], str]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnChart:
     title: str
     chart: Markup
 
 
-def charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -> list[Drawn]:
+def draw_dashboard_charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -> list[DrawnChart]:
     """Draw the charts of loss, learning rate and accuracy that have points, and mark the verdict's best step."""
-    losses = [_line("training", points, train_loss, _loss), _line("validation", points, valid_loss, _loss)]
+    losses = [_line("training", points, point_train_loss, _loss), _line("validation", points, point_valid_loss, _loss)]
     rates = [_line("learning rate", points, lambda point: point.learning_rate, _rate)]
     accuracies = [
         _line("training", points, lambda point: point.train_accuracy, _share),
@@ -137,25 +137,27 @@ def charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -
     for title, found, told, marked in wanted:
         there = [line for line in found if line is not None]
         if there:
-            drawn.append(Drawn(title, chart(there, told, title, marked)))
+            drawn.append(DrawnChart(title, render_dashboard_chart(there, told, title, marked)))
     return drawn
 
 
-def overlaid(jobs: Sequence[tuple[str, Sequence[MetricPoint]]], value: Value, title: str) -> Drawn | None:
+def draw_overlaid_chart(
+    jobs: Sequence[tuple[str, Sequence[MetricPoint]]], value: Value, title: str
+) -> DrawnChart | None:
     """Draw one line a job, each over its own steps. Returns None if there is nothing to draw."""
     there = [line for name, points in jobs if (line := _line(name, points, value, _loss)) is not None]
-    return Drawn(title, chart(there, _loss, title)) if there else None
+    return DrawnChart(title, render_dashboard_chart(there, _loss, title)) if there else None
 
 
-def train_loss(point: MetricPoint) -> float | None:
+def point_train_loss(point: MetricPoint) -> float | None:
     return point.train_loss
 
 
-def valid_loss(point: MetricPoint) -> float | None:
+def point_valid_loss(point: MetricPoint) -> float | None:
     return point.extra.get("full_valid_loss") if point.valid_loss is None else point.valid_loss
 
 
-def chart(drawn: Sequence[ChartLine], told: Format, title: str, marks: Sequence[ChartMark] = ()) -> Markup:
+def render_dashboard_chart(drawn: Sequence[ChartLine], told: Format, title: str, marks: Sequence[ChartMark] = ()) -> Markup:
     steps = [step for line in drawn for step, _ in line.points]
     values = [value for line in drawn for _, value in line.points]
     values += [value for line in drawn for _, low, high in line.band for value in (low, high)]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from tuneport.errors import TuneportError
-from tuneport.lifecycle.accounting.budgets import Projection, cost_so_far, projection
+from tuneport.lifecycle.accounting.budgets import JobCostProjection, job_cost_so_far, project_job_cost
 from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
-from tuneport.lifecycle.terms import BindingTerm, terms_of_job
+from tuneport.lifecycle.terms import BindingTerm, list_job_terms
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus, Quote
 
 TONES = {JobStatus.SUCCEEDED: "pass", JobStatus.FAILED: "fail", JobStatus.CANCELLED: "off", JobStatus.PAUSED: "warn"}
 
 
-class JobShown(JobView):
+class DashboardJob(JobView):
     """A job as the dashboard's pages show it."""
 
     @classmethod
-    def of(cls, view: JobView) -> JobShown:
+    def from_job(cls, view: JobView) -> DashboardJob:
         return cls(view.record, view.request)
 
     @property
@@ -30,11 +30,11 @@ class JobShown(JobView):
         return self.suffix or self.requested_model
 
     @property
-    def tone(self) -> str:
+    def status_tone(self) -> str:
         return TONES.get(self.status, "busy")
 
     @property
-    def share(self) -> float | None:
+    def progress_share(self) -> float | None:
         """Return the finished share of the steps, 0 to 1. Returns None if it is not known."""
         progress = self.progress
         if progress.step is None or not progress.total_steps:
@@ -50,7 +50,7 @@ class JobShown(JobView):
         """Return why the job makes no progress at present. Returns None if it does."""
         row = self.record
         if row is None:
-            return "The gateway reads and checks the data." if self.unfinished else None
+            return "The gateway reads and checks the data." if self.is_unfinished else None
         if row.note:
             return row.note
         waits = None if self.state is None else self.state.details.get("waits")
@@ -59,7 +59,7 @@ class JobShown(JobView):
     @property
     def terms(self) -> list[BindingTerm]:
         """Return the terms that apply to training there or to using the result."""
-        return [] if self.backend is None else terms_of_job(self.backend, self.model or self.requested_model)
+        return [] if self.backend is None else list_job_terms(self.backend, self.model or self.requested_model)
 
     @property
     def tuned_model(self) -> str | None:
@@ -88,18 +88,18 @@ class JobShown(JobView):
         is not known."""
         if self.actual is not None:
             return None if self.actual.usd is None else (self.actual.usd, self.actual.usd_because)
-        return None if self.record is None else cost_so_far(self.record)
+        return None if self.record is None else job_cost_so_far(self.record)
 
     @property
-    def projected(self) -> Projection | None:
-        return None if self.record is None else projection(self.record)
+    def projected(self) -> JobCostProjection | None:
+        return None if self.record is None else project_job_cost(self.record)
 
     @property
     def budget(self) -> float | None:
         return None if self.record is None else self.record.budget_usd
 
 
-def can(gateway: Gateway, view: JobShown) -> dict[str, bool]:
+def list_dashboard_actions(gateway: Gateway, view: DashboardJob) -> dict[str, bool]:
     """Return which actions make sense now and are supported by the backend."""
     row, status = view.record, view.status
     offered = {"pause": False, "resume": False}
@@ -115,13 +115,13 @@ def can(gateway: Gateway, view: JobShown) -> dict[str, bool]:
             resumes_failed = backend.resumes_failed
     held = status in (JobStatus.PAUSED, JobStatus.PAUSING)
     return {
-        "cancel": view.unfinished and status is not JobStatus.CANCELLING,
-        "pause": offered["pause"] and view.unfinished and not held and status is not JobStatus.CANCELLING,
+        "cancel": view.is_unfinished and status is not JobStatus.CANCELLING,
+        "pause": offered["pause"] and view.is_unfinished and not held and status is not JobStatus.CANCELLING,
         "resume": offered["resume"] and (held or (status is JobStatus.FAILED and resumes_failed)),
     }
 
 
-def has_weights(gateway: Gateway, view: JobShown) -> bool:
+def has_downloadable_weights(gateway: Gateway, view: DashboardJob) -> bool:
     """Return whether the job has weights and its backend lets them be downloaded."""
     row = view.record
     if row is None or row.remote_id is None or view.tuned_model is None:

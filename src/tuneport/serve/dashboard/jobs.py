@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from tuneport.backends import backend_names
 from tuneport.lifecycle.schema.records import UNFINISHED
-from tuneport.serve.dashboard.job_view import JobShown
-from tuneport.serve.dashboard.live import Live, Part, ReaderMark, View
-from tuneport.serve.dashboard.pages import Pages, page_routes
+from tuneport.serve.dashboard.job_view import DashboardJob
+from tuneport.serve.dashboard.live import LivePagePart, LivePages, LivePageView, ReaderMark
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus
 
@@ -25,8 +25,8 @@ _WANTED = {
 }
 
 
-def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
-    routes = page_routes(pages)
+def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRouter:
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/")
     def jobs(
@@ -38,22 +38,22 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
         def look() -> dict[str, Any]:
             return _listing(gateway, status, backend, after)
 
-        def draw(_: ReaderMark) -> View:
+        def draw(_: ReaderMark) -> LivePageView:
             context = look()
-            jobs: list[JobShown] = context["jobs"]
+            jobs: list[DashboardJob] = context["jobs"]
             # Rows change one by one, the whole list only if it has other jobs.
             parts = [
                 replace(part, key=" ".join(job.id for job in jobs) or part.html) if part.id == "jobs" else part
-                for part in pages.parts("jobs.html", request, **context)
+                for part in pages.render_live_parts("jobs.html", request, **context)
             ]
-            parts += [Part(f"row-{job.id}", pages.macro("cells", job), within="jobs") for job in jobs]
-            return View(parts)
+            parts += [LivePagePart(f"row-{job.id}", pages.render_macro("cells", job), within="jobs") for job in jobs]
+            return LivePageView(parts)
 
-        if live.wanted(request):
+        if live.is_stream_request(request):
             return live.stream(
-                request, draw, gateway.streams.watching_all(gateway.project), seconds=gateway.timing.jobs_page
+                request, draw, gateway.streams.watch_all_jobs(gateway.project), seconds=gateway.timing.jobs_page
             )
-        return pages.page("jobs.html", request, live=ReaderMark(), **look())
+        return pages.render_page("jobs.html", request, live=ReaderMark(), **look())
 
     return routes
 
@@ -62,7 +62,7 @@ def _listing(gateway: Gateway, status: str, backend: str, after: str | None) -> 
     found, more = gateway.store.listing.page(
         limit=PER_PAGE, after=after, statuses=_WANTED.get(status), backend=backend or None
     )
-    views = [JobShown.of(listed) for listed in found]
+    views = [DashboardJob.from_job(listed) for listed in found]
     for view in views:
         if view.record is not None:
             gateway.request_poll(view.record)

@@ -21,9 +21,16 @@ from fastapi.responses import StreamingResponse
 
 from tuneport.errors import TuneportError
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.access import still_admitted
+from tuneport.serve.http.access import is_caller_still_admitted
 from tuneport.serve.http.errors import Refusal
-from tuneport.serve.live.streams import HEADERS, KEEP_ALIVE, RETRY_MILLISECONDS, Changing, block, encoded
+from tuneport.serve.live.streams import (
+    HEADERS,
+    KEEP_ALIVE,
+    RETRY_MILLISECONDS,
+    WatchedFeed,
+    encode_stream_json,
+    event_stream_block,
+)
 
 _AT_ONCE = 4
 _DIGEST = 8
@@ -33,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Part:
+class LivePagePart:
     """The HTML within the element `id`. It counts as changed if `key` has changed, by default the HTML itself; a
     part `within` another is sent with that one."""
 
@@ -49,11 +56,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class View:
+class LivePageView:
     """A page at one moment. `events` are put on top, oldest first, up to the position `head`. If `moving` is False,
     the page will never change again."""
 
-    parts: Sequence[Part]
+    parts: Sequence[LivePagePart]
     events: Sequence[tuple[int, str]] = ()
     head: int | None = None
     moving: bool = True
@@ -67,7 +74,7 @@ class ReaderMark:
     digests: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, text: str) -> ReaderMark:
+    def parse(cls, text: str) -> ReaderMark:
         """Parse a mark. Any other text gives the mark of a reader who has nothing."""
         match = _MARK.fullmatch(text)
         if match is None:
@@ -80,10 +87,10 @@ class ReaderMark:
         return f"{'' if self.head is None else self.head}.{''.join(sorted(self.digests))}"
 
 
-Draw = Callable[[ReaderMark], View]
+Draw = Callable[[ReaderMark], LivePageView]
 
 
-class Live:
+class LivePages:
     """The live streams of pages. `watched` reports changes; every `seconds`, a page is also redrawn for changes that
     are not reported."""
 
@@ -92,47 +99,52 @@ class Live:
         self._threads: CapacityLimiter | None = None
 
     @staticmethod
-    def wanted(request: Request) -> bool:
+    def is_stream_request(request: Request) -> bool:
         return "text/event-stream" in request.headers.get("accept", "")
 
     def stream(
-        self, request: Request, draw: Draw, watched: AbstractContextManager[Changing], *, seconds: float
+        self, request: Request, draw: Draw, watched: AbstractContextManager[WatchedFeed], *, seconds: float
     ) -> StreamingResponse:
-        self._streams.check_room()
-        mark = ReaderMark.of(request.headers.get("last-event-id") or request.query_params.get("live", ""))
+        self._streams.refuse_too_many_watchers()
+        mark = ReaderMark.parse(request.headers.get("last-event-id") or request.query_params.get("live", ""))
         sent = self._sent(request, draw, watched, mark, seconds)
         return StreamingResponse(sent, media_type="text/event-stream", headers=HEADERS)
 
     async def _sent(
-        self, request: Request, draw: Draw, watched: AbstractContextManager[Changing], mark: ReaderMark, seconds: float
+        self,
+        request: Request,
+        draw: Draw,
+        watched: AbstractContextManager[WatchedFeed],
+        mark: ReaderMark,
+        seconds: float,
     ) -> AsyncIterator[bytes]:
         with watched as changing:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             while not self._streams.closing:
                 turn, told = changing.turn, KEEP_ALIVE
                 view = await self._drawn(draw, mark)
-                if not await still_admitted(request):
-                    yield block("{}", event="gone")
+                if not await is_caller_still_admitted(request):
+                    yield event_stream_block("{}", event="gone")
                     return
                 if view is not None:
                     news, mark = _news(view, mark)
-                    told = KEEP_ALIVE if news is None else block(news, event="news", id_=str(mark))
+                    told = KEEP_ALIVE if news is None else event_stream_block(news, event="news", id_=str(mark))
                 yield told
                 if view is not None and not view.moving:
-                    yield block("{}", event="end", id_=str(mark))
+                    yield event_stream_block("{}", event="end", id_=str(mark))
                     return
                 await asyncio.sleep(self._pause)
                 if changing.turn == turn:
-                    await changing.changed(seconds)
+                    await changing.wait_for_change(seconds)
 
-    async def _drawn(self, draw: Draw, mark: ReaderMark) -> View | None:
+    async def _drawn(self, draw: Draw, mark: ReaderMark) -> LivePageView | None:
         """Draw the page. Returns None if it cannot be drawn at present."""
         if self._threads is None:
             self._threads = CapacityLimiter(_AT_ONCE)
         try:
             return await to_thread.run_sync(draw, mark, limiter=self._threads)
         except Refusal:  # it is gone
-            return View((), moving=False)
+            return LivePageView((), moving=False)
         except TuneportError as error:
             log.warning("a live page: %s", error)
         except Exception:
@@ -140,7 +152,7 @@ class Live:
         return None
 
 
-def _news(view: View, mark: ReaderMark) -> tuple[str | None, ReaderMark]:
+def _news(view: LivePageView, mark: ReaderMark) -> tuple[str | None, ReaderMark]:
     """Return what the reader does not have, and the mark after it."""
     fresh = [part for part in view.parts if part.digest not in mark.digests]
     ids = {part.id for part in fresh}
@@ -148,4 +160,4 @@ def _news(view: View, mark: ReaderMark) -> tuple[str | None, ReaderMark]:
     now = replace(mark, head=view.head, digests=frozenset(part.digest for part in view.parts))
     if not parts and not view.events:
         return None, now
-    return encoded({"parts": parts, "events": view.events}), now
+    return encode_stream_json({"parts": parts, "events": view.events}), now

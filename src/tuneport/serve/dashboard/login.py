@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from tuneport.serve.dashboard.pages import Pages, page_routes
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 
 
-def router(pages: Pages) -> APIRouter:
-    routes = page_routes(pages)
+def router(pages: DashboardPages) -> APIRouter:
+    routes = dashboard_page_routes(pages)
 
     @routes.get("/login")
     def login(
@@ -18,6 +18,6 @@ def router(pages: Pages) -> APIRouter:
         wrong: bool = False,
         next: Annotated[str, Query(max_length=2000)] = "/",
     ) -> Response:
-        return pages.page("login.html", request, wrong=wrong, next=next)
+        return pages.render_page("login.html", request, wrong=wrong, next=next)
 
     return routes

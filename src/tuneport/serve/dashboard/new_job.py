@@ -15,21 +15,21 @@ from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.data.checks.report import CheckReport
 from tuneport.estimate.cost import Traffic
 from tuneport.lifecycle.schema.records import FileRecord
-from tuneport.lifecycle.submitting.flags import pairs, texts
-from tuneport.lifecycle.submitting.options import ClientOptions, needs
+from tuneport.lifecycle.submitting.flags import parse_submit_pairs, parse_submit_texts
+from tuneport.lifecycle.submitting.options import ClientOptions, list_option_needs
 from tuneport.pages.text import escape_html
-from tuneport.serve.dashboard.live import Live, ReaderMark, View
-from tuneport.serve.dashboard.offers import offers
-from tuneport.serve.dashboard.pages import Pages, page_routes, see
+from tuneport.serve.dashboard.live import LivePages, LivePageView, ReaderMark
+from tuneport.serve.dashboard.offers import list_dashboard_offers
+from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes, redirect_after_form
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.access import CSRF_FIELD, check_csrf
-from tuneport.serve.http.errors import Refusal, complaint_of, not_found
-from tuneport.serve.http.multipart import read_form
+from tuneport.serve.http.errors import Refusal, not_found_refusal, refusal_for_validation
+from tuneport.serve.http.multipart import read_multipart_form
 from tuneport.serve.jobs.create import create_native_job
-from tuneport.serve.live.streams import Changing
-from tuneport.serve.naming import refuse_path
-from tuneport.serve.openai.files import MAX_FILE_BYTES, check_name, keep_file
-from tuneport.serve.task_cache import Outcome, TaskCache
+from tuneport.serve.live.streams import WatchedFeed
+from tuneport.serve.naming import refuse_model_path
+from tuneport.serve.openai.files import MAX_FILE_BYTES, check_upload_name, store_client_file
+from tuneport.serve.task_cache import GatewayTaskCache, TaskOutcome
 from tuneport.serve.wire.native import SubmitJob
 from tuneport.types import Adapter, Hyperparameters, Method
 from tuneport.workflows.check import check
@@ -46,23 +46,23 @@ _HYPERPARAMETERS = {name: "n_epochs" if name == "epochs" else name for name in H
 _PLAIN = ("suffix", "adapter", "from_checkpoint", "wandb")
 
 
-def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
-    routes, tasks = page_routes(pages), TaskCache()
+def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRouter:
+    routes, tasks = dashboard_page_routes(pages), GatewayTaskCache()
 
     @routes.get("/new")
     def new(request: Request) -> Response:
         files, _ = gateway.store.uploaded.page(limit=10, after=None, purpose="fine-tune", descending=True)
-        return pages.page("new.html", request, files=files, most=MAX_FILE_BYTES)
+        return pages.render_page("new.html", request, files=files, most=MAX_FILE_BYTES)
 
     @routes.post("/new")
     async def upload(request: Request) -> Response:
         file_id = await _upload(gateway, request)
-        return see(f"/new/{file_id}")
+        return redirect_after_form(f"/new/{file_id}")
 
     @routes.post("/new/{file_id}/validation")
     async def upload_validation(file_id: str, request: Request) -> Response:
         training = await run_in_threadpool(_file, gateway, file_id)
-        return see(f"/new/{training.id}?validation={await _upload(gateway, request)}")
+        return redirect_after_form(f"/new/{training.id}?validation={await _upload(gateway, request)}")
 
     @routes.get("/new/{file_id}")
     def plan(
@@ -77,7 +77,7 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
     ) -> Response:
         training = _file(gateway, file_id)
         if model.strip():
-            refuse_path(model.strip(), gateway.settings)
+            refuse_model_path(model.strip(), gateway.settings)
         held_out = None if not validation else _file(gateway, validation)
         asked = {
             "model": model.strip(),
@@ -91,27 +91,27 @@ def router(gateway: Gateway, pages: Pages, live: Live) -> APIRouter:
         def look(wait: float = WAIT_SECONDS) -> dict[str, Any]:
             return _plan(gateway, tasks, training, held_out, asked, wait) | {"once": once}
 
-        def draw(_: ReaderMark) -> View:
+        def draw(_: ReaderMark) -> LivePageView:
             context = look(wait=0.0)
-            return View(pages.parts("plan.html", request, **context), moving=context["moving"])
+            return LivePageView(pages.render_live_parts("plan.html", request, **context), moving=context["moving"])
 
-        if live.wanted(request):  # tasks send no notice when they are done: poll them
-            return live.stream(request, draw, nullcontext(Changing()), seconds=LOOK_SECONDS)
+        if live.is_stream_request(request):  # tasks send no notice when they are done: poll them
+            return live.stream(request, draw, nullcontext(WatchedFeed()), seconds=LOOK_SECONDS)
         context = look()
-        return pages.page("plan.html", request, live=ReaderMark() if context["moving"] else None, **context)
+        return pages.render_page("plan.html", request, live=ReaderMark() if context["moving"] else None, **context)
 
     @routes.post("/new/{file_id}")
     async def submit(file_id: str, request: Request) -> Response:
-        fields = await pages.form(request)
+        fields = await pages.read_page_form(request)
         job_id = await run_in_threadpool(_submit, gateway, file_id, fields)
-        return see(f"/jobs/{job_id}")
+        return redirect_after_form(f"/jobs/{job_id}")
 
     return routes
 
 
 def _plan(
     gateway: Gateway,
-    tasks: TaskCache,
+    tasks: GatewayTaskCache,
     training: FileRecord,
     held_out: FileRecord | None,
     asked: dict[str, Any],
@@ -122,7 +122,7 @@ def _plan(
     names = {str(gateway.contents.path(file.sha256)): file.filename for file in (training, held_out) if file}
     found, others = None, None
     if costs.result is not None:
-        found, others = offers(costs.result, list_backend_states(gateway.settings, date.today()))
+        found, others = list_dashboard_offers(costs.result, list_backend_states(gateway.settings, date.today()))
     return {
         "training": training,
         "most": MAX_FILE_BYTES,
@@ -138,7 +138,9 @@ def _plan(
         "charts": None if costs.result is None else Markup(break_even_charts(costs.result.break_even)),
         "method": None if report.result is None or report.result.method.writes_answers else report.result.method.value,
         "adapters": [each.value for each in Adapter],
-        "switches": [(name, field, needs().get(name)) for name, field in ClientOptions.model_fields.items()],
+        "switches": [
+            (name, field, list_option_needs().get(name)) for name, field in ClientOptions.model_fields.items()
+        ],
         "numbers": [
             (name, field.description or "")
             for name, field in Hyperparameters.model_fields.items()
@@ -150,13 +152,13 @@ def _plan(
 
 
 async def _upload(gateway: Gateway, request: Request) -> str:
-    form = await read_form(request, gateway.contents, file_field="file", max_bytes=MAX_FILE_BYTES)
+    form = await read_multipart_form(request, gateway.contents, file_field="file", max_bytes=MAX_FILE_BYTES)
     try:
         check_csrf(request, form.fields.get(CSRF_FIELD))
         if form.file is None or (form.file.bytes == 0 and form.filename == "file"):
             raise Refusal(400, "No file was chosen: go back and choose one.", param="file")
-        check_name(form.filename, form.file.bytes)
-        return (await run_in_threadpool(keep_file, gateway, form.file, form.filename, None)).id
+        check_upload_name(form.filename, form.file.bytes)
+        return (await run_in_threadpool(store_client_file, gateway, form.file, form.filename, None)).id
     finally:
         form.close()
 
@@ -164,16 +166,16 @@ async def _upload(gateway: Gateway, request: Request) -> str:
 def _file(gateway: Gateway, file_id: str) -> FileRecord:
     row = gateway.store.uploaded.get(file_id)
     if row is None or row.purpose != "fine-tune":
-        raise not_found(f"There is no dataset {file_id}.", "file_id")
-    if not gateway.contents.has(row.sha256):
+        raise not_found_refusal(f"There is no dataset {file_id}.", "file_id")
+    if not gateway.contents.has_content(row.sha256):
         raise Refusal(404, f"The content of {file_id} is gone from the gateway; upload it again.")
     return row
 
 
 def _report(
-    gateway: Gateway, tasks: TaskCache, training: FileRecord, held_out: FileRecord | None, wait: float
-) -> Outcome[CheckReport]:
-    fetch = gateway.contents.fetch
+    gateway: Gateway, tasks: GatewayTaskCache, training: FileRecord, held_out: FileRecord | None, wait: float
+) -> TaskOutcome[CheckReport]:
+    fetch = gateway.contents.fetch_content
     task = tasks.start(
         ("report", training.sha256, held_out and held_out.sha256),
         lambda: check(
@@ -183,18 +185,18 @@ def _report(
         ),
         again=False,
     )
-    return task.outcome(within=wait)
+    return task.wait_for_outcome(within=wait)
 
 
 def _costs(
     gateway: Gateway,
-    tasks: TaskCache,
+    tasks: GatewayTaskCache,
     training: FileRecord,
     held_out: FileRecord | None,
     asked: dict[str, Any],
     wait: float,
-) -> Outcome[Comparison]:
-    fetch = gateway.contents.fetch
+) -> TaskOutcome[Comparison]:
+    fetch = gateway.contents.fetch_content
 
     def work() -> Comparison:
         return compare(
@@ -207,7 +209,7 @@ def _costs(
         )
 
     key = ("costs", training.sha256, held_out and held_out.sha256, date.today(), *asked.values())
-    return tasks.start(key, work, again=False).outcome(within=wait)
+    return tasks.start(key, work, again=False).wait_for_outcome(within=wait)
 
 
 def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
@@ -234,15 +236,15 @@ def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
             for name, field in _HYPERPARAMETERS.items()
             if (value := given(field)) is not None
         },
-        "metadata": texts(_lines(given("metadata")), "metadata") or None,
-        "provider_options": pairs(_lines(given("provider_options")), "provider options"),
+        "metadata": parse_submit_texts(_lines(given("metadata")), "metadata") or None,
+        "provider_options": parse_submit_pairs(_lines(given("provider_options")), "provider options"),
     }
     body |= {name: value for name in _PLAIN if (value := given(name)) is not None}
     body |= {name: value == "yes" for name in ClientOptions.model_fields if (value := given(name)) is not None}
     try:
         asked = SubmitJob.model_validate(body)
     except ValidationError as error:
-        raise complaint_of([dict(row) for row in error.errors()], body) from error
+        raise refusal_for_validation([dict(row) for row in error.errors()], body) from error
     request = create_native_job(gateway, asked, key=given("once"))
     gateway.wake()
     return request.id

@@ -15,7 +15,7 @@ OF_EACH_BACKEND = 3
 
 
 @dataclass(frozen=True)
-class OfferRow:
+class DashboardOfferRow:
     """An offer of the comparison. `missing` says what must be set up before it can be chosen."""
 
     choice: BackendChoice
@@ -32,18 +32,20 @@ class OfferRow:
         return self.choice.allowed and self.missing is None
 
 
-def offers(comparison: Comparison, backends: Sequence[Mapping[str, Any]]) -> tuple[list[OfferRow], list[OfferRow]]:
+def list_dashboard_offers(
+    comparison: Comparison, backends: Sequence[Mapping[str, Any]]
+) -> tuple[list[DashboardOfferRow], list[DashboardOfferRow]]:
     """Return the best offer of every backend, and all others. In both, offers that cannot be chosen here come last,
     else in the comparison's order."""
     missing = {row["name"]: _missing(row) for row in backends}
     found = [
-        OfferRow(choice, day, stale, missing.get(choice.backend))
+        DashboardOfferRow(choice, day, stale, missing.get(choice.backend))
         for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True)
     ]
     found.sort(key=lambda offer: not offer.can_be_chosen)
     seen: Counter[str] = Counter()
-    best: list[OfferRow] = []
-    others: list[OfferRow] = []
+    best: list[DashboardOfferRow] = []
+    others: list[DashboardOfferRow] = []
     for offer in found:
         seen[offer.choice.backend] += offer.choice.allowed
         first = offer.choice.allowed and seen[offer.choice.backend] <= OF_EACH_BACKEND

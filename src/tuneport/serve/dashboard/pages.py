@@ -21,10 +21,10 @@ from tuneport.errors import TuneportError
 from tuneport.formatting import ago, duration, money, number, since, size
 from tuneport.pages.text import printable_html_text
 from tuneport.serve.dashboard import words
-from tuneport.serve.dashboard.assets import address
-from tuneport.serve.dashboard.live import Part
-from tuneport.serve.http.access import CSRF_FIELD, caller, check_csrf, csrf_token
-from tuneport.serve.http.errors import Refusal, complaint_of, refusal_of
+from tuneport.serve.dashboard.assets import dashboard_asset_url
+from tuneport.serve.dashboard.live import LivePagePart
+from tuneport.serve.http.access import CSRF_FIELD, check_csrf, csrf_token, request_caller
+from tuneport.serve.http.errors import Refusal, refusal_for_error, refusal_for_validation
 from tuneport.version import __version__
 
 ATTACHMENT = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -33,7 +33,7 @@ _LONGEST_TEXT = 20_000
 log = logging.getLogger(__name__)
 
 
-class Pages:
+class DashboardPages:
     """The renderer of the templates. What a template writes is escaped and free of control characters."""
 
     def __init__(self) -> None:
@@ -49,16 +49,16 @@ class Pages:
             number=number,
             ago=ago,
             since=since,
-            month=words.month,
-            moment=words.moment,
-            clock=words.clock,
+            month=words.dashboard_month,
+            moment=words.dashboard_moment,
+            clock=words.dashboard_clock_time,
             size=size,
         )
-        self.templates.globals.update(asset=address, version=__version__)
+        self.templates.globals.update(asset=dashboard_asset_url, version=__version__)
         # Parts are rendered without their page, and so cannot use the page's imports.
         self.templates.globals["show"] = self.templates.get_template("macros.html").module
 
-    def page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
+    def render_page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
         body = self.templates.get_template(template).render(**_around(request), **context)
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
         headers = {"ETag": etag}
@@ -66,22 +66,22 @@ class Pages:
             return HTMLResponse(status_code=304, headers=headers)
         return HTMLResponse(body, http_status, headers)
 
-    def parts(self, template: str, request: Request, **context: Any) -> list[Part]:
+    def render_live_parts(self, template: str, request: Request, **context: Any) -> list[LivePagePart]:
         """Return the parts of a page that change: the blocks `live_NAME` of its template, shown in the elements
         NAME."""
         found = self.templates.get_template(template)
         about = found.new_context(_around(request) | context)
         names = [name for name in found.blocks if name.startswith("live_")]
-        return [Part(name.removeprefix("live_"), "".join(found.blocks[name](about))) for name in names]
+        return [LivePagePart(name.removeprefix("live_"), "".join(found.blocks[name](about))) for name in names]
 
-    def macro(self, name: str, *given: Any) -> str:
+    def render_macro(self, name: str, *given: Any) -> str:
         """Render a macro of macros.html."""
         return str(getattr(self.templates.globals["show"], name)(*given))
 
-    def error(self, request: Request, refusal: Refusal) -> HTMLResponse:
-        return self.page("error.html", request, http_status=refusal.status, refusal=refusal)
+    def render_error(self, request: Request, refusal: Refusal) -> HTMLResponse:
+        return self.render_page("error.html", request, http_status=refusal.status, refusal=refusal)
 
-    async def form(self, request: Request) -> dict[str, str]:
+    async def read_page_form(self, request: Request) -> dict[str, str]:
         """Return the fields of a form. Raises Refusal if it was not sent by one of these pages."""
         if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             raise Refusal(400, "Expected a form.")
@@ -90,10 +90,10 @@ class Pages:
         return fields
 
 
-class PageRoute(APIRoute):
+class DashboardPageRoute(APIRoute):
     """The route class that shows errors as pages."""
 
-    pages: ClassVar[Pages]
+    pages: ClassVar[DashboardPages]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
@@ -104,24 +104,24 @@ class PageRoute(APIRoute):
             except Refusal as error:
                 refusal = error
             except TuneportError as error:
-                refusal = refusal_of(error)
+                refusal = refusal_for_error(error)
             except RequestValidationError as error:
-                refusal = complaint_of(list(error.errors()), error.body)
+                refusal = refusal_for_validation(list(error.errors()), error.body)
             except HTTPException as error:
                 refusal = Refusal(error.status_code, str(error.detail))
             except Exception as error:
                 log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
                 refusal = Refusal(500, "tuneport failed; its log has the traceback. Please report it.")
-            return self.pages.error(request, refusal)
+            return self.pages.render_error(request, refusal)
 
         return guarded
 
 
-def page_routes(pages: Pages) -> APIRouter:
-    return APIRouter(route_class=type("PageRoute", (PageRoute,), {"pages": pages}), include_in_schema=False)
+def dashboard_page_routes(pages: DashboardPages) -> APIRouter:
+    return APIRouter(route_class=type("PageRoute", (DashboardPageRoute,), {"pages": pages}), include_in_schema=False)
 
 
-def see(path: str) -> RedirectResponse:
+def redirect_after_form(path: str) -> RedirectResponse:
     """Redirect after a form, so that a reload sends nothing again."""
     return RedirectResponse(path, 303)
 
@@ -129,9 +129,9 @@ def see(path: str) -> RedirectResponse:
 def _around(request: Request) -> dict[str, Any]:
     """Return what every page knows of its reader. If `may_submit` is False, buttons that would be refused are left
     out."""
-    who = caller(request)
+    who = request_caller(request)
     form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
-    return {"request": request, "who": who, "may_submit": who.may("submit"), "csrf": form}
+    return {"request": request, "who": who, "may_submit": who.has_scope("submit"), "csrf": form}
 
 
 def _written(value: Any) -> Any:

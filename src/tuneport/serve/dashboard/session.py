@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.lifecycle.schema.request_context import on_behalf_of
+from tuneport.lifecycle.schema.request_context import use_request_context
 from tuneport.lifecycle.store.tokens import SESSION_SECONDS
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.access import COOKIE, CSRF_FIELD, asking_of, caller_of, check_csrf
+from tuneport.serve.http.access import COOKIE, CSRF_FIELD, check_csrf, gateway_caller_of_token, gateway_request_context
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -26,11 +26,11 @@ def router(gateway: Gateway) -> APIRouter:
         Origin.
         """
         fields = await _fields(request)
-        row = await gateway.credentials.token(fields.get("token", "").strip())
+        row = await gateway.credentials.find_token(fields.get("token", "").strip())
         if row is None:
-            gateway.limits.failure(request.client.host if request.client else None)
+            gateway.limits.count_failed_login(request.client.host if request.client else None)
             return RedirectResponse("/login?wrong=1", 303)
-        with on_behalf_of(asking_of(request, caller_of(row))):
+        with use_request_context(gateway_request_context(request, gateway_caller_of_token(row))):
             cookie = await run_in_threadpool(gateway.store.tokens.add_session, row.id)
         answer = RedirectResponse(_local_path(fields.get("next", "/")), 303)
         # SameSite=Strict: no request from another site's page carries the cookie, not even a link's.

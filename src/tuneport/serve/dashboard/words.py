@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime
 from markupsafe import Markup
 
 
-def moment(value: datetime) -> Markup:
+def dashboard_moment(value: datetime) -> Markup:
     """Format a moment to the minute, in UTC, with the exact value for machines."""
     return _time(value, "%Y-%m-%d %H:%M")
 
 
-def clock(value: datetime) -> Markup:
+def dashboard_clock_time(value: datetime) -> Markup:
     """Format a moment to the second, without the year, for lists of many moments."""
     return _time(value, "%m-%d %H:%M:%S")
 
@@ -24,6 +24,6 @@ def _time(value: datetime, shape: str) -> Markup:
     )
 
 
-def month(value: str) -> str:
+def dashboard_month(value: str) -> str:
     """Format a month: `2026-11` becomes "November 2026"."""
     return f"{date.fromisoformat(f'{value}-01'):%B %Y}"

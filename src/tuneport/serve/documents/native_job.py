@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tuneport.lifecycle.document import describe, describe_request
+from tuneport.lifecycle.document import describe_job, describe_job_request
 from tuneport.lifecycle.job_view import JobView
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.store.store import Store
 
 
-def job_documents(store: Store, job_ids: list[str]) -> dict[str, dict[str, Any]]:
+def native_job_documents(store: Store, job_ids: list[str]) -> dict[str, dict[str, Any]]:
     """Return documents of jobs, and of requests that will become jobs, by id. Unknown ids are omitted."""
     requests = store.requests.by_ids(job_ids)  # first: what becomes a job meanwhile is found as one
     rows = store.jobs.by_ids(job_ids)
     found = {job_id: JobView(rows.get(job_id), requests.get(job_id)) for job_id in job_ids}
-    return {job_id: document(view) for job_id, view in found.items() if view.record or view.request}
+    return {job_id: native_job_document(view) for job_id, view in found.items() if view.record or view.request}
 
 
-def document(view: JobView) -> dict[str, Any]:
+def native_job_document(view: JobView) -> dict[str, Any]:
     request, row = view.request, view.record
     if row is None:
         assert request is not None
-        told = describe_request(request)
+        told = describe_job_request(request)
     else:
-        told = describe(row)
+        told = describe_job(row)
         if request is None:
             return told
         if told["needs"] is not None:  # the account's other jobs are the operator's
@@ -34,7 +34,7 @@ def document(view: JobView) -> dict[str, Any]:
         told["dataset"]["path"] = request.body["training_file"]
         told["validation"] = request.body.get("validation_file")
         if told["note"] is not None:
-            told["note"] = view.by_file(told["note"])
+            told["note"] = view.name_client_file(told["note"])
     if told["error"] is not None:
-        told["error"] = told["error"] | {"message": view.by_file(told["error"].get("message") or "")}
+        told["error"] = told["error"] | {"message": view.name_client_file(told["error"].get("message") or "")}
     return told

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from tuneport.lifecycle.job_view import JobView, is_openais
+from tuneport.lifecycle.job_view import JobView, is_openai_model_name
 from tuneport.serve import wire
-from tuneport.serve.documents.command_line_jobs import as_asked
-from tuneport.serve.documents.openai_words import ORGANIZATION, unix
+from tuneport.serve.documents.command_line_jobs import build_client_request
+from tuneport.serve.documents.openai_words import ORGANIZATION, openai_timestamp
 from tuneport.types import Checkpoint, JobEvent, JobStatus, now
 
 STATUSES = {
@@ -37,17 +37,19 @@ _BEFORE = 2
 """Events about the request, which a client sees before the stored ones."""
 
 
-def document(view: JobView, files: Mapping[str, str]) -> wire.FineTuningJob:
-    """Return the job as OpenAI's document. `files` is described at `command_line_jobs.files_of`."""
-    body, state, status, finished = asked_for(view, files), view.state, _status(view), view.finished_at
+def openai_job_document(view: JobView, files: Mapping[str, str]) -> wire.FineTuningJob:
+    """Return the job as OpenAI's document. `files` is described at `command_line_jobs.list_gateway_file_ids`."""
+    body, state, status, finished = requested_openai_fields(view, files), view.state, _status(view), view.finished_at
     succeeded = status == "succeeded"
     results = None if view.request is None else view.request.results_file
     return wire.FineTuningJob(
         id=view.id,
-        created_at=unix(view.asked_at),
+        created_at=openai_timestamp(view.requested_at),
         error=_failure(view) if status == "failed" else None,
         fine_tuned_model=view.model_name if succeeded else None,
-        finished_at=unix(finished) if finished is not None and status in ("succeeded", "failed", "cancelled") else None,
+        finished_at=openai_timestamp(finished)
+        if finished is not None and status in ("succeeded", "failed", "cancelled")
+        else None,
         hyperparameters=wire.JobHyperparameters.model_validate(_hyperparameters(body, state, _SHOWN)),
         model=body["model"],
         organization_id=f"org-{ORGANIZATION}",
@@ -60,19 +62,19 @@ def document(view: JobView, files: Mapping[str, str]) -> wire.FineTuningJob:
         seed=_seed(view.id, body),
         estimated_finish=None
         if finished is not None or state is None or state.estimated_finish is None
-        else unix(state.estimated_finish),
+        else openai_timestamp(state.estimated_finish),
         method=wire.MethodTold.model_validate(_method(body, state)),
         metadata=body.get("metadata"),
         user_provided_suffix=body.get("suffix"),
     )
 
 
-def asked_for(view: JobView, files: Mapping[str, str]) -> dict[str, Any]:
+def requested_openai_fields(view: JobView, files: Mapping[str, str]) -> dict[str, Any]:
     """Return what the client asked for, or would have to ask for to get the same job."""
     if view.request is not None:
         return view.request.body
     assert view.record is not None
-    return as_asked(view.record, files)
+    return build_client_request(view.record, files)
 
 
 def _status(view: JobView) -> str:
@@ -130,39 +132,44 @@ def _seed(job_id: str, body: dict[str, Any]) -> int:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-def first_events(view: JobView, files: Mapping[str, str]) -> list[wire.Event]:
+def first_openai_events(view: JobView, files: Mapping[str, str]) -> list[wire.Event]:
     """Return the events that OpenAI sends before a job has begun; their positions are -1 and 0."""
-    body = asked_for(view, files)
+    body = requested_openai_fields(view, files)
     validation = body.get("validation_file")
     told = f"training file: {body['training_file']}" + (f" and validation file: {validation}" if validation else "")
     return [
-        wire.Event(id=event_id(view.id, position), created_at=unix(view.asked_at), level="info", message=message)
+        wire.Event(
+            id=openai_event_id(view.id, position),
+            created_at=openai_timestamp(view.requested_at),
+            level="info",
+            message=message,
+        )
         for position, message in ((-1, f"Created fine-tuning job: {view.id}"), (0, f"Validating {told}"))
     ]
 
 
-def last_events(view: JobView) -> list[wire.Event]:
+def last_openai_events(view: JobView) -> list[wire.Event]:
     """Return the event that says why a request never became a job."""
     request = view.request
     if view.record is not None or request is None or not request.job_status.terminal or request.finished_at is None:
         return []
     failed = request.job_status is JobStatus.FAILED
-    told = view.by_file((request.error or {}).get("message") or "")
+    told = view.name_client_file((request.error or {}).get("message") or "")
     message = f"Fine-tuning job failed: {told}" if failed else "Fine-tuning job cancelled"
     return [
         wire.Event(
-            id=event_id(view.id, 1),
-            created_at=unix(request.finished_at),
+            id=openai_event_id(view.id, 1),
+            created_at=openai_timestamp(request.finished_at),
             level="error" if failed else "info",
             message=message,
         )
     ]
 
 
-def event(job_id: str, position: int, told: JobEvent) -> wire.Event:
+def openai_event(job_id: str, position: int, told: JobEvent) -> wire.Event:
     return wire.Event(
-        id=event_id(job_id, position),
-        created_at=unix(told.created_at),
+        id=openai_event_id(job_id, position),
+        created_at=openai_timestamp(told.created_at),
         level=_LEVELS[told.level],  # type: ignore[arg-type]
         message=told.message,
         type="metrics" if told.type == "metrics" else "message",
@@ -170,13 +177,13 @@ def event(job_id: str, position: int, told: JobEvent) -> wire.Event:
     )
 
 
-def event_id(job_id: str, position: int) -> str:
+def openai_event_id(job_id: str, position: int) -> str:
     """Return an event's id, which names its job and position, so that a cursor needs no table: 16 digits of the job,
     8 of the position."""
     return f"ftevent-{_digest(job_id)}{position + _BEFORE:08x}"
 
 
-def position_of(job_id: str, id_: str) -> int | None:
+def openai_event_position(job_id: str, id_: str) -> int | None:
     """Return the position in an event's id. Returns None if it is not an event of that job."""
     digits = id_.removeprefix("ftevent-")
     if len(digits) != 24 or not digits.startswith(_digest(job_id)):
@@ -203,15 +210,15 @@ _METRICS = {
 }
 
 
-def checkpoint(view: JobView, told: Checkpoint) -> wire.Checkpoint:
+def openai_checkpoint(view: JobView, told: Checkpoint) -> wire.Checkpoint:
     metrics = {
         name: next((told.metrics[key] for key in keys if key in told.metrics), None) for name, keys in _METRICS.items()
     }
-    upstream = told.model if told.model is not None and is_openais(told.model) else None
-    name = view.asked_name
+    upstream = told.model if told.model is not None and is_openai_model_name(told.model) else None
+    name = view.gateway_model_name
     return wire.Checkpoint(
         id=f"ftckpt_{_digest(view.id)}{told.step:08x}",
-        created_at=unix(told.created_at or view.finished_at or view.created_at),
+        created_at=openai_timestamp(told.created_at or view.finished_at or view.created_at),
         fine_tuned_model_checkpoint=upstream or f"{name}:ckpt-step-{told.step}",
         fine_tuning_job_id=view.id,
         step_number=told.step,

@@ -1,6 +1,6 @@
 """Access control: identifies each request's caller and permissions before a route sees the request.
 
-Routes ask `caller(request)`. Rows of another project do not exist for them: `gateway.store` is limited to the
+Routes ask `request_caller(request)`. Rows of another project do not exist for them: `gateway.store` is limited to the
 request's project (`lifecycle/schema/scope.py`). Forms of the dashboard carry `csrf_token(request)` in the field
 CSRF_FIELD, scripts in CSRF_HEADER.
 
@@ -30,14 +30,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.schema.records import TokenRecord
-from tuneport.lifecycle.schema.request_context import Asking, on_behalf_of
+from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context
 from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
-from tuneport.lifecycle.store.tokens import NAME, SCOPES, TOKEN, digest_of
-from tuneport.serve.http.errors import Refusal, refusal_of
+from tuneport.lifecycle.store.tokens import NAME, SCOPES, TOKEN, token_digest
+from tuneport.serve.http.errors import Refusal, refusal_for_error
 
 if TYPE_CHECKING:
-    from tuneport.serve.http.credentials import AccessRules, Credentials
-    from tuneport.serve.http.rate_limits import RateLimits
+    from tuneport.serve.http.credentials import AccessRules, GatewayCredentials
+    from tuneport.serve.http.rate_limits import GatewayRateLimits
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 COOKIE = "tuneport_session"
@@ -73,7 +73,7 @@ class Caller:
     token_id: str | None = None
     every_project: bool = False
 
-    def may(self, scope: str) -> bool:
+    def has_scope(self, scope: str) -> bool:
         return scope in self.scopes
 
 
@@ -83,12 +83,12 @@ ANONYMOUS = Caller(DEFAULT_PROJECT, frozenset(), "nobody")
 """A caller without a valid token: sees only the health routes and the login page."""
 
 
-def caller(connection: HTTPConnection) -> Caller:
+def request_caller(connection: HTTPConnection) -> Caller:
     found: Caller = connection.scope[_CALLER]
     return found
 
 
-async def still_admitted(connection: HTTPConnection) -> bool:
+async def is_caller_still_admitted(connection: HTTPConnection) -> bool:
     """Return whether the same caller would still be admitted, for answers that take long: the token may have been
     revoked, or the browser's session have ended."""
     again: Callable[[], Awaitable[bool]] = connection.scope[_AGAIN]
@@ -107,8 +107,8 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
         raise Refusal(403, "This form has expired or is from another site: load the page again.", code="csrf_failed")
 
 
-def asking_of(connection: HTTPConnection, who: Caller) -> Asking:
-    return Asking(
+def gateway_request_context(connection: HTTPConnection, who: Caller) -> RequestContext:
+    return RequestContext(
         project=who.project,
         name=who.name,
         token_id=who.token_id,
@@ -117,7 +117,7 @@ def asking_of(connection: HTTPConnection, who: Caller) -> Asking:
     )
 
 
-def caller_of(row: TokenRecord) -> Caller:
+def gateway_caller_of_token(row: TokenRecord) -> Caller:
     scopes = frozenset(SCOPES[: SCOPES.index(row.scope) + 1])
     return Caller(row.project or DEFAULT_PROJECT, scopes, row.name, row.id, every_project=row.project is None)
 
@@ -126,7 +126,9 @@ class Access:
     """The middleware that admits callers. It costs one dictionary of headers and one token look-up in memory: about
     20 microseconds a request."""
 
-    def __init__(self, app: ASGIApp, *, rules: AccessRules, credentials: Credentials, limits: RateLimits) -> None:
+    def __init__(
+        self, app: ASGIApp, *, rules: AccessRules, credentials: GatewayCredentials, limits: GatewayRateLimits
+    ) -> None:
         self._app = app
         self._rules, self._credentials, self._limits = rules, credentials, limits
         self._hosts = {*LOOPBACK, *(name.lower() for name in self._rules.public_hosts)}
@@ -142,19 +144,19 @@ class Access:
         try:
             found = await self._admitted(scope, headers)
             if isinstance(found, Caller):
-                room = None if found is ANONYMOUS else self._limits.request(found.token_id, _address(scope))
+                room = None if found is ANONYMOUS else self._limits.count_request(found.token_id, _address(scope))
                 more = {} if room is None else room.headers()
                 found = self._permitted(found, scope, headers)
         except Refusal as refusal:
             found = refusal.response({"Connection": "close"})
         except TuneportError as error:  # the store's
-            found = refusal_of(error).response({"Connection": "close"})
+            found = refusal_for_error(error).response({"Connection": "close"})
         if isinstance(found, Response):
             await found(scope, receive, send)
             return
         scope[_CALLER], scope[_AGAIN] = found, partial(self._still, scope, headers, found)
 
-        with on_behalf_of(asking_of(HTTPConnection(scope), found)):
+        with use_request_context(gateway_request_context(HTTPConnection(scope), found)):
             await self._app(scope, receive, _with_headers(send, more))
 
     async def _still(self, scope: Scope, headers: dict[bytes, str], who: Caller) -> bool:
@@ -172,15 +174,15 @@ class Access:
             return ANONYMOUS
         await self._credentials.refresh()
         bearer = _bearer(headers)
-        token = None if bearer is None else await self._credentials.token(bearer)
+        token = None if bearer is None else await self._credentials.find_token(bearer)
         if token is not None:
-            return caller_of(token)
-        needed = self._credentials.any if self._rules.require_token is None else self._rules.require_token
+            return gateway_caller_of_token(token)
+        needed = self._credentials.has_any_token if self._rules.require_token is None else self._rules.require_token
         is_open = path.startswith(_OPEN)
         if needed and path.startswith(_FOR_PROGRAMS) and COOKIE not in headers.get(b"cookie", ""):
             raise self._unknown(scope, bearer)
         public = " and ".join(sorted(self._hosts - {*LOOPBACK}))
-        check_page(
+        check_browser_request(
             scope,
             headers,
             self._hosts,
@@ -192,13 +194,13 @@ class Access:
                 raise self._unknown(scope, bearer)
             return LOCAL
         cookie = cookie_parser(headers.get(b"cookie", "")).get(COOKIE)
-        token = None if cookie is None else await self._credentials.browser(cookie)
+        token = None if cookie is None else await self._credentials.find_browser_token(cookie)
         if token is not None:
             assert cookie is not None
-            scope[_CSRF] = digest_of(f"csrf {cookie}")  # reveals nothing of the cookie, and cannot be forged
+            scope[_CSRF] = token_digest(f"csrf {cookie}")  # reveals nothing of the cookie, and cannot be forged
             if path.startswith(_FOR_PROGRAMS) and scope["method"] not in _READING:
                 check_csrf(HTTPConnection(scope), headers.get(CSRF_HEADER.encode()))
-            return caller_of(token)
+            return gateway_caller_of_token(token)
         if is_open:
             return ANONYMOUS
         if scope["method"] in ("GET", "HEAD") and not path.startswith(_FOR_PROGRAMS):
@@ -220,7 +222,7 @@ class Access:
                 "NAME` makes one.",
                 headers=known,
             )
-        self._limits.failure(_address(scope))
+        self._limits.count_failed_login(_address(scope))
         return Refusal(
             401,
             "Incorrect API key provided. It is unknown to this gateway, revoked or expired; on the gateway's "
@@ -239,7 +241,7 @@ class Access:
             wanted = "admin"
         if path in ("/login", "/logout"):
             wanted = "read"
-        if not found.may(wanted):
+        if not found.has_scope(wanted):
             raise Refusal(
                 403,
                 f"You have insufficient permissions for this operation. Missing scopes: {wanted}. The token "
@@ -255,7 +257,7 @@ class Access:
         return replace(found, project=project)
 
 
-class ThisMachine:
+class LocalBrowserAccess:
     """The middleware of a server for browsers of this machine only, without tokens. It checks host names, other
     sites' pages, and CSRF_HEADER on every request that is not a read."""
 
@@ -269,7 +271,9 @@ class ThisMachine:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         scope[_CSRF] = self._csrf
         try:
-            check_page(scope, headers, {*LOOPBACK}, "This page is for browsers on its own machine: open localhost.")
+            check_browser_request(
+                scope, headers, {*LOOPBACK}, "This page is for browsers on its own machine: open localhost."
+            )
             if scope["method"] not in _READING:
                 check_csrf(HTTPConnection(scope), headers.get(CSRF_HEADER.encode()))
         except Refusal as refusal:
@@ -278,7 +282,7 @@ class ThisMachine:
         await self._app(scope, receive, _with_headers(send, {}))
 
 
-def check_page(scope: Scope, headers: dict[bytes, str], hosts: Set[str], where: str) -> None:
+def check_browser_request(scope: Scope, headers: dict[bytes, str], hosts: Set[str], where: str) -> None:
     """Check a browser's request. Raises Refusal if it used another name than `hosts` (`where` tells the right
     address), or came from a page of another site."""
     if _host_of(f"//{headers.get(b'host', '')}") not in hosts:

@@ -18,14 +18,14 @@ class BodyLimits:
     json: int = 2**20
     chat: int = 64 * 2**20
 
-    def most(self, path: str) -> int | None:
+    def limit_for_path(self, path: str) -> int | None:
         """Return the limit of a path, or None if its body is an upload."""
         if _UPLOADS.fullmatch(path):
             return None
         return self.chat if path == "/v1/chat/completions" else self.json
 
 
-def limited(receive: Receive, most: int) -> Receive:
+def limit_request_body(receive: Receive, most: int) -> Receive:
     """Return a `receive` that answers 413 as soon as more than `most` bytes have come, whatever length was
     announced."""
     received = 0

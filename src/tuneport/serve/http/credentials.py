@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from tuneport.lifecycle.schema.database import StoreUnavailableError
 from tuneport.lifecycle.schema.records import TokenRecord
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.store.tokens import TOKEN, digest_of, is_live
+from tuneport.lifecycle.store.tokens import TOKEN, is_token_live, token_digest
 from tuneport.types import now
 
 _USE_SECONDS = 60.0
@@ -29,7 +29,7 @@ class AccessRules:
     public_hosts: tuple[str, ...] = ()
 
 
-class Credentials:
+class GatewayCredentials:
     """All tokens, kept in memory and read anew when one is added or revoked.
 
     A revocation by any process takes effect within `seen_within` seconds.
@@ -55,29 +55,29 @@ class Credentials:
             if time.monotonic() - self._read_at < self._seen_within:
                 return  # another request has just read them
             before = time.monotonic()
-            marks = self._store.tokens.marks()
+            marks = self._store.tokens.count_tokens()
             if marks != self._marks:
                 self._tokens = {row.id: row for row in self._store.tokens.all()}
                 self._marks = marks
             self._read_at = before
 
     @property
-    def any(self) -> bool:
+    def has_any_token(self) -> bool:
         """Return whether the store ever had a token: revoking the last one does not open the gateway again."""
         return bool(self._tokens)
 
-    async def token(self, secret: str) -> TokenRecord | None:
+    async def find_token(self, secret: str) -> TokenRecord | None:
         """Return the live token of that secret. Returns None if there is none."""
         match = TOKEN.fullmatch(secret)
         row = None if match is None else self._tokens.get(match[1])
-        if row is None or not hmac.compare_digest(row.digest, digest_of(secret)) or not is_live(row, now()):
+        if row is None or not hmac.compare_digest(row.digest, token_digest(secret)) or not is_token_live(row, now()):
             return None
         await self._note_use(row)
         return row
 
-    async def browser(self, cookie: str) -> TokenRecord | None:
+    async def find_browser_token(self, cookie: str) -> TokenRecord | None:
         """Return the live token with which the browser of that cookie logged in. Returns None if there is none."""
-        digest = digest_of(cookie)
+        digest = token_digest(cookie)
         token_id, until = self._sessions.get(digest, (None, 0.0))
         if until <= time.monotonic():
             session = await run_in_threadpool(self._store.tokens.session, digest)
@@ -86,13 +86,13 @@ class Credentials:
                 self._sessions.clear()
             self._sessions[digest] = (token_id, time.monotonic() + self._seen_within)
         row = self._tokens.get(token_id or "")
-        if row is None or not is_live(row, now()):
+        if row is None or not is_token_live(row, now()):
             return None
         await self._note_use(row)
         return row
 
     def end_session(self, cookie: str) -> None:
-        digest = digest_of(cookie)
+        digest = token_digest(cookie)
         self._store.tokens.end_session(digest)
         self._sessions.pop(digest, None)
 

@@ -31,7 +31,7 @@ from tuneport.lifecycle.contents.remote_contents import FilesUnavailableError
 from tuneport.lifecycle.schema.database import StoreUnavailableError
 from tuneport.lifecycle.store.store import UnknownJobError
 from tuneport.rate_limits import retry_after_headers
-from tuneport.serve.http.openapi import ERRORS, allowed_methods
+from tuneport.serve.http.openapi import ERRORS, allowed_http_methods
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +67,11 @@ class Refusal(Exception):
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
-def not_found(what: str, param: str, code: str | None = None) -> Refusal:
+def not_found_refusal(what: str, param: str, code: str | None = None) -> Refusal:
     return Refusal(404, what, param=param, code=code)
 
 
-def refusal_of(error: TuneportError) -> Refusal:
+def refusal_for_error(error: TuneportError) -> Refusal:
     """Return the refusal for an error: its message unchanged, since it says what to do, and OpenAI's code."""
     text = str(error)
     if isinstance(error, StoreUnavailableError):  # whose message names the store's address
@@ -115,7 +115,7 @@ def refusal_of(error: TuneportError) -> Refusal:
     return Refusal(400, text)
 
 
-def complaint_of(errors: list[dict[str, Any]], given: Any) -> Refusal:
+def refusal_for_validation(errors: list[dict[str, Any]], given: Any) -> Refusal:
     """Return pydantic's most precise error in OpenAI's format: the parameter's path, and what is wrong."""
     named = [(_path(row, given), row) for row in errors]
     path, told = max(named, key=lambda pair: len(pair[0]))  # for a union: the type that matched most
@@ -158,7 +158,7 @@ def _path(error: dict[str, Any], given: Any) -> list[str | int]:
     return path
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Install the handlers that answer every error in one format. `FixedStatus` handles bugs."""
 
     @app.exception_handler(Refusal)
@@ -171,11 +171,11 @@ def install(app: FastAPI) -> None:
             log.error("%s %s: %s", request.method, request.url.path, error)
         retry_after = getattr(error, "retry_after", None)
         headers = {} if retry_after is None else retry_after_headers(retry_after)
-        return refusal_of(error).response(headers)
+        return refusal_for_error(error).response(headers)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return complaint_of(list(error.errors()), error.body).response()
+        return refusal_for_validation(list(error.errors()), error.body).response()
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
@@ -184,6 +184,6 @@ def install(app: FastAPI) -> None:
             message = f"Unknown request URL: {request.method} {request.url.path}. Please check the URL for typos."
         elif error.status_code == 405:
             message = f"Not allowed to {request.method} on {request.url.path}."
-            headers["Allow"] = ", ".join(allowed_methods(app, request.url.path))
+            headers["Allow"] = ", ".join(allowed_http_methods(app, request.url.path))
         code = "unknown_url" if error.status_code == 404 else None
         return Refusal(error.status_code, message, code=code).response(headers)

@@ -58,24 +58,24 @@ class GatewayMetrics:
         Info("tuneport_build", "The program.", registry=self.registry).info(
             {"version": __version__, "python": ".".join(map(str, sys.version_info[:3]))}
         )
-        self.registry.register(_Stored(store, working))
+        self.registry.register(_StoreCollector(store, working))
 
-    def chat(self, backend: str, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+    def count_chat(self, backend: str, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         self.chats.labels(backend).inc()
         if prompt_tokens is not None and completion_tokens is not None:
             self.tokens.labels(backend, "prompt").inc(prompt_tokens)
             self.tokens.labels(backend, "completion").inc(completion_tokens)
 
-    def delivery(self, webhook: str, outcome: str) -> None:
+    def count_delivery(self, webhook: str, outcome: str) -> None:
         self.deliveries.labels(webhook, outcome).inc()
 
-    def text(self) -> bytes:
+    def render_text(self) -> bytes:
         from prometheus_client import generate_latest
 
         return generate_latest(self.registry)
 
 
-class _Stored:
+class _StoreCollector:
     """The collector of what the store knows, read when Prometheus scrapes."""
 
     def __init__(self, store: Store, working: Callable[[], bool]) -> None:
@@ -87,7 +87,7 @@ class _Stored:
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
-        totals = self._store.figures.totals()
+        totals = self._store.figures.count_totals()
         jobs = GaugeMetricFamily("tuneport_jobs", "Jobs by backend and state.", labels=("backend", "status"))
         for (backend, status), count in totals.jobs.items():
             jobs.add_metric((backend, status), count)

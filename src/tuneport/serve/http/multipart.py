@@ -15,7 +15,7 @@ from email.message import Message
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.lifecycle.contents.contents import Contents, Incoming
+from tuneport.lifecycle.contents.contents import Contents, IncomingContent
 from tuneport.serve.http.errors import Refusal
 
 MAX_FIELDS = 20
@@ -25,12 +25,12 @@ _BUFFER = 1 << 20
 
 
 @dataclass
-class Form:
+class MultipartForm:
     """A parsed form. `file` is written but not kept yet: close it, or keep it. `filename` is the client's name,
     without folders."""
 
     fields: dict[str, str] = field(default_factory=dict)
-    file: Incoming | None = None
+    file: IncomingContent | None = None
     filename: str = ""
 
     def close(self) -> None:
@@ -38,7 +38,9 @@ class Form:
             self.file.__exit__()
 
 
-async def read_form(request: Request, contents: Contents, *, file_field: str, max_bytes: int) -> Form:
+async def read_multipart_form(
+    request: Request, contents: Contents, *, file_field: str, max_bytes: int
+) -> MultipartForm:
     """Read a form. Raises Refusal if the body is not a form, or as soon as it exceeds `max_bytes`."""
     from python_multipart import MultipartParser
     from python_multipart.exceptions import FormParserError
@@ -46,11 +48,11 @@ async def read_form(request: Request, contents: Contents, *, file_field: str, ma
     boundary = _boundary(request.headers.get("content-type", ""))
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes + MAX_FIELDS * MAX_FIELD_BYTES:
-        raise too_large(max_bytes)
-    reader = _Reader(contents, file_field, max_bytes)
+        raise upload_too_large_refusal(max_bytes)
+    reader = _MultipartReader(contents, file_field, max_bytes)
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]  # a TypedDict of theirs
-        async with _Writer(reader) as writer:
+        async with _MultipartFileWriter(reader) as writer:
             async for chunk in request.stream():
                 parser.write(chunk)
                 if len(reader.pending) >= _BUFFER:
@@ -68,7 +70,7 @@ async def read_form(request: Request, contents: Contents, *, file_field: str, ma
     return reader.form
 
 
-def too_large(max_bytes: int) -> Refusal:
+def upload_too_large_refusal(max_bytes: int) -> Refusal:
     return Refusal(
         413, f"The file is too large: at most {max_bytes:,} bytes. Larger ones can be sent in parts: POST /v1/uploads."
     )
@@ -83,17 +85,17 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode("latin-1", "replace")
 
 
-class _Writer:
+class _MultipartFileWriter:
     """The writer of the file: it hashes and writes one block in a thread while the next arrives, in order."""
 
-    def __init__(self, reader: _Reader) -> None:
+    def __init__(self, reader: _MultipartReader) -> None:
         self._reader = reader
         self._writing: asyncio.Task[None] | None = None
 
     async def next(self) -> None:
         """Write what is pending, once the block before it is written."""
         await self._settle()
-        file, block = self._reader.form.file, self._reader.taken()
+        file, block = self._reader.form.file, self._reader.take_pending()
         if file is not None and block:
             self._writing = asyncio.create_task(run_in_threadpool(file.write, block))
 
@@ -108,18 +110,18 @@ class _Writer:
             if writing.done():
                 self._writing = None
 
-    async def __aenter__(self) -> _Writer:
+    async def __aenter__(self) -> _MultipartFileWriter:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
         await self._settle()
 
 
-class _Reader:
-    """The parser's callbacks. Bytes of the file gather in `pending`, for `_Writer`."""
+class _MultipartReader:
+    """The parser's callbacks. Bytes of the file gather in `pending`, for `_MultipartFileWriter`."""
 
     def __init__(self, contents: Contents, file_field: str, max_bytes: int) -> None:
-        self.form = Form()
+        self.form = MultipartForm()
         self.pending = bytearray()
         self.ended = False
         self._contents, self._file_field, self._max_bytes = contents, file_field, max_bytes
@@ -141,7 +143,7 @@ class _Reader:
             "on_end": self._end,
         }
 
-    def taken(self) -> bytearray:
+    def take_pending(self) -> bytearray:
         """Return what is pending; the caller writes it."""
         taken, self.pending = self.pending, bytearray()
         return taken
@@ -172,7 +174,7 @@ class _Reader:
         if name == self._file_field:
             if self.form.file is not None:
                 raise Refusal(400, f"The form has more than one '{name}'.", param=name)
-            self.form.file = self._contents.incoming()
+            self.form.file = self._contents.open_incoming()
             self.form.filename = filename or "file"
         elif name in self.form.fields:
             raise Refusal(400, f"The form has more than one '{name}'.", param=name)
@@ -181,7 +183,7 @@ class _Reader:
         if self._name == self._file_field:
             self._received += end - start
             if self._received > self._max_bytes:
-                raise too_large(self._max_bytes)
+                raise upload_too_large_refusal(self._max_bytes)
             self.pending.extend(data[start:end])
             return
         self._value.extend(data[start:end])

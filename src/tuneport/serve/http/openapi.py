@@ -69,7 +69,7 @@ _REQUEST_ID = {
 }
 
 
-def describe(app: FastAPI) -> None:
+def install_openapi_document(app: FastAPI) -> None:
     """Make the app serve this document, without responses that FastAPI adds and the gateway never sends."""
 
     def openapi() -> dict[str, Any]:
@@ -80,7 +80,7 @@ def describe(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def allowed_methods(app: FastAPI, path: str) -> list[str]:
+def allowed_http_methods(app: FastAPI, path: str) -> list[str]:
     """Return all methods of a path; each of its routes knows only one."""
     methods = {
         method.upper()

@@ -27,7 +27,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
 """A time with its zone. A bare number is refused: it could mean seconds or milliseconds since 1970."""
 
 
-def by_metadata(query: Mapping[str, str]) -> dict[str, str] | None:
+def parse_metadata_query(query: Mapping[str, str]) -> dict[str, str] | None:
     """Parse `metadata[KEY]=VALUE` filters. Returns an empty dictionary for `metadata=null` (jobs without metadata),
     and None if there is no filter."""
     wanted = {}

@@ -13,7 +13,7 @@ REQUESTS_PER_MINUTE, JOBS_PER_MINUTE = 6000, 60
 down. Without tokens there is one user, who needs no limit."""
 
 
-class RateLimits:
+class GatewayRateLimits:
     """The gateway's rate limits: requests and jobs of a client, and failed logins of an address."""
 
     def __init__(self, given: GatewaySettings) -> None:
@@ -23,7 +23,7 @@ class RateLimits:
         self._local_requests = given.requests_per_minute is not None
         self._local_jobs = given.jobs_per_minute is not None
 
-    def request(self, token_id: str | None, address: str | None) -> Allowance | None:
+    def count_request(self, token_id: str | None, address: str | None) -> Allowance | None:
         """Count a request. Returns None if it is not counted. Raises Refusal if it is above the limit."""
         if token_id is None and not self._local_requests:
             return None
@@ -32,14 +32,14 @@ class RateLimits:
             raise _too_many("requests", left)
         return left
 
-    def job(self, token_id: str | None, address: str | None) -> None:
+    def count_job(self, token_id: str | None, address: str | None) -> None:
         if token_id is None and not self._local_jobs:
             return
         left = self._jobs.try_acquire(token_id or f"address {address}")
         if left.wait:
             raise _too_many("fine-tuning jobs", left)
 
-    def failure(self, address: str | None) -> None:
+    def count_failed_login(self, address: str | None) -> None:
         """Count a wrong token. Raises Refusal if there are too many from this address; right tokens are never
         refused."""
         left = self._failures.try_acquire(f"address {address}")

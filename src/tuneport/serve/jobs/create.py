@@ -7,26 +7,26 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tuneport.backends.hosted.http.loop_guard import hops
-from tuneport.backends.routing import Catalogue
+from tuneport.backends.hosted.http.loop_guard import current_gateway_hops
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.dataset import Dataset
 from tuneport.errors import DatasetError, TuneportError
 from tuneport.lifecycle.contents.contents import ContentGoneError
 from tuneport.lifecycle.schema.records import FileRecord, RequestRecord
-from tuneport.lifecycle.schema.request_context import asking
-from tuneport.lifecycle.store.files.uploaded import new_id
-from tuneport.lifecycle.submitting.options import needs
-from tuneport.serve.documents.openai_words import ORGANIZATION, shown_method
+from tuneport.lifecycle.schema.request_context import current_request_context
+from tuneport.lifecycle.store.files.uploaded import new_stored_file_id
+from tuneport.lifecycle.submitting.options import list_option_needs
+from tuneport.serve.documents.openai_words import ORGANIZATION, openai_method
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, refusal_of
-from tuneport.serve.jobs.specs import permitted_spec, spec_of, start_of
+from tuneport.serve.http.errors import Refusal, refusal_for_error
+from tuneport.serve.jobs.specs import build_permitted_spec, build_requested_spec, route_requested_start
 from tuneport.serve.wire import CreateJob
 from tuneport.serve.wire.native import SubmitJob
 
 log = logging.getLogger(__name__)
 
 
-def create(gateway: Gateway, asked: CreateJob, *, key: str | None) -> RequestRecord:
+def create_openai_job(gateway: Gateway, asked: CreateJob, *, key: str | None) -> RequestRecord:
     """Store a request for a job. What can be checked without a provider is refused here; `make_job` does the rest."""
     return _create(gateway, asked, asked.model_dump(mode="json", exclude_none=True), key)
 
@@ -40,13 +40,13 @@ def create_native_job(gateway: Gateway, asked: SubmitJob, *, key: str | None) ->
     """Store a request in tuneport's format; what OpenAI's format lacks is kept under `tuneport`."""
     given = asked.model_dump(mode="json", exclude_none=True)
     own = {name: value for name, value in given.items() if name not in _SAID_ALIKE}
-    for option, needed in needs().items():
+    for option, needed in list_option_needs().items():
         field = _FILES.get(needed.field, needed.field)
         if getattr(asked, option, False) and getattr(asked, field) is None:
             raise Refusal(400, f"'{option}' needs a '{field}'.", param=option, code="invalid_value")
     body = {name: value for name, value in given.items() if name in _SAID_ALIKE}
     if "method" not in own:
-        row = training_file(gateway, asked.training_file, "training_file")
+        row = require_training_file(gateway, asked.training_file, "training_file")
         own["method"] = _method_of(gateway, row, asked.columns)
     for name, told, form in (
         ("from_checkpoint", asked.from_checkpoint, _JOB_AND_STEP),
@@ -56,25 +56,25 @@ def create_native_job(gateway: Gateway, asked: SubmitJob, *, key: str | None) ->
         if told is not None and (found is None or not gateway.store.jobs.by_ids([found[1]])):
             # Clients may name neither a path nor a function of this machine.
             raise Refusal(400, f"'{name}' names no job of this gateway: {told}.", param=name, code="invalid_value")
-    shown = shown_method(own["method"], asked.hyperparameters, own.get("grader"))
+    shown = openai_method(own["method"], asked.hyperparameters, own.get("grader"))
     return _create(gateway, asked, body | {"method": shown, "tuneport": own}, key)
 
 
 def _method_of(gateway: Gateway, row: FileRecord, columns: Mapping[str, str]) -> str:
     try:
-        return Dataset(gateway.contents.fetch(row.sha256), columns).method.value
+        return Dataset(gateway.contents.fetch_content(row.sha256), columns).method.value
     except (DatasetError, ContentGoneError) as error:
-        raise file_refusal(error, {row.sha256: row.id}) from error
+        raise refusal_for_file_error(error, {row.sha256: row.id}) from error
 
 
-def file_refusal(error: TuneportError, ids: Mapping[str, str]) -> Refusal:
+def refusal_for_file_error(error: TuneportError, ids: Mapping[str, str]) -> Refusal:
     """Return the refusal for a file error; its message names files by id, not by path."""
-    refusal = refusal_of(error)
-    refusal.message = by_ids(refusal.message, ids)
+    refusal = refusal_for_error(error)
+    refusal.message = name_files_by_id(refusal.message, ids)
     return refusal
 
 
-def by_ids(text: str, ids: Mapping[str, str]) -> str:
+def name_files_by_id(text: str, ids: Mapping[str, str]) -> str:
     for sha256, file_id in ids.items():
         text = re.sub(rf"(?:[^\s'\"]*/)?{sha256}\.jsonl", file_id, text)
     return text
@@ -83,35 +83,35 @@ def by_ids(text: str, ids: Mapping[str, str]) -> str:
 def _create(
     gateway: Gateway, asked: CreateJob | SubmitJob, asked_for: dict[str, Any], key: str | None
 ) -> RequestRecord:
-    if key is not None and (there := gateway.store.requests.by_key(key)) is not None:
+    if key is not None and (there := gateway.store.requests.find_by_idempotency_key(key)) is not None:
         return _earlier_request(there, asked_for)
     _refuse_nul(asked_for)
-    training = training_file(gateway, asked.training_file, "training_file")
+    training = require_training_file(gateway, asked.training_file, "training_file")
     validation = None
     if asked.validation_file is not None:
-        validation = training_file(gateway, asked.validation_file, "validation_file")
+        validation = require_training_file(gateway, asked.validation_file, "validation_file")
     body = asked_for | {
         "training_sha256": training.sha256,
         "validation_sha256": None if validation is None else validation.sha256,
     }
-    if hops():
-        body["hops"] = list(hops())
-    who = asking()
-    gateway.limits.job(who.token_id, who.address)
-    start = start_of(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
-    spec = spec_of(gateway, body)
+    if current_gateway_hops():
+        body["hops"] = list(current_gateway_hops())
+    who = current_request_context()
+    gateway.limits.count_job(who.token_id, who.address)
+    start = route_requested_start(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
+    spec = build_requested_spec(gateway, body)
     opened = None if start.backend is None else gateway.workspace.backend(start.backend)
-    spec = permitted_spec(gateway, body, spec, opened)
+    spec = build_permitted_spec(gateway, body, spec, opened)
     if opened is not None and start.backend is not None:
-        model = Catalogue(gateway.settings).resolve(start.model, start.backend)
+        model = BackendCatalogue(gateway.settings).resolve_model(start.model, start.backend)
         opened.check(spec.model_copy(update={"model": model, "from_checkpoint": None}))
-    job_id = new_id("ftjob-")
-    with gateway.contents.locked():  # keeps the contents until the request refers to them
+    job_id = new_stored_file_id("ftjob-")
+    with gateway.contents.lock_contents():  # keeps the contents until the request refers to them
         for file_id, param in ((asked.training_file, "training_file"), (asked.validation_file, "validation_file")):
             if file_id is not None:
-                training_file(gateway, file_id, param)
+                require_training_file(gateway, file_id, param)
         request = gateway.store.requests.add(
-            job_id, body, backend=start.backend, tuned_model=tuned_name(asked, job_id), key=key
+            job_id, body, backend=start.backend, tuned_model=build_openai_model_name(asked, job_id), key=key
         )
     return request if request.id == job_id else _earlier_request(request, asked_for)
 
@@ -139,18 +139,18 @@ def _earlier_request(request: RequestRecord, asked_for: dict[str, Any]) -> Reque
     return request
 
 
-def tuned_name(asked: CreateJob | SubmitJob, job_id: str) -> str:
+def build_openai_model_name(asked: CreateJob | SubmitJob, job_id: str) -> str:
     """Return `ft:BASE:ORGANIZATION:SUFFIX:CODE`, as OpenAI names a tuned model."""
     base = asked.model.split(":")[1] if asked.model.startswith("ft:") and asked.model.count(":") >= 2 else asked.model
     return f"ft:{base}:{ORGANIZATION}:{asked.suffix or ''}:{job_id[-8:]}"
 
 
-def training_file(gateway: Gateway, file_id: str, param: str) -> FileRecord:
+def require_training_file(gateway: Gateway, file_id: str, param: str) -> FileRecord:
     row = gateway.store.uploaded.get(file_id)
     if row is None:
         raise Refusal(400, f"invalid {param}: {file_id}", param=param, code="file_not_found")
     if row.purpose != "fine-tune":
         raise Refusal(400, f"File '{file_id}' does not have purpose 'fine-tune'.", param=param)
-    if not gateway.contents.has(row.sha256):
+    if not gateway.contents.has_content(row.sha256):
         raise Refusal(400, f"The content of {file_id} is gone from the gateway; upload it again.", param=param)
     return row

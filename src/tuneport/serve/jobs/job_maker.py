@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from tuneport.backends.hosted.http.loop_guard import forwarded_via
+from tuneport.backends.hosted.http.loop_guard import forwarded_via_gateways
 from tuneport.errors import ProviderError, StorageError, TuneportError
 from tuneport.lifecycle.schema.records import RequestRecord
-from tuneport.lifecycle.schema.request_context import Asking, on_behalf_of
+from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context
 from tuneport.lifecycle.store.audit import ITSELF
-from tuneport.lifecycle.store.requests import Claim, ClaimLostError
+from tuneport.lifecycle.store.requests import ClaimLostError, JobRequestClaim
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.lifecycle.terms import BindingTerm
-from tuneport.lifecycle.worker.leases import is_gone, new_owner, renewing
+from tuneport.lifecycle.worker.leases import has_owner_ended, keep_lease_renewed, new_lease_owner
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, refusal_of
-from tuneport.serve.jobs.specs import permitted_spec, spec_of
+from tuneport.serve.http.errors import Refusal, refusal_for_error
+from tuneport.serve.jobs.specs import build_permitted_spec, build_requested_spec
 from tuneport.types import now
 
 log = logging.getLogger(__name__)
@@ -29,18 +29,21 @@ def make_pending_jobs(gateway: Gateway) -> None:
     """Make jobs from the requests that no process works on, oldest first. One that cannot be made now does not block
     the others."""
     while not gateway.stopping:
-        gone = tuple(holder for holder in gateway.unscoped.store.requests.holders() if is_gone(holder))
-        owner = new_owner()
-        request = gateway.unscoped.store.requests.take(owner, gone=gone)
+        gone = tuple(holder for holder in gateway.unscoped.store.requests.list_holders() if has_owner_ended(holder))
+        owner = new_lease_owner()
+        request = gateway.unscoped.store.requests.claim_oldest(owner, gone=gone)
         if request is None:
             return
-        with renewing(gateway.unscoped.store.requests, request.id, owner), forwarded_via(request.body.get("hops", ())):
+        with (
+            keep_lease_renewed(gateway.unscoped.store.requests, request.id, owner),
+            forwarded_via_gateways(request.body.get("hops", ())),
+        ):
             make_job(gateway, request, owner)
 
 
 def make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
     """Read, validate and convert the data, and store the job. As at OpenAI, data that is refused now fails the job."""
-    with on_behalf_of(Asking(request.project, ITSELF)):  # it sees only the client's project
+    with use_request_context(RequestContext(request.project, ITSELF)):  # it sees only the client's project
         _make_job(gateway, request, owner)
 
 
@@ -48,7 +51,7 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
     store = gateway.store
     hashes = (request.body["training_sha256"], request.body.get("validation_sha256"))
     try:
-        missing = [sha256 for sha256 in hashes if sha256 is not None and not gateway.contents.has(sha256)]
+        missing = [sha256 for sha256 in hashes if sha256 is not None and not gateway.contents.has_content(sha256)]
         if missing and now() - request.created_at < timedelta(seconds=gateway.timing.missing_content):
             store.requests.defer(request.id, owner, seconds=REST_SECONDS)  # another gateway on this store may have it
             return
@@ -56,19 +59,21 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
             raise Refusal(400, "The file's content is gone from the gateway; upload it again.")
         for sha256 in hashes:
             if sha256 is not None:
-                gateway.contents.fetch(sha256)
+                gateway.contents.fetch_content(sha256)
         # Checked again: another gateway on the store, or an older one, may have stored the request.
         opened = None if request.backend is None else gateway.workspace.backend(request.backend)
         terms: list[BindingTerm] = []
         row = gateway.workspace.submit(
-            permitted_spec(gateway, request.body, spec_of(gateway, request.body), opened),
+            build_permitted_spec(gateway, request.body, build_requested_spec(gateway, request.body), opened),
             backend=request.backend,
             options=JobOptions.of_request(request.body, allow_personal_data=gateway.allow_personal_data),
             show_terms=terms.extend,
-            claim=Claim(request.id, owner, request.created_at, request.project),
+            claim=JobRequestClaim(request.id, owner, request.created_at, request.project),
         )
         for term in terms:
-            gateway.workspace.worker.events.tell(row.id, f"Terms that apply: {term}", type_="terms", once=term.digest)
+            gateway.workspace.worker.events.add_tuneport_event(
+                row.id, f"Terms that apply: {term}", type_="terms", once=term.digest
+            )
         gateway.wake_poller()
     except ClaimLostError as error:  # by the client's cancel, or to another gateway
         log.info("%s", error)
@@ -77,7 +82,7 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
             log.warning("%s waits: %s", request.id, error)
             store.requests.defer(request.id, owner, seconds=REST_SECONDS)
             return
-        refusal = error if isinstance(error, Refusal) else refusal_of(error)
+        refusal = error if isinstance(error, Refusal) else refusal_for_error(error)
         told = {"code": refusal.code or "invalid_request", "message": refusal.message, "param": refusal.param}
         store.requests.refuse(request.id, owner, told)
     except Exception:

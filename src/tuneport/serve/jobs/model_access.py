@@ -15,6 +15,6 @@ def is_hidden_from_caller(gateway: Gateway, name: str) -> bool:
     project = gateway.project
     plain = name.partition(CHECKPOINT)[0]
     names = {name, plain, name.partition("/")[2], plain.partition("/")[2]} - {""}
-    if projects := gateway.store.models.projects_of(names):
+    if projects := gateway.store.models.find_projects(names):
         return project not in projects
     return any(known.startswith("ft:") for known in names) and project != DEFAULT_PROJECT

@@ -31,7 +31,7 @@ COLUMNS = (
 our backends report one, of the whole file."""
 
 
-def result_csv(points: Sequence[MetricPoint]) -> bytes:
+def build_result_csv(points: Sequence[MetricPoint]) -> bytes:
     """Return the CSV with a row for each step; training and validation values of a step share a row."""
     rows: dict[int, dict[str, float]] = {}
     for point in points:
@@ -52,7 +52,7 @@ def result_csv(points: Sequence[MetricPoint]) -> bytes:
     return text.getvalue().encode()
 
 
-def settle(gateway: Gateway, row: JobRecord) -> None:
+def settle_job_results(gateway: Gateway, row: JobRecord) -> None:
     """Store the results of a succeeded job as a file, or record that it has none. Raises ProviderError if the
     backend may have them later."""
     try:
@@ -68,11 +68,11 @@ def settle(gateway: Gateway, row: JobRecord) -> None:
     if points:
         # Derived from the job's id, so that a repeat after a crash makes the same file.
         file_id = f"file-{hashlib.sha256(row.id.encode()).hexdigest()[:24]}"
-        add_results(gateway, row.project, file_id, "step_metrics.csv", result_csv(points))
-    gateway.unscoped.store.requests.settle_results(row.id, file_id)
+        add_job_result_file(gateway, row.project, file_id, "step_metrics.csv", build_result_csv(points))
+    gateway.unscoped.store.requests.mark_results_settled(row.id, file_id)
 
 
-class Results:
+class JobResultWriter:
     """The writer of the results of ended jobs; it retries a provider in trouble with growing delays."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -80,8 +80,8 @@ class Results:
         self._failures: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
 
-    def settle_all(self) -> None:
-        waiting = self._gateway.unscoped.store.requests.without_results()
+    def write_due_results(self) -> None:
+        waiting = self._gateway.unscoped.store.requests.list_jobs_without_results()
         for known in self._failures.keys() - set(waiting):
             del self._failures[known], self._not_before[known]
         for job_id, row in self._gateway.unscoped.store.jobs.by_ids(waiting).items():
@@ -90,20 +90,20 @@ class Results:
             if time.monotonic() < self._not_before.get(job_id, 0.0):
                 continue
             try:
-                settle(self._gateway, row)
+                settle_job_results(self._gateway, row)
             except TuneportError as error:
                 failures = self._failures[job_id] = self._failures.get(job_id, 0) + 1
                 self._not_before[job_id] = time.monotonic() + min(LONGEST_WAIT, 2.0**failures)
                 log.warning("the results of %s cannot be made yet: %s", job_id, error)
 
 
-def add_results(gateway: Gateway, project: str, file_id: str, name: str, content: bytes) -> None:
+def add_job_result_file(gateway: Gateway, project: str, file_id: str, name: str, content: bytes) -> None:
     """Store a job's results as a file of the API. An existing file of that id is kept."""
     contents = gateway.contents
-    with contents.incoming() as incoming:
+    with contents.open_incoming() as incoming:
         incoming.write(content)
         incoming.flush()
-        with contents.locked():
+        with contents.lock_contents():
             gateway.unscoped.store.scoped(project).uploaded.add(
                 incoming.keep(),
                 filename=name,

@@ -10,8 +10,8 @@ from tuneport.backends.openai.request import TOKEN_KEY
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.jobs.model_access import is_hidden_from_caller
-from tuneport.serve.naming import ClientCatalogue, not_offered, route
-from tuneport.serve.permitted import has_code, refuse_unlisted
+from tuneport.serve.naming import ClientCatalogue, client_model_not_offered, route_client_model
+from tuneport.serve.permitted import grader_has_code, refuse_operator_options
 from tuneport.serve.wire import MethodAsked
 from tuneport.types import Hyperparameters, Method, TuneSpec
 from tuneport.validation import parse_or_config_error
@@ -25,7 +25,7 @@ _RUNS_CODE = "run_grader_code"
 
 
 @dataclass(frozen=True)
-class Start:
+class RequestedStart:
     """The start of a training: a base model by its route, or, with `job`, the tuned model of one of our jobs at its
     backend."""
 
@@ -34,44 +34,44 @@ class Start:
     job: str | None = None
 
 
-def start_of(gateway: Gateway, name: str, backend: str | None = None) -> Start:
+def route_requested_start(gateway: Gateway, name: str, backend: str | None = None) -> RequestedStart:
     """Return where training starts from. `backend` is the client's choice, even if others have the model."""
     store = gateway.store
-    request = store.models.request_of(name)
-    row = store.models.job_of(name) if request is None else store.jobs.by_ids([request.id]).get(request.id)
+    request = store.models.find_request(name)
+    row = store.models.find_job(name) if request is None else store.jobs.by_ids([request.id]).get(request.id)
     if request is None and backend is not None:
-        ClientCatalogue(gateway.settings).resolve(name, backend)  # refused now, if at all
-        return Start(backend, name)
+        ClientCatalogue(gateway.settings).resolve_model(name, backend)  # refused now, if at all
+        return RequestedStart(backend, name)
     if request is None and row is None:
         if is_hidden_from_caller(gateway, name):
-            raise not_offered(name)
-        where = route(name, gateway.settings)
-        return Start(where.backend, where.model)
+            raise client_model_not_offered(name)
+        where = route_client_model(name, gateway.settings)
+        return RequestedStart(where.backend, where.model)
     if row is None or row.tuned_model is None or row.deleted_at is not None:
         raise Refusal(400, f"The model {name} does not exist, or not yet.", param="model", code="model_not_found")
-    return Start(row.backend, row.model, row.id)
+    return RequestedStart(row.backend, row.model, row.id)
 
 
-def permitted_spec(
+def build_permitted_spec(
     gateway: Gateway, body: Mapping[str, Any], spec: TuneSpec, backend: FineTuneBackend | None
 ) -> TuneSpec:
-    """Return the spec. Raises Refusal if a client may not ask for it (`refuse_unlisted`); the parameter is named as
-    the client wrote it.
+    """Return the spec. Raises Refusal if a client may not ask for it (`refuse_operator_options`); the parameter is
+    named as the client wrote it.
 
     A grader's code that the operator lets clients send gets the option that runs it on this machine, in the sandbox.
     """
     try:
-        refuse_unlisted(spec, backend, gateway.settings.project.gateway.client_options)
+        refuse_operator_options(spec, backend, gateway.settings.project.gateway.client_options)
     except Refusal as refusal:
         if "tuneport" not in body:
             refusal.param = _AT_OPENAI.get(str(refusal.param), refusal.param)
         raise
-    if backend is None or not has_code(spec.grader) or _RUNS_CODE not in backend.client_rules():
+    if backend is None or not grader_has_code(spec.grader) or _RUNS_CODE not in backend.client_rules():
         return spec
     return spec.model_copy(update={"provider_options": {**spec.provider_options, _RUNS_CODE: True}})
 
 
-def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
+def build_requested_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     """Return the spec of a request's body. Raises ConfigError that names the refused parameter."""
     if "tuneport" in body:
         return _own_spec(gateway, body)
@@ -87,7 +87,7 @@ def spec_of(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     integrations = body.get("integrations") or []
     if len(integrations) > 1:
         raise Refusal(400, "At most one integration of the type wandb is accepted.", param="integrations")
-    start = start_of(gateway, body["model"])
+    start = route_requested_start(gateway, body["model"])
     return parse_or_config_error(
         TuneSpec,
         {
@@ -116,7 +116,7 @@ def _metadata(body: dict[str, Any]) -> dict[str, str]:
 
 def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     own = body["tuneport"]
-    start = start_of(gateway, body["model"], own.get("backend"))
+    start = route_requested_start(gateway, body["model"], own.get("backend"))
     held_out = body.get("validation_sha256")
     return parse_or_config_error(
         TuneSpec,

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.estimate.cost.chat import chat_cost
 from tuneport.lifecycle.schema.records import AuditRecord
-from tuneport.lifecycle.schema.request_context import Asking
-from tuneport.lifecycle.store.audit import entry_of
+from tuneport.lifecycle.schema.request_context import RequestContext
+from tuneport.lifecycle.store.audit import build_audit_record
 from tuneport.manifests.base_prices import load_base_prices
 from tuneport.types import now
 
@@ -33,11 +33,11 @@ MOST_WAITING = 100_000
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredChat:
     """One chat. `model` is the requested name, `model_id` the backend's own."""
 
     at: datetime
-    who: Asking
+    who: RequestContext
     backend: str
     model: str
     model_id: str
@@ -49,15 +49,15 @@ class ChatUsage:
 
     def __init__(self, store: Store, settings: Settings, metrics: GatewayMetrics) -> None:
         self._store, self._settings, self._metrics = store, settings, metrics
-        self._waiting: deque[Answered] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[AnsweredChat] = deque(maxlen=MOST_WAITING)
         self._writing = threading.Lock()
 
-    def add(self, who: Asking, backend: str, model: str, model_id: str, usage: Mapping[str, Any]) -> None:
+    def add(self, who: RequestContext, backend: str, model: str, model_id: str, usage: Mapping[str, Any]) -> None:
         """Record a chat; safe in any thread. `usage` is in OpenAI's format, empty if the backend did not report it."""
-        self._metrics.chat(backend, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+        self._metrics.count_chat(backend, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
         if len(self._waiting) == MOST_WAITING:
             log.error("the store does not take the audit log's entries: the oldest chat's is dropped")
-        self._waiting.append(Answered(now(), who, backend, model, model_id, usage))
+        self._waiting.append(AnsweredChat(now(), who, backend, model, model_id, usage))
 
     def write(self) -> None:
         """Write all waiting entries. Raises StoreUnavailableError if the store does not answer; the entries then
@@ -69,14 +69,14 @@ class ChatUsage:
                 for _ in batch:
                     self._waiting.popleft()
 
-    def _entry(self, answered: Answered) -> AuditRecord:
+    def _entry(self, answered: AnsweredChat) -> AuditRecord:
         try:
-            manifest = manifest_of(answered.backend, self._settings)
+            manifest = backend_manifest(answered.backend, self._settings)
             usd = chat_cost(manifest, answered.model_id, answered.usage, load_base_prices())
         except Exception:  # one chat that cannot be priced keeps no other out of the log
             log.exception("what a chat with %r at %s cost is not known", answered.model, answered.backend)
             usd = None
-        return entry_of(
+        return build_audit_record(
             answered.who,
             "chat.answer",
             f"{answered.model} at {answered.backend}",

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tuneport.errors import NotDeployedError
 from tuneport.formatting import money
-from tuneport.lifecycle.schema.request_context import asking
+from tuneport.lifecycle.schema.request_context import current_request_context
 from tuneport.lifecycle.service import Workspace
 from tuneport.serve.timing import GatewayTiming
 
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
 
-class Endpoints:
+class ChatEndpoints:
     """The endpoints of chats. It starts none unless `[gateway] endpoint_usd_per_hour` sets a price limit."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Endpoints:
         self._starting = threading.Lock()
         self._places = threading.BoundedSemaphore(most_waiting)
 
-    def answered(self, backend: str, model: str, ask: Callable[[], Answer]) -> Answer:
+    def answer_with_endpoint(self, backend: str, model: str, ask: Callable[[], Answer]) -> Answer:
         """Return the result of `ask` once the model has an endpoint. Raises NotDeployedError if it may have none,
         does not start in time, or too many callers wait. Raises BudgetError, before anything is started, if it would
         cost too much."""
@@ -85,4 +85,4 @@ class Endpoints:
         cost = "an unknown price" if made.usd_per_hour is None else money(made.usd_per_hour)
         log.warning("an endpoint for %s starts at %s: %s an hour while it is up", model, backend, cost)
         told = f"{made.id} for {model} at {backend}, {cost} an hour"
-        self._workspace.store.audit.record("endpoint.start", told, project=asking().project)
+        self._workspace.store.audit.record("endpoint.start", told, project=current_request_context().project)

@@ -22,7 +22,7 @@ from anyio import CapacityLimiter, to_thread
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.store.snapshots import JobSnapshot
-from tuneport.serve.documents.native_job import job_documents
+from tuneport.serve.documents.native_job import native_job_documents
 from tuneport.serve.http.errors import Refusal
 from tuneport.types import JobEvent, now
 
@@ -50,31 +50,31 @@ KEPT_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
-def message(position: int, told: JobEvent) -> dict[str, Any]:
+def event_message(position: int, told: JobEvent) -> dict[str, Any]:
     """Return an event as JSON, as `tuneport logs --json` prints it."""
     return {"position": position} | told.model_dump(mode="json")
 
 
-def encoded(data: Any) -> str:
+def encode_stream_json(data: Any) -> str:
     """Return JSON without line breaks, so that it is one line of a stream."""
     return json.dumps(data, ensure_ascii=False, default=str)
 
 
-def block(data: str, *, event: str | None = None, id_: str | None = None) -> bytes:
+def event_stream_block(data: str, *, event: str | None = None, id_: str | None = None) -> bytes:
     """Return one block of a stream."""
     lines = [] if event is None else [f"event: {event}"]
     lines += [] if id_ is None else [f"id: {id_}"]
     return ("\n".join([*lines, f"data: {data}"]) + "\n\n").encode()
 
 
-def event_block(position: int, told: JobEvent) -> bytes:
-    return block(encoded(message(position, told)), id_=str(position))
+def job_event_stream_block(position: int, told: JobEvent) -> bytes:
+    return event_stream_block(encode_stream_json(event_message(position, told)), id_=str(position))
 
 
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-class Changing:
+class WatchedFeed:
     """The base of what watchers wait for."""
 
     def __init__(self) -> None:
@@ -83,12 +83,12 @@ class Changing:
         self.turn = 0  # counts changes, so that a busy watcher notices what it missed
         self._changed = asyncio.Event()
 
-    def tell(self) -> None:
+    def notify_watchers(self) -> None:
         self.turn += 1
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
-    async def changed(self, seconds: float) -> bool:
+    async def wait_for_change(self, seconds: float) -> bool:
         """Wait for a change. Returns False after so many seconds without one."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
@@ -96,7 +96,7 @@ class Changing:
         return False
 
 
-class Feed(Changing):
+class JobEventFeed(WatchedFeed):
     """One watched job: its newest events as they are sent, and its newest document."""
 
     def __init__(self, job_id: str) -> None:
@@ -113,7 +113,7 @@ class Feed(Changing):
     def version(self) -> str | None:
         return None if self.seen is None else self.seen.version
 
-    def after(self, position: int) -> list[tuple[int, bytes]] | None:
+    def events_after(self, position: int) -> list[tuple[int, bytes]] | None:
         """Return the events after a position. Returns None if they are older than what is kept."""
         if position >= self.head:
             return []
@@ -122,15 +122,15 @@ class Feed(Changing):
         return [found for found in self.recent if found[0] > position]
 
 
-class Streams:
+class JobEventStreams:
     """All streams of one gateway. Its methods belong to the server's event loop, except `wake` and `close`."""
 
     def __init__(self, store: Store, request_poll: Callable[[JobSnapshot], None]) -> None:
         """Create the streams. `store` is not limited to a project: a watcher's access to the job was checked before.
         `request_poll` asks for an early poll of a watched job."""
         self._store, self._request_poll = store, request_poll
-        self._feeds: dict[str, Feed] = {}
-        self._all: dict[str, _All] = {}  # by project
+        self._feeds: dict[str, JobEventFeed] = {}
+        self._all: dict[str, _AllJobsFeed] = {}  # by project
         self._count = 0
         self._reader: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -146,7 +146,7 @@ class Streams:
             with suppress(RuntimeError):  # the loop is closed: there are no watchers left
                 loop.call_soon_threadsafe(self._look_now)
 
-    def touch(self, job_id: str) -> None:
+    def report_job_change(self, job_id: str) -> None:
         """Report a change of the job that is not in the store, such as new curve points."""
         if (loop := self._loop) is not None:
             with suppress(RuntimeError):
@@ -162,23 +162,23 @@ class Streams:
             self._woken.set()
         if self.closing:
             for watched in (*self._feeds.values(), *self._all.values()):
-                watched.tell()
+                watched.notify_watchers()
 
     def _touched(self, job_id: str) -> None:
         feeds = (self._feeds.get(job_id), *self._all.values())
         for feed in feeds:
             if feed is not None:
-                feed.tell()
+                feed.notify_watchers()
 
     # --- streams ----------------------------------------------------------------------------------------------------
 
-    async def of_job(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
+    async def stream_job(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
         """Yield events after `after`, the job whenever it has changed, and its end."""
-        with self.watching(job_id) as feed:
+        with self.watch_job(job_id) as feed:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             position, told = after, b""
             while not self.closing:
-                page = feed.after(position)
+                page = feed.events_after(position)
                 if page is None:
                     page = await self._older(job_id, position)
                 for at, sent in page:
@@ -192,42 +192,44 @@ class Streams:
                 if feed.over is not None and position == feed.head:
                     yield self._end(feed, position)
                     return
-                if not await feed.changed(KEEP_ALIVE_SECONDS):
+                if not await feed.wait_for_change(KEEP_ALIVE_SECONDS):
                     yield KEEP_ALIVE
 
     @staticmethod
-    def _end(feed: Feed, position: int) -> bytes:
+    def _end(feed: JobEventFeed, position: int) -> bytes:
         assert feed.seen is not None
         complete = feed.over == "complete"
         data: dict[str, Any] = {"id": feed.job_id, "status": feed.seen.status.value, "complete": complete}
         if not complete:
             data["note"] = feed.over
-        return block(encoded(data), event="end", id_=f"{position}.end" if complete else str(position))
+        return event_stream_block(
+            encode_stream_json(data), event="end", id_=f"{position}.end" if complete else str(position)
+        )
 
-    async def of_all(self, project: str, since: datetime | None) -> AsyncGenerator[bytes]:
+    async def stream_all_jobs(self, project: str, since: datetime | None) -> AsyncGenerator[bytes]:
         """Yield every unfinished job, the jobs that ended since then, and each job whenever it has changed."""
-        with self.watching_all(project) as feed:
+        with self.watch_all_jobs(project) as feed:
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-            told: dict[str, DatedDocument] = {}
+            told: dict[str, DatedJobDocument] = {}
             if since is not None:
                 told = await self._in_thread(feed.catch_up, since)
                 for found in told.values():
-                    yield found.block()
+                    yield found.to_stream_block()
             while not self.closing:
                 fresh = {job_id: found for job_id, found in feed.documents.items() if told.get(job_id) != found}
                 for found in fresh.values():
-                    yield found.block()
+                    yield found.to_stream_block()
                 told |= fresh
                 if fresh:
                     continue  # more may have changed while that was sent
                 told = {job_id: found for job_id, found in told.items() if job_id in feed.documents}
-                if not await feed.changed(KEEP_ALIVE_SECONDS):
+                if not await feed.wait_for_change(KEEP_ALIVE_SECONDS):
                     yield KEEP_ALIVE
 
     @contextmanager
-    def watching(self, job_id: str) -> Iterator[Feed]:
+    def watch_job(self, job_id: str) -> Iterator[JobEventFeed]:
         """Provide the job's feed while it is watched."""
-        feed = self._feeds.setdefault(job_id, Feed(job_id))
+        feed = self._feeds.setdefault(job_id, JobEventFeed(job_id))
         try:
             with self._watched(feed):
                 yield feed
@@ -236,14 +238,14 @@ class Streams:
                 self._feeds.pop(job_id, None)
 
     @contextmanager
-    def watching_all(self, project: str) -> Iterator[_All]:
+    def watch_all_jobs(self, project: str) -> Iterator[_AllJobsFeed]:
         """Provide the feed of all jobs of the project while it is watched."""
-        feed = self._all.setdefault(project, _All(self._store.scoped(project)))
+        feed = self._all.setdefault(project, _AllJobsFeed(self._store.scoped(project)))
         with self._watched(feed):
             yield feed
 
     @contextmanager
-    def _watched(self, feed: Changing) -> Iterator[None]:
+    def _watched(self, feed: WatchedFeed) -> Iterator[None]:
         self._count += 1
         feed.watchers += 1
         if self._reader is None:
@@ -258,7 +260,7 @@ class Streams:
             self._count -= 1
             feed.watchers -= 1
 
-    def check_room(self) -> None:
+    def refuse_too_many_watchers(self) -> None:
         if self._count >= MOST_STREAMS:
             raise Refusal(
                 429, f"{MOST_STREAMS:,} streams are open; try again, or ask for pages of events.",
@@ -266,7 +268,7 @@ class Streams:
             )  # fmt: skip
 
     @property
-    def count(self) -> int:
+    def watcher_count(self) -> int:
         """Return the number of watchers."""
         return self._count
 
@@ -297,29 +299,35 @@ class Streams:
         for project, feed in list(self._all.items()):
             if feed.watchers == 0:
                 del self._all[project]
-            elif await self._in_thread(feed.look):
-                feed.tell()
+            elif await self._in_thread(feed.read_changes):
+                feed.notify_watchers()
 
-    def _look_at(self, feeds: dict[str, Feed]) -> list[tuple[Feed, JobSnapshot, list[tuple[int, bytes]], bytes]]:
+    def _look_at(
+        self, feeds: dict[str, JobEventFeed]
+    ) -> list[tuple[JobEventFeed, JobSnapshot, list[tuple[int, bytes]], bytes]]:
         """Return the news of each feed; runs in a thread. A newly watched job gets only its last events."""
         store = self._store
-        found = store.snapshots.of(feeds)
+        found = store.snapshots.read_snapshots(feeds)
         stale = [job_id for job_id, seen in found.items() if feeds[job_id].version != seen.version]
-        documents = job_documents(store, stale)
+        documents = native_job_documents(store, stale)
         news = []
         for job_id, seen in found.items():
             feed = feeds[job_id]
             after = max(feed.head, seen.head - REMEMBERED) if feed.known else max(0, seen.head - REMEMBERED)
             events: list[tuple[int, bytes]] = []
             if seen.head > after:
-                page = store.events.of_job(job_id, after=after, limit=REMEMBERED)
-                events = [(at, event_block(at, told)) for at, told in page if at <= seen.head]
-            document = block(encoded(documents[job_id]), event="job") if job_id in documents else feed.document
+                page = store.events.list_job_events(job_id, after=after, limit=REMEMBERED)
+                events = [(at, job_event_stream_block(at, told)) for at, told in page if at <= seen.head]
+            document = (
+                event_stream_block(encode_stream_json(documents[job_id]), event="job")
+                if job_id in documents
+                else feed.document
+            )
             self._request_poll(seen)
             news.append((feed, seen, events, document))
         return news
 
-    def _apply(self, feed: Feed, seen: JobSnapshot, events: list[tuple[int, bytes]], document: bytes) -> None:
+    def _apply(self, feed: JobEventFeed, seen: JobSnapshot, events: list[tuple[int, bytes]], document: bytes) -> None:
         before = (feed.known, feed.head, feed.document, feed.over)
         if events and feed.recent and events[0][0] != feed.recent[-1][0] + 1:
             feed.recent.clear()  # more came at once than is kept: watchers read what lies between for themselves
@@ -330,17 +338,17 @@ class Streams:
             feed.ended_at, feed.over = None, None
         elif feed.ended_at is None:
             feed.ended_at = time.monotonic()  # the next read decides: the last events may still be written
-        elif seen.told and feed.head == before[1]:
+        elif seen.events_complete and feed.head == before[1]:
             feed.over = "complete"
         elif time.monotonic() - feed.ended_at > GIVE_UP_SECONDS:
             feed.over = f"the provider has not given its last events yet; ask again after {feed.head}"
         if before != (feed.known, feed.head, feed.document, feed.over):
-            feed.tell()
+            feed.notify_watchers()
 
     async def _older(self, job_id: str, position: int) -> list[tuple[int, bytes]]:
         def page() -> list[tuple[int, bytes]]:
-            found = self._store.events.of_job(job_id, after=position, limit=PAGE)
-            return [(at, event_block(at, told)) for at, told in found]
+            found = self._store.events.list_job_events(job_id, after=position, limit=PAGE)
+            return [(at, job_event_stream_block(at, told)) for at, told in found]
 
         found: list[tuple[int, bytes]] = await self._in_thread(page)
         return found
@@ -349,22 +357,24 @@ class Streams:
         return await to_thread.run_sync(function, *arguments, limiter=self._threads)
 
 
-class _All(Changing):
+class _AllJobsFeed(WatchedFeed):
     """The unfinished jobs and those that ended a moment ago, for watchers of all jobs."""
 
     def __init__(self, store: Store) -> None:
         super().__init__()
         self._store = store
-        self.documents: dict[str, DatedDocument] = {}
+        self.documents: dict[str, DatedJobDocument] = {}
         self._seen: dict[str, JobSnapshot] = {}
         self._ended: dict[str, float] = {}
 
-    def look(self) -> bool:
+    def read_changes(self) -> bool:
         """Read the store in a thread. Returns whether anything has changed."""
         store, moment = self._store, now()
-        found = store.snapshots.active(ended_since=moment - OVERLAP)
+        found = store.snapshots.active_snapshots(ended_since=moment - OVERLAP)
         missing = [job_id for job_id, seen in self._seen.items() if job_id not in found and not seen.status.terminal]
-        found |= store.snapshots.of(missing)  # a request that was refused, or a provider that told of an end later
+        found |= store.snapshots.read_snapshots(
+            missing
+        )  # a request that was refused, or a provider that told of an end later
         for job_id, seen in self._seen.items():
             if seen.status.terminal and time.monotonic() - self._ended[job_id] < KEPT_SECONDS:
                 found.setdefault(job_id, seen)
@@ -383,21 +393,21 @@ class _All(Changing):
         self._seen, self.documents, self.known = found, documents, True
         return changed
 
-    def catch_up(self, since: datetime) -> dict[str, DatedDocument]:
+    def catch_up(self, since: datetime) -> dict[str, DatedJobDocument]:
         """Return the jobs that ended since a watcher was last connected; runs in a thread."""
         return self._told(self._store.snapshots.ended_since(since - OVERLAP), now())
 
-    def _told(self, job_ids: list[str], moment: datetime) -> dict[str, DatedDocument]:
-        documents = job_documents(self._store, job_ids)
-        return {job_id: DatedDocument(encoded(told), moment) for job_id, told in documents.items()}
+    def _told(self, job_ids: list[str], moment: datetime) -> dict[str, DatedJobDocument]:
+        documents = native_job_documents(self._store, job_ids)
+        return {job_id: DatedJobDocument(encode_stream_json(told), moment) for job_id, told in documents.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class DatedDocument:
+class DatedJobDocument:
     """A job's document and the moment it was read."""
 
     data: str
     moment: datetime
 
-    def block(self) -> bytes:
-        return block(self.data, event="job", id_=self.moment.isoformat())
+    def to_stream_block(self) -> bytes:
+        return event_stream_block(self.data, event="job", id_=self.moment.isoformat())

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from tuneport.lifecycle.store.audit import entry
+from tuneport.lifecycle.store.audit import audit_record_document
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.access import caller
+from tuneport.serve.http.access import request_caller
 from tuneport.serve.http.queries import Moment
 
 
@@ -49,10 +49,10 @@ def router(gateway: Gateway) -> APIRouter:
     ) -> dict[str, Any]:
         """List audit entries, newest first; `after` is the id of the last entry that was seen. A token for all
         projects gets the entries of all, any other those of its own project."""
-        who = caller(request)
+        who = request_caller(request)
         if not who.every_project and who.token_id is not None:
             project = who.project
         rows, more = gateway.store.audit.page(limit=limit, after=after, since=since, project=project)
-        return {"data": [entry(row) for row in rows], "has_more": more}
+        return {"data": [audit_record_document(row) for row in rows], "has_more": more}
 
     return routes

@@ -14,18 +14,18 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from tuneport.backends.routing import NotPermittedError, Offers
+from tuneport.backends.routing import BackendOffers, NotPermittedError
 from tuneport.data.dataset import Dataset
 from tuneport.errors import TuneportError
 from tuneport.estimate.cost import Traffic
-from tuneport.lifecycle.planning.planning import quotes
+from tuneport.lifecycle.planning.planning import plan_job_on_backends
 from tuneport.lifecycle.schema.records import FileRecord
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found
-from tuneport.serve.jobs.create import by_ids, file_refusal, training_file
-from tuneport.serve.naming import ClientCatalogue, refuse_path, route
-from tuneport.serve.permitted import refuse_numbers
-from tuneport.serve.task_cache import RETRY_SECONDS, TaskCache
+from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.jobs.create import name_files_by_id, refusal_for_file_error, require_training_file
+from tuneport.serve.naming import ClientCatalogue, refuse_model_path, route_client_model
+from tuneport.serve.permitted import refuse_operator_numbers
+from tuneport.serve.task_cache import RETRY_SECONDS, GatewayTaskCache
 from tuneport.serve.wire.native import (
     AskComparison,
     AskDataReport,
@@ -51,14 +51,14 @@ _LATER: dict[int | str, dict[str, Any]] = {202: {"model": NotYet, "description":
 
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/tuneport/v1", tags=["Quotes and comparisons"])
-    reports, prices = TaskCache(), TaskCache()
+    reports, prices = GatewayTaskCache(), GatewayTaskCache()
 
     async def priced(asked: AskQuotes | AskComparison, work: Callable[[], Any], wait: float) -> Any:
         """Return the result of `work`, or None if it is not ready. A result is returned once and computed anew for
         the next request, since prices and measured speeds change."""
         key = "\n".join((type(asked).__name__, str(date.today()), gateway.project, asked.model_dump_json()))
         task = prices.start(key, work)
-        if not await task.done(within=wait):
+        if not await task.wait_until_done(within=wait):
             return None
         prices.drop(key)
         return task.future.result()
@@ -125,8 +125,8 @@ def _written(found: Any, ids: Mapping[str, str], accept: str) -> Response:
     if "text/html" in accept:
         from tuneport.workflows.comparison.page import render_comparison_page as page
 
-        return Response(by_ids(page(found), ids), media_type="text/html", headers=_file("html"))
-    return Response(by_ids(json.dumps(found.as_dict(), default=str), ids), media_type="application/json")
+        return Response(name_files_by_id(page(found), ids), media_type="text/html", headers=_file("html"))
+    return Response(name_files_by_id(json.dumps(found.as_dict(), default=str), ids), media_type="application/json")
 
 
 def _later() -> Response:
@@ -138,18 +138,18 @@ def _later() -> Response:
 
 def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
     training, validation, ids = _files(gateway, asked.training_file, asked.validation_file)
-    refuse_path(asked.model, gateway.settings)
-    refuse_numbers(asked.hyperparameters)
+    refuse_model_path(asked.model, gateway.settings)
+    refuse_operator_numbers(asked.hyperparameters)
     where = None if asked.backends else _route(asked.model, gateway.settings)
     try:
-        dataset = Dataset(gateway.contents.fetch(training.sha256), asked.columns)
+        dataset = Dataset(gateway.contents.fetch_content(training.sha256), asked.columns)
         method = Method(asked.method or dataset.method)
         spec = parse_or_config_error(
             TuneSpec,
             {
                 "model": asked.model if where is None else where.model,
                 "dataset": dataset.path,
-                "validation": None if validation is None else gateway.contents.fetch(validation.sha256),
+                "validation": None if validation is None else gateway.contents.fetch_content(validation.sha256),
                 "columns": asked.columns,
                 "method": method,
                 "grader": {} if method.takes_grader else None,  # which one makes no difference to what it costs
@@ -159,19 +159,23 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
                 "budget": asked.budget,
             },
         )
-        choices, rows = quotes(
-            spec, gateway.settings, backends=asked.backends, history=gateway.store.figures.history(), dataset=dataset
+        choices, rows = plan_job_on_backends(
+            spec,
+            gateway.settings,
+            backends=asked.backends,
+            history=gateway.store.figures.read_job_history(),
+            dataset=dataset,
         )
     except TuneportError as error:
-        raise file_refusal(error, ids) from error
+        raise refusal_for_file_error(error, ids) from error
     return QuoteList(model=asked.model, method=method, rows=rows, data=[row.as_dict() for row in choices])
 
 
-def _route(name: str, settings: Settings) -> Offers | None:
+def _route(name: str, settings: Settings) -> BackendOffers | None:
     """Return the offers of a model. Returns None for weights of the hub that clients may not train: their prices are
     not secret, and nothing is downloaded."""
     try:
-        return route(name, settings)
+        return route_client_model(name, settings)
     except NotPermittedError:
         return None
 
@@ -192,10 +196,10 @@ def _compare(gateway: Gateway, asked: AskComparison) -> tuple[Any, Mapping[str, 
             saved_per_request=asked.saved_per_request,
         )
         found = compare(
-            gateway.contents.fetch(training.sha256),
+            gateway.contents.fetch_content(training.sha256),
             model=asked.models,
             backend=asked.backends,
-            validation=None if validation is None else gateway.contents.fetch(validation.sha256),
+            validation=None if validation is None else gateway.contents.fetch_content(validation.sha256),
             columns=asked.columns,
             method=asked.method,
             epochs=asked.epochs,
@@ -208,28 +212,28 @@ def _compare(gateway: Gateway, asked: AskComparison) -> tuple[Any, Mapping[str, 
             settings=gateway.settings,
         )
     except TuneportError as error:
-        raise file_refusal(error, ids) from error
+        raise refusal_for_file_error(error, ids) from error
     return found, ids
 
 
 def _files(
     gateway: Gateway, training_id: str, validation_id: str | None, param: str = "training_file"
 ) -> tuple[FileRecord, FileRecord | None, Mapping[str, str]]:
-    training = training_file(gateway, training_id, param)
-    validation = None if validation_id is None else training_file(gateway, validation_id, "validation_file")
+    training = require_training_file(gateway, training_id, param)
+    validation = None if validation_id is None else require_training_file(gateway, validation_id, "validation_file")
     return training, validation, {row.sha256: row.id for row in (training, validation) if row is not None}
 
 
 # --- data reports ----------------------------------------------------------------------------------------------------
 
 
-def _report(gateway: Gateway, reports: TaskCache, asked: AskDataReport) -> str:
+def _report(gateway: Gateway, reports: GatewayTaskCache, asked: AskDataReport) -> str:
     file, validation, ids = _files(gateway, asked.file, asked.validation_file, "file")
     backend = asked.backend
     if asked.model is not None:
         # The model is checked here against what clients may name: `check` does not know clients, and
         # takes the model's tokenizer from a folder or from the hub.
-        backend = ClientCatalogue(gateway.settings).route(asked.model, backend, asks=False).backend
+        backend = ClientCatalogue(gateway.settings).route_model(asked.model, backend, asks=False).backend
     key = asked.model_dump_json() + file.sha256 + ("" if validation is None else validation.sha256)
     key += gateway.project  # which alone knows the file by this id
     report_id = "report-" + hashlib.sha256(key.encode()).hexdigest()[:24]
@@ -237,31 +241,31 @@ def _report(gateway: Gateway, reports: TaskCache, asked: AskDataReport) -> str:
     def work() -> dict[str, Any]:
         try:
             report = check(
-                gateway.contents.fetch(file.sha256),
+                gateway.contents.fetch_content(file.sha256),
                 model=asked.model,
                 backend=backend,
                 format=asked.format,
-                validation=None if validation is None else gateway.contents.fetch(validation.sha256),
+                validation=None if validation is None else gateway.contents.fetch_content(validation.sha256),
                 task=asked.task,
                 context=asked.context,
                 columns=asked.columns,
                 settings=gateway.settings,
             )
         except TuneportError as error:
-            raise file_refusal(error, ids) from error
-        told: dict[str, Any] = json.loads(by_ids(json.dumps(report.as_dict(), default=str), ids))
+            raise refusal_for_file_error(error, ids) from error
+        told: dict[str, Any] = json.loads(name_files_by_id(json.dumps(report.as_dict(), default=str), ids))
         return told
 
     reports.start(report_id, work, about=file.id)
     return report_id
 
 
-async def _told(reports: TaskCache, report_id: str, response: Response, wait: float) -> DataReport:
+async def _told(reports: GatewayTaskCache, report_id: str, response: Response, wait: float) -> DataReport:
     task = reports.find(report_id)
     if task is None:
-        raise not_found(f"No data report {report_id!r} here; request it again.", "report_id")
+        raise not_found_refusal(f"No data report {report_id!r} here; request it again.", "report_id")
     file_id, future = task.about, task.future
-    if not await task.done(within=wait):
+    if not await task.wait_until_done(within=wait):
         response.status_code = 202
         response.headers["Retry-After"] = str(RETRY_SECONDS)
         return DataReport(id=report_id, file=file_id, status="running")

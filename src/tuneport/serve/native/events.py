@@ -18,9 +18,9 @@ from starlette.concurrency import run_in_threadpool
 
 from tuneport.lifecycle.store.snapshots import JobSnapshot
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.access import still_admitted
-from tuneport.serve.http.errors import Refusal, not_found
-from tuneport.serve.live.streams import HEADERS, message
+from tuneport.serve.http.access import is_caller_still_admitted
+from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.live.streams import HEADERS, event_message
 
 LIMIT = 1000
 END = ".end"
@@ -73,15 +73,15 @@ def router(gateway: Gateway) -> APIRouter:
         position, ended = (after, False) if told is None else _position(told)
         streams = "text/event-stream" in request.headers.get("accept", "")
         if streams:
-            gateway.streams.check_room()
+            gateway.streams.refuse_too_many_watchers()
         seen = await run_in_threadpool(_seen, gateway, job_id)
         if position > seen.head:
             raise Refusal(400, f"{job_id} has no event {position} yet.", param="after", code="invalid_value")
         if not streams:
             return JSONResponse(await run_in_threadpool(_page, gateway, seen, position, limit))
-        if ended and seen.told and position == seen.head:
+        if ended and seen.events_complete and position == seen.head:
             return Response(status_code=204)  # by which a browser stops asking
-        stream = gateway.streams.of_job(job_id, position)
+        stream = gateway.streams.stream_job(job_id, position)
         return StreamingResponse(_while_admitted(request, stream), media_type="text/event-stream", headers=HEADERS)
 
     @routes.get("/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
@@ -90,10 +90,10 @@ def router(gateway: Gateway) -> APIRouter:
 
         A client that reconnects with `Last-Event-ID` also gets the jobs that ended meanwhile.
         """
-        gateway.streams.check_room()
+        gateway.streams.refuse_too_many_watchers()
         told = last_event_id or last
         since = None if told is None else _moment(told)
-        stream = gateway.streams.of_all(gateway.project, since)
+        stream = gateway.streams.stream_all_jobs(gateway.project, since)
         return StreamingResponse(_while_admitted(request, stream), media_type="text/event-stream", headers=HEADERS)
 
     return routes
@@ -104,7 +104,7 @@ async def _while_admitted(request: Request, stream: AsyncGenerator[bytes]) -> As
     nothing, not even keep-alives."""
     async with aclosing(stream):
         async for sent in stream:
-            if not await still_admitted(request):
+            if not await is_caller_still_admitted(request):
                 return
             yield sent
 
@@ -128,14 +128,14 @@ def _moment(told: str) -> datetime:
 
 
 def _seen(gateway: Gateway, job_id: str) -> JobSnapshot:
-    found = gateway.store.snapshots.of([job_id]).get(job_id)
+    found = gateway.store.snapshots.read_snapshots([job_id]).get(job_id)
     if found is None:
-        raise not_found(f"No job {job_id!r} here.", "job_id", "job_not_found")
+        raise not_found_refusal(f"No job {job_id!r} here.", "job_id", "job_not_found")
     gateway.request_poll(found)
     return found
 
 
 def _page(gateway: Gateway, seen: JobSnapshot, after: int, limit: int) -> dict[str, Any]:
     found = [] if seen.backend is None else gateway.workspace.events(seen.id, after=after, limit=limit + 1)
-    data = [message(position, told) for position, told in found[:limit]]
+    data = [event_message(position, told) for position, told in found[:limit]]
     return {"object": "list", "job": seen.id, "data": data, "has_more": len(found) > limit}

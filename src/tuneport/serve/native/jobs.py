@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Query
 
 from tuneport.errors import UnsupportedError
 from tuneport.lifecycle.job_view import JobView
-from tuneport.serve.documents.native_job import document
+from tuneport.serve.documents.native_job import native_job_document
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found
+from tuneport.serve.http.errors import Refusal, not_found_refusal
 from tuneport.serve.jobs.create import create_native_job
 from tuneport.serve.wire.native import Job, JobPage, Metrics, SubmitJob
 from tuneport.types import JobStatus
@@ -30,7 +30,7 @@ def router(gateway: Gateway) -> APIRouter:
         background. The same `Idempotency-Key` again returns the same job."""
         request = create_native_job(gateway, asked, key=idempotency_key)
         gateway.wake()
-        return document(JobView(gateway.store.jobs.by_ids([request.id]).get(request.id), request))
+        return native_job_document(JobView(gateway.store.jobs.by_ids([request.id]).get(request.id), request))
 
     @routes.get("", response_model=JobPage)
     def list_own_jobs(
@@ -41,10 +41,10 @@ def router(gateway: Gateway) -> APIRouter:
         if after is not None:
             cursor = gateway.store.jobs.by_ids([after]).get(after)
             if cursor is None:
-                raise not_found(f"No job {after!r} here.", "after", "job_not_found")
+                raise not_found_refusal(f"No job {after!r} here.", "after", "job_not_found")
         rows, more = gateway.store.jobs.page(limit=limit, after=cursor, status=status, backend=backend)
         requests = gateway.store.requests.by_ids([row.id for row in rows])
-        data = [Job.model_validate(document(JobView(row, requests.get(row.id)))) for row in rows]
+        data = [Job.model_validate(native_job_document(JobView(row, requests.get(row.id)))) for row in rows]
         return JobPage(data=data, has_more=more)
 
     @routes.get("/{job_id}", response_model=Job)
@@ -54,7 +54,7 @@ def router(gateway: Gateway) -> APIRouter:
         view = _view(gateway, job_id)
         if view.record is not None:
             gateway.request_poll(view.record)
-        return document(view)
+        return native_job_document(view)
 
     @routes.get("/{job_id}/metrics", response_model=Metrics)
     def job_metrics(job_id: str) -> Metrics:
@@ -75,23 +75,25 @@ def router(gateway: Gateway) -> APIRouter:
         if view.record is None:
             gateway.store.requests.cancel(job_id)
             view = _view(gateway, job_id)  # it may have become a job meanwhile
-        return document(view if view.record is None else JobView(gateway.workspace.cancel(job_id), view.request))
+        return native_job_document(
+            view if view.record is None else JobView(gateway.workspace.cancel(job_id), view.request)
+        )
 
     @routes.post("/{job_id}/pause", response_model=Job)
     def pause_own_job(job_id: str) -> dict[str, Any]:
         view = _started(gateway, job_id)
-        return document(JobView(gateway.workspace.pause(job_id), view.request))
+        return native_job_document(JobView(gateway.workspace.pause(job_id), view.request))
 
     @routes.post("/{job_id}/resume", response_model=Job)
     def resume_own_job(job_id: str) -> dict[str, Any]:
         view = _started(gateway, job_id)
-        return document(JobView(gateway.workspace.resume(job_id), view.request))
+        return native_job_document(JobView(gateway.workspace.resume(job_id), view.request))
 
     @routes.delete("/{job_id}", response_model=Job)
     def delete_own_job(job_id: str) -> dict[str, Any]:
         """Delete the tuned model at its backend, for good. The job stays and shows the deletion."""
         view = _started(gateway, job_id)
-        return document(JobView(gateway.workspace.delete(job_id), view.request))
+        return native_job_document(JobView(gateway.workspace.delete(job_id), view.request))
 
     return routes
 
@@ -99,7 +101,7 @@ def router(gateway: Gateway) -> APIRouter:
 def _view(gateway: Gateway, job_id: str) -> JobView:
     found = gateway.store.listing.get(job_id)
     if found is None:
-        raise not_found(f"No job {job_id!r} here.", "job_id", "job_not_found")
+        raise not_found_refusal(f"No job {job_id!r} here.", "job_id", "job_not_found")
     return found
 
 

@@ -13,15 +13,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from tuneport.backends import backend_names, manifest_of
-from tuneport.backends.routing import lacks
+from tuneport.backends import backend_manifest, backend_names
+from tuneport.backends.routing import missing_backend_setup
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.service import Workspace
 from tuneport.manifests import find_offered, load_models
 from tuneport.manifests.schema import Manifest
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import not_found
+from tuneport.serve.http.errors import not_found_refusal
 from tuneport.serve.wire.native import Answers, BaseModelTold, Endpoint, ModelCatalogue, TunedModelTold
 from tuneport.settings import Settings
 from tuneport.types import Deployment, JobStatus
@@ -43,16 +43,16 @@ def router(gateway: Gateway) -> APIRouter:
         project's own, newest first, after the one of the job `after`. `answers` says whether a chat is answered now;
         `endpoint`, only on request, describes the model's endpoint."""
         if after is not None and gateway.store.listing.get(after) is None:
-            raise not_found(f"No job {after!r} here.", "after", "job_not_found")
+            raise not_found_refusal(f"No job {after!r} here.", "after", "job_not_found")
         settings, today = gateway.settings, date.today()
         base = [
             told
             for name in (backend_names(settings) if after is None else ())
             if backend in (None, name)
-            for told in base_models(name, settings, today)
+            for told in list_native_base_models(name, settings, today)
         ]
-        jobs, more = jobs_with_models(gateway, limit=limit, after=after, backend=backend)
-        tuned = [tuned_model_told(each, settings, today) for each in jobs]
+        jobs, more = list_jobs_with_models(gateway, limit=limit, after=after, backend=backend)
+        tuned = [native_tuned_model(each, settings, today) for each in jobs]
         trouble: dict[str, str] = {}
         if endpoints:
             trouble = _with_endpoints(gateway.workspace, tuned)
@@ -61,16 +61,16 @@ def router(gateway: Gateway) -> APIRouter:
     return routes
 
 
-def is_usable(manifest: Manifest, settings: Settings) -> bool:
+def is_gateway_backend_usable(manifest: Manifest, settings: Settings) -> bool:
     """Return whether the backend can be used: with its key, address and packages."""
-    return not lacks(manifest, settings)
+    return not missing_backend_setup(manifest, settings)
 
 
-def base_models(backend: str, settings: Settings, today: date) -> list[BaseModelTold]:
+def list_native_base_models(backend: str, settings: Settings, today: date) -> list[BaseModelTold]:
     """Return the base models that the backend lists, or, if it takes any open weights, those that tuneport knows by
     name."""
-    manifest = manifest_of(backend, settings)
-    usable = is_usable(manifest, settings)
+    manifest = backend_manifest(backend, settings)
+    usable = is_gateway_backend_usable(manifest, settings)
     listed = list(manifest.models)
     if manifest.any_model is not None and not manifest.third_party and not manifest.any_model.any_name:
         weights = load_models().weights.items()
@@ -93,7 +93,7 @@ def base_models(backend: str, settings: Settings, today: date) -> list[BaseModel
     ]
 
 
-def jobs_with_models(
+def list_jobs_with_models(
     gateway: Gateway, *, limit: int, after: str | None = None, backend: str | None = None
 ) -> tuple[list[JobView], bool]:
     """Return the newest jobs of the caller's project whose tuned model exists."""
@@ -103,7 +103,7 @@ def jobs_with_models(
     return found, more
 
 
-def tuned_model_told(job: JobView, settings: Settings, today: date) -> TunedModelTold:
+def native_tuned_model(job: JobView, settings: Settings, today: date) -> TunedModelTold:
     row = job.record
     assert row is not None and row.tuned_model is not None
     spec = row.tune_spec
@@ -126,14 +126,14 @@ def tuned_model_told(job: JobView, settings: Settings, today: date) -> TunedMode
 def _how_it_answers(backend: str, base: str, settings: Settings, today: date) -> tuple[date | None, Answers]:
     """Return a tuned model's shutdown date, which is its base model's, and whether it answers today."""
     try:
-        manifest = manifest_of(backend, settings)
+        manifest = backend_manifest(backend, settings)
         offered = find_offered(manifest, base)
     except TuneportError:  # a backend of a tuneport.toml that is not here any more
         return None, "not_configured"
     last_day = None if offered is None else offered.retires
     if offered is not None and offered.retired(today):
         return last_day, "no_longer"
-    if not is_usable(manifest, settings):
+    if not is_gateway_backend_usable(manifest, settings):
         return last_day, "not_configured"
     return last_day, "from_endpoint" if manifest.deployment is not None or manifest.hosting else "now"
 

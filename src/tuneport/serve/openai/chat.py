@@ -9,20 +9,20 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from tuneport.backends import manifest_of
-from tuneport.backends.routing import Catalogue
+from tuneport.backends import backend_manifest
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.backends.streaming import ClosableStream
-from tuneport.lifecycle.schema.request_context import asking
-from tuneport.lifecycle.service import model_of
+from tuneport.lifecycle.schema.request_context import current_request_context
+from tuneport.lifecycle.service import tuned_model_of_job
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found
+from tuneport.serve.http.errors import Refusal, not_found_refusal
 from tuneport.serve.http.openapi import BY_METADATA, CHAT_ANSWERS
-from tuneport.serve.http.queries import StrictRoute, by_metadata
+from tuneport.serve.http.queries import StrictRoute, parse_metadata_query
 from tuneport.serve.jobs.model_access import is_hidden_from_caller
 from tuneport.serve.naming import ClientCatalogue
-from tuneport.serve.openai.chat_answers import Head, usage_told, whole
-from tuneport.serve.openai.chat_stream import events_of, first_event, one_by_one
-from tuneport.serve.openai.models import tuned_model
+from tuneport.serve.openai.chat_answers import ChatAnswerHead, openai_chat_completion, openai_chat_usage
+from tuneport.serve.openai.chat_stream import send_chat_events, stream_chat_events, wait_for_first_chat_event
+from tuneport.serve.openai.models import find_requested_tuned_model
 from tuneport.serve.permitted import refuse_chat_options
 from tuneport.serve.wire.chat import CreateChatCompletion, StreamOptions
 from tuneport.serve.wire.chat_answer import ChatCompletionList
@@ -56,9 +56,9 @@ def router(gateway: Gateway) -> APIRouter:
         order: Literal["asc", "desc"] = "asc",
     ) -> ChatCompletionList:
         """List stored chats. The list is empty, since `store` is refused; filters have no effect."""
-        by_metadata(request.query_params)
+        parse_metadata_query(request.query_params)
         if after is not None:
-            raise not_found(f"No stored chat '{after}': this gateway stores none.", "after")
+            raise not_found_refusal(f"No stored chat '{after}': this gateway stores none.", "after")
         return ChatCompletionList(data=[], first_id="", last_id="", has_more=False)
 
     @routes.post("/chat/completions", response_model=None, responses={200: CHAT_ANSWERS})
@@ -73,9 +73,11 @@ def router(gateway: Gateway) -> APIRouter:
         answer = await to_thread.run_sync(_answer, gateway, asked, limiter=seats)
         if isinstance(answer, dict):
             return JSONResponse(answer)
-        first = await first_event(answer, request, seats)  # what is refused is refused now, with a status
+        first = await wait_for_first_chat_event(answer, request, seats)  # what is refused is refused now, with a status
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return StreamingResponse(one_by_one(answer, seats, first), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(
+            send_chat_events(answer, seats, first), media_type="text/event-stream", headers=headers
+        )
 
     return routes
 
@@ -86,15 +88,15 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | C
     backend, model = _located(gateway, asked.model)
     opened = gateway.workspace.backend(backend)
     refuse_chat_options(asked.model_extra or {}, opened, gateway.settings.project.gateway.client_options)
-    head = Head(asked.model)
-    answer = gateway.endpoints.answered(
+    head = ChatAnswerHead(asked.model)
+    answer = gateway.endpoints.answer_with_endpoint(
         backend, model, lambda: opened.complete(model, messages, stream=bool(asked.stream), **options)
     )
-    count = partial(gateway.chat_usage.add, asking(), backend, asked.model, model)
+    count = partial(gateway.chat_usage.add, current_request_context(), backend, asked.model, model)
     if isinstance(answer, Completion):
-        count(usage_told(answer))
-        return whole(head, answer)
-    return events_of(head, answer, asked.stream_options or StreamOptions(), count)
+        count(openai_chat_usage(answer))
+        return openai_chat_completion(head, answer)
+    return stream_chat_events(head, answer, asked.stream_options or StreamOptions(), count)
 
 
 def _read(asked: CreateChatCompletion) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -116,7 +118,7 @@ def _read(asked: CreateChatCompletion) -> tuple[list[dict[str, Any]], dict[str, 
 
 def _located(gateway: Gateway, name: str) -> tuple[str, str]:
     """Return the backend and its own name of the model."""
-    tuned = tuned_model(gateway, name)
+    tuned = find_requested_tuned_model(gateway, name)
     if tuned is None and is_hidden_from_caller(gateway, name):
         raise _no_model(name)
     if tuned is None:
@@ -124,7 +126,7 @@ def _located(gateway: Gateway, name: str) -> tuple[str, str]:
     if tuned.row.deleted_at is not None or (tuned.row.job_status is not JobStatus.SUCCEEDED and tuned.step is None):
         raise _no_model(name)
     if tuned.step is None:
-        return model_of(tuned.row)
+        return tuned_model_of_job(tuned.row)
     for checkpoint in gateway.workspace.checkpoints(tuned.row.id):
         if checkpoint.step == tuned.step:
             if checkpoint.model is None:
@@ -142,15 +144,15 @@ def _untuned(gateway: Gateway, name: str) -> tuple[str, str]:
     """Return the backend and the name there of a base model, or of one that was tuned on the command line or outside
     tuneport."""
     settings = gateway.settings
-    row = gateway.store.models.job_of(name)
+    row = gateway.store.models.find_job(name)
     if row is not None:
-        return model_of(row)
+        return tuned_model_of_job(row)
     if name.startswith("ft:"):
-        if settings.backend is None or not manifest_of(settings.backend, settings).third_party:
+        if settings.backend is None or not backend_manifest(settings.backend, settings).third_party:
             raise _no_model(name)
-        where = Catalogue(settings).route(name, settings.backend)
+        where = BackendCatalogue(settings).route_model(name, settings.backend)
     else:
-        where = ClientCatalogue(settings).route(name)
+        where = ClientCatalogue(settings).route_model(name)
     return where.backend, where.model
 
 

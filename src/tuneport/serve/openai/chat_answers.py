@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from tuneport.backends.streaming import token_usage
+from tuneport.backends.streaming import openai_token_usage
 from tuneport.serve.wire.chat_answer import ChatCompletion, FinishReason
 from tuneport.types import Completion
 
 FINISH_REASONS = get_args(FinishReason)
 
 
-class Head:
+class ChatAnswerHead:
     """The fields that an answer and every chunk of it share."""
 
     def __init__(self, model: str) -> None:
@@ -32,7 +32,7 @@ class Head:
         }
 
 
-def whole(head: Head, answer: Completion) -> dict[str, Any]:
+def openai_chat_completion(head: ChatAnswerHead, answer: Completion) -> dict[str, Any]:
     if answer.document is not None and (told := _told(answer.document)) is not None:
         return told | {"id": head.id, "created": head.created, "model": head.model}
     message: dict[str, Any] = {
@@ -44,14 +44,14 @@ def whole(head: Head, answer: Completion) -> dict[str, Any]:
         message["tool_calls"] = answer.tool_calls
     reason = finish_reason(answer.finish_reason, calls=bool(answer.tool_calls))
     choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
-    usage = token_usage(answer.prompt_tokens, answer.completion_tokens)
+    usage = openai_token_usage(answer.prompt_tokens, answer.completion_tokens)
     return head.document("chat.completion", [choice], **({} if usage is None else {"usage": usage}))
 
 
-def usage_told(answer: Completion) -> dict[str, Any]:
+def openai_chat_usage(answer: Completion) -> dict[str, Any]:
     """Return the token counts in OpenAI's format, with details if the provider gave them; empty if not known."""
     told = (answer.document or {}).get("usage")
-    return told if isinstance(told, dict) else token_usage(answer.prompt_tokens, answer.completion_tokens) or {}
+    return told if isinstance(told, dict) else openai_token_usage(answer.prompt_tokens, answer.completion_tokens) or {}
 
 
 def finish_reason(said: Any, *, calls: bool) -> str:

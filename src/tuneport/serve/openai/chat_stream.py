@@ -14,8 +14,8 @@ from fastapi import Request
 
 from tuneport.backends.streaming import Chunk, ClosableStream
 from tuneport.errors import TuneportError
-from tuneport.serve.http.errors import refusal_of
-from tuneport.serve.openai.chat_answers import Head, finish_reason
+from tuneport.serve.http.errors import refusal_for_error
+from tuneport.serve.openai.chat_answers import ChatAnswerHead, finish_reason
 from tuneport.serve.wire.chat import StreamOptions
 
 _PASSED_ON = ("service_tier", "system_fingerprint", "moderation", "obfuscation")
@@ -25,16 +25,18 @@ _MAY_BE_NULL = ("content", "refusal")
 Count = Callable[[Mapping[str, Any]], None]
 
 
-def events_of(head: Head, pieces: Iterator[str], asked: StreamOptions, count: Count) -> ClosableStream[str]:
+def stream_chat_events(
+    head: ChatAnswerHead, pieces: Iterator[str], asked: StreamOptions, count: Count
+) -> ClosableStream[str]:
     """Return the events of an answer. The first event raises TuneportError if the backend refuses.
 
     `count` is called once with the usage, however an answer ends that has begun; the usage is empty if it is not
     known.
     """
-    return ClosableStream(_Chunks(head, asked).events(pieces, count), lambda: close_pieces(pieces))
+    return ClosableStream(_ChatStreamChunks(head, asked).events(pieces, count), lambda: close_chat_answer(pieces))
 
 
-async def first_event(stream: ClosableStream[str], request: Request, seats: CapacityLimiter) -> str:
+async def wait_for_first_chat_event(stream: ClosableStream[str], request: Request, seats: CapacityLimiter) -> str:
     """Wait for the first event, before a status is sent. A client that goes away meanwhile ends the answer."""
 
     async def watch() -> None:
@@ -49,7 +51,7 @@ async def first_event(stream: ClosableStream[str], request: Request, seats: Capa
         watching.cancel()
 
 
-async def one_by_one(stream: ClosableStream[str], seats: CapacityLimiter, first: str = "") -> AsyncIterator[str]:
+async def send_chat_events(stream: ClosableStream[str], seats: CapacityLimiter, first: str = "") -> AsyncIterator[str]:
     """Yield the events to the client. If the client goes away, this is cancelled, and the answer is ended at the
     backend."""
     try:
@@ -63,16 +65,16 @@ async def one_by_one(stream: ClosableStream[str], seats: CapacityLimiter, first:
         stream.close()
 
 
-def close_pieces(pieces: Iterator[str]) -> None:
+def close_chat_answer(pieces: Iterator[str]) -> None:
     """End an answer. A backend's own kind of iterator may have no `close`, or none while it is waited for."""
     with suppress(AttributeError, ValueError):
         pieces.close()  # type: ignore[attr-defined]
 
 
-class _Chunks:
+class _ChatStreamChunks:
     """The chunks of one answer, and what is known of it so far."""
 
-    def __init__(self, head: Head, asked: StreamOptions) -> None:
+    def __init__(self, head: ChatAnswerHead, asked: StreamOptions) -> None:
         self._head = head
         self._counting = asked.include_usage
         self._padded = asked.include_obfuscation or "include_obfuscation" not in asked.model_fields_set
@@ -95,9 +97,9 @@ class _Chunks:
             if not begun:
                 refused = True
                 raise
-            yield _event(refusal_of(error).body())
+            yield _event(refusal_for_error(error).body())
         finally:
-            close_pieces(pieces)
+            close_chat_answer(pieces)
             if not refused:
                 count(self._usage or {})
 

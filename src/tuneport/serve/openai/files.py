@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from tuneport.data.containers.unpacking import PACKED
-from tuneport.lifecycle.contents.contents import ContentGoneError, Incoming, pieces_of
+from tuneport.lifecycle.contents.contents import ContentGoneError, IncomingContent, read_content_blocks
 from tuneport.lifecycle.schema.records import FileRecord, UploadRecord
-from tuneport.serve.documents.openai_words import unix
+from tuneport.serve.documents.openai_words import openai_timestamp
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, complaint_of, not_found
-from tuneport.serve.http.multipart import read_form
+from tuneport.serve.http.errors import Refusal, not_found_refusal, refusal_for_validation
+from tuneport.serve.http.multipart import read_multipart_form
 from tuneport.serve.http.queries import StrictRoute
 from tuneport.serve.wire import (
     CompleteUpload,
@@ -50,7 +50,7 @@ def router(gateway: Gateway) -> APIRouter:
     async def create_file(request: Request) -> File:
         """Upload a file, streamed to the disk. Each record is one whole line of JSON, in any format that tuneport
         reads."""
-        form = await read_form(request, contents, file_field="file", max_bytes=MAX_FILE_BYTES)
+        form = await read_multipart_form(request, contents, file_field="file", max_bytes=MAX_FILE_BYTES)
         try:
             if form.file is None:
                 raise Refusal(400, "'file' is a required property", param="file", code="missing_required_parameter")
@@ -60,9 +60,9 @@ def router(gateway: Gateway) -> APIRouter:
                 name = next(iter(form.fields))
                 raise Refusal(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
             _check_purpose(purpose)
-            check_name(form.filename, form.file.bytes)
+            check_upload_name(form.filename, form.file.bytes)
             seconds = None if expires_after is None else expires_after.seconds
-            return await run_in_threadpool(keep_file, gateway, form.file, form.filename, seconds)
+            return await run_in_threadpool(store_client_file, gateway, form.file, form.filename, seconds)
         finally:
             form.close()
 
@@ -76,13 +76,13 @@ def router(gateway: Gateway) -> APIRouter:
         """List the uploaded files and the results of jobs."""
         cursor = None if after is None else _file(gateway, after)
         rows, more = gateway.store.uploaded.page(limit=limit, after=cursor, purpose=purpose, descending=order == "desc")
-        data = [file_of(row) for row in rows]
+        data = [openai_file(row) for row in rows]
         first, last = (data[0].id, data[-1].id) if data else ("", "")
         return FileList(data=data, first_id=first, last_id=last, has_more=more)
 
     @routes.get("/files/{file_id}", response_model=File, response_model_exclude_none=True)
     def retrieve_file(file_id: str) -> File:
-        return file_of(_file(gateway, file_id))
+        return openai_file(_file(gateway, file_id))
 
     @routes.get("/files/{file_id}/content", response_class=StreamingResponse)
     def file_content(file_id: str) -> StreamingResponse:
@@ -95,17 +95,17 @@ def router(gateway: Gateway) -> APIRouter:
         }
         try:
             # Opened now, so that it can be read to its end even if it is deleted meanwhile.
-            opened = contents.fetch(row.sha256).open("rb")
+            opened = contents.fetch_content(row.sha256).open("rb")
         except (ContentGoneError, FileNotFoundError) as error:
             log.warning("%s: %s", file_id, error)
             raise Refusal(404, f"The content of {file_id} is gone from the gateway.") from None
-        return StreamingResponse(pieces_of(opened), media_type="application/octet-stream", headers=headers)
+        return StreamingResponse(read_content_blocks(opened), media_type="application/octet-stream", headers=headers)
 
     @routes.delete("/files/{file_id}", response_model=DeletedFile)
     def delete_file(file_id: str) -> DeletedFile:
         """Delete a file. Jobs that were started with it go on: they have a copy of their own."""
         _file(gateway, file_id)
-        with contents.locked():
+        with contents.lock_contents():
             unneeded = gateway.store.uploaded.remove(file_id)
             if unneeded is not None:
                 contents.remove(unneeded)
@@ -119,9 +119,9 @@ def router(gateway: Gateway) -> APIRouter:
         if asked.bytes > MAX_UPLOAD_BYTES:
             raise Refusal(400, f"'bytes' is above {MAX_UPLOAD_BYTES:,}.", param="bytes", code="invalid_value")
         _check_purpose(asked.purpose)
-        check_name(asked.filename, asked.bytes)
+        check_upload_name(asked.filename, asked.bytes)
         seconds = None if asked.expires_after is None else asked.expires_after.seconds
-        return upload_of(
+        return openai_upload(
             gateway.store.uploads.add(
                 filename=asked.filename, purpose=asked.purpose, bytes=asked.bytes, file_seconds=seconds
             )
@@ -131,7 +131,7 @@ def router(gateway: Gateway) -> APIRouter:
     async def add_part(upload_id: str, request: Request) -> UploadPart:
         """Upload a part of at most 64 MB. Several parts may be sent at once, in any order."""
         await run_in_threadpool(_pending, gateway, upload_id)
-        form = await read_form(request, contents, file_field="data", max_bytes=MAX_PART_BYTES)
+        form = await read_multipart_form(request, contents, file_field="data", max_bytes=MAX_PART_BYTES)
         try:
             if form.file is None:
                 raise Refusal(400, "'data' is a required property", param="data", code="missing_required_parameter")
@@ -151,19 +151,19 @@ def router(gateway: Gateway) -> APIRouter:
             and there.status == "completed"
             and (file := gateway.store.uploaded.get(there.file_id or ""))
         ):
-            return upload_of(there, file)  # the answer to the first try was lost
+            return openai_upload(there, file)  # the answer to the first try was lost
         row = _pending(gateway, upload_id)
-        parts = gateway.store.uploads.parts(upload_id)
+        parts = gateway.store.uploads.list_upload_parts(upload_id)
         if len(set(asked.part_ids)) != len(asked.part_ids):
             raise Refusal(400, "A part is named twice.", param="part_ids", code="invalid_value")
         for part_id in asked.part_ids:
             if part_id not in parts:
                 raise Refusal(400, f"No part '{part_id}' in {upload_id}.", param="part_ids", code="invalid_value")
-            if not contents.has(parts[part_id].sha256):
+            if not contents.has_content(parts[part_id].sha256):
                 raise Refusal(409, f"The content of {part_id} is gone from the gateway; send the part again.")
         md5 = None if asked.md5 is None else hashlib.md5(usedforsecurity=False)  # slower than all else of it
         named = [parts[part_id].sha256 for part_id in asked.part_ids]
-        with contents.join(named, None if md5 is None else md5.update) as joined:
+        with contents.concatenate(named, None if md5 is None else md5.update) as joined:
             if joined.bytes != row.bytes:
                 raise Refusal(
                     400,
@@ -172,14 +172,14 @@ def router(gateway: Gateway) -> APIRouter:
                 )
             if asked.md5 is not None and md5 is not None and md5.hexdigest() != asked.md5.lower():
                 raise Refusal(400, f"The md5 of the parts is {md5.hexdigest()}, not {asked.md5}.", param="md5")
-            refuse_packed(joined, row.filename)
+            refuse_compressed_upload(joined, row.filename)
             joined.flush()
-            with contents.locked():
+            with contents.lock_contents():
                 done = gateway.store.uploads.complete(upload_id, joined.keep())
         if done is None:
             _pending(gateway, upload_id)
             raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
-        return upload_of(done[0], done[1])
+        return openai_upload(done[0], done[1])
 
     @routes.post(
         "/uploads/{upload_id}/cancel", response_model=Upload, response_model_exclude_none=True, tags=["Uploads"]
@@ -189,67 +189,67 @@ def router(gateway: Gateway) -> APIRouter:
         row = gateway.store.uploads.cancel(upload_id)
         if row is None:
             raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
-        return upload_of(row)
+        return openai_upload(row)
 
     return routes
 
 
-def file_of(row: FileRecord) -> File:
+def openai_file(row: FileRecord) -> File:
     return File(
         id=row.id,
         bytes=row.bytes,
-        created_at=unix(row.created_at),
-        expires_at=None if row.expires_at is None else unix(row.expires_at),
+        created_at=openai_timestamp(row.created_at),
+        expires_at=None if row.expires_at is None else openai_timestamp(row.expires_at),
         filename=row.filename,
         purpose=row.purpose,  # type: ignore[arg-type]
     )
 
 
-def upload_of(row: UploadRecord, file: FileRecord | None = None) -> Upload:
+def openai_upload(row: UploadRecord, file: FileRecord | None = None) -> Upload:
     return Upload(
         id=row.id,
-        created_at=unix(row.created_at),
+        created_at=openai_timestamp(row.created_at),
         filename=row.filename,
         bytes=row.bytes,
         purpose=row.purpose,
         status=row.status,  # type: ignore[arg-type]
-        expires_at=unix(row.expires_at),
-        file=None if file is None else file_of(file),
+        expires_at=openai_timestamp(row.expires_at),
+        file=None if file is None else openai_file(file),
     )
 
 
-def keep_file(gateway: Gateway, incoming: Incoming, filename: str, seconds: int | None) -> File:
-    refuse_packed(incoming, filename)
+def store_client_file(gateway: Gateway, incoming: IncomingContent, filename: str, seconds: int | None) -> File:
+    refuse_compressed_upload(incoming, filename)
     incoming.flush()
-    with gateway.contents.locked():
+    with gateway.contents.lock_contents():
         row = gateway.store.uploaded.add(
             incoming.keep(), filename=filename, purpose="fine-tune", bytes=incoming.bytes, seconds=seconds
         )
-    return file_of(row)
+    return openai_file(row)
 
 
-def _keep_part(gateway: Gateway, upload_id: str, incoming: Incoming) -> UploadPart:
-    if gateway.store.uploads.part_bytes(upload_id) + incoming.bytes > MAX_UPLOAD_BYTES:
+def _keep_part(gateway: Gateway, upload_id: str, incoming: IncomingContent) -> UploadPart:
+    if gateway.store.uploads.count_part_bytes(upload_id) + incoming.bytes > MAX_UPLOAD_BYTES:
         raise Refusal(400, f"The parts of an upload have at most {MAX_UPLOAD_BYTES:,} bytes together.", param="data")
     incoming.flush()
-    with gateway.contents.locked():
+    with gateway.contents.lock_contents():
         row = gateway.store.uploads.add_part(upload_id, incoming.keep(), incoming.bytes)
     if row is None:
         raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
-    return UploadPart(id=row.id, created_at=unix(row.created_at), upload_id=upload_id)
+    return UploadPart(id=row.id, created_at=openai_timestamp(row.created_at), upload_id=upload_id)
 
 
 def _file(gateway: Gateway, file_id: str) -> FileRecord:
     row = gateway.store.uploaded.get(file_id)
     if row is None:
-        raise not_found(f"No such File object: {file_id}", "id")
+        raise not_found_refusal(f"No such File object: {file_id}", "id")
     return row
 
 
 def _pending(gateway: Gateway, upload_id: str) -> UploadRecord:
     row = gateway.store.uploads.get(upload_id)
     if row is None:
-        raise not_found(f"No such Upload object: {upload_id}", "id")
+        raise not_found_refusal(f"No such Upload object: {upload_id}", "id")
     if row.status != "pending":
         raise Refusal(400, f"{upload_id} is {row.status}, not pending.", code="invalid_value")
     return row
@@ -264,7 +264,7 @@ def _check_purpose(purpose: str | None) -> None:
         )
 
 
-def refuse_packed(incoming: Incoming, filename: str) -> None:
+def refuse_compressed_upload(incoming: IncomingContent, filename: str) -> None:
     """Refuse compressed files, as OpenAI does. They would be unpacked later, and a small file can unpack to
     thousands of times its size."""
     if incoming.start.startswith(tuple(PACKED.values())):
@@ -276,7 +276,7 @@ def refuse_packed(incoming: Incoming, filename: str) -> None:
         )
 
 
-def check_name(filename: str, size: int) -> None:
+def check_upload_name(filename: str, size: int) -> None:
     if not filename.lower().endswith(".jsonl"):
         raise Refusal(
             400,
@@ -296,7 +296,7 @@ def _expiry(fields: dict[str, str]) -> ExpiresAfter | None:
         return ExpiresAfter.model_validate(given, strict=False)  # in a form all values are texts
     except ValidationError as error:
         told = [dict(row) | {"loc": ("body", "expires_after", *row["loc"])} for row in error.errors()]
-        raise complaint_of(told, {"expires_after": given}) from error
+        raise refusal_for_validation(told, {"expires_after": given}) from error
 
 
 def _form(properties: dict[str, Any], required: list[str], filename: str) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.serve import wire
 from tuneport.serve.documents import openai_job as job_document
-from tuneport.serve.documents.command_line_jobs import files_of
+from tuneport.serve.documents.command_line_jobs import list_gateway_file_ids
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found
+from tuneport.serve.http.errors import Refusal, not_found_refusal
 from tuneport.serve.http.openapi import BY_METADATA
-from tuneport.serve.http.queries import StrictRoute, by_metadata
-from tuneport.serve.jobs.create import create
+from tuneport.serve.http.queries import StrictRoute, parse_metadata_query
+from tuneport.serve.jobs.create import create_openai_job
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 
@@ -30,19 +30,19 @@ def router(gateway: Gateway) -> APIRouter:
     ) -> wire.FineTuningJob:
         """Start a job and return at once. Its files are validated and sent in the background. The same
         `Idempotency-Key` again returns the same job."""
-        request = create(gateway, asked, key=idempotency_key)
+        request = create_openai_job(gateway, asked, key=idempotency_key)
         gateway.wake()
         return _told(gateway, JobView(gateway.store.jobs.by_ids([request.id]).get(request.id), request))
 
     @routes.get("", response_model=wire.JobList, openapi_extra=BY_METADATA)
     def list_jobs(request: Request, after: str | None = None, limit: Limit = 20) -> Response:
         """List the jobs, newest first. `metadata[KEY]=VALUE` filters; `metadata=null` lists jobs without metadata."""
-        filtered = by_metadata(request.query_params)
+        filtered = parse_metadata_query(request.query_params)
         if after is not None:
             _view(gateway, after)
         found, more = gateway.store.listing.page(limit=limit, after=after, metadata=filtered)
-        files = files_of(gateway.store, found)
-        documents = [job_document.document(view, files) for view in found]
+        files = list_gateway_file_ids(gateway.store, found)
+        documents = [job_document.openai_job_document(view, files) for view in found]
         return _written(wire.JobList(data=documents, has_more=more))
 
     @routes.get("/{fine_tuning_job_id}", response_model=wire.FineTuningJob)
@@ -84,17 +84,20 @@ def router(gateway: Gateway) -> APIRouter:
         follow."""
         view, before, data = _view(gateway, fine_tuning_job_id), None, []
         if after is not None:
-            before = job_document.position_of(view.id, after)
+            before = job_document.openai_event_position(view.id, after)
             if before is None:
-                raise not_found(f"No event '{after}' of job {view.id}.", "after")
+                raise not_found_refusal(f"No event '{after}' of job {view.id}.", "after")
         if view.record is not None:
             gateway.request_poll(view.record)
             found = gateway.workspace.newest_events(view.id, before=before, limit=limit + 1)
-            data = [job_document.event(view.id, position, told) for position, told in found]
+            data = [job_document.openai_event(view.id, position, told) for position, told in found]
         if len(data) <= limit:
-            own = [*job_document.first_events(view, files_of(gateway.store, [view])), *job_document.last_events(view)]
+            own = [
+                *job_document.first_openai_events(view, list_gateway_file_ids(gateway.store, [view])),
+                *job_document.last_openai_events(view),
+            ]
             for told in reversed(own):
-                position = job_document.position_of(view.id, told.id)
+                position = job_document.openai_event_position(view.id, told.id)
                 assert position is not None
                 if before is None or position < before:
                     data.append(told)
@@ -107,14 +110,14 @@ def router(gateway: Gateway) -> APIRouter:
         found = []
         if view.record is not None:
             try:
-                found = [job_document.checkpoint(view, told) for told in gateway.workspace.checkpoints(view.id)]
+                found = [job_document.openai_checkpoint(view, told) for told in gateway.workspace.checkpoints(view.id)]
             except UnsupportedError:
                 found = []
         found.sort(key=lambda told: -told.step_number)
         if after is not None:
             ids = [told.id for told in found]
             if after not in ids:
-                raise not_found(f"No checkpoint '{after}' of job {view.id}.", "after")
+                raise not_found_refusal(f"No checkpoint '{after}' of job {view.id}.", "after")
             found = found[ids.index(after) + 1 :]
         shown = found[:limit]
         return wire.CheckpointList(
@@ -136,18 +139,18 @@ def _written(told: wire.ResponseModel) -> Response:
 def _told(gateway: Gateway, view: JobView, now: JobRecord | None = None) -> wire.FineTuningJob:
     """Return the job's document. `now` is its record after an action."""
     view = view if now is None else JobView(now, view.request)
-    return job_document.document(view, files_of(gateway.store, [view]))
+    return job_document.openai_job_document(view, list_gateway_file_ids(gateway.store, [view]))
 
 
 def _view(gateway: Gateway, job_id: str) -> JobView:
     found = gateway.store.listing.get(job_id)
     if found is None:
-        raise not_found(f"Could not find fine tune: {job_id}", "fine_tuning_job_id", "fine_tune_not_found")
+        raise not_found_refusal(f"Could not find fine tune: {job_id}", "fine_tuning_job_id", "fine_tune_not_found")
     return found
 
 
 def _unfinished(gateway: Gateway, job_id: str) -> JobView:
     view = _view(gateway, job_id)
-    if not view.unfinished:
+    if not view.is_unfinished:
         raise Refusal(400, f"Job has already completed: {job_id}", code="invalid_request_error")
     return view

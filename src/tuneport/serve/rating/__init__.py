@@ -22,7 +22,7 @@ from tuneport.scoring.people.ratings import LONGEST_NAME, LONGEST_NOTE
 from tuneport.serve.app import Guard
 from tuneport.serve.dashboard import assets
 from tuneport.serve.http import errors
-from tuneport.serve.http.access import ThisMachine, csrf_token
+from tuneport.serve.http.access import LocalBrowserAccess, csrf_token
 from tuneport.serve.http.body_limits import BodyLimits
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.http.metrics import FixedStatus
@@ -46,7 +46,7 @@ class _Judged(_Asked):
 
 def create_app(rating: BlindRating) -> FastAPI:
     app = FastAPI(title="tuneport rate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    errors.install(app)
+    errors.install_error_handlers(app)
 
     @app.exception_handler(StorageError)
     def _not_kept(request: Request, error: StorageError) -> JSONResponse:
@@ -56,7 +56,7 @@ def create_app(rating: BlindRating) -> FastAPI:
     app.include_router(assets.router())
     templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
     templates.globals.update(
-        asset=assets.address, version=__version__, longest_name=LONGEST_NAME, longest_note=LONGEST_NOTE
+        asset=assets.dashboard_asset_url, version=__version__, longest_name=LONGEST_NAME, longest_note=LONGEST_NOTE
     )
 
     @app.get("/")
@@ -79,6 +79,6 @@ def create_app(rating: BlindRating) -> FastAPI:
         return asdict(rating.undo(asked.rater))
 
     app.add_middleware(FixedStatus)
-    app.add_middleware(ThisMachine)
+    app.add_middleware(LocalBrowserAccess)
     app.add_middleware(Guard, gateway_id=None, body_limits=BodyLimits())
     return app

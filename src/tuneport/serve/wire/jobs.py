@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tuneport.serve.wire.base import Auto, Integer, Metadata, RequestModel, ResponseModel, unsaid
+from tuneport.serve.wire.base import Auto, Integer, Metadata, RequestModel, ResponseModel, is_unset_field
 from tuneport.serve.wire.graders import Grader
 
 Epochs = Auto | Annotated[Integer, Field(ge=1, le=50)]
@@ -99,14 +99,16 @@ class JobHyperparameters(ResponseModel):
 
 
 class DPOHyperparametersTold(JobHyperparameters):
-    beta: Auto | float | None = Field(default=None, exclude_if=unsaid)
+    beta: Auto | float | None = Field(default=None, exclude_if=is_unset_field)
 
 
 class ReinforcementHyperparametersTold(JobHyperparameters):
-    reasoning_effort: Literal["default", "low", "medium", "high"] | None = Field(default=None, exclude_if=unsaid)
-    compute_multiplier: Auto | float | None = Field(default=None, exclude_if=unsaid)
-    eval_interval: Auto | int | None = Field(default=None, exclude_if=unsaid)
-    eval_samples: Auto | int | None = Field(default=None, exclude_if=unsaid)
+    reasoning_effort: Literal["default", "low", "medium", "high"] | None = Field(
+        default=None, exclude_if=is_unset_field
+    )
+    compute_multiplier: Auto | float | None = Field(default=None, exclude_if=is_unset_field)
+    eval_interval: Auto | int | None = Field(default=None, exclude_if=is_unset_field)
+    eval_samples: Auto | int | None = Field(default=None, exclude_if=is_unset_field)
 
 
 class SupervisedMethodTold(ResponseModel):
@@ -124,16 +126,16 @@ class ReinforcementMethodTold(ResponseModel):
 
 class MethodTold(ResponseModel):
     type: Literal["supervised", "dpo", "reinforcement"]
-    supervised: SupervisedMethodTold | None = Field(default=None, exclude_if=unsaid)
-    dpo: DPOMethodTold | None = Field(default=None, exclude_if=unsaid)
-    reinforcement: ReinforcementMethodTold | None = Field(default=None, exclude_if=unsaid)
+    supervised: SupervisedMethodTold | None = Field(default=None, exclude_if=is_unset_field)
+    dpo: DPOMethodTold | None = Field(default=None, exclude_if=is_unset_field)
+    reinforcement: ReinforcementMethodTold | None = Field(default=None, exclude_if=is_unset_field)
 
 
 class WandbTold(ResponseModel):
     project: str
-    name: str | None = Field(default=None, exclude_if=unsaid)
-    entity: str | None = Field(default=None, exclude_if=unsaid)
-    tags: list[str] | None = Field(default=None, exclude_if=unsaid)
+    name: str | None = Field(default=None, exclude_if=is_unset_field)
+    entity: str | None = Field(default=None, exclude_if=is_unset_field)
+    tags: list[str] | None = Field(default=None, exclude_if=is_unset_field)
 
 
 class IntegrationTold(ResponseModel):
@@ -188,13 +190,13 @@ class EventList(ResponseModel):
 
 
 class CheckpointMetrics(ResponseModel):
-    step: float | None = Field(default=None, exclude_if=unsaid)
-    train_loss: float | None = Field(default=None, exclude_if=unsaid)
-    train_mean_token_accuracy: float | None = Field(default=None, exclude_if=unsaid)
-    valid_loss: float | None = Field(default=None, exclude_if=unsaid)
-    valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=unsaid)
-    full_valid_loss: float | None = Field(default=None, exclude_if=unsaid)
-    full_valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=unsaid)
+    step: float | None = Field(default=None, exclude_if=is_unset_field)
+    train_loss: float | None = Field(default=None, exclude_if=is_unset_field)
+    train_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_field)
+    valid_loss: float | None = Field(default=None, exclude_if=is_unset_field)
+    valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_field)
+    full_valid_loss: float | None = Field(default=None, exclude_if=is_unset_field)
+    full_valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_field)
 
 
 class Checkpoint(ResponseModel):

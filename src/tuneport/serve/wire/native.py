@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from tuneport.curves import CurveVerdict
 from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
-from tuneport.lifecycle.schema.submission import Candidate
+from tuneport.lifecycle.schema.submission import SubmissionCandidate
 from tuneport.lifecycle.submitting.options import ClientOptions
 from tuneport.lifecycle.worker.stopping import StoppedEarly
 from tuneport.serve.wire.base import Integer, Metadata, RequestModel, ResponseModel
@@ -44,7 +44,7 @@ class Needs(ResponseModel):
 
     kind: Literal["resolve"]
     message: str
-    candidates: list[Candidate]
+    candidates: list[SubmissionCandidate]
     if_started: str
     if_not_started: str
 

@@ -24,9 +24,9 @@ from pydantic import TypeAdapter
 
 from tuneport import private
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.hosted.statuses import parse_status
+from tuneport.backends.hosted.statuses import parse_provider_status
 from tuneport.backends.provider_options import refuse_hyperparameters
-from tuneport.backends.streaming import Chunk, ChunkStream, token_usage
+from tuneport.backends.streaming import Chunk, ChunkStream, openai_token_usage
 from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError
 from tuneport.files import replace_file_atomically, write_atomically
 from tuneport.testing.fake.jobs import STEPS, STEPS_PER_EPOCH, ArmedFault, FakeJob
@@ -149,7 +149,7 @@ class FakeBackend(FineTuneBackend):
         broken = job.ended and job.fails and not job.cancelled
         return JobState(
             remote_id=job.id,
-            status=parse_status(self.name, self.statuses, job.raw_status),
+            status=parse_provider_status(self.name, self.statuses, job.raw_status),
             raw_status=job.raw_status,
             model=job.spec.model,
             tuned_model=job.tuned_model,
@@ -315,7 +315,7 @@ class FakeBackend(FineTuneBackend):
         words = words[:most]
         asked = sum(len(_text(message).split()) for message in messages)
         if stream:
-            return ChunkStream(_chunks(words, reason, token_usage(asked, len(words))), lambda: None)
+            return ChunkStream(_chunks(words, reason, openai_token_usage(asked, len(words))), lambda: None)
         return Completion(
             text="".join(words),
             model=model,

@@ -11,7 +11,7 @@ from typing import Any
 
 from tuneport import private
 from tuneport.errors import StorageError
-from tuneport.lifecycle.schema.database import chunked
+from tuneport.lifecycle.schema.database import split_for_statement
 
 Kept = dict[str, Any]
 """An answer as it was given: text, calls, tokens, seconds; see `answering.Said`."""
@@ -42,7 +42,7 @@ class AnswerCache:
 
     def get(self, keys: Sequence[str]) -> dict[str, Kept]:
         found: dict[str, Kept] = {}
-        for part in chunked(keys):
+        for part in split_for_statement(keys):
             rows: Iterable[tuple[str, str]] = self._connection.execute(
                 f"SELECT key, answer FROM answers WHERE key IN ({','.join('?' * len(part))})", list(part)
             )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.lifecycle.forgetting import keep_forgetting
+from tuneport.lifecycle.forgetting import store_job_forgetting
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.examples import Example, Messages
 from tuneport.scoring.general import (
@@ -113,6 +113,6 @@ def store_forgetting(
     another model does not come from the training."""
     for each in models[1:]:
         asked, first = each.asked, models[0].asked
-        job = workspace.store.models.job_of(asked.model) if asked.tuned else None
+        job = workspace.store.models.find_job(asked.model) if asked.tuned else None
         if job is not None and (first.backend, first.model) == (asked.backend, asked.base):
-            keep_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)
+            store_job_forgetting(workspace.settings.home, job.id, general[asked.name].forgotten)

@@ -74,7 +74,7 @@ class MigrationAccount:
         """Yield the account's jobs as the backend lists them, newest first, page by page."""
         for state in self.backend.list_jobs():
             row = self.rows.get(state.remote_id)
-            uploads = {} if row is None else {file.purpose: file.id for file in self.store.files.of_job(row.id)}
+            uploads = {} if row is None else {file.purpose: file.id for file in self.store.files.list_job_files(row.id)}
             yield read_source_job(
                 self.name, state, row, {str(purpose): file_id for purpose, file_id in uploads.items()}
             )
@@ -83,7 +83,9 @@ class MigrationAccount:
         """Return the job. Raises NotFoundError if the account has no such job."""
         state = self.backend.fetch(job_id)
         row = self.rows.get(job_id)
-        uploads = {} if row is None else {str(file.purpose): file.id for file in self.store.files.of_job(row.id)}
+        uploads = (
+            {} if row is None else {str(file.purpose): file.id for file in self.store.files.list_job_files(row.id)}
+        )
         return read_source_job(self.name, state, row, uploads)
 
     # --- what of it is still there ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 from tuneport.errors import ModelNotOfferedError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.planning.planning import machine_of, readiness
+from tuneport.lifecycle.planning.planning import find_backend_readiness, plan_machine
 from tuneport.manifests import Confidence, Manifest, Models, find_offered, load_models, resolve_without_aliases
 from tuneport.router import BackendChoice, DatasetFacts, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
@@ -93,8 +93,8 @@ def suggest_replacements(
             today=today,
             models=weights,
             dataset=dataset,
-            ready=readiness(settings, [target]),
-            machine=machine_of(settings),
+            ready=find_backend_readiness(settings, [target]),
+            machine=plan_machine(settings),
             traffic=DEFAULT_TRAFFIC,
         )[0]
         if choice.model is not None and all(refusal.kind == "key" for refusal in choice.refusals):

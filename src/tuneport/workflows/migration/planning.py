@@ -9,10 +9,10 @@ from pathlib import Path
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokens import count_dataset_tokens
 from tuneport.errors import TuneportError
-from tuneport.lifecycle.planning.planning import dataset_facts, machine_of, readiness
+from tuneport.lifecycle.planning.planning import find_backend_readiness, plan_machine, read_job_dataset_facts
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.submitting.spec_file import read_spec
+from tuneport.lifecycle.submitting.spec_file import read_spec_file
 from tuneport.manifests import Manifest, find_offered, load_models
 from tuneport.router import DatasetFacts, rank_backends
 from tuneport.types import JobStatus, Method, TuneSpec
@@ -59,9 +59,9 @@ def plan_move(
         spec_path = folder.job_folder(job.id) / "spec.toml"
         # Without a file the rest of the plan is still worth reading.
         here = dataset or Path("missing")
-        old = read_spec(spec_path, dataset=here, method=job.method and job.method.value)
+        old = read_spec_file(spec_path, dataset=here, method=job.method and job.method.value)
         if "method" not in old.model_fields_set and dataset is not None:
-            old = read_spec(spec_path, dataset=here, method=Dataset(dataset, old.columns).method.value)
+            old = read_spec_file(spec_path, dataset=here, method=Dataset(dataset, old.columns).method.value)
         if job.id in choices.data:
             old = old.model_copy(update={"dataset": choices.data[job.id].absolute()})
         if job.base_model != job.model:
@@ -129,7 +129,7 @@ def _facts(
         return None
     read = data.for_method(old.method)
     held_out = None if old.validation is None else data.validation_like(old.validation)
-    facts = dataset_facts(read, held_out, home=home)
+    facts = read_job_dataset_facts(read, held_out, home=home)
     if given:
         plan.notes.append(_billed_tokens_note(plan.job, read))
     return facts
@@ -240,8 +240,8 @@ def _plan_new_spec(
         models=load_models(),
         dataset=facts,
         aliases=workspace.settings.aliases(plan.model.name),
-        ready=readiness(workspace.settings, [target]),
-        machine=machine_of(workspace.settings),
+        ready=find_backend_readiness(workspace.settings, [target]),
+        machine=plan_machine(workspace.settings),
     )[0]
     plan.problems += [refusal.reason for refusal in plan.choice.refusals]
     if not plan.problems:

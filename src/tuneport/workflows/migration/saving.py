@@ -16,7 +16,12 @@ from typing import Any, TypeVar
 
 from tuneport import private
 from tuneport.backends.openai.jobs import parse_metrics_csv
-from tuneport.backends.secrets import compile_pattern, encode_forms, known_secrets, without
+from tuneport.backends.secrets import (
+    compile_secret_pattern,
+    encode_secret_forms,
+    known_backend_secrets,
+    redact_backend_secrets,
+)
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -26,7 +31,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tuneport.lifecycle.submitting.spec_file import write_spec
+from tuneport.lifecycle.submitting.spec_file import format_spec_file
 from tuneport.settings import Settings
 from tuneport.types import MetricPoint, RemoteFile
 from tuneport.workflows.migration.folder import MissingItem, SavedAccountFolder, SavedFile, SavedJob, sha256_of_file
@@ -83,7 +88,9 @@ class AccountSaver:
         self, account: MigrationAccount, folder: SavedAccountFolder, settings: Settings, own_files: Path
     ) -> None:
         self._account, self._folder, self._own_files = account, folder, own_files
-        self._secrets = compile_pattern(form for secret in known_secrets(settings) for form in encode_forms(secret))
+        self._secrets = compile_secret_pattern(
+            form for secret in known_backend_secrets(settings) for form in encode_secret_forms(secret)
+        )
         self.report = SaveReport(folder.path)
         self._counting = threading.Lock()
         self._per_file: dict[str, threading.Lock] = {}
@@ -235,7 +242,7 @@ class AccountSaver:
         """Return our journal's line of the upload, if tuneport made it."""
         if job is None or job.tuneport_job is None:
             return None
-        uploads = self._account.store.files.of_job(job.tuneport_job)
+        uploads = self._account.store.files.list_job_files(job.tuneport_job)
         return next((file for file in uploads if file.id == file_id and file.purpose == purpose), None)
 
     def _take(self, own: RemoteFile, purpose: str, file_id: str) -> SavedFile | None:
@@ -287,7 +294,7 @@ class AccountSaver:
 
     def _clean(self, text: str) -> str:
         """Return the text without keys of this machine's environment, which a provider may repeat."""
-        return without(text, self._secrets)
+        return redact_backend_secrets(text, self._secrets)
 
 
 def _spec_of(job: SourceJob, folder: SavedAccountFolder, missing: Iterable[MissingItem]) -> str:
@@ -317,7 +324,7 @@ def _spec_of(job: SourceJob, folder: SavedAccountFolder, missing: Iterable[Missi
         "reward": job.reward,
         "reward_folder": None if job.reward_folder is None else str(job.reward_folder),
     }
-    return write_spec(values, comments)
+    return format_spec_file(values, comments)
 
 
 def _json_lines(rows: Iterable[dict[str, Any]]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.local.request import keeps_best
+from tuneport.backends.local.request import run_keeps_best_epoch
 from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend_hyperparameters
@@ -156,7 +156,7 @@ def _with_rate(
             adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
             method=spec.method,
             longest_tokens=longest,
-            keeps_best=keeps_best(spec),
+            keeps_best=run_keeps_best_epoch(spec),
         )
         rate = float(chosen["learning_rate"].value)
         why = f"{factor:g} x {rate / factor:.3g}, tuneport's rate for the model, adapter and batch"

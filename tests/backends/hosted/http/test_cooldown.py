@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tuneport.backends.hosted.http.cooldown import Cooldown
+from tuneport.backends.hosted.http.cooldown import ProviderCooldown
 from tuneport.errors import NotFoundError, RateLimitError, UnavailableError
 from tuneport.testing.contract import prepared_chats
 from tuneport.types import TuneSpec
@@ -23,7 +23,7 @@ def refusal(asked: float, **more: Any) -> RateLimitError:
 
 def test_what_is_limited_separately_is_held_separately() -> None:
     moment = [0.0]
-    cooldown = Cooldown("p", lambda: moment[0])
+    cooldown = ProviderCooldown("p", lambda: moment[0])
     cooldown.record("chat", refusal(10))
     cooldown.check("read")
     cooldown.check("start")
@@ -40,20 +40,20 @@ def test_what_is_limited_separately_is_held_separately() -> None:
 
 
 def test_an_overloaded_service_is_not_even_asked_what_became_of_a_start() -> None:
-    cooldown = Cooldown("p", lambda: 0.0)
+    cooldown = ProviderCooldown("p", lambda: 0.0)
     cooldown.record("start", UnavailableError("503", provider="p", retry_after=5))
     with pytest.raises(RateLimitError):
         cooldown.check("read")
 
 
 def test_a_limit_of_the_day_holds_nothing_else_up() -> None:
-    cooldown = Cooldown("p", lambda: 0.0)
+    cooldown = ProviderCooldown("p", lambda: 0.0)
     cooldown.record("start", refusal(86_400, retryable=False))
     cooldown.check("start")
 
 
 def test_a_later_answer_does_not_shorten_what_an_earlier_one_asked_for() -> None:
-    cooldown = Cooldown("p", lambda: 0.0)
+    cooldown = ProviderCooldown("p", lambda: 0.0)
     cooldown.record("read", refusal(300))
     cooldown.record("read", UnavailableError("503", provider="p", retry_after=1))
     assert cooldown.remaining("read") == 300.0

@@ -19,7 +19,7 @@ from tests.support.emulated import CLASSES, KEYS, settings_for
 from tests.support.folders import FIXTURES
 from tests.support.waiting import until
 from tuneport.backends.hosted.http import deadlines
-from tuneport.backends.hosted.http.deadlines import SHORTEST_SECONDS, Allowance, altogether
+from tuneport.backends.hosted.http.deadlines import SHORTEST_SECONDS, RequestDeadline, limit_requests_in_total
 from tuneport.backends.local.serving import server as local_server
 from tuneport.errors import UnavailableError
 from tuneport.lifecycle.webhooks import posting
@@ -119,8 +119,8 @@ def test_a_stream_of_events_ends(opened: Callable[..., Any], monkeypatch: pytest
 
 
 def test_an_event_that_comes_in_two_parts_is_progress() -> None:
-    allowance = Allowance(1.0)
-    allowance.streams(encoded=False)
+    allowance = RequestDeadline(1.0)
+    allowance.expect_event_stream(encoded=False)
     for part, progress in (
         (b"da", False),
         (b"ta: {}", True),
@@ -129,7 +129,7 @@ def test_an_event_that_comes_in_two_parts_is_progress() -> None:
         (b":", True),
     ):
         allowance._waited = 0.5
-        allowance.received(part)
+        allowance.count_received_bytes(part)
         assert (allowance._waited == 0.0) is progress, part
 
 
@@ -162,19 +162,19 @@ def test_a_slow_upload_is_not_cut_off(opened: Callable[..., Any]) -> None:
 
 
 def test_tries_of_one_read_share_a_minute() -> None:
-    assert Allowance(50).seconds == 50
-    with altogether(30):
-        assert 29 < Allowance(50).seconds <= 30 and Allowance(5).seconds == 5
-    with altogether(1):
-        assert Allowance(50).seconds == SHORTEST_SECONDS
-    assert Allowance(50).seconds == 50
+    assert RequestDeadline(50).seconds == 50
+    with limit_requests_in_total(30):
+        assert 29 < RequestDeadline(50).seconds <= 30 and RequestDeadline(5).seconds == 5
+    with limit_requests_in_total(1):
+        assert RequestDeadline(50).seconds == SHORTEST_SECONDS
+    assert RequestDeadline(50).seconds == 50
 
 
 def test_servers_of_local_models_and_receivers_of_webhooks_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_server, "LOOK_SECONDS", 0.3)
     with dripping("head") as server:
-        asking = local_server.ChatServer(f"{server.origin}/v1", silence_seconds=0.3)
-        for ask in (asking.models, lambda: asking.complete("m", CHAT, {})):
+        asking = local_server.ChatServerClient(f"{server.origin}/v1", silence_seconds=0.3)
+        for ask in (asking.list_models, lambda: asking.complete("m", CHAT, {})):
             with pytest.raises(UnavailableError, match="cannot be reached: "):
                 ask()
         asking.close()
@@ -182,7 +182,7 @@ def test_servers_of_local_models_and_receivers_of_webhooks_are_given_up(monkeypa
         import asyncio
 
         endpoint = WebhookEndpoint("here", server.origin, b"k" * 32, (), allow_private=True)
-        outcome = asyncio.run(posting.post(endpoint, "id", b"{}"))
+        outcome = asyncio.run(posting.post_webhook(endpoint, "id", b"{}"))
         assert not outcome.delivered and "did not answer within" in (outcome.error or "")
 
 

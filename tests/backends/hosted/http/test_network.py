@@ -17,7 +17,7 @@ from tests.support.emulated import CLASSES, KEYS
 from tests.support.folders import FIXTURES
 from tests.support.proxy import ProxyServer
 from tests.support.tls import Authority, TlsFront, behind_tls
-from tuneport.backends.hosted.http.network import CERTIFICATE_VARIABLES, Network
+from tuneport.backends.hosted.http.network import CERTIFICATE_VARIABLES, ProviderNetwork
 from tuneport.cli.main import main
 from tuneport.errors import AuthError, ConfigError, UnavailableError
 from tuneport.manifests import load_manifest
@@ -157,7 +157,7 @@ def test_no_proxy_is_honoured(secure: Any, plain: Any, authority: Authority, ope
     ],
 )
 def test_entries_of_no_proxy(entries: str, url: str, bypassed: bool) -> None:
-    network = Network({"ALL_PROXY": "http://proxy:3128", "NO_PROXY": entries}.get)
+    network = ProviderNetwork({"ALL_PROXY": "http://proxy:3128", "NO_PROXY": entries}.get)
     assert (network.proxy_for(url) is None) is bypassed
 
 

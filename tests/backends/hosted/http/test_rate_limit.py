@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tuneport.backends.hosted.http.rate_limit import before_request, paced
+from tuneport.backends.hosted.http.rate_limit import rate_limited_reads, wait_before_provider_read
 from tuneport.rate_limits import RateLimiter
 from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator
@@ -32,11 +32,11 @@ def test_only_what_is_paced_waits_for_the_limiter(
     assert limiter.requests == 0
     openai.advance(3600)  # ended, with more events than a page holds
     before = len(openai.log)
-    with paced(limiter):
+    with rate_limited_reads(limiter):
         backend.fetch(state.remote_id)
         list(backend.list_jobs())
         backend.events(state.remote_id)
     assert limiter.requests == len(openai.log) - before > 3, "each page of a list is a request"
     requests = limiter.requests
-    before_request()  # outside: free
+    wait_before_provider_read()  # outside: free
     assert limiter.requests == requests

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tuneport.backends.local.serving.server import ChatServer
+from tuneport.backends.local.serving.server import ChatServerClient
 from tuneport.errors import RejectedError
 from tuneport.testing.contract import contract_job_token
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
@@ -104,7 +104,7 @@ def test_downloads_come_from_where_they_lie(
 def test_prompts_for_a_local_server_stay(stranger: Stranger) -> None:
     sent_on = EmulatedResponse(status=307, headers={"location": stranger.url})
     first = EmulatorHTTPServer(lambda request: sent_on)
-    server = ChatServer(f"http://127.0.0.1:{first.port}/v1", silence_seconds=5)
+    server = ChatServerClient(f"http://127.0.0.1:{first.port}/v1", silence_seconds=5)
     with pytest.raises(
         RejectedError, match=f"redirects POST /v1/chat/completions .307. to http://127.0.0.1:{stranger.server.port}"
     ):

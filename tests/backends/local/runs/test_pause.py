@@ -47,7 +47,7 @@ while True:
 
 def paused(backend: LocalBackend, run_id: str) -> JobState:
     state: JobState = until(lambda: (s := backend.fetch(run_id)).status is JobStatus.PAUSED and s)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     return state
 
 
@@ -148,7 +148,7 @@ def test_a_run_that_failed_for_want_of_room_can_be_resumed(open_stub: Open, subm
     backend = open_stub(FAILED.format(code=code, retryable=True))
     run_id = submit(backend).remote_id
     assert wait(backend, run_id).status is JobStatus.FAILED
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     assert backend.resume(run_id).status in (JobStatus.QUEUED, JobStatus.SUCCEEDED)
     state = wait(backend, run_id)
     assert state.status is JobStatus.SUCCEEDED and state.error is None
@@ -166,7 +166,7 @@ def test_resume_follows_a_failed_job_again(open_stub: Open, settings: Settings, 
         row = workspace.submit(TuneSpec(model=str(model), dataset=data), backend="local")
         row = workspace.drive(row.id, poll_seconds=0.01)
         assert row.status == "failed" and row.error is not None and row.error["code"] == "no_disk_space"
-        until(lambda: not backend._run(str(row.remote_id)).alive())
+        until(lambda: not backend._run(str(row.remote_id)).is_alive())
         row = workspace.resume(row.id)
         assert not row.job_status.terminal or row.status == "succeeded"
         row = workspace.drive(row.id, poll_seconds=0.01)
@@ -184,7 +184,7 @@ def test_a_failed_job_goes_on_only_where_the_month_has_room_for_it(
         data = prepared_chats(tmp_path).training.path
         row = workspace.submit(TuneSpec(model=str(model), dataset=data), backend="local")
         row = workspace.drive(row.id, poll_seconds=0.01)
-        until(lambda: not backend._run(str(row.remote_id)).alive())
+        until(lambda: not backend._run(str(row.remote_id)).is_alive())
         with workspace.store.database.transaction() as session:
             stored = session.get(JobRow, row.id)
             assert stored is not None
@@ -236,7 +236,7 @@ def test_a_resume_that_cannot_start_a_child_leaves_the_run_paused(open_stub: Ope
         raise OSError(11, "Resource temporarily unavailable")
 
     with monkeypatch.context() as patch:
-        patch.setattr(local_process, "spawn", exhausted)
+        patch.setattr(local_process, "spawn_local_run", exhausted)
         with pytest.raises(ProviderError, match="resuming the run failed"):
             backend.resume(run_id)
     running(backend, run_id, 2)  # the wish stands: whoever looks next starts it
@@ -252,18 +252,18 @@ def test_a_child_that_the_kernel_killed_for_memory_takes_half_as_much_at_once(
     open_stub: Open, submit: Submit, monkeypatch, before: int | None, after: int | None, limit: int | None
 ) -> None:
     """The counter is the kernel's for the whole machine, so its word is passed on as what it is."""
-    monkeypatch.setattr(local_process, "memory_kills", lambda: before)
+    monkeypatch.setattr(local_process, "count_memory_kills", lambda: before)
     backend = open_stub(PAUSABLE)
     run_id = submit(backend).remote_id
     pid = running(backend, run_id)
-    monkeypatch.setattr(local_process, "memory_kills", lambda: after)
+    monkeypatch.setattr(local_process, "count_memory_kills", lambda: after)
     written: list[dict[str, Any]] = []  # noted as it is written: the next child, here a stub, writes a state of its own
     write = local_run.LocalRun._write_state
     monkeypatch.setattr(
         local_run.LocalRun, "_write_state", lambda run, **told: (_noted(written, told), write(run, **told))
     )
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     backend.fetch(run_id)
     [event] = [event for event in backend.events(run_id) if event.type == "restart"]
     said = "killed 1 process(es) for lack of memory since it started, and as it may be one of them, it takes at most 4"
@@ -281,7 +281,7 @@ def test_the_best_checkpoint_is_marked(open_stub: Open, submit: Submit) -> None:
 
 
 def test_the_kernels_count_of_memory_kills_is_read() -> None:
-    kills = local_process.memory_kills()
+    kills = local_process.count_memory_kills()
     assert (kills is None) is not Path("/proc/vmstat").exists() and (kills is None or kills >= 0)
 
 
@@ -303,7 +303,7 @@ def test_the_real_trainer_pauses_in_the_queue_and_within_an_epoch(tiny_model: Pa
     until(lambda: (backend.fetch(run_id).progress.step or 0) >= 1)
     first = test_local.child_of(backend, run_id)
     os.kill(first, signal.SIGTERM)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
     [(reached, _)] = backend._run(run_id).checkpoint_folders()
     assert reached == len(backend.metrics(run_id)), "nothing is lost"
     backend.fetch(run_id)

@@ -26,7 +26,7 @@ from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.local.request import PATIENCE
 from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs import run as local_run
-from tuneport.backends.local.runs.runs import make_run_id
+from tuneport.backends.local.runs.runs import new_local_run_id
 from tuneport.errors import (
     ConfigError,
     DatasetError,
@@ -129,7 +129,7 @@ def running(backend: LocalBackend, run_id: str, count: int = 1) -> int:
 def test_submit_twice_with_one_token_starts_one_child(open_stub, submit) -> None:
     backend = open_stub('say("running"); wait()')
     first, second = submit(backend), submit(backend)
-    assert first.remote_id == second.remote_id == make_run_id(contract_job_token("one"))
+    assert first.remote_id == second.remote_id == new_local_run_id(contract_job_token("one"))
     running(backend, first.remote_id)
     assert len(starts(backend, first.remote_id)) == 1
 
@@ -167,7 +167,7 @@ def test_disk_that_fills_just_after_the_start_leaves_no_trainer(open_stub, submi
     monkeypatch.setattr(local_run, "write_atomically", full)
     with pytest.raises(ProviderError, match="No space left on device.*nothing was started"):
         submit(backend)
-    assert len(pids) == 1 and local_process.start_time(pids[0]) is None
+    assert len(pids) == 1 and local_process.process_start_time(pids[0]) is None
     assert list(backend.runs.folder.iterdir()) == []
     monkeypatch.undo()
     running(backend, submit(backend).remote_id)
@@ -183,7 +183,7 @@ def test_run_with_a_living_trainer_is_never_taken_back(open_stub, submit, monkey
     monkeypatch.setattr(local_run.LocalRun, "start", exhausted)
     with pytest.raises(UnavailableError, match="not known"):
         submit(backend)
-    assert local_process.start_time(pid) is not None
+    assert local_process.process_start_time(pid) is not None
     assert backend.find(contract_job_token("one")).answer == "found"
 
 
@@ -192,7 +192,7 @@ def test_run_with_a_living_trainer_is_never_taken_back(open_stub, submit, monkey
     ["GH_PAT", "MY_AUTH", "SESSION_COOKIE", "PRIVATE_PEM", "DB_PASS", "HF_TOKEN", "SENTRY_DSN", "SSH_AUTH_SOCK"],
 )
 def test_names_that_sound_like_secrets_are_kept_from_children(name: str) -> None:
-    kept = local_process.clean_environment({name: "x", "PATH": "/bin", "PWD": "/", "HOME": "/h", "CUDA_PATH": "/c"})
+    kept = local_process.trainer_environment({name: "x", "PATH": "/bin", "PWD": "/", "HOME": "/h", "CUDA_PATH": "/c"})
     assert name not in kept
     assert {"PATH", "PWD", "HOME", "CUDA_PATH"} <= kept.keys()
 
@@ -216,7 +216,7 @@ def test_child_is_no_child_of_the_terminal_and_inherits_no_secret(open_stub, sub
     assert key.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     assert os.getsid(pid) == pid
     assert (
-        Path(f"/proc/{pid}/cwd").resolve() == (backend.runs.folder / make_run_id(contract_job_token("one"))).resolve()
+        Path(f"/proc/{pid}/cwd").resolve() == (backend.runs.folder / new_local_run_id(contract_job_token("one"))).resolve()
     )
     assert Path(f"/proc/{pid}/fd/0").resolve() == Path("/dev/null")
 
@@ -264,7 +264,7 @@ def test_many_who_fetch_at_once_start_one_child(open_stub, submit) -> None:
     for round_number in range(2, 5):
         pid = running(backend, run_id, round_number - 1)
         os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: local_process.start_time(pid) is None)
+        until(lambda pid=pid: local_process.process_start_time(pid) is None)
         barrier = threading.Barrier(8)
 
         def fetch(_: int, barrier: threading.Barrier = barrier) -> JobState:
@@ -298,7 +298,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     checkout = CHECKOUT
     done = subprocess.run([sys.executable, "-c", program], cwd=checkout, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    run_id = make_run_id("from elsewhere")
+    run_id = new_local_run_id("from elsewhere")
     running(backend, run_id)
     (backend.runs.folder / run_id / "go").touch()
     assert wait(backend, run_id).status is JobStatus.SUCCEEDED
@@ -317,9 +317,9 @@ def test_another_process_with_the_same_pid_is_neither_believed_nor_signalled(ope
         try:
             path = backend.runs.folder / run_id / "spawn.json"
             spawn = json.loads(path.read_text())
-            until(lambda: not backend._run(run_id).alive())
+            until(lambda: not backend._run(run_id).is_alive())
             path.write_text(json.dumps(spawn | {"pid": stranger.pid}))  # same pid, another start time
-            assert not backend._run(run_id).alive()
+            assert not backend._run(run_id).is_alive()
             assert backend.cancel(run_id).status is JobStatus.CANCELLED
             assert stranger.poll() is None
         finally:
@@ -332,12 +332,12 @@ def test_lock_alone_shows_a_child_whose_spawn_was_never_written_down(open_stub, 
     pid = running(backend, run_id)
     spawn = backend.runs.folder / run_id / "spawn.json"
     spawn.write_text(json.dumps({"spawned_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat()}))
-    assert backend._run(run_id).alive()
+    assert backend._run(run_id).is_alive()
     spawn.write_text("{")
-    assert backend._run(run_id).alive()
+    assert backend._run(run_id).is_alive()
     assert backend.fetch(run_id).raw_status == "running"
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not backend._run(run_id).alive())
+    until(lambda: not backend._run(run_id).is_alive())
 
 
 def test_child_about_to_take_its_lock_counts_as_alive(open_stub, submit) -> None:
@@ -346,7 +346,7 @@ def test_child_about_to_take_its_lock_counts_as_alive(open_stub, submit) -> None
     os.kill(running(backend, run_id), signal.SIGKILL)
     spawn = backend.runs.folder / run_id / "spawn.json"
     spawn.write_text(json.dumps({"spawned_at": datetime.now(UTC).isoformat()}))
-    assert backend._run(run_id).alive()
+    assert backend._run(run_id).is_alive()
 
 
 def test_lock_left_behind_by_a_dead_child_holds_nobody_up(tmp_path: Path) -> None:
@@ -364,13 +364,13 @@ def test_lock_left_behind_by_a_dead_child_holds_nobody_up(tmp_path: Path) -> Non
 def test_start_time_tells_processes_apart(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", platform)  # `ps` serves where there is no /proc
     with subprocess.Popen(["sleep", "60"]) as child:
-        started = local_process.start_time(child.pid)
-        assert started and started == local_process.start_time(child.pid)
-        assert not local_process.signal_group(child.pid, "another time", signal.SIGKILL)
+        started = local_process.process_start_time(child.pid)
+        assert started and started == local_process.process_start_time(child.pid)
+        assert not local_process.signal_process_group(child.pid, "another time", signal.SIGKILL)
         child.kill()
         # Dead, but not waited for: a zombie is nobody.
-        until(lambda: local_process.start_time(child.pid) is None)
-    assert local_process.start_time(child.pid) is None
+        until(lambda: local_process.process_start_time(child.pid) is None)
+    assert local_process.process_start_time(child.pid) is None
 
 
 # --- cancelling ---------------------------------------------------------------------------------------------------
@@ -402,10 +402,10 @@ def test_child_that_ignores_the_signal_is_killed_after_the_grace(open_stub, subm
     pid = running(backend, run_id)
     assert backend.cancel(run_id).status is JobStatus.CANCELLING
     assert backend.fetch(run_id).raw_status == "cancelling"
-    assert local_process.start_time(pid) is not None
+    assert local_process.process_start_time(pid) is not None
     monkeypatch.setattr(local_run, "CANCEL_GRACE", timedelta(0))
     assert wait(backend, run_id).status is JobStatus.CANCELLED
-    assert local_process.start_time(pid) is None
+    assert local_process.process_start_time(pid) is None
 
 
 def test_child_that_finishes_after_the_request_has_succeeded(open_stub, submit) -> None:
@@ -703,10 +703,10 @@ def test_a_cancelled_run_whose_child_is_dead_gets_one_that_stops_its_job_on_a_cl
         run = LocalRun(folder, [sys.executable, "-c", told], lambda: os.environ)
         run.cancel()
         deadline = time.monotonic() + 120
-        while run.reported() is None and time.monotonic() < deadline:
+        while run.read_trainer_report() is None and time.monotonic() < deadline:
             run.supervise()
             time.sleep(0.05)
-        reported = run.reported()
+        reported = run.read_trainer_report()
         assert reported is not None and reported.status == "cancelled"
         assert (folder / "starts").read_text() == "x" * starts
         assert any("could not be stopped" in event.message for event in run.events()) == (starts > 1)

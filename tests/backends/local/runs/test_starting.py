@@ -17,7 +17,7 @@ import pytest
 
 from tuneport.backends.local.runs import starting as local_starting
 from tuneport.backends.local.runs.run import LocalRun
-from tuneport.backends.local.runs.state import job_state
+from tuneport.backends.local.runs.state import read_local_job_state
 
 SPINS = """
 import signal
@@ -72,20 +72,20 @@ def looked_after(run: LocalRun, until: Callable[[], Any], seconds: float) -> boo
 
 
 def failed(run: LocalRun) -> bool:
-    reported = run.reported()
+    reported = run.read_trainer_report()
     return reported is not None and reported.status == "failed"
 
 
 def test_a_trainer_that_only_spins_is_ended_with_one_line(start: Callable[..., LocalRun], impatient: None) -> None:
     run = start(SPINS)
     assert looked_after(run, lambda: failed(run), 60)
-    reported = run.reported()
+    reported = run.read_trainer_report()
     assert reported is not None and reported.error is not None
     error = reported.error
     assert error.code == "never_began" and error.retryable and error.fault == "provider"
     for part in ("starts its process", "OpenBLAS is stuck", f"tuneport resume {run.id}"):
         assert part in error.message
-    assert "\n" not in error.message and not run.alive()
+    assert "\n" not in error.message and not run.is_alive()
     assert run.events()[-1].message == error.message
 
 
@@ -95,20 +95,20 @@ def test_a_trainer_that_reads_for_long_is_left_alone(
     (tmp_path / "weights").write_bytes(bytes(1 << 22))
     run = start(READS, str(tmp_path / "weights"))
     assert not looked_after(run, lambda: failed(run), 1.6)
-    assert run.alive()
+    assert run.is_alive()
 
 
 def test_where_it_stands_is_told_and_for_how_long(start: Callable[..., LocalRun]) -> None:
     run = start("import time; time.sleep(600)")
-    assert job_state(run).details["phase"] == "the trainer starts its process"
+    assert read_local_job_state(run).details["phase"] == "the trainer starts its process"
     stamp = datetime.now(UTC)
     spawn = json.loads((run.folder / "spawn.json").read_text())
     (run.folder / "spawn.json").write_text(json.dumps(spawn | {"spawned_at": str(stamp - timedelta(minutes=8))}))
     said = {"phase": "loads its libraries", "since": str(stamp - timedelta(minutes=7)), "pid": 1}
     (run.folder / "starting.json").write_text(json.dumps(said))
-    assert job_state(run).details["phase"] == "the trainer loads its libraries, for 7 min now"
+    assert read_local_job_state(run).details["phase"] == "the trainer loads its libraries, for 7 min now"
     (run.folder / "starting.json").write_text(json.dumps(said | {"phase": "trains"}))
-    assert "phase" not in job_state(run).details
+    assert "phase" not in read_local_job_state(run).details
 
 
 def test_a_trainer_of_an_earlier_version_is_left_alone(start: Callable[..., LocalRun], impatient: None) -> None:
@@ -116,4 +116,4 @@ def test_a_trainer_of_an_earlier_version_is_left_alone(start: Callable[..., Loca
     run = start("import time; time.sleep(600)")
     (run.folder / "state.json").write_text('{"status": "running"}')
     assert not looked_after(run, lambda: failed(run), 1.4)
-    assert run.alive() and "phase" not in job_state(run).details
+    assert run.is_alive() and "phase" not in read_local_job_state(run).details

@@ -16,7 +16,7 @@ import pytest
 from tests.support.waiting import until
 from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.local.runs import process as local_process
-from tuneport.backends.local.serving.infer import InferenceProcess
+from tuneport.backends.local.serving.infer import LocalInferenceProcess
 from tuneport.errors import (
     ConfigError,
     ModelNotOfferedError,
@@ -169,7 +169,7 @@ def test_child_that_dies_is_told_with_its_last_words_and_replaced(open_stub, mod
     assert backend.complete(str(model), chat("hi")).text.startswith("base:hi")
     os.kill(started(model)[-1], signal.SIGKILL)
     pid = started(model)[-1]
-    until(lambda: local_process.start_time(pid) is None)
+    until(lambda: local_process.process_start_time(pid) is None)
     assert backend.complete(str(model), chat("hi")).text.startswith("base:hi")
     assert len(started(model)) == 3
 
@@ -189,7 +189,7 @@ def test_child_that_hangs_is_killed_in_time(open_stub, model: Path) -> None:
     backend.complete(str(model), chat("hi"))
     with pytest.raises(TrainingError, match="said nothing for 3 s"):
         backend.complete(str(model), chat("hang"))
-    assert local_process.start_time(started(model)[0]) is None
+    assert local_process.process_start_time(started(model)[0]) is None
 
 
 def test_model_that_cannot_be_loaded_is_told(open_stub, model: Path) -> None:
@@ -210,9 +210,9 @@ def test_close_ends_the_children_and_a_third_model_takes_the_place_of_the_oldest
     for model in models:
         backend.complete(str(model), chat("hi"))
     pids = [started(model)[0] for model in models]
-    assert [local_process.start_time(pid) is None for pid in pids] == [True, False, False]
+    assert [local_process.process_start_time(pid) is None for pid in pids] == [True, False, False]
     backend.close()
-    assert all(local_process.start_time(pid) is None for pid in pids)
+    assert all(local_process.process_start_time(pid) is None for pid in pids)
 
 
 def test_child_ends_with_its_parent_however_that_dies(model: Path, tmp_path: Path) -> None:
@@ -221,15 +221,15 @@ def test_child_ends_with_its_parent_however_that_dies(model: Path, tmp_path: Pat
     program = f"""
 import os, signal
 from pathlib import Path
-from tuneport.backends.local.serving.infer import InferenceProcess
-child = InferenceProcess([{sys.executable!r}, {str(script)!r}, "--model", {str(model)!r}], os.environ,
+from tuneport.backends.local.serving.infer import LocalInferenceProcess
+child = LocalInferenceProcess([{sys.executable!r}, {str(script)!r}, "--model", {str(model)!r}], os.environ,
                          Path({str(tmp_path)!r}), startup_seconds=120, silence_seconds=120)
 child.load_adapter("x", Path("/"))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    until(lambda: local_process.start_time(started(model)[0]) is None)
+    until(lambda: local_process.process_start_time(started(model)[0]) is None)
 
 
 def test_a_forked_process_leaves_the_child_to_its_parent(open_stub, model: Path) -> None:
@@ -239,13 +239,13 @@ def test_a_forked_process_leaves_the_child_to_its_parent(open_stub, model: Path)
         backend.close()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0
-    assert len(started(model)) == 1 and local_process.start_time(started(model)[0]) is not None
+    assert len(started(model)) == 1 and local_process.process_start_time(started(model)[0]) is not None
     assert backend.complete(str(model), chat("hi")).text == before and len(started(model)) == 1
 
 
 def test_child_that_cannot_be_started_is_told(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="cannot be started"):
-        InferenceProcess(["/no/such/python", "m"], {}, tmp_path, startup_seconds=1, silence_seconds=1)
+        LocalInferenceProcess(["/no/such/python", "m"], {}, tmp_path, startup_seconds=1, silence_seconds=1)
 
 
 def test_child_inherits_no_key(open_stub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

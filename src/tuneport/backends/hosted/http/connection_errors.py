@@ -11,15 +11,15 @@ SILENT = "gave no answer within the time limit"
 BROKEN_OFF = "closed the connection before the answer was complete"
 
 
-def never_sent(error: BaseException) -> bool:
+def request_never_sent(error: BaseException) -> bool:
     """Return whether the connection failed before the request could leave this machine."""
     return any(
         type(cause).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
-        for cause in causes(error)
+        for cause in connection_error_causes(error)
     )
 
 
-def chain(error: BaseException) -> list[BaseException]:
+def exception_chain(error: BaseException) -> list[BaseException]:
     """Return `error`, its causes and its contexts, all the way."""
     found: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
@@ -31,7 +31,7 @@ def chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def causes(error: BaseException | None) -> list[BaseException]:
+def connection_error_causes(error: BaseException | None) -> list[BaseException]:
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)
@@ -42,10 +42,10 @@ def causes(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def connection_trouble(error: Exception) -> str | None:
+def connection_error_reason(error: Exception) -> str | None:
     """Return why there was no answer, in words, or None if there was one. Both HTTP libraries name their errors
     alike."""
-    behind = causes(error)
+    behind = connection_error_causes(error)
     names = {type(cause).__name__ for cause in behind}
     if any(isinstance(cause, ConnectionRefusedError) for cause in behind):
         return "connection refused"
@@ -66,7 +66,7 @@ def connection_trouble(error: Exception) -> str | None:
     return None
 
 
-def find_url(error: Any) -> str | None:
+def error_request_url(error: Any) -> str | None:
     """Return the URL of the request of an error or a response, or None; the HTTP libraries raise if there is none."""
     try:
         return str(error.request.url)

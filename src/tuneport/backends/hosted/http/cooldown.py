@@ -11,7 +11,7 @@ CallKind = Literal["read", "start", "chat"]
 """What providers limit separately: looking, starting jobs, chats."""
 
 
-class Cooldown:
+class ProviderCooldown:
     """The delays that one provider asks for. `monotonic` gives seconds. Threads may share one."""
 
     def __init__(self, provider: str, monotonic: Callable[[], float]) -> None:

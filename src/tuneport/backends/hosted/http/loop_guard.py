@@ -21,13 +21,13 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HOPS: ContextVar[tuple[str, ...]] = ContextVar("tuneport_hops", default=())
 
 
-def hops() -> tuple[str, ...]:
+def current_gateway_hops() -> tuple[str, ...]:
     """Return the gateways that the present request passed through, first to last, without this one."""
     return _HOPS.get()
 
 
 @contextmanager
-def forwarded_via(via: Iterable[str]) -> Iterator[None]:
+def forwarded_via_gateways(via: Iterable[str]) -> Iterator[None]:
     token = _HOPS.set(tuple(via))
     try:
         yield
@@ -35,23 +35,23 @@ def forwarded_via(via: Iterable[str]) -> Iterator[None]:
         _HOPS.reset(token)
 
 
-def read_hops(header: str | None) -> tuple[str, ...]:
+def parse_gateway_hops(header: str | None) -> tuple[str, ...]:
     """Return the ids in a request's header. Invalid ids are left out."""
     words = [word.strip() for word in (header or "").split(",")]
     return tuple(word for word in words if _ID.fullmatch(word) and word != _NO_GATEWAY)
 
 
-def hop_header(gateway_id: str | None) -> str:
+def gateway_hop_header(gateway_id: str | None) -> str:
     """Return the header of a request that leaves now, from the gateway of that id or, with None, from another
     program."""
-    return ",".join([*hops(), _NO_GATEWAY if gateway_id is None else gateway_id])
+    return ",".join([*current_gateway_hops(), _NO_GATEWAY if gateway_id is None else gateway_id])
 
 
-def via_header_hook(gateway_id: str | None) -> Callable[[Any], None]:
+def gateway_hop_hook(gateway_id: str | None) -> Callable[[Any], None]:
     """Return a hook of an HTTP client that sets the header on requests that have it when they leave."""
 
     def tell(request: Any) -> None:
         if HOP_HEADER in request.headers:
-            request.headers[HOP_HEADER] = hop_header(gateway_id)
+            request.headers[HOP_HEADER] = gateway_hop_header(gateway_id)
 
     return tell

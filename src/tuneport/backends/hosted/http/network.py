@@ -21,8 +21,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tuneport.backends.hosted.http.deadlines import allowing, keeping_time, told_kind
-from tuneport.backends.hosted.http.redirects import ElsewhereError, refuse_sending_elsewhere
+from tuneport.backends.hosted.http.deadlines import (
+    enforce_request_deadlines,
+    limit_request_silence,
+    limit_response_by_kind,
+)
+from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError, refuse_cross_origin_redirect
 from tuneport.errors import ConfigError
 
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -30,18 +34,18 @@ _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
-class Proxy:
+class HttpProxy:
     """`variable` is what the user has set; `url` may hold a password, `shown` does not."""
 
     variable: str
     url: str = field(repr=False)
 
     @property
-    def shown(self) -> str:
-        return without_user(self.url)
+    def redacted_url(self) -> str:
+        return strip_url_credentials(self.url)
 
 
-class Network:
+class ProviderNetwork:
     """`get` gives a variable's value: `Settings.get`. Nothing is opened or read before `transport`."""
 
     def __init__(self, get: Callable[[str], str | None]) -> None:
@@ -54,14 +58,14 @@ class Network:
                 return name, value
         return "", None
 
-    def proxy_for(self, url: str) -> Proxy | None:
+    def proxy_for(self, url: str) -> HttpProxy | None:
         """Return the proxy on the way to `url`, or None if there is none."""
         parts = urlsplit(url)
         return None if self._bypasses(parts.hostname or "", _port(url)) else self._proxy_of(parts.scheme)
 
-    def _proxy_of(self, scheme: str) -> Proxy | None:
+    def _proxy_of(self, scheme: str) -> HttpProxy | None:
         name, value = self._first(f"{scheme}_proxy", "all_proxy")
-        return None if value is None else Proxy(name, value if "://" in value else f"http://{value}")
+        return None if value is None else HttpProxy(name, value if "://" in value else f"http://{value}")
 
     @property
     def proxy_urls(self) -> list[str]:
@@ -70,17 +74,17 @@ class Network:
     def _bypasses(self, host: str, port: int | None) -> bool:
         return any(_matches(entry, host, port) for entry in self._without_proxy if entry)
 
-    def certificates(self) -> tuple[str, Path] | None:
+    def certificate_source(self) -> tuple[str, Path] | None:
         """Return the variable that names certificates, and the file or folder that it names."""
         for name in CERTIFICATE_VARIABLES:
             if value := self._get(name):
                 return name, Path(value).expanduser()
         return None
 
-    def context(self, library: Any) -> ssl.SSLContext:
+    def tls_context(self, library: Any) -> ssl.SSLContext:
         """Return the TLS context that decides which servers are trusted. `library` (httpx or httpx2) knows the usual
         certificates."""
-        given = self.certificates()
+        given = self.certificate_source()
         if given is None:
             context: ssl.SSLContext = library.create_ssl_context(trust_env=False)
             return context
@@ -95,30 +99,31 @@ class Network:
                 f"{name} names {path}, which cannot be used ({reason}); name a file of certificates in PEM, or unset it"
             ) from error
 
-    def transport(self, library: Any, limits: Any, *, user_of: str = "") -> Routes:
+    def transport(self, library: Any, limits: Any, *, user_of: str = "") -> ProxyRoutingTransport:
         """Return the arguments of `library`'s Client that route each request as the variables say.
 
         Requests to the host of the address `user_of` get its user and password, if it has them, in place of a key.
         Raises ConfigError for a proxy or a file of certificates that cannot be used.
         """
-        context = self.context(library)
+        context = self.tls_context(library)
         proxies = {scheme: proxy for scheme in _PORTS if (proxy := self._proxy_of(scheme)) is not None}
-        return Routes(
+        return ProxyRoutingTransport(
             self,
-            direct=keeping_time(library.HTTPTransport(verify=context, limits=limits, trust_env=False)),
+            direct=enforce_request_deadlines(library.HTTPTransport(verify=context, limits=limits, trust_env=False)),
             proxied={scheme: _proxied(library, proxy, context, limits) for scheme, proxy in proxies.items()},
             basic=_basic(user_of),
         )
 
 
-class Routes:
+class ProxyRoutingTransport:
     """A transport of httpx or httpx2: they ask for no more than these methods.
 
-    A request takes no longer than its limit (see `deadlines`), and its body goes to no other server (`ElsewhereError`).
+    A request takes no longer than its limit (see `deadlines`), and its body goes to no other server
+    (`CrossOriginRedirectError`).
     """
 
     def __init__(
-        self, network: Network, *, direct: Any, proxied: Mapping[str, Any], basic: tuple[str, str] | None = None
+        self, network: ProviderNetwork, *, direct: Any, proxied: Mapping[str, Any], basic: tuple[str, str] | None = None
     ) -> None:
         self._network, self._direct, self._proxied, self._basic = network, direct, proxied, basic
 
@@ -127,12 +132,12 @@ class Routes:
         if self._basic is not None and request.url.host == self._basic[0]:
             request.headers["Authorization"] = self._basic[1]
         proxied = None if self._network.proxy_for(url) is None else self._proxied.get(request.url.scheme)
-        with allowing(request) as allowance:
+        with limit_request_silence(request) as allowance:
             response = (proxied or self._direct).handle_request(request)
-        told_kind(allowance, request, response)
+        limit_response_by_kind(allowance, request, response)
         try:
-            refuse_sending_elsewhere(request, response)
-        except ElsewhereError:
+            refuse_cross_origin_redirect(request, response)
+        except CrossOriginRedirectError:
             response.close()
             raise
         return response
@@ -141,14 +146,14 @@ class Routes:
         for transport in (self._direct, *self._proxied.values()):
             transport.close()
 
-    def __enter__(self) -> Routes:
+    def __enter__(self) -> ProxyRoutingTransport:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
 
-def is_address(url: str) -> bool:
+def is_http_url(url: str) -> bool:
     """Return whether `url` can be called: http or https, a host, and a valid port if it has one."""
     try:
         parts = urlsplit(url)
@@ -157,18 +162,20 @@ def is_address(url: str) -> bool:
         return False
 
 
-def without_user(url: str) -> str:
+def strip_url_credentials(url: str) -> str:
     """Return `url` without the name and password of a user."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _proxied(library: Any, proxy: Proxy, context: ssl.SSLContext, limits: Any) -> Any:
+def _proxied(library: Any, proxy: HttpProxy, context: ssl.SSLContext, limits: Any) -> Any:
     try:
         # The proxy itself may be reached by TLS and have a certificate of the same authority.
         encrypted = {"ssl_context": context} if proxy.url.startswith("https://") else {}
         address = library.Proxy(proxy.url, **encrypted)
-        return keeping_time(library.HTTPTransport(verify=context, limits=limits, trust_env=False, proxy=address))
+        return enforce_request_deadlines(
+            library.HTTPTransport(verify=context, limits=limits, trust_env=False, proxy=address)
+        )
     except ImportError as error:
         raise ConfigError(
             f"{proxy.variable} names a SOCKS proxy, which needs a package: pip install socksio"

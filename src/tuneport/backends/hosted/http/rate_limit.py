@@ -20,7 +20,7 @@ _prepaid: ContextVar[bool] = ContextVar("prepaid", default=False)
 
 
 @contextmanager
-def paced(limiter: RateLimiter) -> Iterator[None]:
+def rate_limited_reads(limiter: RateLimiter) -> Iterator[None]:
     """Let reads of hosted backends in the block, on this thread, wait for `limiter`."""
     token = _limiter.set(limiter)
     try:
@@ -29,7 +29,7 @@ def paced(limiter: RateLimiter) -> Iterator[None]:
         _limiter.reset(token)
 
 
-def before_request() -> None:
+def wait_before_provider_read() -> None:
     """Wait before a read for its turn, whether or not it will be answered."""
     limiter = _limiter.get()
     if limiter is not None:
@@ -37,7 +37,7 @@ def before_request() -> None:
         _prepaid.set(True)
 
 
-def after_response() -> None:
+def count_provider_pages() -> None:
     """Count further answers of the same read, such as the pages of a list, which wait for their turns here."""
     limiter = _limiter.get()
     if limiter is not None and not _prepaid.get():

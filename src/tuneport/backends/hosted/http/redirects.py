@@ -8,12 +8,13 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _SAME_AGAIN = (307, 308)  # the others turn a POST into a GET without a body
 
 
-class ElsewhereError(Exception):
+class CrossOriginRedirectError(Exception):
     """A server wants the body of a request sent to another one."""
 
 
-def refuse_sending_elsewhere(request: Any, response: Any) -> None:
-    """Raise ElsewhereError, which names both origins, if `response` redirects a request with a body to another origin.
+def refuse_cross_origin_redirect(request: Any, response: Any) -> None:
+    """Raise CrossOriginRedirectError, which names both origins, if `response` redirects a request with a body to
+    another origin.
 
     `request` and `response` are of httpx or httpx2. A POST that is answered with 301, 302 or 303 goes on as a GET
     without a body, and so may be sent anywhere: that is how Together tells where to upload to.
@@ -24,16 +25,16 @@ def refuse_sending_elsewhere(request: Any, response: Any) -> None:
     if request.method == "POST" and response.status_code not in _SAME_AGAIN:
         return
     try:
-        there = extract_origin(request.url.join(location))
+        there = extract_url_origin(request.url.join(location))
     except Exception:  # the library's own InvalidURL, and what it lets through
         there = "no address"
-    here = extract_origin(request.url)
+    here = extract_url_origin(request.url)
     if there != here:
         what = f"{request.method} {request.url.path} ({response.status_code})"
-        raise ElsewhereError(f"{here} redirects {what} to {there}")
+        raise CrossOriginRedirectError(f"{here} redirects {what} to {there}")
 
 
-def extract_origin(url: Any) -> str:
+def extract_url_origin(url: Any) -> str:
     """Return scheme, host and port, without a user and without a path, which may hold a signature."""
     port = "" if url.port is None else f":{url.port}"
     host = f"[{url.host}]" if ":" in url.host else url.host

@@ -82,21 +82,21 @@ class LocalRun:
     def pause_requested(self) -> bool:
         return (self.folder / PAUSE).exists()
 
-    def request(self) -> RunRequest:
+    def read_request(self) -> RunRequest:
         """Read `run.json`. Raises ProviderError if it is damaged."""
         request = self._read_json(REQUEST)
         if request is None or not isinstance(request.get("model"), str):
             raise self._damaged(REQUEST, "it is missing or names no model")
         return self._validated(RunRequest, REQUEST, request)
 
-    def reported(self) -> TrainerState | None:
+    def read_trainer_report(self) -> TrainerState | None:
         """Return the child's last report, or None before its first. Raises ProviderError if the file is damaged."""
         content = self._read_json(STATE)
         if content is None:
             return None
         return self._validated(TrainerState, STATE, content)
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Return whether a child is at work, or about to be."""
         if self._seen_alive():
             return True
@@ -109,7 +109,10 @@ class LocalRun:
             return False
         if spawn.pid is None:
             return now() - spawn.spawned_at < STARTING_GRACE
-        return spawn.boot_id == local_process.boot_id() and local_process.start_time(spawn.pid) == spawn.started
+        return (
+            spawn.boot_id == local_process.machine_boot_id()
+            and local_process.process_start_time(spawn.pid) == spawn.started
+        )
 
     def _holds_its_lock(self) -> bool:
         """Return whether a child holds its lock, under `spawn.lock`.
@@ -187,7 +190,7 @@ class LocalRun:
         with hold_file_lock(self.folder / SPAWN_LOCK):
             alive, finished = self._holds_its_lock(), self._finished()
             if finished:
-                reported = self.reported()
+                reported = self.read_trainer_report()
                 error = None if reported is None else reported.error
                 if alive or error is None or not error.retryable:
                     raise self._over("resume")
@@ -213,13 +216,13 @@ class LocalRun:
         """Return step and folder of each complete checkpoint, oldest first."""
         return checkpoint_folders(self.folder)
 
-    def restarts(self) -> RestartCounts:
+    def read_restarts(self) -> RestartCounts:
         try:
             return RestartCounts.model_validate_json((self.folder / RESTARTS).read_bytes())
         except (OSError, ValidationError):
             return RestartCounts()  # damaged: counting anew costs three more attempts, no more
 
-    def slurm_job(self) -> str | None:
+    def find_slurm_job_id(self) -> str | None:
         """Return the id of the newest Slurm job of a run that trains there."""
         try:
             submission = self._read_json(SLURM) or {}
@@ -227,7 +230,7 @@ class LocalRun:
             return None
         return submission.get("job_id")
 
-    def log_tail(self, lines: int = 3, characters: int = 600) -> str:
+    def read_log_tail(self, lines: int = 3, characters: int = 600) -> str:
         """Return the last line of the child's log, or an empty string."""
         try:
             with (self.folder / LOG).open("rb") as log:
@@ -250,11 +253,11 @@ class LocalRun:
 
     def _start(self) -> None:
         # A model on disk needs no hub: looking there would only take time, or fail.
-        on_disk = Path(self.request().model_name_or_path or "None").is_dir()
+        on_disk = Path(self.read_request().model_name_or_path or "None").is_dir()
         environment = {**self.environment(), **({"HF_HUB_OFFLINE": "1"} if on_disk else {})}
         path = self.folder / SPAWN
         before = path.read_bytes() if path.exists() else None
-        intent = SpawnRecord(spawned_at=now(), memory_kills=local_process.memory_kills())
+        intent = SpawnRecord(spawned_at=now(), memory_kills=local_process.count_memory_kills())
         write_atomically(path, intent.model_dump_json())
         try:
             pid = self._spawn_in_the_queue(environment)
@@ -263,20 +266,20 @@ class LocalRun:
             raise
         started = None
         try:
-            started = local_process.start_time(pid) or ""
-            identity = {"pid": pid, "started": started, "boot_id": local_process.boot_id()}
+            started = local_process.process_start_time(pid) or ""
+            identity = {"pid": pid, "started": started, "boot_id": local_process.machine_boot_id()}
             write_atomically(path, intent.model_copy(update=identity).model_dump_json())
         except OSError:
             # This child could not be told from another one later, and the caller starts anew after the error.
-            local_process.kill_group(pid, started)
+            local_process.kill_process_group(pid, started)
             self._forget_spawn(before)
             raise
 
     def _spawn_in_the_queue(self, environment: Mapping[str, str]) -> int:
         """Start the child with its ticket in the queue for devices, dated by the run's submission."""
-        submitted = self.request().submitted_at or now()
+        submitted = self.read_request().submitted_at or now()
         with DeviceQueue(self.folder.parent.parent).ticket(self.id, submitted) as ticket:
-            return local_process.spawn(
+            return local_process.spawn_local_run(
                 [*self.command, str(self.folder)],
                 self.folder,
                 {**environment, TICKET_VARIABLE: "" if ticket is None else str(ticket)},
@@ -293,8 +296,8 @@ class LocalRun:
             write_atomically(path, before.decode("utf-8"))
 
     def _restart(self) -> None:
-        self.reported()  # a damaged state is for a person to look at: the run may have ended well
-        restarts = self.restarts()
+        self.read_trainer_report()  # a damaged state is for a person to look at: the run may have ended well
+        restarts = self.read_restarts()
         steps = [step for step, _ in self.checkpoint_folders()]
         newest = steps[-1] if steps else 0
         restarts = restarts.as_of_checkpoint(newest)
@@ -304,7 +307,7 @@ class LocalRun:
         counted = {"total": restarts.total + 1, "without_progress": restarts.without_progress + 1}
         write_atomically(self.folder / RESTARTS, restarts.model_copy(update=counted).model_dump_json())
         where = f"step {newest}" if steps else "the beginning"
-        said = f"; it last said: {self.log_tail(lines=1)}" if self.log_tail() else ""
+        said = f"; it last said: {self.read_log_tail(lines=1)}" if self.read_log_tail() else ""
         said += self._take_fewer_rows()
         cut_partial_line(self.folder / METRICS)
         self._append_event("warning", f"the trainer died; starting it again from {where}{said}", "restart")
@@ -312,8 +315,8 @@ class LocalRun:
 
     def _take_fewer_rows(self) -> str:
         """Halve the child's batch if the kernel seems to have killed it for lack of memory, and return a message."""
-        spawn, kills = self._spawn(), local_process.memory_kills()
-        rows = None if (reported := self.reported()) is None else reported.micro_batch
+        spawn, kills = self._spawn(), local_process.count_memory_kills()
+        rows = None if (reported := self.read_trainer_report()) is None else reported.micro_batch
         if spawn is None or spawn.memory_kills is None or kills is None or kills <= spawn.memory_kills:
             return ""
         killed = f"; the kernel has killed {kills - spawn.memory_kills} process(es) for lack of memory since it started"
@@ -355,13 +358,13 @@ class LocalRun:
         """Return whether a child was started to stop the run's job on a cluster, which only a child can do."""
         if not self._elsewhere():
             return False
-        restarts = self.restarts()
+        restarts = self.read_restarts()
         if restarts.stops < STOPS_ELSEWHERE:
             counted = restarts.model_copy(update={"stops": restarts.stops + 1})
             write_atomically(self.folder / RESTARTS, counted.model_dump_json())
             self._start()
             return True
-        said = self.log_tail(1)
+        said = self.read_log_tail(1)
         self._append_event("warning", f"the job on the cluster could not be stopped; stop it there: {said}", "cluster")
         return False
 
@@ -369,7 +372,7 @@ class LocalRun:
         return any((self.folder / book).exists() for book in BOOKS)
 
     def _died(self, restarts: RestartCounts) -> JobError:
-        said = self.log_tail()
+        said = self.read_log_tail()
         message = (
             f"the training process died {restarts.without_progress + 1} times without getting further "
             f"(out of memory is the usual cause; the whole log is {self.folder / LOG})"
@@ -402,17 +405,17 @@ class LocalRun:
 
     def _finished(self) -> bool:
         try:
-            reported = self.reported()
+            reported = self.read_trainer_report()
         except ProviderError:
             return False
         return reported is not None and reported.status in FINISHED
 
     def _status(self) -> str | None:
-        reported = self.reported()
+        reported = self.read_trainer_report()
         return None if reported is None else reported.status
 
     def _over(self, verb: str) -> RejectedError:
-        reported = self.reported()
+        reported = self.read_trainer_report()
         status, error = ("over", None) if reported is None else (reported.status, reported.error)
         because = f": {error.message}" if error is not None else ""
         return RejectedError(
@@ -429,25 +432,25 @@ class LocalRun:
         if now() - asked >= (CANCEL_GRACE_ELSEWHERE if self._elsewhere() else CANCEL_GRACE):
             self._signal(signal.SIGKILL)
 
-    def standing(self) -> str | None:
+    def describe_start_progress(self) -> str | None:
         """Return the progress of a trainer before it trains, as text, or None if it trains already, or does not run."""
         if not self._watches_start():
             return None
         spawn = self._spawn()
-        found = local_starting.look(self.folder, spawn)
-        return None if found is None else found.words
+        found = local_starting.read_start_progress(self.folder, spawn)
+        return None if found is None else found.description
 
     def _watches_start(self) -> bool:
         """Return whether a child that works on this machine itself is alive."""
         if self._finished() or not self._seen_alive():
             return False
-        return self.request().options.get("executor") in (None, "process")
+        return self.read_request().options.get("executor") in (None, "process")
 
     def _end_if_stuck(self) -> None:
         """End a child that makes no progress before training: TERM, then KILL; the run has failed then."""
         if self.cancel_requested or not self._watches_start():
             return
-        found = local_starting.look(self.folder, self._spawn())
+        found = local_starting.read_start_progress(self.folder, self._spawn())
         if found is None or not found.overdue:
             return
         with hold_file_lock(self.folder / SPAWN_LOCK):
@@ -455,26 +458,26 @@ class LocalRun:
             if not self._seen_alive() or spawn is None or spawn.pid is None:
                 return
             self._signal(signal.SIGTERM)
-            local_process.wait_until_gone(spawn.pid, spawn.started)
+            local_process.wait_for_process_end(spawn.pid, spawn.started)
             self._signal(signal.SIGKILL)
-            local_process.wait_until_gone(spawn.pid, spawn.started)
+            local_process.wait_for_process_end(spawn.pid, spawn.started)
             if self._seen_alive() or self._finished():
                 return
-            said = f"; it last said: {tail}" if (tail := self.log_tail()) else ""
+            said = f"; it last said: {tail}" if (tail := self.read_log_tail()) else ""
             message = (
-                f"{found.why}{said}; look at {self.folder / LOG} and at what limits its memory (ulimit -v, "
+                f"{found.stuck_reason}{said}; look at {self.folder / LOG} and at what limits its memory (ulimit -v, "
                 f"cgroups), then go on with it: tuneport resume {self.id}"
             )
             self._finish("failed", JobError(code="never_began", message=message, fault="provider", retryable=True))
 
     def _signal(self, number: signal.Signals) -> None:
         spawn = self._spawn()
-        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
-            local_process.signal_group(spawn.pid, spawn.started or "", number)
+        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.machine_boot_id():
+            local_process.signal_process_group(spawn.pid, spawn.started or "", number)
 
     def _kill_leftovers(self, spawn: SpawnRecord | None) -> None:
-        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.boot_id():
-            local_process.kill_leftovers(spawn.pid)
+        if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.machine_boot_id():
+            local_process.kill_leftover_processes(spawn.pid)
 
     def _spawn(self) -> SpawnRecord | None:
         try:

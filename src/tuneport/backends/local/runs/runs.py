@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuneport import private
-from tuneport.backends.local.weights import copied, link_or_copy
+from tuneport.backends.local.weights import copy_tuned_weights, link_or_copy
 from tuneport.errors import ProviderError
 from tuneport.files import fsync_path, temporary_file_beside, write_atomically
 from tuneport.run_protocol import REQUEST, START, RunRequest
@@ -23,15 +23,15 @@ RUN_ID = re.compile(r"run-[0-9a-f]{16}")
 ABANDONED_SECONDS = 3600.0
 
 
-def make_run_id(token: str) -> str:
+def new_local_run_id(token: str) -> str:
     return f"run-{hashlib.sha256(token.encode('utf-8')).hexdigest()[:16]}"
 
 
-class RunStore:
+class LocalRunStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def ids(self) -> list[str]:
+    def list_run_ids(self) -> list[str]:
         return [folder.name for folder in self.folder.glob("run-*") if RUN_ID.fullmatch(folder.name)]
 
     def create(self, run_id: str, request: RunRequest, start: Path | None = None) -> None:
@@ -46,7 +46,7 @@ class RunStore:
         try:
             write_atomically(aside / REQUEST, json.dumps(request.model_dump(mode="json"), indent=1))
             if start is not None:
-                copied(start, aside / START, copy=link_or_copy)
+                copy_tuned_weights(start, aside / START, copy=link_or_copy)
             os.rename(aside, self.folder / run_id)
             fsync_path(self.folder)
         except OSError as error:
@@ -70,7 +70,7 @@ class RunStore:
 
 
 @contextlib.contextmanager
-def storage_errors(home: Path, what: str) -> Iterator[None]:
+def local_run_storage_errors(home: Path, what: str) -> Iterator[None]:
     """Provide a ProviderError in place of an OSError while doing `what`."""
     try:
         yield

@@ -18,7 +18,7 @@ _SHAPE_OPTIONS = ("lora_variant", "lora_target_modules")
 
 
 @dataclass(frozen=True)
-class WarmStart:
+class LocalWarmStart:
     """`name` is what the user called it, `request` the earlier run's, `weights` a folder with its adapter or model."""
 
     name: str
@@ -31,7 +31,7 @@ class WarmStart:
         return Adapter.LORA if said == "auto" else Adapter(said)
 
 
-def going_on(spec: TuneSpec, start: WarmStart) -> TuneSpec:
+def apply_warm_start(spec: TuneSpec, start: LocalWarmStart) -> TuneSpec:
     """Return `spec` with the adapter and its numbers from `start`. Raises UnsupportedError if it asks for others."""
     refuse = f"{start.name} cannot be gone on from"
     if spec.adapter not in ("auto", start.adapter):
@@ -62,7 +62,7 @@ def going_on(spec: TuneSpec, start: WarmStart) -> TuneSpec:
     return spec.model_copy(update={"adapter": start.adapter, "hyperparameters": hyperparameters})
 
 
-def refuse_other_base(start: WarmStart, model: str, name_or_path: str, *, home: Path) -> None:
+def refuse_other_warm_start_base(start: LocalWarmStart, model: str, name_or_path: str, *, home: Path) -> None:
     """Raise UnsupportedError if the run's base weights differ from those that `start` was trained over."""
     theirs = start.request.model_name_or_path
     if theirs == name_or_path:
@@ -81,7 +81,7 @@ def refuse_other_base(start: WarmStart, model: str, name_or_path: str, *, home: 
         )
 
 
-def _numbers(start: WarmStart) -> dict[str, Any]:
+def _numbers(start: LocalWarmStart) -> dict[str, Any]:
     """Return the hyperparameters that an adapter has for good."""
     if start.adapter is Adapter.FULL:
         return {}

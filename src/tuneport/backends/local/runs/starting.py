@@ -45,19 +45,19 @@ class ProcessActivity(BaseModel):
 
 
 @dataclass(frozen=True)
-class StartProgress:
+class LocalStartProgress:
     phase: str
     since: datetime
     overdue: bool
     cpu_share: float
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         minutes = int((now() - self.since).total_seconds() // 60)
         return f"the trainer {self.phase}" + (f", for {minutes} min now" if minutes else "")
 
     @property
-    def why(self) -> str:
+    def stuck_reason(self) -> str:
         minutes = (now() - self.since).total_seconds() / 60
         return (
             f"the trainer never began: it {self.phase}, for {minutes:.0f} min, and neither reads nor takes memory any "
@@ -65,7 +65,7 @@ class StartProgress:
         )
 
 
-def phase_of(folder: Path, spawn: SpawnRecord | None) -> StartPhase | None:
+def local_run_start_phase(folder: Path, spawn: SpawnRecord | None) -> StartPhase | None:
     """Return the phase that the child of this start has reached, or None if nothing was started, or it reports no
     phases."""
     if spawn is None:
@@ -80,15 +80,17 @@ def phase_of(folder: Path, spawn: SpawnRecord | None) -> StartPhase | None:
     return StartPhase(phase=NOT_UP, since=spawn.spawned_at)
 
 
-def look(folder: Path, spawn: SpawnRecord | None) -> StartProgress | None:
+def read_start_progress(folder: Path, spawn: SpawnRecord | None) -> LocalStartProgress | None:
     """Return the trainer's progress since the last look, or None if no process runs."""
-    found = phase_of(folder, spawn)
+    found = local_run_start_phase(folder, spawn)
     if spawn is None or spawn.pid is None or found is None or found.phase in WITHOUT_LIMIT:
         return None
     limit, moment = STILL_LIMIT.get(found.phase), now()
     if moment - found.since < (limit or QUIET_LIMIT) / 10:
-        return StartProgress(found.phase, found.since, overdue=False, cpu_share=0.0)  # too early to write anything down
-    read, memory, cpu = usage(spawn.pid)
+        return LocalStartProgress(
+            found.phase, found.since, overdue=False, cpu_share=0.0
+        )  # too early to write anything down
+    read, memory, cpu = measure_process_group(spawn.pid)
     seen = _watched(folder)
     if seen is None or (seen.pid, seen.phase) != (spawn.pid, found.phase):
         seen = ProcessActivity(pid=spawn.pid, phase=found.phase, grown_at=moment, computed_at=moment, cpu_then=cpu)
@@ -103,10 +105,10 @@ def look(folder: Path, spawn: SpawnRecord | None) -> StartProgress | None:
     still, quiet = moment - seen.grown_at, moment - seen.computed_at
     overdue = still >= limit if limit is not None else quiet >= QUIET_LIMIT or still >= COMPUTING_LIMIT
     share = (cpu - seen.cpu_then) / max(1.0, still.total_seconds())
-    return StartProgress(found.phase, found.since, overdue, share)
+    return LocalStartProgress(found.phase, found.since, overdue, share)
 
 
-def usage(leader: int) -> tuple[int, int, float]:
+def measure_process_group(leader: int) -> tuple[int, int, float]:
     """Return MiB read and in memory, and seconds of CPU, of the processes in the group that `leader` leads.
 
     Zeros if the system does not say: then only phases are progress.

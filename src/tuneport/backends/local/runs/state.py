@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.hosted.statuses import parse_status
+from tuneport.backends.hosted.statuses import parse_provider_status
 from tuneport.backends.local.runs.run import LocalRun
 from tuneport.run_protocol import DATA, ENVIRONMENT, EVENTS, FINISHED, LOG, METRICS, RunRequest, TrainerState
 from tuneport.types import JobState, JobStatus, now
@@ -31,10 +31,10 @@ STANDING_STILL = (*FINISHED, "pausing", "paused", "cancelling")
 RESULT_FILES = (METRICS, EVENTS, LOG, ENVIRONMENT, DATA)
 
 
-def job_state(run: LocalRun) -> JobState:
+def read_local_job_state(run: LocalRun) -> JobState:
     """Return the state by the run's folder. Raises ProviderError if a file in it is damaged."""
-    request = run.request()
-    reported = run.reported()
+    request = run.read_request()
+    reported = run.read_trainer_report()
     raw = "starting" if reported is None else reported.status
     if run.cancel_requested and raw not in FINISHED:
         raw = "cancelling"
@@ -48,10 +48,10 @@ def job_state(run: LocalRun) -> JobState:
     results = [run.folder / name for name in RESULT_FILES] if finished else []
     return JobState(
         remote_id=run.id,
-        status=parse_status("local", STATUSES, raw),
+        status=parse_provider_status("local", STATUSES, raw),
         raw_status=raw,
         model=request.model,
-        tuned_model=tuned_name(run) if raw == "succeeded" else None,
+        tuned_model=local_tuned_model_name(run) if raw == "succeeded" else None,
         created_at=request.submitted_at,
         finished_at=reported.finished_at if finished else None,
         estimated_finish=now() + timedelta(seconds=left) if left is not None and raw not in STANDING_STILL else None,
@@ -64,12 +64,12 @@ def job_state(run: LocalRun) -> JobState:
     )
 
 
-def tuned_name(run: LocalRun) -> str:
+def local_tuned_model_name(run: LocalRun) -> str:
     """Return `ft:MODEL:SUFFIX:` and the unique part of the run's id, as OpenAI builds such names."""
-    return tuned_name_of(run.request(), run.id)
+    return tuned_model_name_of_run(run.read_request(), run.id)
 
 
-def tuned_name_of(request: RunRequest, run_id: str) -> str:
+def tuned_model_name_of_run(request: RunRequest, run_id: str) -> str:
     model = Path(request.model).name if request.model.startswith(("/", ".", "~")) else request.model
     suffix = request.spec.get("suffix") or ""
     return f"ft:{model}:{suffix}:{run_id.removeprefix('run-')}"
@@ -89,9 +89,9 @@ def _details(run: LocalRun, request: RunRequest, reported: TrainerState) -> dict
         "folder": str(run.folder),
         "log": str(run.folder / LOG),
         "started_at": None if reported.started_at is None else reported.started_at.isoformat(),
-        "slurm_job": run.slurm_job(),
+        "slurm_job": run.find_slurm_job_id(),
         "waits": reported.waits if reported.status == "queued" else None,
-        "phase": run.standing(),
+        "phase": run.describe_start_progress(),
         "device": reported.device,
         "precision": reported.precision,
         "trainable_parameters": reported.trainable_parameters,
@@ -99,7 +99,7 @@ def _details(run: LocalRun, request: RunRequest, reported: TrainerState) -> dict
         "trainable_share": _share(reported.trainable_parameters, reported.total_parameters),
         "adapter": None if reported.adapter is None else str(reported.adapter),
         "micro_batch": reported.micro_batch,
-        "restarts": run.restarts().total or None,
+        "restarts": run.read_restarts().total or None,
         "notes": reported.notes or None,
         "trainer": reported.trainer or None,
         "memory_gib_expected": request.memory.get("expected_gib"),

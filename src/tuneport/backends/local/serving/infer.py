@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tuneport import private
-from tuneport.backends.streaming import Chunk, ChunkStream, token_usage
+from tuneport.backends.streaming import Chunk, ChunkStream, openai_token_usage
 from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import RejectedError, TrainingError, TuneportError, UnsupportedError
 from tuneport.infer_protocol import (
@@ -49,12 +49,12 @@ CONVERSATIONS_PER_REQUEST = 64
 MAX_CHILDREN = 2  # each holds a model in memory; an idle one makes room for a third
 
 
-class InferenceProcess:
+class LocalInferenceProcess:
     """One child and the requests to it. Threads may share it; the child answers their requests together.
 
     `startup_seconds` bounds the loading of the model, `silence_seconds` the time without any word from the child
     while it owes an answer (it speaks up between two steps). Past either it is killed. `users` hold it: see
-    `InferenceProcesses.use`.
+    `InferenceProcessPool.use_process`.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class InferenceProcess:
 
     def load_adapter(self, name: str, folder: Path) -> None:
         if name not in self._adapters:
-            for _ in self.request(LoadAdapter(name=name, folder=str(folder))):
+            for _ in self.send_request(LoadAdapter(name=name, folder=str(folder))):
                 pass
             self._adapters.add(name)
 
-    def request(self, request: Request) -> AnswerStream:
+    def send_request(self, request: Request) -> LocalInferenceStream:
         """Send one request, at once, and return its answers, which come one by one. TrainingError where the child dies,
         hangs or fails, RejectedError and UnsupportedError where the request is to blame.
 
@@ -118,7 +118,7 @@ class InferenceProcess:
         """
         self._await_ready()
         number = str(next(self._numbers))
-        answers = AnswerStream(self, number)
+        answers = LocalInferenceStream(self, number)
         if not self.waiting:
             self._last_heard = time.monotonic()
         self.waiting[number] = answers.inbox
@@ -129,12 +129,12 @@ class InferenceProcess:
         self._send(request)
         return answers
 
-    def forget(self, number: str) -> None:
+    def forget_request(self, number: str) -> None:
         """Stop waiting for a request's answers, and let the child stop at it."""
         if self.waiting.pop(number, None) is not None:
             self._send(Cancel(request=number))
 
-    def refusal(self, failed: Failed) -> TuneportError:
+    def build_refusal(self, failed: Failed) -> TuneportError:
         message = f"local inference with {self.model}: {failed.message}"
         match failed.code:
             case "unsupported":
@@ -242,10 +242,10 @@ class InferenceProcess:
         return TrainingError(f"the inference process for {self.model} {how}{hint}: {said}")
 
 
-class AnswerStream:
+class LocalInferenceStream:
     """The answers to one request, in the order in which the child sends them."""
 
-    def __init__(self, process: InferenceProcess, number: str) -> None:
+    def __init__(self, process: LocalInferenceProcess, number: str) -> None:
         self.inbox: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         self._process, self._number, self._over = process, number, False
 
@@ -265,30 +265,30 @@ class AnswerStream:
         self._over = True
         self._process.waiting.pop(self._number, None)
         if isinstance(answer, Failed):
-            raise self._process.refusal(answer)
+            raise self._process.build_refusal(answer)
         raise StopIteration
 
     def close(self) -> None:
         """Cancel the request, from any thread; a thread that waits for an answer gets the end of the stream."""
         if not self._over:
             self._over = True
-            self._process.forget(self._number)
+            self._process.forget_request(self._number)
             self.inbox.put(Done())
 
     def __del__(self) -> None:
         self.close()
 
 
-class InferenceProcesses:
+class LocalInferencePool:
     """The children of one backend, one for each base model."""
 
-    def __init__(self, start: Callable[[Path], InferenceProcess]) -> None:
+    def __init__(self, start: Callable[[Path], LocalInferenceProcess]) -> None:
         self._start = start
-        self._children: dict[str, InferenceProcess] = {}  # least recently used first
+        self._children: dict[str, LocalInferenceProcess] = {}  # least recently used first
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def use(self, name: str, folder: Path) -> Iterator[InferenceProcess]:
+    def use_process(self, name: str, folder: Path) -> Iterator[LocalInferenceProcess]:
         """Provide the child that holds the model called `name`, starting one from `folder` if needed. While in use it
         is not evicted."""
         child = self._take(name, folder)
@@ -298,7 +298,7 @@ class InferenceProcesses:
             with self._lock:
                 child.users -= 1
 
-    def _take(self, name: str, folder: Path) -> InferenceProcess:
+    def _take(self, name: str, folder: Path) -> LocalInferenceProcess:
         with self._lock:
             child = self._children.pop(name, None)
             if child is not None and not child.alive:
@@ -321,31 +321,31 @@ class InferenceProcesses:
 
 
 @dataclass(frozen=True)
-class ServedByChild:
+class ChildServedModel:
     """A child, and the name of the adapter in it; None is its base model."""
 
-    child: InferenceProcess
+    child: LocalInferenceProcess
     adapter: str | None
 
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], fields: Mapping[str, Any]
     ) -> Iterator[Completion]:
-        return complete_all(self.child, self.adapter, model, conversations, fields)
+        return complete_chats_in_child(self.child, self.adapter, model, conversations, fields)
 
     def stream(self, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> ChunkStream:
         chats = [list(messages)]
-        answers = self.child.request(Complete(adapter=self.adapter, conversations=chats, stream=True, **fields))
+        answers = self.child.send_request(Complete(adapter=self.adapter, conversations=chats, stream=True, **fields))
         return ChunkStream(_chunks(answers), answers.close)
 
     def score(self, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]) -> Iterator[list[float]]:
         for start in range(0, len(conversations), CONVERSATIONS_PER_REQUEST):
             part = [list(messages) for messages in conversations[start : start + CONVERSATIONS_PER_REQUEST]]
-            asked = self.child.request(Score(adapter=self.adapter, conversations=part, choices=list(choices)))
-            for scores in by_index(asked, Scores, len(part), self.child.model):
+            asked = self.child.send_request(Score(adapter=self.adapter, conversations=part, choices=list(choices)))
+            for scores in order_child_answers(asked, Scores, len(part), self.child.model):
                 yield [-math.inf if value is None else value for value in scores.log_likelihoods]
 
 
-def _chunks(answers: AnswerStream) -> Generator[Chunk]:
+def _chunks(answers: LocalInferenceStream) -> Generator[Chunk]:
     """Yield the child's lines of one streamed answer, as OpenAI's chunks."""
     calls = 0
     with contextlib.closing(answers):
@@ -361,11 +361,11 @@ def _chunks(answers: AnswerStream) -> Generator[Chunk]:
                 calls += 1
             elif isinstance(answer, GeneratedAnswer):
                 yield Chunk.from_delta(
-                    answer.finish_reason, token_usage(answer.prompt_tokens, answer.completion_tokens)
+                    answer.finish_reason, openai_token_usage(answer.prompt_tokens, answer.completion_tokens)
                 )
 
 
-def completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+def child_completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return OpenAI's options as the child takes them. Raises UnsupportedError for an option that would be ignored."""
     given = {name: value for name, value in options.items() if value is not None}
     if "max_completion_tokens" in given:
@@ -379,8 +379,8 @@ def completion_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def complete_all(
-    child: InferenceProcess,
+def complete_chats_in_child(
+    child: LocalInferenceProcess,
     adapter: str | None,
     model: str,
     conversations: Sequence[Sequence[dict[str, Any]]],
@@ -390,10 +390,10 @@ def complete_all(
 
     The child always has the next request while it answers one, so that no slot in its batch stays empty.
     """
-    asked: deque[tuple[AnswerStream, int]] = deque()
+    asked: deque[tuple[LocalInferenceStream, int]] = deque()
     for start in range(0, len(conversations), CONVERSATIONS_PER_REQUEST):
         part = [list(messages) for messages in conversations[start : start + CONVERSATIONS_PER_REQUEST]]
-        answers = child.request(Complete(adapter=adapter, conversations=part, stream=False, **fields))
+        answers = child.send_request(Complete(adapter=adapter, conversations=part, stream=False, **fields))
         asked.append((answers, len(part)))
         if len(asked) > 1:
             yield from _completions(*asked.popleft(), child, model)
@@ -401,8 +401,10 @@ def complete_all(
         yield from _completions(*asked.popleft(), child, model)
 
 
-def _completions(answers: Iterator[Reply], count: int, child: InferenceProcess, model: str) -> Iterator[Completion]:
-    for answer in by_index(answers, GeneratedAnswer, count, child.model):
+def _completions(
+    answers: Iterator[Reply], count: int, child: LocalInferenceProcess, model: str
+) -> Iterator[Completion]:
+    for answer in order_child_answers(answers, GeneratedAnswer, count, child.model):
         yield Completion(
             text=answer.text,
             model=model,
@@ -415,7 +417,7 @@ def _completions(answers: Iterator[Reply], count: int, child: InferenceProcess, 
         )
 
 
-def by_index(answers: Iterator[Reply], kind: type[Indexed], count: int, model: str) -> Iterator[Indexed]:
+def order_child_answers(answers: Iterator[Reply], kind: type[Indexed], count: int, model: str) -> Iterator[Indexed]:
     """Yield answers by their `index`, each as soon as those before it are there. Raises TrainingError if one is
     missing."""
     early: dict[int, Indexed] = {}

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, hop_header, via_header_hook
-from tuneport.backends.hosted.http.network import Network, without_user
-from tuneport.backends.hosted.http.redirects import ElsewhereError
-from tuneport.backends.streaming import Chunk, ChunkStream, abort_response
+from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, gateway_hop_header, gateway_hop_hook
+from tuneport.backends.hosted.http.network import ProviderNetwork, strip_url_credentials
+from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
+from tuneport.backends.streaming import Chunk, ChunkStream, abort_provider_response
 from tuneport.errors import (
     AuthError,
     ConfigError,
@@ -40,7 +40,7 @@ DEFAULTS = {"max_tokens": 512, "temperature": 1.0, "top_p": 1.0}
 _ERRORS = {401: AuthError, 403: AuthError, 404: NotFoundError, 429: RateLimitError}
 
 
-class ChatServer:
+class ChatServerClient:
     """`url` is the address before `/chat/completions`, such as http://127.0.0.1:8000/v1. May be shared by threads.
 
     `silence_seconds` bounds an answer, and of a stream the wait for its next line. `gateway_id`: of the gateway that
@@ -57,14 +57,14 @@ class ChatServer:
         gateway_id: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        self.shown = without_user(self.url)
+        self.shown = strip_url_credentials(self.url)
         headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
         limits = httpx.Limits(max_connections=None)
-        network = Network((lambda name: None) if direct else os.environ.get)
+        network = ProviderNetwork((lambda name: None) if direct else os.environ.get)
         timeout = httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS)
-        hooks: dict[str, list[Callable[..., Any]]] = {"request": [via_header_hook(gateway_id)]}
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [gateway_hop_hook(gateway_id)]}
         if gateway_id is not None:
-            headers[HOP_HEADER] = hop_header(gateway_id)
+            headers[HOP_HEADER] = gateway_hop_header(gateway_id)
         transport: Any = network.transport(httpx, limits)
         self._client = httpx.Client(
             headers=headers, timeout=timeout, transport=transport, trust_env=False, event_hooks=hooks
@@ -74,7 +74,7 @@ class ChatServer:
     def close(self) -> None:
         self._client.close()
 
-    def models(self) -> list[dict[str, Any]]:
+    def list_models(self) -> list[dict[str, Any]]:
         """Return the rows of /models: `id`, and at vLLM `root`, the folder or hub name."""
         with self._telling():
             body = _object(self._checked(self._client.get(f"{self.url}/models", timeout=LOOK_SECONDS)))
@@ -100,7 +100,7 @@ class ChatServer:
 
         def stop() -> None:
             for response in open_:
-                abort_response(response)
+                abort_provider_response(response)
 
         return ChunkStream(self._chunks(request, open_), stop)
 
@@ -137,7 +137,7 @@ class ChatServer:
             raise UnavailableError(f"the server at {self.shown} stopped in the middle of its answer", provider="local")
 
     def _request(self, name: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
-        refuse_addresses(messages)
+        refuse_chat_media_urls(messages)
         return DEFAULTS | {"model": name, "messages": list(messages)} | dict(fields)
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
@@ -161,7 +161,7 @@ class ChatServer:
             raise ConfigError(said) from error
         except httpx.UnsupportedProtocol as error:
             raise ConfigError(f"serve_url {self.shown} is not an address: it needs http:// or https://") from error
-        except ElsewhereError as error:
+        except CrossOriginRedirectError as error:
             raise RejectedError(
                 f"the server at {error}, another server: nothing was sent there; if that is the right address, set "
                 "serve_url to it",
@@ -179,10 +179,10 @@ class ChatServer:
 
 
 @dataclass(frozen=True)
-class ServedByServer:
+class ServerServedModel:
     """A model of a server, by the name that it has there."""
 
-    server: ChatServer
+    server: ChatServerClient
     name: str
 
     def complete_many(
@@ -205,15 +205,15 @@ class ServedByServer:
         return self.server.stream(self.name, messages, fields)
 
 
-class Remote:
+class RemoteChatServer:
     """The server of `serve_url`. It is asked for nothing before a model is."""
 
-    def __init__(self, open_server: Callable[[], ChatServer]) -> None:
+    def __init__(self, open_server: Callable[[], ChatServerClient]) -> None:
         self._open = open_server
-        self._server: ChatServer | None = None
+        self._server: ChatServerClient | None = None
         self._names: dict[str, str] = {}
 
-    def serving(self, model: str, names: Callable[[], Sequence[str]], hint: Callable[[], str]) -> ServedByServer:
+    def serve_model(self, model: str, names: Callable[[], Sequence[str]], hint: Callable[[], str]) -> ServerServedModel:
         """Return the model as served. Raises NotFoundError if the server does not have it.
 
         `names` are those that the server may have beside its own; `hint` says how it gets there.
@@ -221,21 +221,21 @@ class Remote:
         if self._server is None:
             self._server = self._open()
         if model not in self._names:
-            rows = self._server.models()
+            rows = self._server.list_models()
             served = {str(row.get(field)): str(row["id"]) for field in ("root", "id") for row in rows if row.get("id")}
             found = next((served[name] for name in (model, *names()) if name in served), None)
             if found is None:
                 has = ", ".join(str(row.get("id")) for row in rows) or "no model"
                 raise NotFoundError(f"the server at {self._server.shown} has {has}; {hint()}", provider="local")
             self._names[model] = found
-        return ServedByServer(self._server, self._names[model])
+        return ServerServedModel(self._server, self._names[model])
 
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
 
 
-def refuse_addresses(messages: Sequence[Mapping[str, Any]]) -> None:
+def refuse_chat_media_urls(messages: Sequence[Mapping[str, Any]]) -> None:
     """Raise UnsupportedError for an image, a video or a sound that the server would have to fetch: its network may
     reach more than the author of the message may."""
     for number, message in enumerate(messages):

@@ -26,9 +26,9 @@ import httpx
 from pydantic import SecretStr
 
 from tuneport import private
-from tuneport.backends.hosted.http.network import Network
+from tuneport.backends.hosted.http.network import ProviderNetwork
 from tuneport.backends.local.served_weights import ServedWeights
-from tuneport.backends.local.serving.server import ChatServer, ServedByServer
+from tuneport.backends.local.serving.server import ChatServerClient, ServerServedModel
 from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, RejectedError, TrainingError, UnavailableError
 
@@ -41,7 +41,7 @@ def uses_vllm(engine: str, weights: ServedWeights) -> bool:
     """Return whether vLLM answers. `engine` auto: if it is installed, CUDA is there, and it supports the adapter."""
     if engine == "tuneport":
         return False
-    if not weights.plain_lora or weights.lora_rank > LORA_RANKS[-1]:
+    if not weights.is_plain_lora or weights.lora_rank > LORA_RANKS[-1]:
         if engine == "vllm":
             raise ConfigError(
                 f'vLLM takes plain LoRA adapters only, and {weights.adapter} is none; set engine = "auto"'
@@ -52,7 +52,7 @@ def uses_vllm(engine: str, weights: ServedWeights) -> bool:
     return engine == "vllm" or (importlib.util.find_spec("vllm") is not None and shutil.which("nvidia-smi") is not None)
 
 
-class VllmServer:
+class LocalVllmServer:
     """Runs `vllm serve` for one base model. It ends with this process, however that dies (`infer/parent_guard.py`)."""
 
     def __init__(
@@ -100,7 +100,7 @@ class VllmServer:
         atexit.register(self.close)
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        self.server = ChatServer(
+        self.server = ChatServerClient(
             f"http://127.0.0.1:{port}/v1", SecretStr(key), silence_seconds=silence_seconds, direct=True
         )
         try:
@@ -114,10 +114,10 @@ class VllmServer:
     def alive(self) -> bool:
         return self._child.poll() is None
 
-    def serving(self, weights: ServedWeights) -> ServedByServer:
+    def serve_model(self, weights: ServedWeights) -> ServerServedModel:
         """Return the base model, or an adapter of it, which is loaded if needed."""
         if weights.adapter is None:
-            return ServedByServer(self.server, weights.key)
+            return ServerServedModel(self.server, weights.key)
         name = weights.name
         with self._lock:
             if name not in self._adapters:
@@ -127,7 +127,7 @@ class VllmServer:
                     message = f"vLLM does not take the adapter in {weights.adapter}: {error}"
                     raise RejectedError(message, provider="local", http_status=error.http_status) from error
                 self._adapters.add(name)
-        return ServedByServer(self.server, name)
+        return ServerServedModel(self.server, name)
 
     def close(self) -> None:
         if os.getpid() != self._parent:
@@ -148,7 +148,7 @@ class VllmServer:
 
     def _await_ready(self, health: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        transport: Any = Network(lambda name: None).transport(httpx, httpx.Limits())
+        transport: Any = ProviderNetwork(lambda name: None).transport(httpx, httpx.Limits())
         with httpx.Client(trust_env=False, timeout=5.0, transport=transport) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
@@ -170,26 +170,26 @@ class VllmServer:
                 self._log.append(line.decode("utf-8", errors="replace").strip())
 
 
-class VllmServers:
+class LocalVllmServers:
     """The vLLM server, one at most: each takes most of the GPU's memory."""
 
-    def __init__(self, start: Callable[[ServedWeights], VllmServer]) -> None:
+    def __init__(self, start: Callable[[ServedWeights], LocalVllmServer]) -> None:
         self._start = start
-        self._server: VllmServer | None = None
+        self._server: LocalVllmServer | None = None
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def use(self, weights: ServedWeights) -> Iterator[ServedByServer]:
+    def use_vllm_server(self, weights: ServedWeights) -> Iterator[ServerServedModel]:
         with self._lock:
             server = self._fitting(weights)
             server.users += 1
         try:
-            yield server.serving(weights)
+            yield server.serve_model(weights)
         finally:
             with self._lock:
                 server.users -= 1
 
-    def _fitting(self, weights: ServedWeights) -> VllmServer:
+    def _fitting(self, weights: ServedWeights) -> LocalVllmServer:
         server = self._server
         if server is not None:
             if server.alive and server.weights.key == weights.key and weights.lora_rank <= server.most_rank:
@@ -205,7 +205,7 @@ class VllmServers:
         self._server = self._start(weights)
         return self._server
 
-    def give_way(self) -> None:
+    def stop_idle_server(self) -> None:
         """End the server if it is idle, so that its memory is free."""
         with self._lock:
             if self._server is not None and not self._server.users:

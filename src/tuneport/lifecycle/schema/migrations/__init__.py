@@ -28,25 +28,25 @@ ALEMBIC = Table("alembic_version", MetaData(), Column("version_num", String(32),
 _ONE_AT_A_TIME = threading.Lock()  # Alembic's `op` is one for the whole process
 
 
-def revision_of(version: int) -> str:
+def schema_revision(version: int) -> str:
     return f"{version:04}"
 
 
-def version_of(connection: Connection) -> int | None:
+def read_schema_version(connection: Connection) -> int | None:
     """Return the store's version, or None for an empty database."""
     if not inspect(connection).has_table(SchemaRow.__tablename__):
         return None
     return connection.scalar(select(func.max(SchemaRow.version)))
 
 
-def create(connection: Connection) -> None:
+def create_schema(connection: Connection) -> None:
     """Create all tables as they now are in an empty database."""
     Base.metadata.create_all(connection)
     connection.execute(insert(SchemaRow).values(version=SCHEMA_VERSION))
     _stamp(connection, SCHEMA_VERSION)
 
 
-def migrate(connection: Connection, version: int, to: int) -> None:
+def migrate_schema(connection: Connection, version: int, to: int) -> None:
     """Migrate from `version`, which the store has (0: nothing), up or down to another, in the connection's
     transaction."""
     from alembic import command
@@ -55,7 +55,7 @@ def migrate(connection: Connection, version: int, to: int) -> None:
         if version:
             _stamp(connection, version)  # of a store from before Alembic; or of one that its tuneport changed since
             _complete(connection, version)
-        (command.upgrade if to > version else command.downgrade)(config, revision_of(to))
+        (command.upgrade if to > version else command.downgrade)(config, schema_revision(to))
 
 
 def _complete(connection: Connection, version: int) -> None:
@@ -71,24 +71,24 @@ def _complete(connection: Connection, version: int) -> None:
     with Operations.context(MigrationContext.configure(connection)):
         for number, revision in ((3, v3_actuals), (4, v4_gateway)):
             if version >= number:
-                revision.complete(connection)
+                revision.complete_schema(connection)
 
 
-def losses(connection: Connection, version: int, to: int) -> list[str]:
+def list_migration_losses(connection: Connection, version: int, to: int) -> list[str]:
     """Return what a downgrade loses, newest first: a line for each step, with the number of rows."""
     from alembic.script import ScriptDirectory
 
     told = []
     script = ScriptDirectory.from_config(_config())
     for number in range(version, to, -1):
-        module = script.get_revision(revision_of(number)).module
+        module = script.get_revision(schema_revision(number)).module
         counts = [(table, connection.scalar(text(f"SELECT count(*) FROM {table}"))) for table in module.DROPS]
         rows = ", ".join(f"{table} {count:,}" for table, count in counts)
         told.append(f"{number}: {module.LOSES}" + (f" (rows: {rows})" if rows else ""))
     return told
 
 
-def note_version(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
+def record_schema_version(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
     """Record the number that every tuneport reads, after each revision and in its transaction."""
     reached = [step.up_revision_id] if step.is_upgrade else step.down_revision_ids
     if reached:  # below the first there is no such table
@@ -99,7 +99,7 @@ def note_version(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
 def _stamp(connection: Connection, version: int) -> None:
     ALEMBIC.create(connection, checkfirst=True)
     connection.execute(delete(ALEMBIC))
-    connection.execute(insert(ALEMBIC).values(version_num=revision_of(version)))
+    connection.execute(insert(ALEMBIC).values(version_num=schema_revision(version)))
 
 
 def _config() -> Any:

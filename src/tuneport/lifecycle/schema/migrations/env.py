@@ -8,6 +8,6 @@ from tuneport.lifecycle.schema.tables import Base
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    on_version_apply=migrations.note_version,
+    on_version_apply=migrations.record_schema_version,
 )
 context.run_migrations()

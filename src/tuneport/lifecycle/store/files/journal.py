@@ -22,7 +22,7 @@ DELETION_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class JournalledFile:
+class JournalledRemoteFile:
     """One file of one job: what was uploaded, and what has become of it."""
 
     job_id: str
@@ -36,7 +36,7 @@ class JournalledFile:
     deleted_at: datetime | None
 
 
-class FileJournal(StorePart):
+class RemoteFileJournal(StorePart):
     def add(self, job_id: str, file: RemoteFile) -> None:
         """Record a file; the same purpose again (after a crash) replaces the row."""
         with self.transaction() as session:
@@ -55,7 +55,7 @@ class FileJournal(StorePart):
                 )
             )
 
-    def of_job(self, job_id: str) -> list[RemoteFile]:
+    def list_job_files(self, job_id: str) -> list[RemoteFile]:
         query = select(RemoteFileRow).where(RemoteFileRow.job_id == job_id).order_by(RemoteFileRow.id)
         with self.transaction() as session:
             return [
@@ -71,7 +71,7 @@ class FileJournal(StorePart):
                 for row in session.scalars(query)
             ]
 
-    def all(self, *, backend: str | None = None) -> list[JournalledFile]:
+    def list_all_files(self, *, backend: str | None = None) -> list[JournalledRemoteFile]:
         """Return every file of every job, oldest first."""
         query = (
             select(RemoteFileRow, JobRow.status, JobRow.backend)
@@ -82,7 +82,7 @@ class FileJournal(StorePart):
             query = query.where(JobRow.backend == backend)
         with self.transaction() as session:
             return [
-                JournalledFile(
+                JournalledRemoteFile(
                     row.job_id,
                     status,
                     name,
@@ -96,7 +96,7 @@ class FileJournal(StorePart):
                 for row, status, name in session.execute(query)
             ]
 
-    def to_delete(self, backend: str, *, job_id: str | None = None) -> list[str]:
+    def list_files_to_delete(self, backend: str, *, job_id: str | None = None) -> list[str]:
         """Return the remote ids of files that ended jobs asked to delete, and that still exist as far as known.
 
         The request is a column of the job and its end is the job's status: a crash between the two loses nothing.
@@ -117,7 +117,7 @@ class FileJournal(StorePart):
         with self.transaction() as session:
             return list(session.scalars(query))
 
-    def backends(self) -> list[str]:
+    def list_backends(self) -> list[str]:
         """Return the backends that hold files of this store, as far as it knows."""
         query = select(JobRow.backend).join(RemoteFileRow, JobRow.id == RemoteFileRow.job_id).distinct()
         with self.transaction() as session:
@@ -169,11 +169,11 @@ class FileJournal(StorePart):
         with self.transaction() as session:
             return session.scalar(query) is not None
 
-    def deletion_done(self, backend: str, remote_id: str) -> None:
+    def mark_deleted(self, backend: str, remote_id: str) -> None:
         with self.transaction() as session:
             session.execute(self._of(backend, remote_id).values(deleted_at=now(), deleting_at=None))
 
-    def deletion_failed(self, backend: str, remote_id: str) -> None:
+    def mark_not_deleted(self, backend: str, remote_id: str) -> None:
         """Put the file back on the list of what is to be deleted."""
         with self.transaction() as session:
             session.execute(self._of(backend, remote_id).values(deleting_at=None))

@@ -11,19 +11,19 @@ from sqlalchemy import delete, func, or_, select, update
 
 from tuneport.lifecycle.schema.records import FileRecord
 from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow, UploadedFileRow, UploadPartRow, UploadRow
-from tuneport.lifecycle.store.audit import note
-from tuneport.lifecycle.store.part import ScopedPart, behind, read, record_of, select_records
+from tuneport.lifecycle.store.audit import add_audit_entry
+from tuneport.lifecycle.store.part import ScopedPart, query_records, row_to_record, rows_after, select_records
 from tuneport.types import JobStatus, now
 
 _ALPHABET = string.ascii_letters + string.digits
 
 
-def new_id(prefix: str) -> str:
+def new_stored_file_id(prefix: str) -> str:
     """Return a new id of OpenAI's shape: a word and 24 letters and digits."""
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(24))
 
 
-class UploadedFiles(ScopedPart):
+class UploadedFileStore(ScopedPart):
     """The uploaded files. Each method is one transaction. A caller that removes the last file of a content is told so,
     and removes the content."""
 
@@ -42,10 +42,10 @@ class UploadedFiles(ScopedPart):
         moment = now()
         with self.transaction() as session:
             if file_id is not None and (there := session.get(UploadedFileRow, file_id)) is not None:
-                return record_of(FileRecord, there)
+                return row_to_record(FileRecord, there)
             row = UploadedFileRow(
-                id=file_id or new_id("file-"),
-                project=self.scope.own,
+                id=file_id or new_stored_file_id("file-"),
+                project=self.scope.own_project,
                 sha256=sha256,
                 filename=filename,
                 purpose=purpose,
@@ -55,19 +55,19 @@ class UploadedFiles(ScopedPart):
             )
             session.add(row)
             if file_id is None:
-                note(session, "file.create", row.id, project=row.project)
+                add_audit_entry(session, "file.create", row.id, project=row.project)
             session.flush()
-            return record_of(FileRecord, row)
+            return row_to_record(FileRecord, row)
 
     def get(self, file_id: str) -> FileRecord | None:
         with self.transaction() as session:
             row = self.if_visible(session.get(UploadedFileRow, file_id))
-            return None if row is None or _expired(row) else record_of(FileRecord, row)
+            return None if row is None or _expired(row) else row_to_record(FileRecord, row)
 
-    def by_contents(self, hashes: Collection[str]) -> dict[str, str]:
+    def find_ids_by_content(self, hashes: Collection[str]) -> dict[str, str]:
         """Return the ids of the caller's files with these contents, by hash."""
         query = select(UploadedFileRow.sha256, func.max(UploadedFileRow.id)).where(
-            self.visible(UploadedFileRow), UploadedFileRow.sha256.in_(hashes)
+            self.visible_rows(UploadedFileRow), UploadedFileRow.sha256.in_(hashes)
         )
         with self.reading() as session:
             return {sha256: file_id for sha256, file_id in session.execute(query.group_by(UploadedFileRow.sha256))}
@@ -77,16 +77,17 @@ class UploadedFiles(ScopedPart):
     ) -> tuple[list[FileRecord], bool]:
         """Return so many files behind `after`, and whether there are more."""
         query = select_records(FileRecord).where(
-            self.visible(UploadedFileRow), or_(UploadedFileRow.expires_at.is_(None), UploadedFileRow.expires_at > now())
+            self.visible_rows(UploadedFileRow),
+            or_(UploadedFileRow.expires_at.is_(None), UploadedFileRow.expires_at > now()),
         )
         if purpose is not None:
             query = query.where(UploadedFileRow.purpose == purpose)
         if after is not None:
-            query = query.where(behind(UploadedFileRow, after.created_at, after.id, descending=descending))
+            query = query.where(rows_after(UploadedFileRow, after.created_at, after.id, descending=descending))
         keys = (UploadedFileRow.created_at, UploadedFileRow.id)
         query = query.order_by(*((key.desc() for key in keys) if descending else keys)).limit(limit + 1)
         with self.transaction() as session:
-            rows = read(session, FileRecord, query)
+            rows = query_records(session, FileRecord, query)
         return rows[:limit], len(rows) > limit
 
     def remove(self, file_id: str) -> str | None:
@@ -96,7 +97,7 @@ class UploadedFiles(ScopedPart):
             if row is None:
                 return None
             session.delete(row)
-            note(session, "file.delete", file_id, project=row.project)
+            add_audit_entry(session, "file.delete", file_id, project=row.project)
             session.flush()
             return None if _needed(session, row.sha256) else row.sha256
 
@@ -119,7 +120,7 @@ class UploadedFiles(ScopedPart):
             session.flush()
             return [sha256 for sha256 in gone if not _needed(session, sha256)]
 
-    def needs(self, sha256: str) -> bool:
+    def is_content_needed(self, sha256: str) -> bool:
         with self.transaction() as session:
             return _needed(session, sha256)
 

@@ -8,21 +8,21 @@ from sqlalchemy import func, select
 
 from tuneport.lifecycle.schema.records import FileRecord, UploadPartRecord, UploadRecord
 from tuneport.lifecycle.schema.tables import UploadedFileRow, UploadPartRow, UploadRow
-from tuneport.lifecycle.store.audit import note
-from tuneport.lifecycle.store.files.uploaded import new_id
-from tuneport.lifecycle.store.part import ScopedPart, read, record_of, select_records
+from tuneport.lifecycle.store.audit import add_audit_entry
+from tuneport.lifecycle.store.files.uploaded import new_stored_file_id
+from tuneport.lifecycle.store.part import ScopedPart, query_records, row_to_record, select_records
 from tuneport.types import now
 
 UPLOAD_SECONDS = 3600
 """Seconds that an upload may stay pending: OpenAI's hour."""
 
 
-class Uploads(ScopedPart):
+class UploadStore(ScopedPart):
     def add(self, *, filename: str, purpose: str, bytes: int, file_seconds: int | None) -> UploadRecord:
         moment = now()
         row = UploadRow(
-            id=new_id("upload_"),
-            project=self.scope.own,
+            id=new_stored_file_id("upload_"),
+            project=self.scope.own_project,
             filename=filename,
             purpose=purpose,
             bytes=bytes,
@@ -33,34 +33,36 @@ class Uploads(ScopedPart):
         )
         with self.transaction() as session:
             session.add(row)
-            note(session, "upload.create", row.id, project=row.project)
+            add_audit_entry(session, "upload.create", row.id, project=row.project)
             session.flush()
-            return record_of(UploadRecord, row)
+            return row_to_record(UploadRecord, row)
 
     def get(self, upload_id: str) -> UploadRecord | None:
         with self.transaction() as session:
             row = self.if_visible(session.get(UploadRow, upload_id))
             if row is not None and row.status == "pending" and row.expires_at <= now():
                 row.status = "expired"
-            return None if row is None else record_of(UploadRecord, row)
+            return None if row is None else row_to_record(UploadRecord, row)
 
     def add_part(self, upload_id: str, sha256: str, bytes: int) -> UploadPartRecord | None:
         """Add a part to the upload. Returns None if the upload takes no more parts."""
-        row = UploadPartRow(id=new_id("part_"), upload_id=upload_id, sha256=sha256, bytes=bytes, created_at=now())
+        row = UploadPartRow(
+            id=new_stored_file_id("part_"), upload_id=upload_id, sha256=sha256, bytes=bytes, created_at=now()
+        )
         with self.transaction() as session:
             upload = self.if_visible(session.get(UploadRow, upload_id, with_for_update=True))
             if upload is None or upload.status != "pending":
                 return None
             session.add(row)
             session.flush()
-            return record_of(UploadPartRecord, row)
+            return row_to_record(UploadPartRecord, row)
 
-    def parts(self, upload_id: str) -> dict[str, UploadPartRecord]:
+    def list_upload_parts(self, upload_id: str) -> dict[str, UploadPartRecord]:
         with self.transaction() as session:
             query = select_records(UploadPartRecord).where(UploadPartRow.upload_id == upload_id)
-            return {part.id: part for part in read(session, UploadPartRecord, query)}
+            return {part.id: part for part in query_records(session, UploadPartRecord, query)}
 
-    def part_bytes(self, upload_id: str) -> int:
+    def count_part_bytes(self, upload_id: str) -> int:
         query = select(func.coalesce(func.sum(UploadPartRow.bytes), 0)).where(UploadPartRow.upload_id == upload_id)
         with self.transaction() as session:
             return int(session.scalar(query) or 0)
@@ -73,7 +75,7 @@ class Uploads(ScopedPart):
             if row is None or row.status != "pending":
                 return None
             file = UploadedFileRow(
-                id=new_id("file-"),
+                id=new_stored_file_id("file-"),
                 project=row.project,
                 sha256=sha256,
                 filename=row.filename,
@@ -84,9 +86,9 @@ class Uploads(ScopedPart):
             )
             session.add(file)
             row.status, row.file_id = "completed", file.id
-            note(session, "file.create", file.id, project=row.project)
+            add_audit_entry(session, "file.create", file.id, project=row.project)
             session.flush()
-            return record_of(UploadRecord, row), record_of(FileRecord, file)
+            return row_to_record(UploadRecord, row), row_to_record(FileRecord, file)
 
     def cancel(self, upload_id: str) -> UploadRecord | None:
         """Cancel the upload. Returns None if it is no longer pending."""
@@ -95,5 +97,5 @@ class Uploads(ScopedPart):
             if row is None or row.status != "pending":
                 return None
             row.status = "cancelled"
-            note(session, "upload.cancel", row.id, project=row.project)
-            return record_of(UploadRecord, row)
+            add_audit_entry(session, "upload.cancel", row.id, project=row.project)
+            return row_to_record(UploadRecord, row)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tuneport.backends import backend_names, manifest_of
-from tuneport.backends.routing import Catalogue, Route
+from tuneport.backends import backend_manifest, backend_names
+from tuneport.backends.routing import BackendCatalogue, BackendRoute
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.judge import ANSWER_TOKENS
@@ -88,7 +88,7 @@ def find_judge_model(workspace: Workspace, name: str, models: Sequence[str], *, 
     if isinstance(found, LiteLLMModel):
         limit = THOUGHT_TOKENS if found.thinks else ANSWER_TOKENS
         return JudgeModel(name, found.name, found.where, found.third_party, limit, found)
-    manifest = manifest_of(found.backend, settings)
+    manifest = backend_manifest(found.backend, settings)
     third_party = manifest.title if manifest.third_party else None
     return JudgeModel(name, found.model, answer_cache_location(found, settings), third_party, ANSWER_TOKENS, found)
 
@@ -97,8 +97,10 @@ def _takes_any_name(workspace: Workspace, name: str, found: EvaluatedModel | Lit
     """Return whether the backend is not named and takes whatever name it is given."""
     if isinstance(found, LiteLLMModel) or found.tuned:
         return False
-    catalogue = Catalogue(workspace.settings)
-    return catalogue.named(name)[0] is None and not catalogue.lists(name, Route(found.backend, found.model))
+    catalogue = BackendCatalogue(workspace.settings)
+    return catalogue.split_backend_name(name)[0] is None and not catalogue.lists_model(
+        name, BackendRoute(found.backend, found.model)
+    )
 
 
 def _is_litellms(workspace: Workspace, name: str) -> bool:

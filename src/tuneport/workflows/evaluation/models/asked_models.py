@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tuneport.backends import manifest_of
-from tuneport.backends.routing import Catalogue
+from tuneport.backends import backend_manifest
+from tuneport.backends.routing import BackendCatalogue
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import CHECKPOINT, Workspace, model_of
+from tuneport.lifecycle.service import CHECKPOINT, Workspace, tuned_model_of_job
 from tuneport.settings import Settings
 
 FEW_SHOT = " few-shot"
@@ -65,7 +65,7 @@ def find_evaluated_models(
 def answer_cache_location(asked: EvaluatedModel, settings: Settings) -> tuple[str, str | None, str]:
     """Return the key by which its answers are kept: the same name at another address is another model, and so is a
     folder on this machine whose files have changed."""
-    manifest = manifest_of(asked.backend, settings)
+    manifest = backend_manifest(asked.backend, settings)
     address = settings.base_url(asked.backend, manifest.base_url)
     folder = Path(asked.model).expanduser()
     if manifest.third_party or not folder.is_dir():
@@ -77,10 +77,10 @@ def answer_cache_location(asked: EvaluatedModel, settings: Settings) -> tuple[st
 def _found(workspace: Workspace, name: str) -> EvaluatedModel:
     row = workspace.job_behind(name)
     if row is not None:
-        backend, model = model_of(row)
+        backend, model = tuned_model_of_job(row)
         return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
     backend, model = workspace.locate(name)
-    row = workspace.store.models.job_of(CHECKPOINT.sub("", model))
+    row = workspace.store.models.find_job(CHECKPOINT.sub("", model))
     if row is None or row.backend != backend:
         return EvaluatedModel(name, backend, model, model)
     return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
@@ -97,13 +97,13 @@ def _training_files_of(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
         found[f"{behind.tune_spec.dataset.name} of {behind.id}"] = behind.prepared_data.training.path
         start = behind.tune_spec.from_checkpoint or behind.model
         whole = start.rpartition(":")[0] if _STEP.search(start) else start
-        behind = workspace.store.jobs.of_remote_id(row.backend, whole) or workspace.store.models.job_of(start)
+        behind = workspace.store.jobs.find_by_remote_id(row.backend, whole) or workspace.store.models.find_job(start)
     return found
 
 
 def _base(workspace: Workspace, jobs: Sequence[EvaluatedModel], said: str | None) -> EvaluatedModel:
     if said is not None:
-        found = Catalogue(workspace.settings).route(said)
+        found = BackendCatalogue(workspace.settings).route_model(said)
         return EvaluatedModel(BASE, found.backend, found.model, found.model)
     bases = sorted({(each.backend, each.base) for each in jobs})
     if len(bases) != 1:

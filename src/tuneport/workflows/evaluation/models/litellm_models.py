@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneport.backends.hosted.http.connection_errors import chain
-from tuneport.backends.hosted.http.network import Network
-from tuneport.backends.hosted.http.redirects import ElsewhereError
+from tuneport.backends.hosted.http.connection_errors import exception_chain
+from tuneport.backends.hosted.http.network import ProviderNetwork
+from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
 from tuneport.errors import (
     AuthError,
     ConfigError,
@@ -181,14 +181,16 @@ def _use_own_transport(litellm: Any, settings: Settings) -> None:
 
     if getattr(litellm, "sync_transport", None) is not None or litellm.client_session is not None:
         return
-    transport: Any = Network(settings.get).transport(httpx, httpx.Limits())
+    transport: Any = ProviderNetwork(settings.get).transport(httpx, httpx.Limits())
     litellm.sync_transport = transport
     litellm.client_session = httpx.Client(transport=transport, trust_env=False, follow_redirects=True)
 
 
 def _error(error: Exception, model: LiteLLMModel, key: str | None) -> ProviderError:
     """Return the error for the HTTP status, as for every provider: see `errors`."""
-    if elsewhere := next((cause for cause in chain(error) if isinstance(cause, ElsewhereError)), None):
+    if elsewhere := next(
+        (cause for cause in exception_chain(error) if isinstance(cause, CrossOriginRedirectError)), None
+    ):
         return RejectedError(f"{elsewhere}, another server: no prompt was sent there", provider=model.provider)
     status = getattr(error, "status_code", None)
     words = str(error).replace(key, "***") if key else str(error)

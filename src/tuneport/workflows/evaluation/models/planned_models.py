@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.lifecycle.service import Workspace
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.workflows.advising.drawing import count_sample_tokens
@@ -55,7 +55,7 @@ def plan_model_answers(
         if row.tools:
             options["tools"] = list(row.tools)
         prompts.append(Prompt(prepend_few_shot_turns(row, shots) if asked.few_shot else row.messages, options))
-    manifest = manifest_of(asked.backend, workspace.settings)
+    manifest = backend_manifest(asked.backend, workspace.settings)
     keys = answer_cache_keys(answer_cache_location(asked, workspace.settings), prompts)
     alone = latency_cache_keys(answer_cache_location(asked, workspace.settings), prompts) if timed else []
     there = cache.get([*keys, *alone])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from tuneport.backends import manifest_of
+from tuneport.backends import backend_manifest
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote, inference_quote
 from tuneport.formatting import money
 from tuneport.manifests import find_offered, load_base_prices
@@ -17,7 +17,7 @@ def price_of_requests(
 ) -> tuple[float | None, str]:
     """Return US dollars of so many requests with so many tokens in all and how they are computed, or None with the
     reason."""
-    manifest = manifest_of(asked.backend, settings)
+    manifest = backend_manifest(asked.backend, settings)
     if not manifest.third_party:
         return 0.0, "your own machine; electricity not counted"
     offered = find_offered(manifest, asked.base)
@@ -46,7 +46,7 @@ def price_per_thousand(
 ) -> tuple[float | None, str]:
     """Return the price of a thousand requests as they were measured. `seconds`: of one that is asked by itself, which
     prices the user's own machine (`TUNEPORT_LOCAL_USD_PER_HOUR`): batches share the time, and cost less."""
-    if not manifest_of(asked.backend, settings).third_party:
+    if not backend_manifest(asked.backend, settings).third_party:
         hourly = settings.local_usd_per_hour
         if hourly is None:
             return None, "your own machine: TUNEPORT_LOCAL_USD_PER_HOUR says what an hour of it costs"

@@ -63,7 +63,7 @@ def jobs_behind_models(
     out."""
     found = {}
     for each in asked:
-        if not each.tuned or (row := workspace.store.models.job_of(each.model)) is None:
+        if not each.tuned or (row := workspace.store.models.find_job(each.model)) is None:
             continue
         points: Sequence[MetricPoint] = ()
         why = f"{row.backend} has no metrics of this job"

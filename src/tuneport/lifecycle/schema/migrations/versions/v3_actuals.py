@@ -64,7 +64,7 @@ def _believable(cost: float | None, status: str, quote: Mapping[str, Any]) -> bo
     return expected > 0 and 1 / 5 <= cost / expected <= 5
 
 
-def complete(connection: sa.Connection) -> None:
+def complete_schema(connection: sa.Connection) -> None:
     """Add the columns that a store of version 3 or later lacks: the first tuneports of versions 3 and 4 made fewer."""
     there = {column["name"] for column in sa.inspect(connection).get_columns("jobs")}
     for column in _columns():

@@ -64,7 +64,7 @@ def upgrade() -> None:
     op.create_index("job_requests_by_age", "job_requests", [sa.text("created_at DESC"), "id"])
 
 
-def complete(connection: sa.Connection) -> None:
+def complete_schema(connection: sa.Connection) -> None:
     """Give the sizes of files the type that the first tuneports of version 4 did not give them in a new store."""
     columns = {column["name"]: column["type"] for column in sa.inspect(connection).get_columns("remote_files")}
     if _sized() and not isinstance(columns["bytes"], sa.BigInteger):
