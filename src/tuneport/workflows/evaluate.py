@@ -33,9 +33,9 @@ from tuneport.workflows.evaluation.gates import (
     refuse_undecidable_gates,
 )
 from tuneport.workflows.evaluation.general_ability import (
-    compare_general_ability,
     distinct_weights,
     general_ability_rows,
+    measure_forgetting,
     store_forgetting,
 )
 from tuneport.workflows.evaluation.held_out import find_held_out_rows
@@ -291,7 +291,7 @@ def run_evaluation(
                     Answer(one.text, one.calls, likelihood)
                     for one, likelihood in zip(answers[name], found, strict=True)
                 ]
-        general = compare_general_ability(workspace, cache, plan.general, on_progress)
+        general = measure_forgetting(workspace, cache, plan.general, on_progress)
         store_forgetting(workspace, plan.general, general)
         judgement = None
         if plan.judge is not None:

@@ -85,7 +85,10 @@ def refuse_unmergeable_adapter(request: RunRequest, home: Path) -> None:
             f"a trained {adapter} stands before every input and is in no weight of the model, so there is nothing to "
             "merge; download it without --merged"
         )
-    base, memory = locate_base_model(request.model_name_or_path, home=home, download=False).folder, detect_local_memory()
+    base, memory = (
+        locate_base_model(request.model_name_or_path, home=home, download=False).folder,
+        detect_local_memory(),
+    )
     need = sum(path.stat().st_size for path in base.glob("*.safetensors")) / GIB
     if memory is not None and memory.place == "this machine" and need > memory.free_gib:
         raise UnsupportedError(

@@ -105,7 +105,9 @@ def review_command(
     from tuneport.workflows.checking.review_server import ReviewServer
 
     flags = {} if flagged is None else read_check_flags(flagged)
-    session = ReviewSession(dataset, sample=sample, seed=seed, format=format_, columns=parse_map_option(map_), flags=flags)
+    session = ReviewSession(
+        dataset, sample=sample, seed=seed, format=format_, columns=parse_map_option(map_), flags=flags
+    )
     with ReviewServer(session, port, remote_pictures=remote_pictures) as server:
         output.print_note(f"open {server.review_url} (Ctrl-C ends the review; start it again to go on)")
         with suppress(KeyboardInterrupt):

@@ -79,7 +79,8 @@ def _serve(file: AnswerSet, seed: int, port: int) -> None:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
             if not output.print_if_json({"object": "tuneport.rating", "url": url, "ratings": str(ratings.path)}):
                 output.console().print(
-                    f"[bold]{output.escape_markup(url)}[/bold]  {len(file.pairs_to_judge)} pairs to judge; Ctrl-C ends it"
+                    f"[bold]{output.escape_markup(url)}[/bold]  {len(file.pairs_to_judge)} pairs to judge; "
+                    "Ctrl-C ends it"
                 )
             if file.identical:
                 output.print_note(f"{_pairs(len(file.identical))} the same answer twice and are not shown")

@@ -140,7 +140,9 @@ def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
             raise ConfigError(f"there is no {what}, or a file that has it: --spec FILE")
     data = Dataset(values.pop("dataset"), values.pop("columns", None))
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
-    return SubmitArguments(build_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"])
+    return SubmitArguments(
+        build_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"]
+    )
 
 
 def print_binding_terms(terms: list[BindingTerm]) -> None:

@@ -157,7 +157,9 @@ def point_valid_loss(point: MetricPoint) -> float | None:
     return point.extra.get("full_valid_loss") if point.valid_loss is None else point.valid_loss
 
 
-def render_dashboard_chart(drawn: Sequence[ChartLine], told: Format, title: str, marks: Sequence[ChartMark] = ()) -> Markup:
+def render_dashboard_chart(
+    drawn: Sequence[ChartLine], told: Format, title: str, marks: Sequence[ChartMark] = ()
+) -> Markup:
     steps = [step for line in drawn for step, _ in line.points]
     values = [value for line in drawn for _, value in line.points]
     values += [value for line in drawn for _, low, high in line.band for value in (low, high)]

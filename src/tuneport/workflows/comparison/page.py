@@ -77,7 +77,9 @@ def break_even_charts(found: BreakEven) -> str:
         return "<p>unavailable, because no available option has both a training and a monthly price</p>"
     stated = f"{compact(found.unit.stated)} {found.unit.word} a month"
     cross_overs = found.cross_overs()
-    listed = "".join(f"<li>{html_text(cross_over_sentence(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS])
+    listed = "".join(
+        f"<li>{html_text(cross_over_sentence(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS]
+    )
     pairs = len(found.options()) * (len(found.options()) - 1) // 2
     upto = f"{compact(found.until)} {found.unit.word} a month"
     every = (

@@ -83,7 +83,7 @@ def measure_general_ability(
     return ask_general_items(rank=rank if ranks else None, complete=complete)
 
 
-def compare_general_ability(
+def measure_forgetting(
     workspace: Workspace,
     cache: AnswerCache,
     models: Sequence[ModelAnswersPlan],

@@ -216,7 +216,8 @@ def test_child_is_no_child_of_the_terminal_and_inherits_no_secret(open_stub, sub
     assert key.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     assert os.getsid(pid) == pid
     assert (
-        Path(f"/proc/{pid}/cwd").resolve() == (backend.runs.folder / new_local_run_id(contract_job_token("one"))).resolve()
+        Path(f"/proc/{pid}/cwd").resolve()
+        == (backend.runs.folder / new_local_run_id(contract_job_token("one"))).resolve()
     )
     assert Path(f"/proc/{pid}/fd/0").resolve() == Path("/dev/null")
 
