@@ -5,8 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint .ci/constraints.txt
 
-# Two processes, each one thread a model: what shares fixtures stays together.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -rs
+# Three processes, each one thread a model, as many tests wait for a server: what shares fixtures stays together.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder -rs
 
 .PHONY: demo test test-fast test-full test-newest lint clean
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from tuneport import private
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 
 Source = Literal["folder", "cache", "hub", "package"]
 
@@ -212,7 +213,7 @@ def _convert_gguf(folder: Path, gguf_file: str, target: Path) -> None:
     """Dequantise into bf16 safetensors. A 4-bit grid value times its scale needs no more digits than bf16 has to spare
     for training: the rounding, at most 0.4 % of a weight, is far below the quantisation that is already in it."""
     if importlib.util.find_spec("gguf") is None:
-        raise ConfigError("the bundled base model needs the gguf reader: pip install 'tuneport[local]'")
+        raise ConfigError(f"the bundled base model needs the gguf reader: {install_extra('local')}")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging

@@ -17,6 +17,7 @@ from tuneport import backends, manifests
 from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 from tuneport.lifecycle.planning.planning import find_backend_readiness
 from tuneport.manifests import find_offered, load_manifest, manifest_names
 from tuneport.settings import BackendSettings, ProjectFile, Settings
@@ -55,7 +56,7 @@ def test_missing_extra_is_told_with_the_command(
     monkeypatch.setattr(backends, "find_spec", find_spec)
     with pytest.raises(ConfigError) as caught:
         open_backend(name, settings)
-    assert str(caught.value) == f'backend {name} needs the {package} package: pip install "tuneport[{name}]"'
+    assert str(caught.value) == f"backend {name} needs the {package} package: {install_extra(name)}"
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 

@@ -71,7 +71,7 @@ def outside_variables() -> dict[str, str]:
 
 
 @pytest.mark.full
-def test_a_clean_environment_lists_the_providers_from_the_wheel(environment: Path, tmp_path: Path) -> None:
+def test_a_clean_environment_lists_the_providers_from_the_wheel(wheel: Path, environment: Path, tmp_path: Path) -> None:
     python, variables = environment / "bin" / "python", outside_variables()
     listed = subprocess.run(
         [environment / "bin" / "tuneport", "backends", "--json"],
@@ -84,7 +84,9 @@ def test_a_clean_environment_lists_the_providers_from_the_wheel(environment: Pat
     rows = {row["name"]: row for row in json.loads(listed.stdout)["data"]}
     assert {"local", "openai", "together"} <= set(rows)
     assert rows["openai"]["no_new_jobs_from"] == "2027-01-06"
-    assert rows["local"]["install"] == 'pip install "tuneport[local]"'
+    assert rows["local"]["install"] == f"venv/bin/pip install '{wheel}[local]'"
+    works = f"{rows['openai']['install']} --dry-run --no-deps --quiet --disable-pip-version-check"
+    subprocess.run(works, shell=True, check=True, env=variables, cwd=tmp_path)
     where = subprocess.run(
         [python, "-c", "import tuneport, sys; print(tuneport.__file__, 'torch' in sys.modules)"],
         capture_output=True,

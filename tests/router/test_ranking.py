@@ -24,6 +24,7 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.estimate.cost import OwnGPU
+from tuneport.installation import install_extra
 from tuneport.lifecycle.planning.planning import read_job_dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, find_offered, load_gpus, load_manifest, load_models
 from tuneport.router import (
@@ -150,7 +151,7 @@ def test_no_key_and_no_extra() -> None:
     choices = ranked(ready=Readiness(with_key=frozenset({"together"}), installed=frozenset({"openai"})))
     assert kinds(choices["openai"]) == ["key"] and "set OPENAI_API_KEY" in choices["openai"].reasons[0]
     assert kinds(choices["together"]) == ["extra"]
-    assert "pip install 'tuneport[together]'" in choices["together"].reasons[0]
+    assert install_extra("together") in choices["together"].reasons[0]
     assert kinds(choices["local"]) == ["extra"]
     assert all(choice.allowed for choice in ranked(ready=None).values())
 

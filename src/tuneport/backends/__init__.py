@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.backends.hosted.http.network import strip_url_credentials
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra, install_package
 from tuneport.manifests import derive_manifest, load_manifest, manifest_names
 
 if TYPE_CHECKING:
@@ -80,9 +81,8 @@ def open_backend(name: str, settings: Settings) -> FineTuneBackend:
         missing = (error.name or "").partition(".")[0]
         if missing not in manifest.packages:
             raise  # a fault in the backend's own code; saying "install" would mislead
-        raise ConfigError(
-            f'backend {name} needs the {missing} package: pip install "tuneport[{manifest.extra}]"'
-        ) from error
+        command = install_extra(manifest.extra) if manifest.extra else install_package(missing)
+        raise ConfigError(f"backend {name} needs the {missing} package: {command}") from error
     backend: type[FineTuneBackend] | None = getattr(module, class_name, None)
     if backend is None:
         raise ConfigError(f"the manifest of {name} names {manifest.backend}, but {module_name} has no {class_name}")

@@ -30,6 +30,7 @@ from pathlib import Path
 from tuneport.backends import backend_manifest, backend_names
 from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
+from tuneport.installation import install_extra
 from tuneport.manifests import Manifest, load_models, resolve_model
 from tuneport.settings import Settings
 
@@ -212,7 +213,7 @@ def missing_backend_setup(manifest: Manifest, settings: Settings) -> str:
     """Return what a backend needs before it can be asked ("OPENAI_API_KEY"), or "" if it is set up."""
     missing = []
     if not is_backend_installed(manifest):
-        missing.append(f"pip install 'tuneport[{manifest.extra}]'")
+        missing.append(install_extra(manifest.extra) if manifest.extra else "its packages")
     if manifest.api_key_env and not backend_has_key(manifest, settings):
         missing.append(manifest.api_key_env)
     if not backend_has_address(manifest, settings):

@@ -6,6 +6,7 @@ from datetime import date
 
 from tuneport.estimate.memory import MemoryEstimate
 from tuneport.formatting import money
+from tuneport.installation import install_extra
 from tuneport.manifests import Confidence, Manifest, OfferedModel
 from tuneport.router.choice import BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
 from tuneport.types import Quote, TuneSpec
@@ -108,9 +109,7 @@ def refuse_unready_backend(manifest: Manifest, ready: Readiness | None) -> list[
         return []
     found = []
     if manifest.extra is not None and manifest.name not in ready.installed:
-        found.append(
-            BackendRefusal("extra", f"{manifest.title} needs an extra: pip install 'tuneport[{manifest.extra}]'")
-        )
+        found.append(BackendRefusal("extra", f"{manifest.title} needs an extra: {install_extra(manifest.extra)}"))
     if manifest.api_key_env is not None and manifest.name not in ready.with_key:
         found.append(
             BackendRefusal(

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.installation import install_extra
 
 LEAST_LANDLOCK = 6  # Linux 6.12: files, TCP, signals, and sockets without a path
 _SECONDS = 20
@@ -31,7 +32,7 @@ def check_machine_can_confine(home: Path | None = None) -> None:
     if sys.platform != "linux":
         raise UnsupportedError("the sandbox needs Linux 6.12 or newer, so the code is not run; use such a machine")
     if find_spec("sandlock") is None:
-        raise ConfigError("the sandbox needs sandlock: pip install 'tuneport[eval]' (or 'tuneport[local]')")
+        raise ConfigError(f"the sandbox needs sandlock: {install_extra('eval')}")
     check_landlock_version(landlock_version())
     from tuneport.sandbox.walls import check_private_folders_hidden
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 
 
 @contextmanager
@@ -14,4 +15,4 @@ def require_metric_package(package: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(f"this metric needs {package}: pip install 'tuneport[eval]'") from error
+        raise ConfigError(f"this metric needs {package}: {install_extra('eval')}") from error

@@ -31,6 +31,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.installation import install_package
 from tuneport.types import (
     Completion,
     DataFile,
@@ -45,7 +46,9 @@ from tuneport.types import (
 try:
     import pytest
 except ModuleNotFoundError as error:
-    raise ImportError("tuneport.testing.contract is a suite for pytest: pip install pytest", name="pytest") from error
+    raise ImportError(
+        f"tuneport.testing.contract is a suite for pytest: {install_package('pytest')}", name="pytest"
+    ) from error
 
 QUESTIONS = [
     ("Where is my parcel?", "tracking"),

@@ -20,6 +20,7 @@ from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.formatting import money
+from tuneport.installation import install_extra
 from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.store.store import Store
 from tuneport.lifecycle.terms import list_backend_terms, term_documents
@@ -55,7 +56,7 @@ def list_backend_states(settings: Settings, today: date) -> list[dict[str, Any]]
                 "api_key_env": key_variable,
                 "key_set": None if key_variable is None else configured,
                 "missing_packages": missing,
-                "install": f'pip install "tuneport[{manifest.extra}]"' if missing else None,
+                "install": install_extra(manifest.extra) if manifest.extra and missing else None,
                 "no_new_jobs_from": manifest.no_new_jobs_from and manifest.no_new_jobs_from.isoformat(),
                 "accepts_new_jobs": manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from,
                 "models": len(manifest.models),

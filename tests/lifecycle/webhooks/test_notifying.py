@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import json
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 from tests.lifecycle.webhooks.test_sender import due_now, ended
 from tests.support.webhook_receiver import Receiver
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 from tuneport.lifecycle.service import Workspace
 from tuneport.lifecycle.webhooks.sender import WebhookSender
 from tuneport.settings import Settings
@@ -124,5 +126,5 @@ def test_address_that_is_none_is_refused_at_the_start_and_not_repeated(
 
 def test_missing_library_is_one_line(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
-    with pytest.raises(ConfigError, match='needs the apprise package: pip install "tuneport\\[serve\\]"'):
+    with pytest.raises(ConfigError, match="needs the apprise package: " + re.escape(install_extra("serve"))):
         sender_with(workspace, monkeypatch, "json://localhost/")

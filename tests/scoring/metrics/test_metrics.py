@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 from tuneport.scoring.examples import Answer, Call, Example
 from tuneport.scoring.metrics import METRICS, load_metric, suitable_metric_names
 from tuneport.scoring.metrics.classes import class_report
@@ -208,7 +210,7 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     for name in ("bleu", "rougeL"):
-        with pytest.raises(ConfigError, match=r"needs .*: pip install 'tuneport\[eval\]'"):
+        with pytest.raises(ConfigError, match=r"needs .*: " + re.escape(install_extra("eval"))):
             tally_of(name, [("a", "b")])
 
 

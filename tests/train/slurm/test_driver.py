@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from tests.support.waiting import until
 from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.local.runs import process as local_process
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 from tuneport.manifests import load_manifest
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
@@ -192,7 +194,7 @@ def test_where_there_is_no_slurm_it_is_said_at_once(
     with pytest.raises(ConfigError, match=r"provider_options.slurm is .*'pratition'.*partition"):
         submit(opened(home), model, tmp_path, provider_options={"slurm": {"pratition": "gpu"}})
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None if name == "submitit" else True)
-    with pytest.raises(ConfigError, match=r"pip install 'tuneport\[slurm\]'"):
+    with pytest.raises(ConfigError, match=re.escape(install_extra("slurm"))):
         submit(opened(home), model, tmp_path)
 
 

@@ -15,6 +15,7 @@ from tuneport.data.graders.graders import Grader
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend_hyperparameters, resolve_hyperparameters
+from tuneport.installation import install_extra, install_package
 from tuneport.manifests import find_offered
 from tuneport.methods import methods_where
 from tuneport.run_protocol import RunRequest
@@ -251,14 +252,14 @@ def require_local_libraries(adapter: Adapter = Adapter.LORA) -> None:
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"training on this machine needs {', '.join(missing)}, not installed here: pip install 'tuneport[local]'"
+            f"training on this machine needs {', '.join(missing)}, not installed here: {install_extra('local')}"
         )
 
 
 def require_slurm(options: SlurmOptions) -> None:
     """Raise ConfigError, with what to do, if jobs cannot be submitted to a cluster from here."""
     if importlib.util.find_spec("submitit") is None:
-        raise ConfigError("the executor slurm needs submitit, not installed here: pip install 'tuneport[slurm]'")
+        raise ConfigError(f"the executor slurm needs submitit, not installed here: {install_extra('slurm')}")
     if options.cluster == "slurm" and shutil.which("sbatch") is None:
         raise ConfigError(
             "the executor slurm needs Slurm's commands, and sbatch is not on the PATH; submit on a machine of the "
@@ -278,9 +279,7 @@ def require_ray() -> None:
     """Raise ConfigError, with the command to run, if Ray or what its jobs need is not installed."""
     missing = [name for name in ("ray", "aiohttp_cors", "grpc") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"the executor ray needs {', '.join(missing)}, not installed here: pip install 'tuneport[ray]'"
-        )
+        raise ConfigError(f"the executor ray needs {', '.join(missing)}, not installed here: {install_extra('ray')}")
 
 
 def count_billion_parameters(folder: Path) -> float | None:
@@ -310,7 +309,7 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             "the backend local takes no reasoning_effort: a local model decides how long it thinks; leave it out"
         )
     if spec.wandb is not None and importlib.util.find_spec("wandb") is None:
-        raise ConfigError("reporting a local run to W&B needs its package: pip install wandb")
+        raise ConfigError(f"reporting a local run to W&B needs its package: {install_package('wandb')}")
     for name, methods in _METHOD_OPTIONS.items():
         if name in spec.provider_options and spec.method not in methods:
             raise UnsupportedError(

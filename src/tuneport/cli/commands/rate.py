@@ -10,6 +10,7 @@ import typer
 from tuneport.cli.listening import open_listening_socket, serve_until_signal
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 
 if TYPE_CHECKING:
     from tuneport.scoring.people.answers import AnswerSet
@@ -68,7 +69,7 @@ def _serve(file: AnswerSet, seed: int, port: int) -> None:
 
         from tuneport.serve.rating import create_app
     except ImportError as error:
-        raise ConfigError(f'rate needs the {error.name} package: pip install "tuneport[serve]"') from error
+        raise ConfigError(f"rate needs the {error.name} package: {install_extra('serve')}") from error
     from tuneport.scoring.people.blind import BlindRating
     from tuneport.scoring.people.ratings import RatingFile, ratings_path
 

@@ -11,6 +11,7 @@ from tuneport.cli.listening import open_listening_socket, serve_until_signal
 from tuneport.cli.views import output
 from tuneport.cli.views.serving_log import LogFormat, LogLevel, configure_serve_logging
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +137,7 @@ def _run(
         from tuneport.serve import AccessRules, Gateway, background, create_app
         from tuneport.types import now
     except ImportError as error:
-        raise ConfigError(f'serve needs the {error.name} package: pip install "tuneport[serve]"') from error
+        raise ConfigError(f"serve needs the {error.name} package: {install_extra('serve')}") from error
     if require_token:
         store = Store(settings.database_url).unscoped()
         moment = now()

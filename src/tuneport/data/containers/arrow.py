@@ -19,6 +19,7 @@ from tuneport.data.containers.numbering import RECORD
 from tuneport.data.rows.repeated_keys import FIX
 from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, DatasetError
+from tuneport.installation import install_extra
 
 ROWS = 1000  # in memory at once
 SUFFIXES = (".parquet", ".arrow")
@@ -31,7 +32,7 @@ def import_pyarrow() -> Any:
         import pyarrow.ipc
         import pyarrow.parquet
     except ImportError as error:
-        raise ConfigError("Parquet and Arrow files need pyarrow: pip install 'tuneport[checks]'") from error
+        raise ConfigError(f"Parquet and Arrow files need pyarrow: {install_extra('checks')}") from error
     return pyarrow
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tuneport.data.containers.bad_row import unreadable_file_error
 from tuneport.data.containers.folder import DATA
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 
 
 def hub_name(path: Path | str) -> str | None:
@@ -27,7 +28,7 @@ def download_hub_dataset(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise ConfigError("hf:// datasets need huggingface_hub: pip install 'tuneport[checks]'") from error
+        raise ConfigError(f"hf:// datasets need huggingface_hub: {install_extra('checks')}") from error
     patterns = [f"*{suffix}{packing}" for suffix in DATA for packing in ("", ".gz", ".zst")]
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=patterns))

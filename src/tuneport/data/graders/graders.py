@@ -17,6 +17,7 @@ from tuneport.data.graders.code import AnswerError, GraderCode, GraderCodeError
 from tuneport.data.graders.formula import Formula
 from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.installation import install_extra
 
 # No braces within: a text of many "{{" would else be searched to its end from each of them.
 _VARIABLE = re.compile(r"\{\{(?!\{)((?:(?!\{\{|\}\}).)*)\}\}", re.DOTALL)
@@ -132,7 +133,7 @@ class Grader:
         library = _LIBRARIES[metric]
         if find_spec(library.replace("-", "_")) is None:
             extra = "local" if library == "rapidfuzz" else "eval"
-            raise ConfigError(f"the grader {self.name} ({metric}) needs {library}: pip install 'tuneport[{extra}]'")
+            raise ConfigError(f"the grader {self.name} ({metric}) needs {library}: {install_extra(extra)}")
 
     def _why(self) -> str:
         return _REFUSED[self.kind] + "; use a reward model of your own with the method grpo, or another grader"

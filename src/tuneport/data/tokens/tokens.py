@@ -34,6 +34,7 @@ from tuneport.data.rows.records import (
 )
 from tuneport.data.tokens.word_counts import WordCounts
 from tuneport.errors import ConfigError
+from tuneport.installation import install_package
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -65,7 +66,7 @@ def load_openai_encoding(name: str) -> Encoding:
 
     spec = find_spec("litellm")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("litellm, which ships the vocabularies, is not installed; run `pip install litellm`")
+        raise ConfigError(f"litellm, which ships the vocabularies, is not installed: {install_package('litellm')}")
     folder = Path(spec.submodule_search_locations[0]) / "litellm_core_utils" / "tokenizers"
     with _loading:
         before = os.environ.get("TIKTOKEN_CACHE_DIR")

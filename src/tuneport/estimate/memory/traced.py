@@ -17,6 +17,7 @@ from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.memory.estimate import GIB, MemoryEstimate, memory_of_allocated
 from tuneport.estimate.memory.tensors import LOGITS_FUSED, NF4_BYTES, NF4_DOUBLE_BYTES, generation_memory
 from tuneport.estimate.memory.training_shape import ALL_LINEAR, TrainingShape
+from tuneport.installation import install_extra
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
 
@@ -35,7 +36,7 @@ def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: T
         import transformers  # noqa: F401
         from torch._subclasses.fake_tensor import FakeTensorMode
     except ImportError as error:
-        raise ConfigError(f"tracing needs {error.name}, not installed here: pip install 'tuneport[local]'") from error
+        raise ConfigError(f"tracing needs {error.name}, not installed here: {install_extra('local')}") from error
     if run.optimizer in NOT_TRACED:
         raise UnsupportedError(f"{NOT_TRACED[run.optimizer]} cannot be traced; the formula has them")
     if run.gpus > 1:

@@ -13,6 +13,7 @@ import torch
 from tuneport.base_models import ComputeTarget, choose_device
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
 
 DEVICE_MAPS = ("auto", "balanced", "sequential")
 SHARE_FOR_WEIGHTS = 0.8  # of a GPU's free memory: the rest is for caches and activations
@@ -52,7 +53,7 @@ def place_model(
     visible ones; or a device: cpu, mps, cuda, cuda:1. Raises ConfigError if that device is missing or too small.
     """
     if load_in_4bit and not machine.bitsandbytes:
-        raise ConfigError("load_in_4bit needs bitsandbytes: pip install 'tuneport[local]' (Linux), or leave it out")
+        raise ConfigError(f"load_in_4bit needs bitsandbytes: {install_extra('local')} (Linux), or leave it out")
     needed = int(weight_bytes * SIZE_IN_4_BIT) if load_in_4bit else weight_bytes
     if device_map not in DEVICE_MAPS:
         return ModelPlacement(_named(machine, device_map), None, load_in_4bit)

@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 from tuneport import private
 from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import ConfigError, StorageError
+from tuneport.installation import install_package
 from tuneport.lifecycle.contents.contents import (
     ABANDONED_SECONDS,
     ContentGoneError,
@@ -72,7 +73,7 @@ def open_contents(settings: Settings, alone: Callable[[], AbstractContextManager
     except ImportError as error:
         package = getattr(error.__cause__ or error, "name", None) or protocol
         raise ConfigError(
-            f"TUNEPORT_FILES_URL={redact_provider_url(url)} needs a package: pip install {package}"
+            f"TUNEPORT_FILES_URL={redact_provider_url(url)} needs a package: {install_package(package)}"
         ) from error
     except Exception as error:
         raise ConfigError(

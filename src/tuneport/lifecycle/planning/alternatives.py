@@ -14,6 +14,7 @@ from tuneport.backends.hosted.provider_errors import ELSEWHERE
 from tuneport.data.dataset import Dataset
 from tuneport.errors import TuneportError
 from tuneport.formatting import money
+from tuneport.installation import install_extra
 from tuneport.lifecycle.planning.planning import (
     find_backend_readiness,
     plan_machine,
@@ -175,7 +176,7 @@ def _missing(manifest: Manifest, ready: Readiness) -> str | None:
     if manifest.api_key_env is not None and manifest.name not in ready.with_key:
         return f"needs {manifest.api_key_env}"
     if manifest.extra is not None and manifest.name not in ready.installed:
-        return f"needs pip install 'tuneport[{manifest.extra}]'"
+        return f"needs {install_extra(manifest.extra)}"
     return None
 
 

@@ -20,6 +20,7 @@ from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError
 from tuneport.estimate.duration import CPURate
 from tuneport.files import write_atomically
+from tuneport.installation import install_extra
 from tuneport.manifests import load_models
 from tuneport.router import Machine
 from tuneport.settings import Settings
@@ -101,7 +102,7 @@ def run_cpu_probe(settings: Settings, machine: Machine, model: str | None = None
         ) from error
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        need = "; pip install 'tuneport[local]'" if "ModuleNotFoundError" in said else "; plan without --probe"
+        need = f"; {install_extra('local')}" if "ModuleNotFoundError" in said else "; plan without --probe"
         raise ConfigError(f"the probe failed: {said[:300]}{need}")
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     probe = CPUProbe(

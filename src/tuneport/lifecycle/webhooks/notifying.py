@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tuneport.errors import ConfigError, one_line
 from tuneport.formatting import duration, money
+from tuneport.installation import install_extra
 from tuneport.lifecycle.schema.records import DeliveryRecord, JobRecord, RequestRecord
 from tuneport.lifecycle.store.outbox import TYPE
 from tuneport.lifecycle.store.store import Store
@@ -75,7 +76,7 @@ def require_apprise() -> None:
     try:
         import apprise  # noqa: F401
     except ImportError as error:
-        raise ConfigError('TUNEPORT_NOTIFY needs the apprise package: pip install "tuneport[serve]"') from error
+        raise ConfigError(f"TUNEPORT_NOTIFY needs the apprise package: {install_extra('serve')}") from error
     # Below these they write down addresses, which hold tokens and passwords.
     logging.getLogger("apprise").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.INFO)

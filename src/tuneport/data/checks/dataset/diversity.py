@@ -19,6 +19,7 @@ from tuneport.data.checks.rows.language import LanguageMix
 from tuneport.data.checks.rows.turns import last_user_text
 from tuneport.data.rows.text import normalise_record_text, normalised_text_key
 from tuneport.data.running.parallel import Row, worker_in_background
+from tuneport.installation import install_extra
 
 SAMPLED = 5_000  # inputs that are clustered: those of the smallest hashes, so that the file's order does not matter
 CHARACTERS = 500  # of an input's beginning, and of its end, that are looked at: a template fills but one of them
@@ -170,7 +171,7 @@ def _clusters(texts: list[str], lines: list[int]) -> Topics:
     if len(texts) < MIN_ROWS:
         return [], ""
     if find_spec("sklearn") is None:
-        return [], '; topics need `pip install "tuneport[checks]"`'
+        return [], f"; topics need `{install_extra('checks')}`"
     from sklearn.cluster import KMeans
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer

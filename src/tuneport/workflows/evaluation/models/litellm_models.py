@@ -22,6 +22,7 @@ from tuneport.errors import (
     one_line,
 )
 from tuneport.estimate.cost import Traffic, per_token_quote
+from tuneport.installation import install_package
 from tuneport.manifests import load_base_prices
 from tuneport.manifests.base_prices import SOURCE
 from tuneport.settings import Settings
@@ -168,7 +169,7 @@ def _litellm() -> Any:
     try:
         import litellm
     except ImportError as error:
-        raise ConfigError("litellm is not installed; run `pip install litellm`") from error
+        raise ConfigError(f"litellm is not installed: {install_package('litellm')}") from error
 
     litellm.suppress_debug_info = True  # it prints to stdout
     return litellm
