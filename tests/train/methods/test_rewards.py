@@ -26,7 +26,7 @@ def test_a_grader_that_gives_no_finite_number_is_refused_or_noted() -> None:
     from tuneport.train.run.failures import RewardError
 
     class Endless(Grader):
-        def score(self, answer: str, item: Any) -> float:
+        def score_answer(self, answer: str, item: Any) -> float:
             return float(answer)
 
     check = {"type": "string_check", "input": "a", "reference": "b", "operation": "eq"}
