@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,20 +17,20 @@ from tests.support.system_packages import postgres_programs
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL server of the test's own on a loopback port, ended with it."""
     programs = postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed; `make test-full` installs it as root on Debian")
-    folder = tmp_path_factory.mktemp("postgres")
+    # Not in pytest's own folder: each run of pytest, those that tests start included, closes that to the server's user
+    # and sweeps what is old in it.
+    folder = Path(tempfile.mkdtemp(prefix="tuneport-postgres-"))
+    owner = os.getpid()
     user: dict[str, int] = {}
     if os.geteuid() == 0:  # the server refuses to run as root
         entry = pwd.getpwnam("postgres")
         user = {"user": entry.pw_uid, "group": entry.pw_gid}
         os.chown(folder, entry.pw_uid, entry.pw_gid)
-        for parent in [folder, *folder.parents]:
-            if parent.stat().st_uid == 0 and str(parent).startswith(str(tmp_path_factory.getbasetemp().parent.parent)):
-                parent.chmod(parent.stat().st_mode | 0o055)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -39,6 +42,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         yield f"postgresql+psycopg://tuneport@127.0.0.1:{port}/postgres"
     finally:
-        # Not checked: other runs of pytest may have swept its folder away by now, and the server ends with that, too.
-        stop = [programs / "pg_ctl", "-D", folder / "data", "-m", "immediate", "stop"]
-        subprocess.run(stop, **run | {"check": False})  # type: ignore[call-overload]
+        if os.getpid() == owner:  # a child that a test forked ends here, too
+            stop = [programs / "pg_ctl", "-D", folder / "data", "-m", "immediate", "stop"]
+            subprocess.run(stop, **run)  # type: ignore[call-overload]
+            shutil.rmtree(folder)
