@@ -371,3 +371,31 @@ def test_convert_maps_columns(run: Run, tmp_path: Path) -> None:
     code, document, error = run("convert", str(source), "--to", "openai", "-o", str(out), *mapped, "--json")
     assert (code, error, document["rows"]) == (0, "", 1)
     assert "Where is it?" in out.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["backends"], ["backends", "--json"], ["--help"]])
+def test_a_reader_that_has_gone_ends_a_command_without_a_word(arguments: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", "from tuneport.cli.main import run; run()", *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_pipe_to_a_child_that_has_died_is_no_reader_that_has_gone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("tuneport.cli.main.app", broken)
+    assert main(["backends"]) == 1
+    assert "a bug in tuneport: BrokenPipeError" in capsys.readouterr().err
+    print("still here")
+    assert capsys.readouterr().out == "still here\n"

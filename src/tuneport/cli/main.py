@@ -117,9 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         output.print_error(error)
         return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader (head, less) went away
-        return 0
+    except BrokenPipeError as error:
+        return 0 if output.silence_lost_readers() else _click_error(error)  # else a child of ours died
     except Exception as error:
         return _click_error(error)
 

@@ -28,7 +28,16 @@ from tuneport.types import Hyperparameters, Method, PreparedData, RemoteFile, Tu
 conformance = pytest.importorskip("tests.support.conformance", reason="needs jsonschema and PyYAML")
 
 pytestmark = pytest.mark.full
-ASKS_NOBODY = {"check", "close", "hyperparameter_names", "words", "http_client_arguments", "mark_of", "client_rules", "supports"}
+ASKS_NOBODY = {
+    "check",
+    "close",
+    "hyperparameter_names",
+    "words",
+    "http_client_arguments",
+    "mark_of",
+    "client_rules",
+    "supports",
+}
 """The public methods that send nothing; the walk proves it."""
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where is my parcel?"}]
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}]

@@ -95,13 +95,13 @@ def test_a_job_s_life_is_a_line_for_each_change(
 
 def test_lines_of_requests_have_no_contents(running: Running) -> None:
     with logged() as written:
-        answer = ask(running, "my secret is 1234")
+        answer = ask(running, "my secret is swordfish")
         httpx.get(f"{running.url}/files?after=file-of-mine", headers={"Authorization": "Bearer sk-secret"})
     line = json.loads(written["json"].getvalue().splitlines()[0])
     assert line["request_id"] == answer.headers["x-request-id"] and line["status"] == 200 and line["ms"] > 0
     assert (line["method"], line["route"], line["caller"]) == ("POST", "/v1/chat/completions", "local")
     for text in written.values():
-        assert not any(word in text.getvalue() for word in ("1234", "sk-secret", "file-of-mine"))
+        assert not any(word in text.getvalue() for word in ("swordfish", "sk-secret", "file-of-mine"))
     assert answer.headers["x-request-id"] in written["text"].getvalue()
 
 

@@ -39,7 +39,7 @@ def test_who_asked_what_for_how_much(serve: Callable[..., Running], monkeypatch:
         running = serve()
         token, secret = running.gateway.unscoped.store.tokens.add("support-team", scope="admin", project=None)
         client = openai.OpenAI(base_url=running.url, api_key=secret, max_retries=0)
-        ask = {"model": MODEL, "messages": [{"role": "user", "content": "my secret is 1234"}]}
+        ask = {"model": MODEL, "messages": [{"role": "user", "content": "my secret is swordfish"}]}
         whole = client.chat.completions.create(**ask)
         list(client.chat.completions.create(**ask, stream=True))
         with pytest.raises(openai.BadRequestError):
@@ -56,7 +56,7 @@ def test_who_asked_what_for_how_much(serve: Callable[..., Running], monkeypatch:
         )
         assert told.json()["data"][0]["completion_tokens"] == usage["completion_tokens"]
     for path in Path(Settings.load().home).glob("tuneport.db*"):
-        assert b"1234" not in path.read_bytes()
+        assert b"swordfish" not in path.read_bytes()
 
 
 def test_what_waits_is_written_at_the_end_and_after_trouble(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -135,6 +137,23 @@ def escape_json_controls(text: str) -> str:
         each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] if each != "\x7f" else "\\u007f"
         for each in text
     )
+
+
+def silence_lost_readers() -> bool:
+    """Return whether a reader of stdout or stderr has gone (head, less). What is still to be written for it goes
+    nowhere."""
+    lost = []
+    for stream in (1, 2):
+        poll = select.poll()
+        poll.register(stream, 0)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+            lost.append(stream)
+    if lost:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in lost:
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+    return bool(lost)
 
 
 def confirm_action(question: str, *, yes: bool, otherwise: str = "nothing was deleted") -> None:
