@@ -53,7 +53,9 @@ def serving(gateway: Gateway, *, background: bool = True, port: int = 0) -> Iter
     listening = socket.create_server(("127.0.0.1", port))
     running = Running(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", gateway)
     app = _recorded(create_app(gateway), running.exchanges)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, log_level="error", lifespan="off", timeout_graceful_shutdown=5)
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     if background:
