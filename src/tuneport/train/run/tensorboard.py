@@ -18,9 +18,11 @@ from tuneport.files import write_atomically
 def tensorboard_callback(folder: Path, after: int) -> Any:
     """Return a callback that adds to the events in `folder`, without those behind step `after`, which will be measured
     again."""
-    for path in folder.glob("*tfevents*"):
+    earlier = list(folder.glob("*tfevents*"))
+    for path in earlier:
         _forget_after(path, after)
-    own = f".{os.getpid()}.{os.urandom(4).hex()}"  # else two that begin within a second would have one name
+    # TensorBoard reads files in the order of their names, which have the second: the count orders those of one second.
+    own = f".{len(earlier):04}.{os.getpid()}.{os.urandom(4).hex()}"
     return TensorBoardCallback(SummaryWriter(log_dir=str(folder), filename_suffix=own))
 
 
