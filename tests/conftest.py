@@ -16,7 +16,7 @@ from tuneport.settings import Settings
 _FIXTURES = ("accounts", "commands", "emulated", "gateways", "models", "postgres", "s3", "workspaces")
 pytest_plugins = [f"tests.support.{name}" for name in _FIXTURES]
 
-# One thread a process: the models are tiny, two processes share the tests, and threads that wait for each other burn
+# One thread a process: the models are tiny, three processes share the tests, and threads that wait for each other burn
 # what other tests could use. Set before torch is loaded, here and in every process that a test starts.
 for _library in ("OMP", "MKL", "OPENBLAS"):
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
@@ -39,7 +39,7 @@ SLOW_FIRST = (
     "tests/journeys/",
     "tests/backends/local/",
 )
-"""Whose modules take longest. Two processes share a run by modules: one that came last would leave the other idle."""
+"""Whose modules take longest. Three processes share a run by modules: one that came last would leave the others idle."""
 
 
 UNIT = (
