@@ -39,7 +39,7 @@ SLOW_FIRST = (
     "tests/journeys/",
     "tests/backends/local/",
 )
-"""Whose modules take longest. Three processes share a run by modules: one that came last would leave the others idle."""
+"""Whose modules take longest. Three processes share a run by modules: one that came last would leave others idle."""
 
 
 UNIT = (
