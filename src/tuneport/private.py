@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 CHILD_UMASK = 0o077
-"""Of the processes that tuneport starts: libraries write for them, and take no mode. Of training see `child_umask`."""
+"""Closes what libraries write in processes that tuneport starts, since they take no mode. Training: `child_umask`."""
 _OTHERS = 0o007
 _GROUP_AND_OTHERS = 0o077
 _SHARED = stat.S_ISGID | stat.S_IWGRP

@@ -31,7 +31,7 @@ SLURM, RAY = "slurm.json", "ray.json"
 """What a run has on a cluster."""
 CHECKPOINTS, START = "checkpoints", "start"
 WRITING = ".writing"
-"""In `checkpoints`: where a checkpoint or an adapter is written before it is renamed."""
+"""Holds, in `checkpoints`, a checkpoint or an adapter that is written before it is renamed."""
 _STEP, _DAMAGED = "step-", "damaged-step-"
 
 ANOTHER_CHILD_LIVES = 75  # EX_TEMPFAIL

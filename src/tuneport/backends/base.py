@@ -55,8 +55,8 @@ class FineTuneBackend(ABC):
     """The `provider_options` that leave the price as quoted; a spec with a budget may have no others."""
 
     at_the_provider: ClassVar[frozenset[str]] = frozenset()
-    """Of `wandb` and `python_graders`: what the provider does itself, with no key and no process of this machine. A
-    gateway's clients may ask for these; for the others its operator decides."""
+    """Names what of `wandb` and `python_graders` the provider does itself, with no key and no process of this machine.
+    A gateway's clients may ask for these; for the others its operator decides."""
 
     client_chat_rules: ClassVar[Mapping[str, Rule]] = {}
     """What a client of a gateway may add to a chat beyond OpenAI's own parameters; all else is refused."""

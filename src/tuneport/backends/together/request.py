@@ -99,7 +99,7 @@ CLIENT_RULES: dict[str, Rule] = {
     "hf_model_revision": _THEIR_HUB,
     "hf_output_repo_name": OperatorOnly("uploads the weights with the operator's key for the hub"),
 }
-"""Of `options()`, each: what a client of a gateway may set. A new argument of the SDK is refused until it is here."""
+"""Says what of `options()` a client of a gateway may set. A new argument of the SDK is refused until it is here."""
 
 METHODS = (Method.SFT, Method.DPO)
 ADAPTERS = ("auto", Adapter.LORA, Adapter.FULL)

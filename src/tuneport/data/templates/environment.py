@@ -15,11 +15,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tuneport.data.templates.limits import FIX, MOST_BYTES, TemplateLimitError
 
 MOST_STEPS = 10**10
-"""Of one call: characters times characters. Takes about a second; 60 MB and a short word are far below it."""
+"""Limits one call, in characters times characters: about a second. 60 MB and a short word are far below it."""
 MOST_BITS = 1 << 17
-"""Of a whole number that is multiplied or divided: 39,000 digits."""
+"""Limits a whole number that is multiplied or divided: 39,000 digits."""
 _QUADRATIC = frozenset("rfind rindex rsplit rpartition strip lstrip rstrip".split())
-"""Of these CPython compares everything with everything; the others (find, count, split, replace) are linear."""
+"""Names methods in which CPython compares everything with everything; find, count, split and replace are linear."""
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
