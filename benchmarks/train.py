@@ -39,7 +39,7 @@ from transformers import TrainerCallback  # noqa: E402
 from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.templates.rendering import IGNORED, RenderedExample  # noqa: E402
-from tuneport.data.tokens.tokenizer import training_renderer  # noqa: E402
+from tuneport.data.tokens.tokenizer import training_template_renderer  # noqa: E402
 from tuneport.errors import ConfigError  # noqa: E402
 from tuneport.estimate.duration import flops_per_token  # noqa: E402
 from tuneport.manifests import load_gpus  # noqa: E402
@@ -126,7 +126,7 @@ def tuneport(
             working=Path(output),
             note=lambda text: print(text, file=sys.stderr),
         )
-        trainer = sft_trainer(recipe, training_renderer(folder, None), rows, [], TrainedTokenCounter())
+        trainer = sft_trainer(recipe, training_template_renderer(folder, None), rows, [], TrainedTokenCounter())
         trainer.args.max_steps = numbers["steps"]
         trainer.args.save_strategy = "no"
         trainer.add_callback(clock)
@@ -175,7 +175,7 @@ def base_model(arguments: argparse.Namespace) -> Path:
 
 def dataset(arguments: argparse.Namespace, folder: Path) -> tuple[list[RenderedExample], list[RenderedExample]]:
     """Rows to train on, a multiple of the batch, and rows held out."""
-    renderer = training_renderer(folder, None)
+    renderer = training_template_renderer(folder, None)
     rows = renderer.render_all(read_records(arguments.data), path=str(arguments.data))
     if arguments.row_tokens:
         rows = joined(rows, arguments.row_tokens)

@@ -19,7 +19,7 @@ from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
 from tuneport.lifecycle.planning.planning import find_backend_readiness
-from tuneport.manifests import find_offered, load_manifest, manifest_names
+from tuneport.manifests import find_manifest_model, load_manifest, manifest_names
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.workflows import doctor
 
@@ -124,7 +124,7 @@ def test_a_project_defines_a_backend_that_speaks_like_another(settings: Settings
     assert "ours" in backend_names(ours) and "ours" not in backend_names(settings)
     manifest = backend_manifest("ours", ours)
     assert (manifest.api_key_env, manifest.base_url) == ("OURS_KEY", "http://127.0.0.1:8321/v1")
-    assert find_offered(manifest, "anything-at-all") is not None
+    assert find_manifest_model(manifest, "anything-at-all") is not None
     assert manifest.no_new_jobs_from is None and manifest.models == ()  # OpenAI's facts are not the other server's
     assert type(open_backend("ours", ours)).__name__ == "OpenAIBackend"
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.curves import generated, recorded, stopped_at
-from tuneport.backends.openai.jobs import parse_metrics_csv
+from tuneport.backends.openai.jobs import parse_openai_metrics_csv
 from tuneport.curves import CurveFinding, Forgetting, build_curve, judge_curve
 from tuneport.curves.trends import estimate_noise, falling_fit, mann_kendall, never_rises, theil_sen
 from tuneport.types import MetricPoint
@@ -141,7 +141,7 @@ def test_the_whole_validation_file_counts_for_more_than_a_batch_of_it() -> None:
     for step in range(1, 121):
         full = f"{1.0 - 0.1 * step / 30:.3f},0.7" if step % 30 == 0 else ","
         lines.append(f"{step},{2.0 / step**0.3:.4f},{draw.uniform(0.2, 2.0):.4f},{full}")
-    curve = build_curve(parse_metrics_csv("\n".join(lines).encode()))
+    curve = build_curve(parse_openai_metrics_csv("\n".join(lines).encode()))
     assert curve.valid.values == (0.9, 0.8, 0.7, 0.6) and len(curve.batches) == 120 and not curve.of_batches
 
 

@@ -18,7 +18,12 @@ from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.infer.batch import prefill_prompts
 from tuneport.infer.engine import InferenceEngine
 from tuneport.infer.incremental_detokenizer import IncrementalDetokenizer
-from tuneport.infer.model.placement import AvailableHardware, ModelPlacement, loaded_weight_bytes, place_model
+from tuneport.infer.model.placement import (
+    AvailableHardware,
+    InferenceModelPlacement,
+    loaded_weight_bytes,
+    place_inference_model,
+)
 from tuneport.infer.sampling import SamplingOptions
 
 CPU, MPS, CUDA = ComputeTarget("cpu", "bf16"), ComputeTarget("mps", "fp32"), ComputeTarget("cuda", "bf16")
@@ -45,7 +50,7 @@ TWO = AvailableHardware(CUDA, None, (20 * GIB, 24 * GIB), True)
     ],
 )
 def test_where_a_model_is_loaded(machine: AvailableHardware, gib: int, options: dict[str, Any], expected: Any) -> None:
-    placement = place_model(machine, gib * GIB, **options)
+    placement = place_inference_model(machine, gib * GIB, **options)
     assert placement.device_map == expected
     assert placement.load_in_4bit == bool(options.get("load_in_4bit"))
     if "cuda" in str(expected) or placement.map:
@@ -70,7 +75,7 @@ def test_a_place_that_is_not_there_is_told(
     machine: AvailableHardware, gib: int, options: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):
-        place_model(machine, gib * GIB, **options)
+        place_inference_model(machine, gib * GIB, **options)
 
 
 def test_the_size_of_a_model_is_that_of_its_numbers(model: Path, tmp_path: Path) -> None:
@@ -86,7 +91,7 @@ def test_the_size_of_a_model_is_that_of_its_numbers(model: Path, tmp_path: Path)
 
 def test_a_base_in_four_bits_answers_with_its_adapter(model: Path, adapter: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="4-bit bases need bitsandbytes")
-    engine = InferenceEngine(model, ModelPlacement(ComputeTarget("cpu", "fp32"), load_in_4bit=True))
+    engine = InferenceEngine(model, InferenceModelPlacement(ComputeTarget("cpu", "fp32"), load_in_4bit=True))
     assert sum(type(module).__name__ == "Linear4bit" for module in engine.model.modules()) == 14
     engine.load_adapter("tuned", adapter)
     assert engine.can_mix_adapters([None, "tuned"])

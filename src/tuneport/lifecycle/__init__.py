@@ -1,4 +1,4 @@
-"""Jobs: planned, written down before money is spent, started once, followed to their end. `service.Workspace` is the
+"""Jobs: planned, written down before money is spent, started once, followed to their end. `service.JobService` is the
 entry."""
 
 OPEN_TO_OTHER_ROOMS = (

@@ -27,7 +27,7 @@ def store_job_forgetting(home: Path, job_id: str, found: Forgetting | None) -> N
         publish_output_file(file, temporary, path, private=True)
 
 
-def read_job_forgetting(home: Path, job_id: str) -> Forgetting | None:
+def read_stored_job_forgetting(home: Path, job_id: str) -> Forgetting | None:
     """Return the finding of the last evaluation, or None if there was none or nothing was shown. An unreadable file
     counts as none, because the verdict on the curve stands without it."""
     try:

@@ -8,11 +8,11 @@ import weakref
 from pathlib import Path
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 
 
-class OpenWorkspace:
+class OpenJobService:
     """A workspace that closes itself: by `close`, when nothing refers to it any more, and at exit at the latest.
 
     A forked child opens one of its own on first use, and leaves the connections and the inference processes of its
@@ -25,11 +25,11 @@ class OpenWorkspace:
         self._open()
 
     def _open(self) -> None:
-        self._workspace, self._process = Workspace(self.settings), os.getpid()
+        self._workspace, self._process = JobService(self.settings), os.getpid()
         self._end = weakref.finalize(self, _close, self._workspace, self._process)
 
     @property
-    def workspace(self) -> Workspace:
+    def workspace(self) -> JobService:
         """Return the workspace. Raises ConfigError if it was closed."""
         if self.closed:
             raise ConfigError(
@@ -48,26 +48,26 @@ class OpenWorkspace:
         self._end()
 
 
-def _close(workspace: Workspace, process: int) -> None:
+def _close(workspace: JobService, process: int) -> None:
     if os.getpid() == process:
         workspace.close()
 
 
 # --- one for all that use the same settings -------------------------------------------------------------------------
 
-_shared: weakref.WeakValueDictionary[Path, OpenWorkspace] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[Path, OpenJobService] = weakref.WeakValueDictionary()
 _sharing = threading.RLock()
-_of_parents: list[Workspace] = []
+_of_parents: list[JobService] = []
 
 
-def open_shared_workspace(settings: Settings | None = None) -> OpenWorkspace:
+def open_shared_job_service(settings: Settings | None = None) -> OpenJobService:
     """Return the workspace that is open with these settings, or open one. It stays open as long as something refers to
     it."""
     settings = settings or Settings.load()
     with _sharing:
         found = _shared.get(settings.home)
         if found is None or found.closed or found.settings != settings:
-            found = _shared[settings.home] = OpenWorkspace(settings)
+            found = _shared[settings.home] = OpenJobService(settings)
         return found
 
 

@@ -30,7 +30,7 @@ class BasePrice:
 
 
 @dataclass(frozen=True)
-class BasePrices:
+class BasePriceManifest:
     """`version` of litellm; `as_of` None: the day of its release is not known here."""
 
     rows: Mapping[str, Mapping[str, Any]]
@@ -47,7 +47,7 @@ class BasePrices:
 
 
 @cache
-def load_base_prices() -> BasePrices | None:
+def load_base_price_manifest() -> BasePriceManifest | None:
     """Return the installed litellm's table, or None if it is not installed or has no such file."""
     spec = find_spec("litellm")
     if spec is None or not spec.submodule_search_locations:
@@ -57,7 +57,7 @@ def load_base_prices() -> BasePrices | None:
         number = version("litellm")
     except (OSError, ValueError, PackageNotFoundError):
         return None
-    return BasePrices(rows, number, RELEASED.get(number))
+    return BasePriceManifest(rows, number, RELEASED.get(number))
 
 
 def _price(row: Mapping[str, Any], as_of: date | None) -> InferencePrice:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from tuneport.estimate.cost import InferenceQuote, OwnGPU
+from tuneport.estimate.cost import InferenceQuote, OwnGPUCost
 from tuneport.estimate.duration import CPURate, Duration
 from tuneport.estimate.memory import MemoryEstimate
 from tuneport.manifests import Manifest, OfferedModel
@@ -73,7 +73,7 @@ class Machine:
     tokens_per_second: float | None = None
     device: str = ""
     cpu_rate: CPURate | None = None
-    own: OwnGPU | None = None
+    own: OwnGPUCost | None = None
 
 
 @dataclass(frozen=True)

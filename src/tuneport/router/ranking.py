@@ -15,18 +15,26 @@ from tuneport.estimate.hyperparameters import (
     recommend_hyperparameters,
     resolve_hyperparameters,
 )
-from tuneport.estimate.learning import DurationHistory, correct_duration, estimate_hosted_duration
+from tuneport.estimate.learning import DurationHistory, correct_estimated_duration, estimate_hosted_duration
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
-from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, find_offered, resolve_model
+from tuneport.manifests import (
+    BasePriceManifest,
+    Confidence,
+    Manifest,
+    ModelCatalogue,
+    OfferedModel,
+    find_manifest_model,
+    resolve_manifest_model,
+)
 from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
 from tuneport.router.refusals import (
-    refuse_dataset,
-    refuse_over_budget,
-    refuse_retired,
-    refuse_too_little_memory,
+    refuse_backend_for_dataset,
+    refuse_backend_for_spec,
+    refuse_backend_of_retired_model,
+    refuse_backend_over_budget,
+    refuse_backend_short_of_memory,
     refuse_unready_backend,
-    refuse_unsupported_spec,
-    unverified_source_remark,
+    unverified_backend_remark,
 )
 from tuneport.types import Adapter, Quote, TuneSpec
 
@@ -43,13 +51,13 @@ def rank_backends(
     candidates: Sequence[Manifest],
     *,
     today: date,
-    models: Models,
+    models: ModelCatalogue,
     dataset: DatasetFacts,
     aliases: Mapping[str, str] | None = None,
     ready: Readiness | None = None,
     machine: Machine | None = None,
     traffic: Traffic | None = None,
-    base_prices: BasePrices | None = None,
+    base_prices: BasePriceManifest | None = None,
     hours: float | None = None,
     history: DurationHistory | None = None,
 ) -> list[BackendChoice]:
@@ -80,18 +88,20 @@ def _judge(
     spec: TuneSpec,
     manifest: Manifest,
     today: date,
-    models: Models,
+    models: ModelCatalogue,
     dataset: DatasetFacts,
     aliases: Mapping[str, str] | None,
     ready: Readiness | None,
     machine: Machine,
     traffic: Traffic | None,
-    base_prices: BasePrices | None,
+    base_prices: BasePriceManifest | None,
     hours: float | None,
     history: DurationHistory,
 ) -> BackendChoice:
     try:
-        model = find_offered(manifest, resolve_model(spec.model, manifest.name, manifest, models, aliases))
+        model = find_manifest_model(
+            manifest, resolve_manifest_model(spec.model, manifest.name, manifest, models, aliases)
+        )
     except ModelNotOfferedError as error:
         refusal = BackendRefusal("not offered", str(error), tuple(error.nearest))
         return BackendChoice(
@@ -131,12 +141,12 @@ def _judge(
         hours=hours,
     )
     refusals = (
-        *refuse_retired(manifest, model, today),
-        *refuse_unsupported_spec(spec, manifest, model),
-        *refuse_dataset(spec, manifest, model, dataset, tokens),
+        *refuse_backend_of_retired_model(manifest, model, today),
+        *refuse_backend_for_spec(spec, manifest, model),
+        *refuse_backend_for_dataset(spec, manifest, model, dataset, tokens),
         *refuse_unready_backend(manifest, ready),
-        *refuse_too_little_memory(spec, memory, machine, model),
-        *refuse_over_budget(spec, quote, manifest),
+        *refuse_backend_short_of_memory(spec, memory, machine, model),
+        *refuse_backend_over_budget(spec, quote, manifest),
     )
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
@@ -166,7 +176,7 @@ def _judge(
     )
 
 
-def _licence(manifest: Manifest, model: OfferedModel, models: Models) -> str | None:
+def _licence(manifest: Manifest, model: OfferedModel, models: ModelCatalogue) -> str | None:
     weights = models.find(models.name_of(manifest.name, model.id) or model.id)
     return weights.licence if weights else None
 
@@ -181,7 +191,7 @@ def _adapter(spec: TuneSpec, model: OfferedModel) -> Adapter:
 def _on_machine(
     spec: TuneSpec,
     model: OfferedModel,
-    models: Models,
+    models: ModelCatalogue,
     adapter: Adapter,
     epochs: int,
     dataset: DatasetFacts,
@@ -253,7 +263,7 @@ def _as_learned(
 ) -> Duration:
     if model.params_b is None or tokens.training is None:
         return duration
-    return correct_duration(
+    return correct_estimated_duration(
         duration,
         history.local,
         device=machine.device,
@@ -287,7 +297,7 @@ def _warnings(
             left = (day - today).days
             said_in = model.retires_source if day == model.retires else manifest.no_new_jobs_source
             near = f", in {left} days" if left <= NEAR_END.days else ""
-            told.append(f"{what} {day}{near}{unverified_source_remark(manifest, said_in)}")
+            told.append(f"{what} {day}{near}{unverified_backend_remark(manifest, said_in)}")
             demerits = max(demerits, 1 if day - today <= NEAR_END else 0)
     told += [notice.text for notice in manifest.notices]
     if manifest.sources and manifest.sources[model.source].confidence is Confidence.UNVERIFIED and not own_machine:

@@ -12,18 +12,18 @@ from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest_price_date
+from tuneport.estimate.cost import InferenceQuote, OwnGPUCost, Traffic, oldest_price_date
 from tuneport.formatting import duration, money
 from tuneport.lifecycle.planning.past_jobs import read_past_jobs
-from tuneport.lifecycle.planning.planning import find_planned_gpu, plan_machine, read_job_dataset_facts
-from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
+from tuneport.lifecycle.planning.planning import find_job_gpu, plan_job_machine, read_job_dataset_facts
+from tuneport.manifests import Manifest, load_base_price_manifest, load_gpus, load_models
 from tuneport.methods import methods_where
 from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.router import BackendChoice, Machine, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Quote, TuneSpec
 from tuneport.validation import parse_or_config_error
-from tuneport.workflows.comparison.break_even import cost_of_today, short_model_name
+from tuneport.workflows.comparison.break_even import compared_cost_of_today, compared_model_name
 from tuneport.workflows.comparison.result import ComparisonResult
 
 DEFAULT_TRAFFIC = Traffic.stated()
@@ -42,7 +42,7 @@ class Comparison(ComparisonResult):
             prices = [_price(each) for each in (choice.quote, choice.inference, choice.base)]
             ends = choice.retires.isoformat() if choice.retires else "-"
             time = duration(choice.duration.expected_seconds)
-            rows.append((short_model_name(choice), choice.backend, *prices, time, ends))
+            rows.append((compared_model_name(choice), choice.backend, *prices, time, ends))
         head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
         marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
         facts = [("rows", f"{self.rows:,}"), ("method", self.method.value), ("on", self.day.isoformat())]
@@ -108,7 +108,7 @@ def compare(
         batch_share=batch,
         saved_per_request=prompt_saved,
     )
-    now = None if instead_of is None else cost_of_today(instead_of, traffic, load_base_prices())
+    now = None if instead_of is None else compared_cost_of_today(instead_of, traffic, load_base_price_manifest())
     settings = settings or Settings.load()
     today = today or date.today()
     data = Dataset.of(dataset, columns)
@@ -133,7 +133,7 @@ def compare(
                 machine=machine,
                 history=past,
                 traffic=traffic,
-                base_prices=load_base_prices(),
+                base_prices=load_base_price_manifest(),
                 hours=hours,
             )
             choices.setdefault((manifest.name, ranked[0].model or name), ranked[0])
@@ -196,17 +196,17 @@ def own_machine(
     `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine, the whole of it at `usd_per_hour`
     or else at the hourly cost in the settings. Raises ConfigError for an unknown GPU and if a price is missing."""
     if gpu is None:
-        here = plan_machine(settings)
+        here = plan_job_machine(settings)
         if usd_per_hour is None and here.own is not None:
             usd_per_hour = here.own.usd_hourly
         if usd_per_hour is None and tokens_per_second is None:
             return here
         if usd_per_hour is None:
             raise ConfigError("a speed alone gives no price: give the machine's cost an hour, or name a GPU to rent")
-        own = OwnGPU(find_planned_gpu(here.gpu), usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
+        own = OwnGPUCost(find_job_gpu(here.gpu), usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
         return replace(here, own=own)
     card = load_gpus().find(gpu)
-    own = OwnGPU(card, usd_per_hour, card.cheapest(), tokens_per_second)
+    own = OwnGPUCost(card, usd_per_hour, card.cheapest(), tokens_per_second)
     if own.usd_hourly is None:
         raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour")
     return Machine(

@@ -20,11 +20,11 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError, NotFoundError, TuneportError, UnresolvedStartError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import JobStatus, TuneSpec
-from tuneport.workflows.migration.comparison import DEFAULT_ROWS, AnswerComparison, compare_moved_models
+from tuneport.workflows.migration.comparison import DEFAULT_ROWS, MigrationAnswerComparison, compare_moved_models
 from tuneport.workflows.migration.folder import SavedAccountFolder
 from tuneport.workflows.migration.inventory import (
     AccountInventory,
@@ -32,7 +32,7 @@ from tuneport.workflows.migration.inventory import (
     has_model_to_replace,
     list_account_inventory,
 )
-from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.origin import MigrationSourceJob
 from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
 from tuneport.workflows.migration.planning import earlier_moves, plan_move
 from tuneport.workflows.migration.saving import AccountSaveProgress, AccountSaver, SaveReport
@@ -54,9 +54,9 @@ class Migration:
         *,
         saved: str | Path | None = None,
         settings: Settings | None = None,
-        workspace: Workspace | None = None,
+        workspace: JobService | None = None,
     ) -> None:
-        self.workspace = workspace or Workspace(settings)
+        self.workspace = workspace or JobService(settings)
         self._own = workspace is None
         self.folder = None if saved is None else SavedAccountFolder.load(Path(saved))
         self.from_account = saved is None
@@ -116,7 +116,7 @@ class Migration:
         self.folder = saved
         return report
 
-    def _asked(self, job_id: str) -> SourceJob:
+    def _asked(self, job_id: str) -> MigrationSourceJob:
         try:
             return self.account.job(job_id)
         except NotFoundError as error:
@@ -177,7 +177,7 @@ class Migration:
         If there is no slot for a job after some seconds, it is left to wait (`submitting`, with a note): those behind
         it are started, and `finish`, or another driver, continues it. A plan with problems is skipped; the others'
         `row` is their job from here on. A repeated call, with plans made anew, starts nothing twice. With `on_trouble`
-        an error in one does not stop the others. `show_terms` is as in `Workspace.submit`.
+        an error in one does not stop the others. `show_terms` is as in `JobService.submit`.
         """
         assert self.folder is not None
         going = [plan for plan in plans if plan.state != "stopped"]
@@ -221,7 +221,7 @@ class Migration:
 
     # --- compare ----------------------------------------------------------------------------------------------------
 
-    def compare(self, plans: Iterable[MovePlan], *, most: int = DEFAULT_ROWS) -> Iterable[AnswerComparison]:
+    def compare(self, plans: Iterable[MovePlan], *, most: int = DEFAULT_ROWS) -> Iterable[MigrationAnswerComparison]:
         """Compare the old and the new model of each move that has succeeded, on `most` rows of the job's validation
         file."""
         assert self.folder is not None

@@ -18,7 +18,7 @@ from tuneport.scoring.examples import Answer, Call, Example
 from tuneport.scoring.metrics import METRICS, load_metric, suitable_metric_names
 from tuneport.scoring.metrics.classes import class_report
 from tuneport.scoring.metrics.structured import field_counts, field_report
-from tuneport.scoring.prompting import expected_answer_likelihoods
+from tuneport.scoring.prompting import score_expected_answers
 from tuneport.scoring.scores import score_all
 from tuneport.scoring.statistics.tally import Tally
 
@@ -149,7 +149,7 @@ def test_likelihood_is_told_by_answer_byte_and_word() -> None:
         assert len(choices) == 1
         return [[-8.0 if choices[0] == "not" else -4.0] for _ in asked]
 
-    answers = [Answer("", log_likelihood=value) for value in expected_answer_likelihoods(rows, rank)]
+    answers = [Answer("", log_likelihood=value) for value in score_expected_answers(rows, rank)]
     assert METRICS["answer_loss"].tally(rows, answers).corpus == pytest.approx(20 / 3)
     assert METRICS["bits_per_byte"].tally(rows, answers).corpus == pytest.approx(20 / 14 / math.log(2))
     assert METRICS["word_perplexity"].tally(rows, answers).corpus == pytest.approx(math.exp(20 / 5))

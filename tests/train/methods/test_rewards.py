@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.tiny import lines_of, make_run, preference_rows, state_of, write_rows
-from tuneport.backends.local.reward import check_reward_function
+from tuneport.backends.local.reward import check_local_reward_function
 from tuneport.data.rows.records import Graded, Message
 from tuneport.data.templates.rendering import RenderedPrompt
 from tuneport.errors import ConfigError, DatasetError
@@ -108,10 +108,10 @@ def test_a_function_is_looked_at_in_a_process_of_its_own(
     (tmp_path / "broken.py").write_text("raise ValueError('of its own')")
     (tmp_path / "leaves.py").write_text("import os; os._exit(7)")
     if said is None:
-        check_reward_function(tmp_path, function, dict(os.environ))
+        check_local_reward_function(tmp_path, function, dict(os.environ))
         return
     with pytest.raises(ConfigError, match=said):
-        check_reward_function(tmp_path, function, dict(os.environ))
+        check_local_reward_function(tmp_path, function, dict(os.environ))
 
 
 @pytest.mark.parametrize(

@@ -23,15 +23,15 @@ from tuneport.router import DatasetFacts, TokenCount
 from tuneport.settings import ProjectFile, Settings
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
-from tuneport.workflows.migration.model_mapping import known_replacement, suggest_replacements
-from tuneport.workflows.migration.origin import SourceJob, read_source_job
+from tuneport.workflows.migration.model_mapping import known_migration_target, suggest_replacements
+from tuneport.workflows.migration.origin import MigrationSourceJob, read_source_job
 from tuneport.workflows.migration.plan import (
     MovePlan,
     limit_migration_budget,
     parse_data_options,
     total_migration_quote,
 )
-from tuneport.workflows.migration.translation import TranslatedSetting, translate_spec
+from tuneport.workflows.migration.translation import MigratedSetting, translate_spec
 
 TODAY = date(2026, 11, 24)
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -49,7 +49,7 @@ def plans_of(migration: Migration, account: Account, to: str, **options: Any) ->
     return {names[plan.job.id]: plan for plan in migration.plan(to, today=TODAY, **options)}
 
 
-def told(plan: MovePlan) -> dict[str, TranslatedSetting]:
+def told(plan: MovePlan) -> dict[str, MigratedSetting]:
     return {line.name: line for line in plan.lines}
 
 
@@ -97,21 +97,21 @@ def test_what_the_project_says_stands_in() -> None:
 
     together, local = load_manifest("together"), load_manifest("local")
     direct = settings(**{MINI: {"together": LLAMA}})
-    assert known_replacement(MINI, "openai", together, direct) == (
+    assert known_migration_target(MINI, "openai", together, direct) == (
         LLAMA,
         f'tuneport.toml: [models."{MINI}"] together = "{LLAMA}"',
     )
     by_name = settings(**{"gpt-4.1-mini": {"together": LLAMA}})
-    assert (known_replacement(MINI, "openai", together, by_name) or "")[0] == LLAMA
+    assert (known_migration_target(MINI, "openai", together, by_name) or "")[0] == LLAMA
     bot = settings(bot={"openai": "gpt-4.1-mini", "together": LLAMA})
-    name, reason = known_replacement(MINI, "openai", together, bot) or ("", "")
+    name, reason = known_migration_target(MINI, "openai", together, bot) or ("", "")
     assert name == LLAMA and "[models.bot]" in reason
     torn = settings(bot={"openai": MINI, "together": LLAMA}, other={"openai": MINI, "together": "qwen3-8b"})
-    assert known_replacement(MINI, "openai", together, torn) is None
+    assert known_migration_target(MINI, "openai", together, torn) is None
     # The demonstration's own alias decides nothing for anybody else.
-    assert known_replacement(MINI, "openai", together, settings()) is None
+    assert known_migration_target(MINI, "openai", together, settings()) is None
     reference = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
-    assert known_replacement(reference, "together", local, settings()) == (LLAMA, "the same weights")
+    assert known_migration_target(reference, "together", local, settings()) == (LLAMA, "the same weights")
 
 
 def test_suggestions_can_run_the_job_and_say_why(settings: Settings) -> None:
@@ -264,8 +264,8 @@ def test_a_job_of_together_that_went_on_from_another_says_so(saved: Migration) -
     assert (line.old, line.fate, line.why) == ("ft-0:3", "dropped", "the new job starts from a base model")
 
 
-def job(backend: str = "together", **values: Any) -> SourceJob:
-    return SourceJob(
+def job(backend: str = "together", **values: Any) -> MigrationSourceJob:
+    return MigrationSourceJob(
         backend=backend, id="ft-1", status=JobStatus.SUCCEEDED, raw_status="completed", model="m", **values
     )
 

@@ -10,7 +10,7 @@ from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
     from tuneport.lifecycle.worker.remote_files import RemoteFileEntry
 
 Json = output.Json
@@ -30,11 +30,11 @@ def files_command(
     json_: Json = False,
 ) -> None:
     """List the files at the providers, with the jobs that use them; or delete some."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
     if delete is not None and unused:
         raise ConfigError("--delete names one file and --unused means many; give one of them")
-    with Workspace() as workspace:
+    with JobService() as workspace:
         entries, trouble = workspace.files(backend=backend)
         for name, message in trouble.items():
             output.print_note(f"{name}: could not be asked, showing the last known state: {message}")
@@ -58,7 +58,7 @@ def _find_unused_files(entries: list[RemoteFileEntry]) -> list[RemoteFileEntry]:
     return [entry for entry in entries if entry.ours and entry.where != "gone" and not entry.in_use]
 
 
-def _delete(workspace: Workspace, chosen: list[RemoteFileEntry], *, yes: bool) -> None:
+def _delete(workspace: JobService, chosen: list[RemoteFileEntry], *, yes: bool) -> None:
     """Delete the files one by one. A file that is in use after all is reported and kept."""
     if chosen:
         for entry in chosen:

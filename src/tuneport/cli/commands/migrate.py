@@ -153,10 +153,10 @@ def _verify(migration: Migration) -> int:
 
 
 def _save(migration: Migration, folder: Path | None, jobs: list[str], *, shortly: bool = False) -> SaveReport:
-    from tuneport.cli.views.migration import SaveProgress, print_save_report
+    from tuneport.cli.views.migration import SaveProgressView, print_save_report
 
     output.interrupted = "stopped; what was saved stays, and the same command goes on"
-    with SaveProgress() as shown:
+    with SaveProgressView() as shown:
         report = migration.save(folder, jobs=jobs, on_progress=shown.update)
     if not output.as_json:
         print_save_report(report, output.console(), shortly=shortly)

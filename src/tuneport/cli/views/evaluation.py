@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from tuneport.scoring.general import GeneralComparison
     from tuneport.workflows.evaluation.decision import EvaluationDecision
-    from tuneport.workflows.evaluation.lm_eval import LmEvalResults
-    from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
+    from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
+    from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _VERDICTS = {"better": "green", "no difference shown": "yellow", "nothing to lose": "dim"}
@@ -88,7 +88,7 @@ def _print_general(console: Console, model: str, first: str, comparison: General
     console.print()
 
 
-def _print_lm_eval(console: Console, found: LmEvalResults) -> None:
+def _print_lm_eval(console: Console, found: LmEvalEvaluation) -> None:
     """Print each score under its task, a line a model, with its standard error."""
     rows = "" if found.limit is None else f", the first {found.limit:,} rows of each task"
     console.print(Text.assemble(("lm-eval", "bold"), (f"  {found.version}{rows}, with standard errors", "dim")))
@@ -132,7 +132,7 @@ def _notes(found: Evaluation, first: str) -> list[str]:
         for model in found.models
         if model.refused
     ]
-    unpriced: dict[str, list[ModelMeasurement]] = {}
+    unpriced: dict[str, list[EvaluatedModelMeasurement]] = {}
     for model in found.models:
         if model.usd_per_thousand is None:
             unpriced.setdefault(model.price, []).append(model)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tuneport.lifecycle.schema.records import JobRecord
     from tuneport.scoring.accuracy import AccuracyScore
-    from tuneport.workflows.migration.comparison import AnswerComparison
+    from tuneport.workflows.migration.comparison import MigrationAnswerComparison
     from tuneport.workflows.migration.folder import SavedAccountFolder, SavedFile, SavedJob
     from tuneport.workflows.migration.inventory import AccountInventory, InventoryItem
     from tuneport.workflows.migration.plan import MovePlan
@@ -94,7 +94,7 @@ def _print_item(item: InventoryItem, inventory: AccountInventory, console: Conso
 # --- save -----------------------------------------------------------------------------------------------------------
 
 
-class SaveProgress:
+class SaveProgressView:
     """A context manager that shows progress on stderr: a bar on a terminal, elsewhere a line for about every tenth."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class SaveProgress:
         self.task: Any = None
         self.tenth = 0
 
-    def __enter__(self) -> SaveProgress:
+    def __enter__(self) -> SaveProgressView:
         if self.live:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -291,7 +291,7 @@ def print_started_moves(plans: Iterable[MovePlan], rows: Sequence[JobRecord], co
 # --- comparison -----------------------------------------------------------------------------------------------------
 
 
-def print_comparisons(comparisons: Sequence[AnswerComparison], console: Console) -> None:
+def print_comparisons(comparisons: Sequence[MigrationAnswerComparison], console: Console) -> None:
     if not comparisons:
         return
     console.print("\n[bold]Old and new on the same held-out prompts[/bold]: exact match, 95 % interval")

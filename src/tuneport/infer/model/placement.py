@@ -22,8 +22,8 @@ SIZE_IN_4_BIT = 0.3  # of the bf16 weights: half a byte each, their scales, and 
 
 @dataclass(frozen=True)
 class AvailableHardware:
-    """The facts that `place_model` decides by. `gpu_free_bytes` is of each visible CUDA GPU; `best` is where one model
-    runs best; `precision` is what was asked for, if anything was."""
+    """The facts that `place_inference_model` decides by. `gpu_free_bytes` is of each visible CUDA GPU; `best` is where
+    one model runs best; `precision` is what was asked for, if anything was."""
 
     best: ComputeTarget
     precision: str | None = None
@@ -32,7 +32,7 @@ class AvailableHardware:
 
 
 @dataclass(frozen=True)
-class ModelPlacement:
+class InferenceModelPlacement:
     """`map` as transformers' `device_map`; None: all of it on `device`."""
 
     device: ComputeTarget
@@ -44,9 +44,9 @@ class ModelPlacement:
         return self.map or {"": self.device.name}
 
 
-def place_model(
+def place_inference_model(
     machine: AvailableHardware, weight_bytes: int, *, device_map: str = "auto", load_in_4bit: bool = False
-) -> ModelPlacement:
+) -> InferenceModelPlacement:
     """Choose where the model goes. `weight_bytes` are those of the model in its precision on `machine.best`.
 
     `device_map`: auto takes one GPU if the model fits, else all of them; balanced and sequential spread it over all
@@ -56,17 +56,17 @@ def place_model(
         raise ConfigError(f"load_in_4bit needs bitsandbytes: {install_extra('local')} (Linux), or leave it out")
     needed = int(weight_bytes * SIZE_IN_4_BIT) if load_in_4bit else weight_bytes
     if device_map not in DEVICE_MAPS:
-        return ModelPlacement(_named(machine, device_map), None, load_in_4bit)
+        return InferenceModelPlacement(_named(machine, device_map), None, load_in_4bit)
     if machine.best.name != "cuda":
         if device_map != "auto":
             raise ConfigError(
                 f"device_map {device_map} spreads a model over CUDA GPUs, and there is none; leave it out"
             )
-        return ModelPlacement(machine.best, None, load_in_4bit)
+        return InferenceModelPlacement(machine.best, None, load_in_4bit)
     free = machine.gpu_free_bytes
     roomiest = max(range(len(free)), key=free.__getitem__)
     if device_map == "auto" and needed <= SHARE_FOR_WEIGHTS * free[roomiest]:
-        return ModelPlacement(ComputeTarget(f"cuda:{roomiest}", machine.best.precision), None, load_in_4bit)
+        return InferenceModelPlacement(ComputeTarget(f"cuda:{roomiest}", machine.best.precision), None, load_in_4bit)
     if needed > SHARE_FOR_WEIGHTS * sum(free):
         hint = "choose a smaller model" if load_in_4bit else "set load_in_4bit, or choose a smaller model"
         raise ConfigError(
@@ -74,8 +74,8 @@ def place_model(
             f"{sum(free) / 2**30:.1f} GiB free, of which a fifth is kept for answers; {hint}"
         )
     if len(free) == 1:
-        return ModelPlacement(ComputeTarget("cuda:0", machine.best.precision), None, load_in_4bit)
-    return ModelPlacement(machine.best, device_map, load_in_4bit)
+        return InferenceModelPlacement(ComputeTarget("cuda:0", machine.best.precision), None, load_in_4bit)
+    return InferenceModelPlacement(machine.best, device_map, load_in_4bit)
 
 
 def _named(machine: AvailableHardware, device: str) -> ComputeTarget:
@@ -93,7 +93,7 @@ def _named(machine: AvailableHardware, device: str) -> ComputeTarget:
     )
 
 
-def available_hardware(precision: str | None = None) -> AvailableHardware:
+def available_inference_hardware(precision: str | None = None) -> AvailableHardware:
     best = choose_device(precision)
     free: Sequence[int] = ()
     if best.name == "cuda":
@@ -113,7 +113,7 @@ def loaded_weight_bytes(folder: Path, device: ComputeTarget) -> int:
     return total
 
 
-def nf4_quantisation_config(placement: ModelPlacement) -> Any:
+def nf4_quantisation_config(placement: InferenceModelPlacement) -> Any:
     """Build the NF4 configuration that QLoRA trains with (Dettmers et al. 2023), so that the adapter meets the same
     weights."""
     if not placement.load_in_4bit:

@@ -18,7 +18,7 @@ from tuneport.errors import ConfigError
 _KINDS = ("PREFIX_TUNING", "PROMPT_TUNING")
 
 
-def has_virtual_tokens(folder: Path) -> bool:
+def uses_virtual_tokens_cache(folder: Path) -> bool:
     return _kind(folder) in _KINDS
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tuneport import private
-from tuneport.backends.local.runs.process import trainer_environment
+from tuneport.backends.local.runs.process import local_trainer_environment
 from tuneport.backends.secrets import backend_key_variables
 from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError
@@ -94,7 +94,7 @@ def run_cpu_probe(settings: Settings, machine: Machine, model: str | None = None
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
-            env=trainer_environment(os.environ, keys),
+            env=local_trainer_environment(os.environ, keys),
         )
     except subprocess.TimeoutExpired as error:
         raise ConfigError(

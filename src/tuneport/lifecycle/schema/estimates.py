@@ -50,7 +50,7 @@ class JobEstimate(Model):
         return self.billing == "machine_hours"
 
 
-class Actual(Model):
+class JobActual(Model):
     """Cost and training time of a job that has ended; if unknown, why.
 
     `authority`: `billed` by the provider; `computed` from its own count and the price; `local` for the user's own

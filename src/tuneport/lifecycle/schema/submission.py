@@ -27,7 +27,7 @@ class SubmissionCandidate(BaseModel):
         return f"{self.remote_id} ({self.model}{created})" if self.model else f"{self.remote_id}{created}"
 
 
-class Submission(BaseModel):
+class JobSubmission(BaseModel):
     """`since`: by clock, what it read when the request was sent, or when this machine first saw it unanswered.
 
     `unclear`: the outcome of a start was unknown at some time. `question`: what a person has to decide, in words.
@@ -51,22 +51,22 @@ class Submission(BaseModel):
         """Return for how many seconds this clock can vouch that the answer has been missing; 0 for a new clock."""
         return _elapsed(self.since, reading) or 0.0
 
-    def with_clock(self, reading: MachineClockReading) -> Submission:
+    def with_clock(self, reading: MachineClockReading) -> JobSubmission:
         """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
         if _elapsed(self.since, reading) is not None:
             return self
         return self.model_copy(update={"since": self.since | reading.clock_values})
 
-    def mark_sent(self, reading: MachineClockReading) -> Submission:
+    def mark_sent(self, reading: MachineClockReading) -> JobSubmission:
         """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
-        return Submission(
+        return JobSubmission(
             since=reading.clock_values,
             unclear=self.unclear,
             dismissed=self.dismissed,
             duplicates=self.duplicates,
         )
 
-    def mark_looked(self, reading: MachineClockReading, *, absent: bool) -> Submission:
+    def mark_looked(self, reading: MachineClockReading, *, absent: bool) -> JobSubmission:
         """Return the same after the provider was asked; `absent`: it listed no job with the token."""
         update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.clock_values}
         return self.model_copy(update=update | {"unclear": True})

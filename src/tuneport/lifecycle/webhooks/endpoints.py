@@ -54,7 +54,7 @@ class NotificationTarget:
         return self.url.get_secret_value().partition(":")[0]
 
 
-def read_webhook_endpoints(settings: Settings) -> dict[str, WebhookEndpoint]:
+def parse_webhook_endpoints(settings: Settings) -> dict[str, WebhookEndpoint]:
     """Return the webhooks by name. Raises ConfigError if one is not valid."""
     return {endpoint.name: endpoint for endpoint in _webhooks(settings)}
 

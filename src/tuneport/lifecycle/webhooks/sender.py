@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from tuneport.lifecycle.schema.records import DeliveryRecord
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint, read_notification_targets, read_webhook_endpoints
+from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint, parse_webhook_endpoints, read_notification_targets
 from tuneport.lifecycle.webhooks.notifying import refuse_unknown_notifier, send_apprise_message
 from tuneport.lifecycle.webhooks.posting import WebhookDeliveryResult, post_webhook, webhook_event_body
 from tuneport.lifecycle.worker.leases import has_owner_ended, new_lease_owner
@@ -44,7 +44,7 @@ class WebhookSender:
         on_attempt: Callable[[str, str], None] = lambda name, outcome: None,
     ) -> None:
         self._store, self._settings, self._dice, self._on_attempt = store, settings, dice, on_attempt
-        self.webhooks, self.notified = read_webhook_endpoints(settings), read_notification_targets(settings)
+        self.webhooks, self.notified = parse_webhook_endpoints(settings), read_notification_targets(settings)
         for notified in self.notified.values():
             refuse_unknown_notifier(notified)
         self._registered = self._cleaned = float("-inf")

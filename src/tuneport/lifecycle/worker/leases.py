@@ -54,7 +54,7 @@ def _machine() -> str:
     return name if len(name) <= _LONGEST_MACHINE else hashlib.sha256(name.encode()).hexdigest()[:_LONGEST_MACHINE]
 
 
-class Lease:
+class JobLease:
     """A claimed row, renewed by a thread while a long call (an upload, a validation) runs."""
 
     def __init__(self, store: Store, row: JobRecord, owner: str) -> None:
@@ -77,7 +77,7 @@ class Lease:
 
 
 @contextmanager
-def claim_job_lease(store: Store, job_id: str) -> Iterator[Lease | None]:
+def claim_job_lease(store: Store, job_id: str) -> Iterator[JobLease | None]:
     """Hold the lease on a row for the time of the block; yield None if a living process holds it."""
     owner = new_lease_owner()
     row = store.leases.claim(job_id, owner)
@@ -88,7 +88,7 @@ def claim_job_lease(store: Store, job_id: str) -> Iterator[Lease | None]:
     if row is None:
         yield None
         return
-    lease = Lease(store, row, owner)
+    lease = JobLease(store, row, owner)
     try:
         with keep_lease_renewed(store.leases, job_id, owner, on_lost=lease.mark_lost):
             yield lease

@@ -15,7 +15,7 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.types import DataFile, PreparedData, Quote
 
 
-def restore_submitted_files(row: JobRecord, files: Path, fetch: Callable[[str], Path]) -> PreparedData:
+def restore_submitted_job_files(row: JobRecord, files: Path, fetch: Callable[[str], Path]) -> PreparedData:
     """Return the files as they were at submit, in the folder `files`. A file that is missing, damaged, or prepared on
     another machine is made again if its source is the same; `fetch` gets a content that a gateway's client uploaded."""
     data, spec = row.prepared_data, row.tune_spec
@@ -43,7 +43,7 @@ def _as_submitted(row: JobRecord, file: DataFile, source: Path, files: Path, fet
     return file.model_copy(update={"path": again.path})
 
 
-def compare_with_our_quote(theirs: Quote, ours: Quote | None) -> Quote:
+def compare_job_with_our_quote(theirs: Quote, ours: Quote | None) -> Quote:
     """Return the provider's own quote, with the published table's sum and the difference between the two."""
     if ours is None or theirs.authority != "provider" or theirs.expected is None:
         return theirs
@@ -67,7 +67,7 @@ def compare_with_our_quote(theirs: Quote, ours: Quote | None) -> Quote:
     )
 
 
-def refuse_quote_above_budget(budget: float, quote: Quote) -> None:
+def refuse_job_quote_above_budget(budget: float, quote: Quote) -> None:
     """Raise an error if the provider's own quote, asked for now that its copy of the file is validated, is above the
     budget."""
     if quote.expected is None:

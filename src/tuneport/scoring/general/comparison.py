@@ -25,7 +25,7 @@ Verdict = Literal["forgetting", "safety drift", "helps less", "better", "no diff
 
 
 @dataclass(frozen=True)
-class ItemShare:
+class GeneralItemShare:
     """The items that a model got right; `low` and `high` are Wilson's 95 % interval."""
 
     right: int
@@ -50,8 +50,8 @@ class AbilityChange:
     ability: str
     way: str
     chance: float
-    base: ItemShare
-    tuned: ItemShare
+    base: GeneralItemShare
+    tuned: GeneralItemShare
     difference: PairedDifference
     lost: tuple[AnsweredItem, ...]
 
@@ -171,8 +171,8 @@ def _change(
         ability=ability,
         way=way,
         chance=sum(before.chance for before, _ in row) / len(row),
-        base=ItemShare(sum(before.right for before, _ in row), len(row)),
-        tuned=ItemShare(sum(after.right for _, after in row), len(row)),
+        base=GeneralItemShare(sum(before.right for before, _ in row), len(row)),
+        tuned=GeneralItemShare(sum(after.right for _, after in row), len(row)),
         difference=found,
         lost=tuple(after for before, after in row if before.right and not after.right),
     )
@@ -186,6 +186,6 @@ def _ways(row: Sequence[tuple[AnsweredItem, AnsweredItem]]) -> str:
     return " and ".join(dict.fromkeys(before.way for before, _ in row))
 
 
-def _as_dict(share: ItemShare) -> dict[str, float]:
+def _as_dict(share: GeneralItemShare) -> dict[str, float]:
     low, high = share.interval
     return {"right": share.right, "total": share.total, "share": share.share, "low": low, "high": high}

@@ -86,7 +86,7 @@ class GeneralItems:
 
 
 @cache
-def load_items() -> GeneralItems:
+def load_general_items() -> GeneralItems:
     """Return all items, always in the same order."""
     questions = tuple(item for ability in ABILITIES for item in _questions(ability))
     safety = _read("refusals")

@@ -13,7 +13,7 @@ from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.metrics.bertscore import tally_bertscore
 from tuneport.scoring.metrics.classes import class_report, tally_macro_f1
 from tuneport.scoring.metrics.code import tally_code
-from tuneport.scoring.metrics.custom import load_function, tally_custom
+from tuneport.scoring.metrics.custom import load_metric_function, tally_custom
 from tuneport.scoring.metrics.likelihood import tally_answer_loss, tally_bits_per_byte, tally_word_perplexity
 from tuneport.scoring.metrics.normalisation import SAME
 from tuneport.scoring.metrics.overlap import tally_bleu, tally_chrf, tally_rouge
@@ -123,7 +123,7 @@ def load_metric(name: str, **options: Any) -> Metric:
     name = current_metric_name(name)
     found = METRICS.get(name)
     if found is None and ":" in name and not name.startswith("exact_match:"):
-        function = load_function(name)
+        function = load_metric_function(name)
         found = Metric(name, "a function of your own", partial(tally_custom, function=function), "value")
     if found is None:
         near = get_close_matches(name, METRICS, 3) or list(METRICS)

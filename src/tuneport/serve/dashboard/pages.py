@@ -24,7 +24,7 @@ from tuneport.serve.dashboard import words
 from tuneport.serve.dashboard.assets import dashboard_asset_url
 from tuneport.serve.dashboard.live import LivePagePart
 from tuneport.serve.http.access import CSRF_FIELD, check_csrf, csrf_token, request_caller
-from tuneport.serve.http.errors import Refusal, refusal_for_error, refusal_for_validation
+from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error, gateway_refusal_for_validation
 from tuneport.version import __version__
 
 ATTACHMENT = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -104,9 +104,9 @@ class DashboardPageRoute(APIRoute):
             except Refusal as error:
                 refusal = error
             except TuneportError as error:
-                refusal = refusal_for_error(error)
+                refusal = gateway_refusal_for_error(error)
             except RequestValidationError as error:
-                refusal = refusal_for_validation(list(error.errors()), error.body)
+                refusal = gateway_refusal_for_validation(list(error.errors()), error.body)
             except HTTPException as error:
                 refusal = Refusal(error.status_code, str(error.detail))
             except Exception as error:

@@ -30,10 +30,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.schema.records import TokenRecord
-from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context
+from tuneport.lifecycle.schema.request_context import RequestContext, use_store_request_context
 from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
 from tuneport.lifecycle.store.tokens import NAME, SCOPES, TOKEN, token_digest
-from tuneport.serve.http.errors import Refusal, refusal_for_error
+from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error
 
 if TYPE_CHECKING:
     from tuneport.serve.http.credentials import AccessRules, GatewayCredentials
@@ -150,13 +150,13 @@ class Access:
         except Refusal as refusal:
             found = refusal.response({"Connection": "close"})
         except TuneportError as error:  # the store's
-            found = refusal_for_error(error).response({"Connection": "close"})
+            found = gateway_refusal_for_error(error).response({"Connection": "close"})
         if isinstance(found, Response):
             await found(scope, receive, send)
             return
         scope[_CALLER], scope[_AGAIN] = found, partial(self._still, scope, headers, found)
 
-        with use_request_context(gateway_request_context(HTTPConnection(scope), found)):
+        with use_store_request_context(gateway_request_context(HTTPConnection(scope), found)):
             await self._app(scope, receive, _with_headers(send, more))
 
     async def _still(self, scope: Scope, headers: dict[bytes, str], who: Caller) -> bool:

@@ -14,8 +14,8 @@ from fastapi import Request
 
 from tuneport.backends.streaming import Chunk, ClosableStream
 from tuneport.errors import TuneportError
-from tuneport.serve.http.errors import refusal_for_error
-from tuneport.serve.openai.chat_answers import ChatAnswerHead, finish_reason
+from tuneport.serve.http.errors import gateway_refusal_for_error
+from tuneport.serve.openai.chat_answers import ChatAnswerHead, gateway_finish_reason
 from tuneport.serve.wire.chat import StreamOptions
 
 _PASSED_ON = ("service_tier", "system_fingerprint", "moderation", "obfuscation")
@@ -51,7 +51,9 @@ async def wait_for_first_chat_event(stream: ClosableStream[str], request: Reques
         watching.cancel()
 
 
-async def send_chat_events(stream: ClosableStream[str], seats: CapacityLimiter, first: str = "") -> AsyncIterator[str]:
+async def send_gateway_chat_events(
+    stream: ClosableStream[str], seats: CapacityLimiter, first: str = ""
+) -> AsyncIterator[str]:
     """Yield the events to the client. If the client goes away, this is cancelled, and the answer is ended at the
     backend."""
     try:
@@ -97,7 +99,7 @@ class _ChatStreamChunks:
             if not begun:
                 refused = True
                 raise
-            yield _event(refusal_for_error(error).body())
+            yield _event(gateway_refusal_for_error(error).body())
         finally:
             close_chat_answer(pieces)
             if not refused:
@@ -130,7 +132,7 @@ class _ChatStreamChunks:
         reason = choice["finish_reason"]
         if reason is not None:
             self._ended.add(index)
-            reason = finish_reason(reason, calls=self._calling[index])
+            reason = gateway_finish_reason(reason, calls=self._calling[index])
         return _choice(index, delta, reason, choice["logprobs"])
 
     def _last(self) -> Iterator[str]:
@@ -138,7 +140,7 @@ class _ChatStreamChunks:
         for index in sorted((self._calling.keys() or {0}) - self._ended):
             if index not in self._calling:  # the stream was empty
                 yield self._chunk([_choice(index, {"role": "assistant", "content": ""})])
-            reason = finish_reason(None, calls=self._calling.get(index, False))
+            reason = gateway_finish_reason(None, calls=self._calling.get(index, False))
             yield self._chunk([_choice(index, {}, reason)])
         if self._counting and self._usage is not None:
             counts = {"usage": _without_nulls(self._usage)}

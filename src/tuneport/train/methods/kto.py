@@ -12,18 +12,18 @@ from typing import Any
 from datasets import Dataset
 from trl import KTOConfig, KTOTrainer
 
-from tuneport.data.templates.rendering import RenderedAnswer, Renderer
+from tuneport.data.templates.rendering import RenderedAnswer, TemplateRenderer
 from tuneport.errors import UnsupportedError
 from tuneport.train.methods.tokenized import TokenizedRows
 from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
-from tuneport.train.speed.lora_linear import fuse_lora_layers
+from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 
 
 def kto_trainer(
     recipe: TrainingRecipe,
-    renderer: Renderer,
+    renderer: TemplateRenderer,
     rows: Sequence[RenderedAnswer],
     valid: Sequence[RenderedAnswer],
     counter: TrainedTokenCounter,
@@ -53,7 +53,7 @@ def kto_trainer(
         init_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])
     trainer.counter = counter
     if recipe.fuses_lora_layers:
-        fuse_lora_layers(trainer.model)
+        fuse_training_lora_layers(trainer.model)
     return trainer
 
 

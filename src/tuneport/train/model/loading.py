@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig, PreTrainedModel
 
 from tuneport.base_models import ComputeTarget
-from tuneport.data.tokens.tokenizer import refuse_remote_code
+from tuneport.data.tokens.tokenizer import refuse_tokenizer_remote_code
 from tuneport.errors import ConfigError
 from tuneport.types import Adapter
 
@@ -80,7 +80,7 @@ def load_trainable_model(
     try:
         model = kind.from_pretrained(folder, **arguments, **({"num_labels": 1} if scores else {}))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, SafetensorError) as error:
-        refuse_remote_code(folder, error)
+        refuse_tokenizer_remote_code(folder, error)
         raise ConfigError(f"the base model in {folder} cannot be loaded: {_first_line(error)}") from error
     if adapter is not Adapter.QLORA:
         return model.to(device.name)

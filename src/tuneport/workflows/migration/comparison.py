@@ -45,7 +45,7 @@ class ComparedModel:
 
 
 @dataclass(frozen=True)
-class AnswerComparison:
+class MigrationAnswerComparison:
     """`rows` of `of` held-out rows were asked. Scores are exact match with the reference; `agreement` is that of the
     two models with each other."""
 
@@ -115,7 +115,7 @@ def compare_moved_models(
     new: tuple[FineTuneBackend, str],
     *,
     most: int = DEFAULT_ROWS,
-) -> AnswerComparison:
+) -> MigrationAnswerComparison:
     """Ask both models the same prompts at temperature 0. A model that does not answer is reported, not raised.
 
     `most` rows are drawn, always the same ones of the same file. `old` without a backend: the account is gone.
@@ -125,10 +125,14 @@ def compare_moved_models(
     no_old = ComparedModel("" if old_backend is None else old_backend.name, old_model or "", None)
     silent = ComparedModel(new_backend.name, new_model, None)
     if validation is None:
-        return AnswerComparison(job, row, 0, 0, no_old, silent, note="no validation file: nothing to compare them on")
+        return MigrationAnswerComparison(
+            job, row, 0, 0, no_old, silent, note="no validation file: nothing to compare them on"
+        )
     every = comparison_prompts(validation)
     if not every:
-        return AnswerComparison(job, row, 0, 0, no_old, silent, note="no row of the validation file is plain text")
+        return MigrationAnswerComparison(
+            job, row, 0, 0, no_old, silent, note="no row of the validation file is plain text"
+        )
     asked = every if len(every) <= most else random.Random(0).sample(every, most)
     limit = min(_MOST_TOKENS, 16 + max(len(prompt.reference) for prompt in asked) // _CHARACTERS_PER_TOKEN)
     new_side = _ask(new_backend, new_model, asked, limit)
@@ -140,7 +144,7 @@ def compare_moved_models(
         old_side = _ask(old_backend, old_model, asked, limit)
     references = [prompt.reference for prompt in asked]
     both = old_side.answers is not None and new_side.answers is not None
-    return AnswerComparison(
+    return MigrationAnswerComparison(
         job,
         row,
         len(asked),

@@ -9,20 +9,20 @@ from typing import Any
 
 from tuneport.data.checks.rows.personal import scan_personal_data
 from tuneport.data.conversion.convert import convert
-from tuneport.data.conversion.prepare import prepare_dataset, prepare_dataset_for_method, upload_format
+from tuneport.data.conversion.prepare import dataset_upload_format, prepare_dataset, prepare_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConversionLossError, DatasetError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.manifests import Manifest
 from tuneport.types import DataFile, TuneSpec
-from tuneport.workflows.migration.folder import SavedAccountFolder, sha256_of_file
+from tuneport.workflows.migration.folder import SavedAccountFolder, saved_account_file_sha256
 from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
 
 _DIGEST_LENGTH = 16
 
 
-def convert_files(
-    workspace: Workspace,
+def convert_migration_files(
+    workspace: JobService,
     folder: SavedAccountFolder,
     plan: MovePlan,
     spec: TuneSpec,
@@ -36,7 +36,7 @@ def convert_files(
     the format's own names, so with a map of columns both files are converted or none.
     """
     plan.source_format = dataset.format
-    wanted = upload_format(spec.method, plan.source_format, target.data_format, target.also_takes)
+    wanted = dataset_upload_format(spec.method, plan.source_format, target.data_format, target.also_takes)
     changes: dict[str, Any] = {}
     sources = [("dataset", "the training file", dataset)]
     if spec.validation is not None:
@@ -84,7 +84,7 @@ def _convert_with_loss(folder: SavedAccountFolder, dataset: Dataset, format: str
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(json.dumps(dict(dataset.columns), sort_keys=True).encode())
     for file in dataset.files:
-        digest.update(sha256_of_file(file).encode())
+        digest.update(saved_account_file_sha256(file).encode())
     return digest.hexdigest()[:_DIGEST_LENGTH]
 
 

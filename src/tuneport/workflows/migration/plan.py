@@ -13,15 +13,16 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.router import BackendChoice
 from tuneport.types import DataFile, TuneSpec
 from tuneport.workflows.migration.model_mapping import ModelChoice
-from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.translation import TranslatedSetting
+from tuneport.workflows.migration.origin import MigrationSourceJob
+from tuneport.workflows.migration.translation import MigratedSetting
 
 PlanState = Literal["ready", "started", "stopped"]
 
 
 @dataclass(frozen=True)
 class MigrationChoices:
-    """The user's settings. `models` as in `model_option_for`; `data`: a job's id to the user's own copy of its file.
+    """The user's settings. `models` as in `migration_model_option`; `data`: a job's id to the user's own copy of its
+    file.
 
     `again`: move a job once more whose first move failed, was cancelled, or is in another store.
     """
@@ -37,11 +38,11 @@ class MigrationChoices:
 class MovePlan:
     """`state` started: an earlier run has begun the move, `row` is its job. `problems` empty means ready."""
 
-    job: SourceJob
+    job: MigrationSourceJob
     backend: str
     model: ModelChoice
     third_party: bool = False
-    lines: list[TranslatedSetting] = field(default_factory=list)
+    lines: list[MigratedSetting] = field(default_factory=list)
     spec: TuneSpec | None = None
     choice: BackendChoice | None = None
     source_format: str | None = None

@@ -10,9 +10,9 @@ import msgspec
 from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
 from tuneport.data.rows.records import Message, Tool
 
@@ -23,24 +23,26 @@ ANTHROPIC = frozenset({"name", "description", "input_schema", "strict"})
 def read_tool(value: Any, at: str, problems: RecordProblems, *, schema_key: str = "parameters") -> Tool | None:
     """Return a definition, bare or wrapped as `{"type": "function", "function": {...}}`."""
     if not isinstance(value, dict):
-        problems.add(at, f"a tool must be an object, not {json_type(value)}", "give its name and parameters")
+        problems.add(at, f"a tool must be an object, not {row_value_json_type(value)}", "give its name and parameters")
         return None
     wrapper: Mapping[str, Any] = {}
     if isinstance(value.get("function"), dict):
-        wrapper, value, at = pick_unknown_keys(value, ("function", "type")), value["function"], f"{at}.function"
+        wrapper, value, at = pick_unknown_row_keys(value, ("function", "type")), value["function"], f"{at}.function"
     name = problems.read_text(value, "name", at)
     description = problems.read_text(value, "description", at, required=False)
     parameters, strict = value.get(schema_key), value.get("strict")
     if parameters is not None and not isinstance(parameters, dict):
         problems.add(
-            f"{at}.{schema_key}", f"must be a JSON schema, not {json_type(parameters)}", "write it as an object"
+            f"{at}.{schema_key}",
+            f"must be a JSON schema, not {row_value_json_type(parameters)}",
+            "write it as an object",
         )
     if strict is not None and not isinstance(strict, bool):
-        problems.add(f"{at}.strict", f"must be true or false, not {json_type(strict)}", "write true or false")
+        problems.add(f"{at}.strict", f"must be true or false, not {row_value_json_type(strict)}", "write true or false")
     if name is None:
         return None
     known = BARE if schema_key == "parameters" else ANTHROPIC
-    return Tool(name, description, parameters, strict, {**wrapper, **pick_unknown_keys(value, known)})
+    return Tool(name, description, parameters, strict, {**wrapper, **pick_unknown_row_keys(value, known)})
 
 
 def has_input_schema(row: Mapping[str, Any]) -> bool:
@@ -62,7 +64,7 @@ def write_tool(tool: Tool, lost: list[Unrepresentable], *, schema_key: str = "pa
         row[schema_key] = tool.parameters
     if tool.strict is not None:
         row["strict"] = tool.strict
-    restore_unknown_keys(row, tool.extra, {schema_key, "function"}, "tools[].", lost)
+    restore_unknown_row_keys(row, tool.extra, {schema_key, "function"}, "tools[].", lost)
     return row
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tuneport.pages.text import html_text
 from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore
-from tuneport.workflows.evaluation.lm_eval import LmEvalResults
+from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
 from tuneport.workflows.evaluation.words import format_p_value
 
 _KINDS = {"better": "pass", "worse": "fail"}
 
 
-def render_benchmarks(found: LmEvalResults | None) -> str:
+def render_benchmarks(found: LmEvalEvaluation | None) -> str:
     if found is None:
         return ""
     rows = "".join(
