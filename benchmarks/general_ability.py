@@ -22,7 +22,7 @@ from tuneport.lifecycle.service import JobService
 from tuneport.scoring.general import (
     ANSWER_TOKENS,
     AnsweredItem,
-    GeneralComparison,
+    GeneralAbilityComparison,
     compare_general_ability,
     load_general_items,
     score_general_items,
@@ -99,7 +99,7 @@ def table(judged: Sequence[AnsweredItem]) -> str:
     return "\n".join(rows)
 
 
-def changes(comparison: GeneralComparison) -> str:
+def changes(comparison: GeneralAbilityComparison) -> str:
     rows = [
         comparison.sentence,
         "",

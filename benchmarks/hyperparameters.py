@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
-from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
+from tuneport.base_models import choose_base_model_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.rows.records import Chat, Preference, Record  # noqa: E402
 from tuneport.data.templates.rendering import RenderedExample  # noqa: E402
@@ -117,7 +117,7 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any], ke
         recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
-            device=choose_device(),
+            device=choose_base_model_device(),
             adapter=Adapter.LORA,
             numbers=numbers,
             options=TrainingOptions(),

@@ -36,7 +36,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the training child; read w
 import torch  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
-from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
+from tuneport.base_models import choose_base_model_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.templates.rendering import IGNORED, RenderedExample  # noqa: E402
 from tuneport.data.tokens.tokenizer import training_template_renderer  # noqa: E402
@@ -91,7 +91,7 @@ def plain_trl(
                 lr_scheduler_type="cosine",
                 warmup_steps=numbers["warmup_ratio"],
                 max_length=None,  # the rows have their length, for both sides
-                use_cpu=choose_device().name == "cpu",  # the one default that refuses to run without a GPU
+                use_cpu=choose_base_model_device().name == "cpu",  # the one default that refuses to run without a GPU
                 seed=seed,
                 logging_steps=1,
                 save_strategy="no",
@@ -117,7 +117,7 @@ def tuneport(
         recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
-            device=choose_device(),
+            device=choose_base_model_device(),
             adapter=Adapter.LORA,
             numbers=numbers,
             options=TrainingOptions(),
@@ -288,7 +288,7 @@ def summarise(
 
 def machine() -> str:
     """The device's name, and the precision that tuneport trains in on it."""
-    device = choose_device()
+    device = choose_base_model_device()
     if device.name == "cuda":
         return f"{torch.cuda.get_device_name()}, {device.precision}"
     described = Path("/proc/cpuinfo")  # Linux only

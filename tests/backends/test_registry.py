@@ -18,7 +18,7 @@ from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
-from tuneport.lifecycle.planning.planning import find_backend_readiness
+from tuneport.lifecycle.planning.planning import find_job_backend_readiness
 from tuneport.manifests import find_manifest_model, load_manifest, manifest_names
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.workflows import doctor
@@ -154,7 +154,7 @@ def test_key_and_address_of_the_table_hold_everywhere(settings: Settings) -> Non
     assert (manifest.api_key_env, manifest.base_url) == ("SECOND_KEY", "https://127.0.0.1:1/v1")
     assert mine.base_url("openai", manifest.base_url) == table["base_url"]
     assert manifest.models == load_manifest("openai").models and load_manifest("openai").api_key_env == "OPENAI_API_KEY"
-    assert find_backend_readiness(mine, [manifest]).with_key == {"openai"}
+    assert find_job_backend_readiness(mine, [manifest]).with_key == {"openai"}
     row = next(row for row in doctor.list_backend_states(mine, date(2026, 11, 24)) if row["name"] == "openai")
     assert (row["api_key_env"], row["key_set"], row["base_url"]) == ("SECOND_KEY", True, "https://***@127.0.0.1:1/v1")
     backend = open_backend("openai", mine)

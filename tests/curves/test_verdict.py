@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.curves import generated, recorded, stopped_at
 from tuneport.backends.openai.jobs import parse_openai_metrics_csv
-from tuneport.curves import CurveFinding, Forgetting, build_curve, judge_curve
+from tuneport.curves import CurveFinding, CurveForgetting, build_curve, judge_curve
 from tuneport.curves.trends import estimate_noise, falling_fit, mann_kendall, never_rises, theil_sen
 from tuneport.types import MetricPoint
 
@@ -152,10 +152,12 @@ def test_points_may_come_twice_and_in_any_order() -> None:
 
 
 def test_what_was_forgotten_makes_a_good_curve_a_bad_run_and_an_overfitted_one_no_better() -> None:
-    lost = Forgetting(drop=0.12, low=0.05, high=0.19)
+    lost = CurveForgetting(drop=0.12, low=0.05, high=0.19)
     assert judge_curve(points(FALLING), forgetting=lost).finding == "forgetting"
     assert "12.0% worse" in judge_curve(points(FALLING), forgetting=lost).summary
-    assert judge_curve(points(FALLING), forgetting=Forgetting(drop=0.02, low=-0.05, high=0.09)).finding == "healthy"
+    assert (
+        judge_curve(points(FALLING), forgetting=CurveForgetting(drop=0.02, low=-0.05, high=0.09)).finding == "healthy"
+    )
     overfitted = judge_curve(points(RISING, LEARNING_BY_HEART), forgetting=lost)
     assert overfitted.finding == "overfitting" and "12.0% worse" in overfitted.evidence[-1]
 

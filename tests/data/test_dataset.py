@@ -60,7 +60,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
         "detections", reading.detect_dataset_format, lambda given, *_: Path(getattr(given, "path", given)).name
     )
     for module in list(sys.modules.values()):
-        if vars(module).get("detect_format") is reading.detect_dataset_format and module is not reading:
+        if vars(module).get("detect_dataset_format") is reading.detect_dataset_format and module is not reading:
             monkeypatch.setattr(module, "detect_dataset_format", detect)
     monkeypatch.setattr(reading, "detect_dataset_format", detect)
     for each in FORMATS:

@@ -63,13 +63,13 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 if "--home" in sys.argv:  # asked to answer prompts
-    from tuneport.infer_protocol import Done, GeneratedAnswer, Ready, decode_request, encode_message
+    from tuneport.infer_protocol import Done, GeneratedAnswer, Ready, decode_inference_request, encode_inference_message
     def say(reply):
-        sys.stdout.write(encode_message(reply).decode())
+        sys.stdout.write(encode_inference_message(reply).decode())
         sys.stdout.flush()
     say(Ready(model="tiny", device="cpu"))
     for line in sys.stdin:
-        id = decode_request(line).id
+        id = decode_inference_request(line).id
         numbers = {"prompt_tokens": 1, "completion_tokens": 1}
         say(GeneratedAnswer(id=id, index=0, text="tracking", finish_reason="stop", **numbers))
         say(Done(id=id))

@@ -29,10 +29,10 @@ from tuneport.lifecycle.planning.planning import read_job_dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, find_manifest_model, load_gpus, load_manifest, load_models
 from tuneport.router import (
     BackendChoice,
+    BackendChoiceTokens,
     DatasetFacts,
     Machine,
     Readiness,
-    TokenCount,
     Traffic,
     choose_backend,
     rank_backends,
@@ -44,8 +44,8 @@ ALL = frozenset({"openai", "together", "local"})
 READY = Readiness(with_key=ALL, installed=ALL)
 
 
-def count(manifest: Manifest, model: OfferedModel) -> TokenCount:
-    return TokenCount(training=20_000, validation=2_000, longest=120)
+def count(manifest: Manifest, model: OfferedModel) -> BackendChoiceTokens:
+    return BackendChoiceTokens(training=20_000, validation=2_000, longest=120)
 
 
 def ranked(
@@ -172,7 +172,7 @@ def test_a_run_of_days_on_the_processor_ranks_behind() -> None:
     choices = ranked(
         spec("llama-3.1-8b-instruct"),
         machine=Machine(memory_gib=64),
-        dataset=DatasetFacts(rows=1_000, tokens=lambda manifest, model: TokenCount(500_000, longest=700)),
+        dataset=DatasetFacts(rows=1_000, tokens=lambda manifest, model: BackendChoiceTokens(500_000, longest=700)),
     )
     assert list(choices)[:2] == ["together", "local"]
     assert any(reason.startswith("would take about ") and " h " in reason for reason in choices["local"].reasons)
@@ -183,7 +183,7 @@ def test_too_little_or_too_long_data() -> None:
     assert kinds(choices["openai"]) == ["data"]
     assert "needs at least 10 examples and the dataset has 7" in choices["openai"].reasons[0]
     assert choices["together"].allowed
-    long = DatasetFacts(rows=100, tokens=lambda manifest, model: TokenCount(10**6, longest=70_000))
+    long = DatasetFacts(rows=100, tokens=lambda manifest, model: BackendChoiceTokens(10**6, longest=70_000))
     assert kinds(ranked(dataset=long)["openai"]) == ["data"]
     assert ranked(dataset=long)["together"].allowed
     large = DatasetFacts(rows=100, bytes=9 * 2**30, tokens=count)
@@ -227,8 +227,8 @@ def test_a_budget_refuses_what_is_dearer_or_unknown() -> None:
 
 
 def test_a_budget_is_held_against_the_upper_bound_of_an_approximate_count() -> None:
-    def about(manifest: Manifest, model: OfferedModel) -> TokenCount:
-        return TokenCount(training=20_000, longest=120, low=0.5, high=4.0, reason="tokens were guessed")
+    def about(manifest: Manifest, model: OfferedModel) -> BackendChoiceTokens:
+        return BackendChoiceTokens(training=20_000, longest=120, low=0.5, high=4.0, reason="tokens were guessed")
 
     dataset = DatasetFacts(rows=240, tokens=about)
     openai = ranked(dataset=dataset)["openai"]
@@ -246,7 +246,7 @@ def test_provider_options_that_change_the_bill_change_the_quote() -> None:
     def quote(**fields: Any) -> Quote:
         large = DatasetFacts(
             rows=100_000,
-            tokens=lambda manifest, model: TokenCount(10**7, 10**6, validation_rows=10_000),
+            tokens=lambda manifest, model: BackendChoiceTokens(10**7, 10**6, validation_rows=10_000),
         )
         return ranked(spec("qwen3-8b", **fields), dataset=large)["together"].quote
 

@@ -6,7 +6,7 @@ import pytest
 
 from tuneport.data.rows.records import Chat, ImagePart, Labelled, Message, PlainText, Preference, PromptCompletion, Tool
 from tuneport.scoring.accuracy import AccuracyScore, score_accuracy
-from tuneport.scoring.correctness import correctness_for
+from tuneport.scoring.correctness import scored_correctness_for
 from tuneport.scoring.examples import make_scoring_example
 from tuneport.scoring.metrics.token_f1 import token_f1
 
@@ -27,12 +27,13 @@ ASKED, SAID = Message("user", "Where is it?"), Message("assistant", "On its way.
     ],
 )
 def test_an_answer_is_right_by_its_task(task: str, expected: str, answer: str, right: bool) -> None:
-    assert correctness_for(task).same(expected, answer) is right
+    assert scored_correctness_for(task).same(expected, answer) is right
 
 
 def test_words_decide_nothing_where_the_answer_is_open() -> None:
     assert {
-        task: correctness_for(task).decides for task in ("classification", "extraction", "style", "domain", "code")
+        task: scored_correctness_for(task).decides
+        for task in ("classification", "extraction", "style", "domain", "code")
     } == {
         "classification": True,
         "extraction": True,

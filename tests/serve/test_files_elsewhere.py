@@ -99,7 +99,7 @@ def test_what_one_gateway_takes_the_other_has(two: list[Running], url: str, tmp_
     joined = b.uploads.complete(upload.id, part_ids=parts, md5=md5).file
     assert a.files.content(joined.id).read() == ROWS * 2
     for each in two:
-        background.remove_unneeded_contents(each.gateway)
+        background.remove_unneeded_gateway_files(each.gateway)
     assert len(kept(url)) == 1, "the parts are gone"
     for each in two:
         assert httpx.get(f"{each.url.removesuffix('/v1')}/readyz").status_code == 503, "nothing runs behind it"

@@ -11,7 +11,7 @@ from pathlib import Path
 from tuneport.curves import judge_curve
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.general.asking import AnsweredItem
-from tuneport.scoring.general.comparison import GeneralComparison, compare_general_ability
+from tuneport.scoring.general.comparison import GeneralAbilityComparison, compare_general_ability
 from tuneport.scoring.judge import build_judge_request
 from tuneport.scoring.judge import score_answers_by_judge as score_answers_by_judge
 from tuneport.scoring.metrics import load_metric
@@ -45,7 +45,7 @@ def evaluation(
     seconds: Sequence[float] = (),
     against: bool = True,
     leaks: int = 0,
-    kept: GeneralComparison | None = None,
+    kept: GeneralAbilityComparison | None = None,
     prompt: str = "Message {}: where is it?",
 ) -> Evaluation:
     """`base` is right in its last so many rows, each other model in its first so many."""
@@ -129,7 +129,7 @@ def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedMo
     return TrainedModelJob(JOB, spec, PreparedData(training=file, validation=file), tuple(points), judge_curve(points))
 
 
-def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
+def general(*, lost: int = 0, unsafe: int = 0) -> GeneralAbilityComparison:
     """Of 40 facts and 40 refusals the base has 34 right; the tuned model so many fewer."""
 
     def judged(facts: int, refusals: int) -> list[AnsweredItem]:

@@ -38,7 +38,7 @@ def refuse_provider_job_fields(backend: str, options: Mapping[str, Any], theirs:
             )
 
 
-def refuse_provider_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:
+def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[str], where: str = "") -> None:
     """Raise UnsupportedError for each hyperparameter that is set and that this backend cannot take."""
     if unknown := sorted(set(given) - set(takes)):
         raise UnsupportedError(

@@ -108,7 +108,7 @@ def clean(
     report = check_dataset(data, validation=validation, task=task)
     known, losses = load_dataset_format(report.format.format), ConversionLossReport()
     unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}
-    choice = _Choice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
+    choice = _CleanChoice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
     redactor = Redactor() if redact else None
     why: Counter[str] = Counter()
     redacted: Counter[str] = Counter()
@@ -155,7 +155,7 @@ def clean(
     return CleanReport(path, output, log, count, written, removed, changed, reasons_found, dict(redacted), report.notes)
 
 
-class _Choice:
+class _CleanChoice:
     """Chooses the records that stay: verdicts of people come before those of checks, and of like records one is kept.
 
     Records are asked about in the order of the file. A person's word does not bring a leak or a second copy in.

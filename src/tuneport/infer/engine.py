@@ -12,11 +12,11 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 from tuneport.data.templates.rendering import TemplateRenderer
 from tuneport.errors import ConfigError
 from tuneport.infer.model.multi_lora import ALONE, LoraAdapterPerRow, fits_multi_lora
-from tuneport.infer.model.placement import InferenceModelPlacement, is_inference_out_of_memory, nf4_quantisation_config
+from tuneport.infer.model.placement import InferenceModelPlacement, inference_nf4_config, is_inference_out_of_memory
 from tuneport.infer.model.virtual_tokens import cache_of_virtual_tokens, uses_virtual_tokens_cache
 
 SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of its own
@@ -25,7 +25,7 @@ SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of
 class InferenceEngine:
     """Prompts in, logits and caches out. Each row of a batch may use another adapter, or none: `adapters_per_row`."""
 
-    def __init__(self, folder: Path, placement: InferenceModelPlacement | ComputeTarget) -> None:
+    def __init__(self, folder: Path, placement: InferenceModelPlacement | BaseModelDevice) -> None:
         placement = placement if isinstance(placement, InferenceModelPlacement) else InferenceModelPlacement(placement)
         self.device = placement.device
         dtype = getattr(torch, self.device.dtype)
@@ -38,7 +38,7 @@ class InferenceEngine:
                 folder,
                 dtype=dtype,
                 device_map=placement.device_map,
-                quantization_config=nf4_quantisation_config(placement),
+                quantization_config=inference_nf4_config(placement),
                 trust_remote_code=False,
             )
         self.model.eval()

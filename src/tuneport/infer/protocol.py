@@ -10,7 +10,7 @@ from tuneport import infer_protocol as protocol
 from tuneport.base_models import locate_base_model, materialise_base_model
 from tuneport.data.formats.contract import RecordProblems
 from tuneport.data.formats.openai.messages import read_openai_messages
-from tuneport.data.formats.shared.tools import read_tools
+from tuneport.data.formats.shared.tools import read_format_tools
 from tuneport.data.rows.records import Message, Tool
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.infer.engine import InferenceEngine
@@ -18,7 +18,7 @@ from tuneport.infer.limits import BatchLimits
 from tuneport.infer.model.placement import (
     available_inference_hardware,
     is_inference_out_of_memory,
-    loaded_weight_bytes,
+    loaded_inference_weight_bytes,
     place_inference_model,
 )
 from tuneport.infer.requests import GenerationRequest
@@ -36,7 +36,7 @@ def load_inference_service(
     """Load the model. Raises ConfigError if it is missing, broken or too large."""
     folder = materialise_base_model(locate_base_model(model, home=home), home=home)
     machine = available_inference_hardware(precision)
-    size = loaded_weight_bytes(folder, machine.best)
+    size = loaded_inference_weight_bytes(folder, machine.best)
     return InferenceService(
         InferenceEngine(folder, place_inference_model(machine, size, device_map=device_map, load_in_4bit=load_in_4bit))
     )
@@ -74,7 +74,7 @@ class InferenceService:
 
     def _complete(self, request: protocol.Complete, write: Write) -> None:
         problems = RecordProblems()
-        tools = read_tools(request.tools or [], problems)
+        tools = read_format_tools(request.tools or [], problems)
         _refuse(problems)
 
         readers = [ToolCallStreamParser() for _ in request.conversations]  # used where there are tools, in a stream

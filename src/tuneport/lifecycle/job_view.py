@@ -114,10 +114,10 @@ class JobView:
 
 def job_tuned_model_name(asked: str, upstream: str | None) -> str:
     """Return OpenAI's own name of a model that was tuned there; else the one that the gateway gave it."""
-    return upstream if upstream is not None and is_openai_model_name(upstream) else asked
+    return upstream if upstream is not None and is_job_openai_model_name(upstream) else asked
 
 
-def is_openai_model_name(name: str) -> bool:
+def is_job_openai_model_name(name: str) -> bool:
     """Return whether the name has OpenAI's shape, `ft:BASE:ORGANIZATION:SUFFIX:CODE`; other backends' names have
     another one."""
     return name.startswith("ft:") and name.count(":") >= 4

@@ -18,7 +18,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.curves import CurveVerdict, judge_curve
 from tuneport.data.containers.hub import hub_dataset_name
-from tuneport.data.conversion.prepare import dataset_upload_format, prepare_dataset_for_method
+from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format
 from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 from tuneport.data.dataset import Dataset
 from tuneport.errors import (
@@ -45,7 +45,7 @@ from tuneport.lifecycle.terms import BindingTerm, list_unshown_terms
 from tuneport.lifecycle.worker.curve_reading import judge_job_curve
 from tuneport.lifecycle.worker.polling import JobPoller
 from tuneport.lifecycle.worker.recording import record_job_states
-from tuneport.lifecycle.worker.remote_files import RemoteFileEntry
+from tuneport.lifecycle.worker.remote_files import JobRemoteFileEntry
 from tuneport.lifecycle.worker.unclear_starts import unclear_start_wait
 from tuneport.lifecycle.worker.worker import JobWorker
 from tuneport.manifests import Manifest, find_manifest_model
@@ -243,7 +243,7 @@ class JobService:
 
         def prepared(dataset: Dataset) -> tuple[DataFile, list[str]]:
             seen = UntrainedDatasetRecords(limit)
-            file = prepare_dataset_for_method(spec.method, dataset, target, self.worker.files, untrained=seen)
+            file = convert_dataset_for_method(spec.method, dataset, target, self.worker.files, untrained=seen)
             return file, seen.warnings(dataset.path)
 
         training, warnings = prepared(planned.dataset)
@@ -517,7 +517,7 @@ class JobService:
                 self.worker.collect_events(row.id)
         return row.id
 
-    def files(self, *, backend: str | None = None) -> tuple[list[RemoteFileEntry], dict[str, str]]:
+    def files(self, *, backend: str | None = None) -> tuple[list[JobRemoteFileEntry], dict[str, str]]:
         """Return the files at every provider that has a key (or at one), and, for each that could not be asked, why."""
         if backend is not None:
             return self.remote_files.list_files([backend])

@@ -17,7 +17,7 @@ from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job, JobFailedError, given_job_options
 from tuneport.lifecycle.open_workspace import OpenJobService, open_shared_job_service
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
-from tuneport.lifecycle.submitting.spec_file import build_tune_spec
+from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec
 from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import Deployment, Hyperparameters, JobStatus, TuneSpec
@@ -144,7 +144,7 @@ def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[T
         raise ConfigError(f"{data!r}: a job reads its dataset in the format that the rows show; leave the format out")
     if given.get("validation") is not None:
         given["validation"] = Dataset.of(given["validation"]).kept_in(kept).path
-    return build_tune_spec(data, given), data
+    return build_job_tune_spec(data, given), data
 
 
 def _public_signature() -> inspect.Signature:

@@ -24,7 +24,7 @@ class BackendRefusal:
 
 
 @dataclass(frozen=True)
-class TokenCount:
+class BackendChoiceTokens:
     """Tokens of the dataset as one model counts them. `longest`: of the longest example;
     `usual`: what 99 of 100 examples keep to.
 
@@ -52,7 +52,7 @@ class DatasetFacts:
 
     rows: int
     bytes: int | None = None
-    tokens: Callable[[Manifest, OfferedModel], TokenCount] = lambda manifest, model: TokenCount(None)
+    tokens: Callable[[Manifest, OfferedModel], BackendChoiceTokens] = lambda manifest, model: BackendChoiceTokens(None)
 
 
 @dataclass(frozen=True)

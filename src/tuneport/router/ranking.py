@@ -26,7 +26,7 @@ from tuneport.manifests import (
     find_manifest_model,
     resolve_manifest_model,
 )
-from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
+from tuneport.router.choice import BackendChoice, BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
 from tuneport.router.refusals import (
     refuse_backend_for_dataset,
     refuse_backend_for_spec,
@@ -195,7 +195,7 @@ def _on_machine(
     adapter: Adapter,
     epochs: int,
     dataset: DatasetFacts,
-    tokens: TokenCount,
+    tokens: BackendChoiceTokens,
     machine: Machine,
 ) -> tuple[Duration, MemoryEstimate | None]:
     weights = models.find(model.id)
@@ -258,7 +258,7 @@ def _as_learned(
     model: OfferedModel,
     adapter: Adapter,
     epochs: int,
-    tokens: TokenCount,
+    tokens: BackendChoiceTokens,
     machine: Machine,
 ) -> Duration:
     if model.params_b is None or tokens.training is None:
@@ -275,7 +275,7 @@ def _as_learned(
 
 
 def _elsewhere(
-    manifest: Manifest, model: OfferedModel, epochs: int, tokens: TokenCount, history: DurationHistory
+    manifest: Manifest, model: OfferedModel, epochs: int, tokens: BackendChoiceTokens, history: DurationHistory
 ) -> Duration:
     runs = history.hosted.get(manifest.name, ())
     if not runs:

@@ -8,7 +8,7 @@ from tuneport.estimate.memory import MemoryEstimate
 from tuneport.formatting import money
 from tuneport.installation import install_extra
 from tuneport.manifests import Confidence, Manifest, OfferedModel
-from tuneport.router.choice import BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
+from tuneport.router.choice import BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
 from tuneport.types import Quote, TuneSpec
 
 
@@ -73,7 +73,7 @@ def refuse_backend_for_spec(spec: TuneSpec, manifest: Manifest, model: OfferedMo
 
 
 def refuse_backend_for_dataset(
-    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, tokens: TokenCount
+    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, tokens: BackendChoiceTokens
 ) -> list[BackendRefusal]:
     found = []
     least = manifest.limits.min_examples

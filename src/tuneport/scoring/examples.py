@@ -133,7 +133,7 @@ def _call_as_openai(call: ToolCall, place: int) -> dict[str, Any]:
     return {"id": call.id or f"call_{place}", "type": "function", "function": called}
 
 
-def completion_tool_calls(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, ...]:
+def scored_tool_calls(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, ...]:
     """Return the calls of a completion, in OpenAI's shape."""
     found = []
     for each in tool_calls:
@@ -144,7 +144,7 @@ def completion_tool_calls(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, .
     return tuple(found)
 
 
-def expected_labels(rows: Sequence[Example]) -> list[str]:
+def expected_scoring_labels(rows: Sequence[Example]) -> list[str]:
     return sorted({row.expected for row in rows})
 
 

@@ -34,7 +34,7 @@ def start_gateway_threads(gateway: Gateway) -> None:
             _guarded(results.write_due_results)
             if not swept or time.monotonic() - swept >= timing.remove_contents:
                 swept = time.monotonic()
-                _guarded(lambda: remove_unneeded_contents(gateway))
+                _guarded(lambda: remove_unneeded_gateway_files(gateway))
 
     def send_webhooks() -> None:
         while not gateway.wait(timing.send_webhooks):
@@ -51,7 +51,7 @@ def start_gateway_threads(gateway: Gateway) -> None:
     gateway.run_in_background("poller", gateway.poller.run)
 
 
-def remove_unneeded_contents(gateway: Gateway) -> None:
+def remove_unneeded_gateway_files(gateway: Gateway) -> None:
     """Remove contents of uploads that have expired, and those that no file and no job needs."""
     gateway.contents.remove_unfinished()
     with gateway.contents.lock_contents():

@@ -28,7 +28,7 @@ def measure_training_speed(folder: Path, tokenizer: Any) -> dict[str, Any]:
     import torch
     from transformers import TrainerCallback
 
-    from tuneport.base_models import choose_device
+    from tuneport.base_models import choose_base_model_device
     from tuneport.data.templates.rendering import IGNORED, RenderedExample
     from tuneport.train.methods.sft import sft_trainer
     from tuneport.train.model.arguments import TrainingRecipe
@@ -57,7 +57,7 @@ def measure_training_speed(folder: Path, tokenizer: Any) -> dict[str, Any]:
         recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
-            device=choose_device(on_cpu=True),
+            device=choose_base_model_device(on_cpu=True),
             adapter=Adapter.LORA,
             numbers=resolve_training_numbers({"batch_size": ROWS, "epochs": 1_000_000}),
             options=TrainingOptions(),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport import digests
-from tuneport.base_models import ComputeTarget, choose_device, locate_base_model, materialise_base_model
+from tuneport.base_models import BaseModelDevice, choose_base_model_device, locate_base_model, materialise_base_model
 from tuneport.data.reading import read_records
 from tuneport.data.templates.limits import bound_template_memory
 from tuneport.data.templates.rendering import TemplateRenderer
@@ -99,7 +99,7 @@ def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
         run.note(note)
         run.log_event(note, level="warning")
     refuse_foreign_tokens(folder, [*rows, *valid], trust_remote_code=options.trust_remote_code)
-    device = choose_device(options.precision, on_cpu=run.on_cpu)
+    device = choose_base_model_device(options.precision, on_cpu=run.on_cpu)
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
     data = {"training": training_data_fingerprint(run.training, rows)}
     run.write_record(
@@ -250,7 +250,7 @@ def _whole_best(run: TrainingRunFolder, best: int, loss: float | None, last: int
 def _sharding(
     run: TrainingRunFolder,
     folder: Path,
-    device: ComputeTarget,
+    device: BaseModelDevice,
     adapter: Adapter,
     options: TrainingOptions,
     ranks: TrainingRanks,

@@ -25,7 +25,7 @@ from tuneport.scoring.examples import Example
 from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
 from tuneport.workflows.advising.drawing import count_probe_sample_tokens
-from tuneport.workflows.advising.evidence import evidence_in_report
+from tuneport.workflows.advising.evidence import advising_evidence_in_report
 from tuneport.workflows.advising.pricing import AdvisedOptionPricing, price_advised_options
 from tuneport.workflows.advising.probing import DEFAULT_ROWS, AdvisingProbe, AdvisingProbePlan, plan_probe, run_probe
 from tuneport.workflows.check import check
@@ -233,7 +233,7 @@ def gather_advice_facts(
         return AdviceFacts(settings, known)
     data = Dataset.of(dataset, columns)
     report = check(data, validation=validation, task=task, settings=settings)
-    seen = evidence_in_report(report)
+    seen = advising_evidence_in_report(report)
     evidence = {name: text for name, text in seen.evidence.items() if name not in known}
     held_out = None if validation is None else data.validation_like(validation)
     return AdviceFacts(settings, {**seen.known, **known}, evidence, report, held_out, notes=[*report.notes])

@@ -95,9 +95,9 @@ def compare(
     `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
     of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
     break-even: a model that litellm's table prices, or US dollars a month ("$2000"); without it each tuned model is
-    compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `own_machine`'s; `hours` of training,
-    where a provider bills those. Raises DatasetError if the dataset cannot be used, ConfigError for a method, adapter
-    or number that cannot be.
+    compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of
+    training, where a provider bills those. Raises DatasetError if the dataset cannot be used, ConfigError for a
+    method, adapter or number that cannot be.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
@@ -113,7 +113,7 @@ def compare(
     today = today or date.today()
     data = Dataset.of(dataset, columns)
     held_out = None if validation is None else data.validation_like(validation)
-    machine = own_machine(own_gpu, own_hour, own_speed, settings)
+    machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
     facts = read_job_dataset_facts(data.for_method(asked.method), held_out, home=settings.home)
 
@@ -189,7 +189,7 @@ def _models_of_backend(backend: str, models: Sequence[str], backends: Sequence[s
     return found
 
 
-def own_machine(
+def compared_own_machine(
     gpu: str | None, usd_per_hour: float | None, tokens_per_second: float | None, settings: Settings
 ) -> Machine:
     """Return the user's own machine, which trains and serves: the GPU `gpu` of `gpus.toml`, each owned at

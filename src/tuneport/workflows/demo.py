@@ -18,7 +18,13 @@ from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import JobFailedError
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import JobService, tuned_model_of_job
-from tuneport.scoring.examples import Example, Messages, choose_scoring_shots, expected_labels, read_scoring_examples
+from tuneport.scoring.examples import (
+    Example,
+    Messages,
+    choose_scoring_shots,
+    expected_scoring_labels,
+    read_scoring_examples,
+)
 from tuneport.scoring.metrics import load_metric, suitable_metric_names
 from tuneport.scoring.prompting import (
     Complete,
@@ -171,7 +177,7 @@ def _evaluate(
     state = row.job_state
     assert state is not None and state.tuned_model is not None
     base, tuned = row.model, state.tuned_model
-    choices = expected_labels(train)
+    choices = expected_scoring_labels(train)
     shots = choose_scoring_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
 
     yield from score_base_prompting(

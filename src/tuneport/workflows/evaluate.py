@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job
 from tuneport.lifecycle.open_workspace import OpenJobService, open_shared_job_service
@@ -22,6 +21,7 @@ from tuneport.scoring.metrics import Metric, current_metric_name, load_metric, s
 from tuneport.scoring.prompting import score_expected_answers
 from tuneport.scoring.scores import score_all
 from tuneport.settings import Settings
+from tuneport.validation import read_json_object
 from tuneport.workflows.advising.drawing import count_probe_sample_tokens, draw_few_shot_examples
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import EvaluationAnswer, ask_prompts
@@ -33,14 +33,14 @@ from tuneport.workflows.evaluation.gates import (
     refuse_undecidable_gates,
 )
 from tuneport.workflows.evaluation.general_ability import (
+    evaluate_forgetting,
+    evaluated_ability_rows,
     evaluated_weights,
-    general_ability_rows,
-    measure_forgetting,
-    store_forgetting,
+    store_evaluated_forgetting,
 )
 from tuneport.workflows.evaluation.held_out import find_held_out_rows
 from tuneport.workflows.evaluation.judging.judging import plan_judge, run_judge
-from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed, measure_answer_speed
+from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed, evaluate_answer_speed
 from tuneport.workflows.evaluation.lm_eval import evaluate_with_lm_eval, plan_lm_eval
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, find_evaluated_models
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan, plan_model_answers
@@ -220,7 +220,7 @@ def plan_evaluation(
                 workspace,
                 cache,
                 each,
-                general_ability_rows(workspace.backend(each.backend)),
+                evaluated_ability_rows(workspace.backend(each.backend)),
                 [],
                 ANSWER_TOKENS,
                 timed=False,
@@ -275,7 +275,7 @@ def run_evaluation(
                 lambda answered, name=name: on_progress(name, answered, len(rows)),  # type: ignore[misc]
             )
             seconds = time.monotonic() - begun
-            speed = measure_answer_speed(backend, each.asked.model, each.prompts, said, each.alone, cache)
+            speed = evaluate_answer_speed(backend, each.asked.model, each.prompts, said, each.alone, cache)
             measured.append(_measure_model(workspace, each, said, speed, seconds))
             answers[name] = [one.answer for one in said]
             if likelihoods:
@@ -291,8 +291,8 @@ def run_evaluation(
                     Answer(one.text, one.calls, likelihood)
                     for one, likelihood in zip(answers[name], found, strict=True)
                 ]
-        general = measure_forgetting(workspace, cache, plan.general, on_progress)
-        store_forgetting(workspace, plan.general, general)
+        general = evaluate_forgetting(workspace, cache, plan.general, on_progress)
+        store_evaluated_forgetting(workspace, plan.general, general)
         judgement = None
         if plan.judge is not None:
             judgement = run_judge(

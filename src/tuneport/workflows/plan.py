@@ -31,7 +31,7 @@ from tuneport.lifecycle.planning.past_jobs import read_past_jobs
 from tuneport.lifecycle.planning.planning import find_job_gpu, plan_job_machine, read_job_dataset_facts
 from tuneport.manifests import find_manifest_model, load_gpus
 from tuneport.pages.notebook import render_notebook_view
-from tuneport.router import Machine, TokenCount
+from tuneport.router import BackendChoiceTokens, Machine
 from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
@@ -44,12 +44,12 @@ from tuneport.workflows.training_plan.comparison import (
 from tuneport.workflows.training_plan.gpus import (
     TrainingPlanGPU,
     TrainingWork,
-    cheapest_gpus,
+    cheapest_plan_gpus,
     plan_for_each_gpu,
     planned_training_duration_here,
 )
 from tuneport.workflows.training_plan.knobs import applicable_plan_settings, plan_settings_by_backend
-from tuneport.workflows.training_plan.runs import OptimizerStep, plan_optimizer_step
+from tuneport.workflows.training_plan.runs import OptimizerStep, plan_training_optimizer_step
 from tuneport.workflows.training_plan.shapes import PlannedBaseModel, find_planned_model, read_planned_model_config
 
 
@@ -107,7 +107,7 @@ class TrainingPlan:
     @property
     def cheapest(self) -> TrainingPlanGPU | None:
         """Return the GPUs on which the whole run costs least."""
-        return cheapest_gpus(self.gpus)
+        return cheapest_plan_gpus(self.gpus)
 
     def as_dict(self) -> dict[str, Any]:
         best = self.cheapest
@@ -205,7 +205,9 @@ def plan(
 
     def step_for(method: Method, adapter: Adapter) -> OptimizerStep:
         numbers = numbers_for(method, adapter)
-        return plan_optimizer_step(method, adapter, numbers, told, params_b=base.params_b, longest=counted.longest)
+        return plan_training_optimizer_step(
+            method, adapter, numbers, told, params_b=base.params_b, longest=counted.longest
+        )
 
     numbers, step = numbers_for(how, kind), step_for(how, kind)
     batch = int(numbers["batch_size"].value)
@@ -270,7 +272,9 @@ def _trace(
         return None, str(error)
 
 
-def _count_training_tokens(dataset: Dataset, method: Method, model: str, settings: Settings) -> tuple[int, TokenCount]:
+def _count_training_tokens(
+    dataset: Dataset, method: Method, model: str, settings: Settings
+) -> tuple[int, BackendChoiceTokens]:
     """Return the rows, and their tokens as the model counts them."""
     facts = read_job_dataset_facts(dataset.for_method(method), None, home=settings.home)
     manifest = backend_manifest("local", settings)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
-from tuneport.data.conversion.prepare import dataset_upload_format, strip_untrained_fields
+from tuneport.data.conversion.prepare import dataset_upload_format, strip_untrained_row_fields
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import DatasetFormat, Unrepresentable
@@ -348,7 +348,7 @@ def _converted(
     for found in scan_dataset_rows(source, known):
         if not problems.accept(found.problems) or found.record is None:
             continue
-        left_out |= dict.fromkeys(strip_untrained_fields(found.record))
+        left_out |= dict.fromkeys(strip_untrained_row_fields(found.record))
         row, lost = write_converted_row(target, found.record)
         if lost:
             losses.add(found.line, lost)

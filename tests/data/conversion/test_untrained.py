@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tuneport.data.conversion.prepare import prepare_dataset_for_method
+from tuneport.data.conversion.prepare import convert_dataset_for_method
 from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 from tuneport.data.dataset import Dataset
 from tuneport.errors import DatasetError
@@ -38,7 +38,7 @@ def prepared(
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     seen = UntrainedDatasetRecords(limit)
-    prepare_dataset_for_method(method, Dataset(path), target, folder / "files", untrained=seen)
+    convert_dataset_for_method(method, Dataset(path), target, folder / "files", untrained=seen)
     return seen, path
 
 

@@ -19,7 +19,7 @@ from tuneport.data.tokens.tokens import (
     count_dataset_tokens,
     load_openai_encoding,
     token_count_approximation,
-    tools_as_text,
+    tool_definitions_as_text,
 )
 from tuneport.errors import ConfigError
 
@@ -70,7 +70,7 @@ def test_estimates_say_why() -> None:
     assert "both answers" in str(token_count_approximation(pair))
     assert counted(pair).total == 2 * counted(plain).total
     assert counted(Chat(plain.messages, tools=tools)).total > counted(plain).total + 10
-    assert "// Does f\ntype f = (_: {\na: number,\n}) => any;" in tools_as_text(tools)
+    assert "// Does f\ntype f = (_: {\na: number,\n}) => any;" in tool_definitions_as_text(tools)
 
 
 def test_an_estimate_has_bounds_and_only_its_own_records_widen_them() -> None:

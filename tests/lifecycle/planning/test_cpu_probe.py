@@ -12,7 +12,7 @@ import pytest
 from tests.support.tiny import tiny_model
 from tests.support.workspaces import write_chats
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.planning.cpu_probe import CPUProbe, read_stored_cpu_probe, run_cpu_probe
+from tuneport.lifecycle.planning.cpu_probe import StoredCPUProbe, read_stored_cpu_probe, run_cpu_probe
 from tuneport.lifecycle.planning.planning import plan_job_machine
 from tuneport.router import Machine
 from tuneport.settings import Settings
@@ -25,8 +25,8 @@ KEPT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def keep(settings: Settings, **values: Any) -> CPUProbe:
-    probe = CPUProbe.model_validate(KEPT | values)
+def keep(settings: Settings, **values: Any) -> StoredCPUProbe:
+    probe = StoredCPUProbe.model_validate(KEPT | values)
     (settings.home / "probe.json").write_text(probe.model_dump_json())
     return probe
 

@@ -13,7 +13,7 @@ from tuneport.backends import backend_manifest
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
 from tuneport.errors import ConfigError, UnresolvedStartError
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading, read_store_machine_clock
 from tuneport.lifecycle.schema.submission import JobSubmission
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import JobService, describe_job
@@ -33,8 +33,8 @@ class MachineClock:
     def __init__(self) -> None:
         self.boot, self.seconds = "first boot", 1000.0
 
-    def __call__(self) -> MachineClockReading:
-        return MachineClockReading(self.boot, self.seconds)
+    def __call__(self) -> StoreClockReading:
+        return StoreClockReading(self.boot, self.seconds)
 
 
 @pytest.fixture(params=["openai", "together"])
@@ -260,20 +260,20 @@ def test_every_call_that_starts_a_job_carries_an_idempotency_key(
 
 
 def test_the_machines_clock_is_the_same_in_every_process_and_goes_forwards() -> None:
-    first, second = read_machine_clock(), read_machine_clock()
+    first, second = read_store_machine_clock(), read_store_machine_clock()
     assert first.clock == second.clock and second.seconds >= first.seconds
 
 
 def test_a_clock_that_went_backwards_begins_anew() -> None:
-    sent = JobSubmission().mark_sent(MachineClockReading("a", 500))
-    both = JobSubmission().mark_sent(MachineClockReading("a", 500, 50))
-    assert both.seconds_waited(MachineClockReading("a", 900, 60)) == 10, (
+    sent = JobSubmission().mark_sent(StoreClockReading("a", 500))
+    both = JobSubmission().mark_sent(StoreClockReading("a", 500, 50))
+    assert both.seconds_waited(StoreClockReading("a", 900, 60)) == 10, (
         "a machine that slept, or a container's own uptime"
     )
-    assert both.seconds_waited(MachineClockReading("a", 510, 5)) == 0
-    assert sent.seconds_waited(MachineClockReading("a", 600)) == 100
-    assert sent.seconds_waited(MachineClockReading("b", 600)) == 0
-    assert sent.with_clock(MachineClockReading("a", 20)).seconds_waited(MachineClockReading("a", 50)) == 30
+    assert both.seconds_waited(StoreClockReading("a", 510, 5)) == 0
+    assert sent.seconds_waited(StoreClockReading("a", 600)) == 100
+    assert sent.seconds_waited(StoreClockReading("b", 600)) == 0
+    assert sent.with_clock(StoreClockReading("a", 20)).seconds_waited(StoreClockReading("a", 50)) == 30
 
 
 def test_a_failure_that_the_provider_takes_back_is_not_final(workspace: JobService, provider: Any, submit: Any) -> None:

@@ -20,7 +20,7 @@ from tuneport.scoring.general import (
     load_general_items,
     score_general_items,
 )
-from tuneport.scoring.general.items import ABILITIES, LETTERS, is_refusal_answer
+from tuneport.scoring.general.items import ABILITIES, LETTERS, is_item_refusal_answer
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
 
 ITEMS = load_general_items()
@@ -93,7 +93,7 @@ def test_nothing_of_the_demos_data_is_asked() -> None:
     ],
 )
 def test_refusals_are_told_from_answers(answer: str, expected: bool) -> None:
-    assert is_refusal_answer(answer) is expected
+    assert is_item_refusal_answer(answer) is expected
 
 
 @pytest.mark.parametrize(

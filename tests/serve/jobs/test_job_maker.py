@@ -76,7 +76,7 @@ def test_who_lost_the_request_neither_starts_nor_fails_it(
     assert rows(running) == [job_id]
     job_maker.make_job_of_request(running.gateway, late, "late")
     refused = RejectedError("no", provider="p")
-    monkeypatch.setattr(job_maker, "build_requested_spec", lambda *given: (_ for _ in ()).throw(refused))
+    monkeypatch.setattr(job_maker, "build_client_requested_spec", lambda *given: (_ for _ in ()).throw(refused))
     job_maker.make_job_of_request(running.gateway, late, "late")
     assert rows(running) == [job_id]
     request = store.requests.get(job_id)
@@ -89,7 +89,7 @@ def test_one_that_cannot_be_made_now_keeps_nobody_waiting(
 ) -> None:
     """`None`: the store itself is locked at that moment."""
     first, second = create(suffix="stuck"), create()
-    real = job_maker.build_requested_spec
+    real = job_maker.build_client_requested_spec
 
     def stuck(gateway: Any, body: dict[str, Any]) -> Any:
         if body.get("suffix") == "stuck":
@@ -97,11 +97,11 @@ def test_one_that_cannot_be_made_now_keeps_nobody_waiting(
             raise trouble  # type: ignore[misc]
         return real(gateway, body)
 
-    monkeypatch.setattr(job_maker, "build_requested_spec", stuck)
+    monkeypatch.setattr(job_maker, "build_client_requested_spec", stuck)
     job_maker.make_jobs_of_requests(running.gateway)
     assert rows(running) == [second]
     assert running.client().fine_tuning.jobs.retrieve(first).status == "validating_files"
-    monkeypatch.setattr(job_maker, "build_requested_spec", real)
+    monkeypatch.setattr(job_maker, "build_client_requested_spec", real)
     running.gateway.unscoped.store.requests.defer(first, "nobody", seconds=-1)
     job_maker.make_jobs_of_requests(running.gateway)
     assert sorted(rows(running)) == sorted([first, second])

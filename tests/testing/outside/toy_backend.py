@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.provider_options import refuse_provider_hyperparameters
+from tuneport.backends.provider_options import refuse_hyperparameters
 from tuneport.errors import NotFoundError
 from tuneport.types import (
     Checkpoint,
@@ -59,7 +59,7 @@ class Toy(FineTuneBackend):
         return {"epochs": "rounds"}
 
     def check(self, spec: TuneSpec) -> None:
-        refuse_provider_hyperparameters(self.name, spec.hyperparameters.given(), self.hyperparameter_names())
+        refuse_hyperparameters(self.name, spec.hyperparameters.given(), self.hyperparameter_names())
         super().check(spec)
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:

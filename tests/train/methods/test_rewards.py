@@ -125,7 +125,7 @@ def test_a_reward_model_that_was_trained_here_judges_answers(
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from tuneport.base_models import ComputeTarget
+    from tuneport.base_models import BaseModelDevice
     from tuneport.train.methods.rewards import RewardModel
 
     if adapter == "qlora":
@@ -149,7 +149,7 @@ def test_a_reward_model_that_was_trained_here_judges_answers(
     assert losses[-1] < losses[0]
     weights = ranker / ("model" if adapter == "full" else "adapter")
     base = None if adapter == "full" else model
-    judge = RewardModel(weights, base, ComputeTarget("cpu", "fp32"))
+    judge = RewardModel(weights, base, BaseModelDevice("cpu", "fp32"))
     rows = [asked("Say hello 3"), asked("Say hello 12345"), asked("Say hello 3")]
     scores = judge(rows, ["Hello!", "Go away.", "Go away."], {})
     assert scores[0] > scores[2]

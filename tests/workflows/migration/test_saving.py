@@ -192,7 +192,7 @@ def test_a_provider_that_wants_a_pause_gets_it_and_is_not_down(
         clock[0] += seconds
         return False
 
-    monkeypatch.setattr(saving.AccountSaver, "_wait", wait)
+    monkeypatch.setattr(saving.MigrationAccountSaver, "_wait", wait)
     headers = {"retry-after": "600"}
     account.openai.fail("status", path="/files/*/content", status=429, headers=headers)
     account.openai.fail("status", path="/fine_tuning/jobs/*/events", status=429, headers=headers)

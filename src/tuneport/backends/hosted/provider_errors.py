@@ -29,7 +29,6 @@ from tuneport.backends.hosted.http.connection_errors import (
 from tuneport.backends.hosted.http.network import HttpProxy, ProviderNetwork, strip_url_credentials
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
 from tuneport.backends.secrets import MARK, compile_secret_pattern, encode_secret_forms
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import (
     AuthError,
     ConfigError,
@@ -42,6 +41,7 @@ from tuneport.errors import (
 )
 from tuneport.manifests import load_manifest, manifest_names
 from tuneport.rate_limits import parse_retry_after
+from tuneport.validation import decode_json
 
 _SHORTEST_PASSWORD = 4  # characters; a shorter one would be found in any text
 _LONGEST_QUOTE = 400  # characters of a provider's own words in our message

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuneport.base_models import BaseWeights, locate_base_model
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError, one_line
 from tuneport.manifests import load_models
+from tuneport.validation import read_json_object
 
 CONFIG, RECEIPT = "adapter_config.json", "tuneport.json"
 """What PEFT wrote, and what `download` added: the provider's own name of the base model."""

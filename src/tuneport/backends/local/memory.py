@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import UnsupportedError
 from tuneport.estimate.hyperparameters import LENGTH_MIN
 from tuneport.estimate.memory import (
@@ -22,6 +21,7 @@ from tuneport.estimate.memory import (
 )
 from tuneport.manifests import ModelDimensions, load_models
 from tuneport.types import Adapter, Method
+from tuneport.validation import read_json_object
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 

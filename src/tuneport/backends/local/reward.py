@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
+from tuneport.validation import read_json_object
 
 _IMPORT_SECONDS = 300.0  # modules that load a model at import take long on slow disks
 _SCORES = "ForSequenceClassification"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tuneport.backends.provider_options import refuse_provider_hyperparameters, refuse_provider_job_fields
+from tuneport.backends.provider_options import refuse_hyperparameters, refuse_provider_job_fields
 from tuneport.client_rules import OperatorOnly, Rule, client_choice_rule
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.manifests import Limit, Manifest
@@ -53,7 +53,7 @@ def check_openai_spec(manifest: Manifest, spec: TuneSpec) -> None:
             "trains; leave it at auto"
         )
     given = spec.hyperparameters.given()
-    refuse_provider_hyperparameters(name, given, HYPERPARAMETERS[spec.method], f" with method {spec.method}")
+    refuse_hyperparameters(name, given, HYPERPARAMETERS[spec.method], f" with method {spec.method}")
     for field, value in given.items():
         allowed = getattr(limits, field, None)
         if allowed is not None and not isinstance(value, str) and not allowed.contains(value):

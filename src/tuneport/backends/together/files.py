@@ -163,7 +163,7 @@ def _source_of(dataset: Dataset, file: DataFile, number: int) -> RowPosition | N
     """Return where line `number` of the prepared file comes from, or None if that record no longer gives that very
     line."""
     from tuneport.data.conversion.conversion_loss import write_converted_row
-    from tuneport.data.conversion.prepare import strip_untrained_fields
+    from tuneport.data.conversion.prepare import strip_untrained_row_fields
     from tuneport.data.formats import load_dataset_format
     from tuneport.data.reading import read_dataset_row
 
@@ -175,7 +175,7 @@ def _source_of(dataset: Dataset, file: DataFile, number: int) -> RowPosition | N
         record = read_dataset_row(known, line, raw, source.locate).record
         if record is None:
             continue
-        strip_untrained_fields(record)
+        strip_untrained_row_fields(record)
         row, _ = write_converted_row(target, record)
         written += row is not None
         if written == number:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.provider_options import refuse_provider_hyperparameters, refuse_provider_job_fields
+from tuneport.backends.provider_options import refuse_hyperparameters, refuse_provider_job_fields
 from tuneport.client_rules import (
     YES_NO,
     ClientsMaySet,
@@ -139,7 +139,7 @@ def check_together_spec(backend: str, spec: TuneSpec) -> None:
         raise UnsupportedError(f"the backend {backend} passes no tags on to Weights & Biases; leave wandb.tags out")
     given = spec.hyperparameters.given()
     takes = together_hyperparameter_names(spec.method, spec.adapter)
-    refuse_provider_hyperparameters(backend, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
+    refuse_hyperparameters(backend, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
     if given.get("lora_alpha", 0) != int(given.get("lora_alpha", 0)):
         raise UnsupportedError(f"the backend {backend} takes whole numbers for lora_alpha; round it yourself")
     if spec.provider_options:

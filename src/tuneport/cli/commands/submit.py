@@ -14,7 +14,6 @@ from tuneport.cli.mapping import parse_map_option
 from tuneport.cli.views import output
 from tuneport.cli.views.following import follow_job_progress, print_outcome_and_exit
 from tuneport.cli.views.job_costs import time_line
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.submitting.flags import (
     OPTION_FLAGS,
@@ -26,7 +25,7 @@ from tuneport.lifecycle.submitting.flags import (
 )
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.types import TuneSpec
-from tuneport.validation import parse_or_config_error
+from tuneport.validation import decode_json, parse_or_config_error
 
 if TYPE_CHECKING:
     from tuneport.data.dataset import Dataset
@@ -129,7 +128,7 @@ def submit_command(
 def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     """Return the job that the parsed arguments ask for. Raises ConfigError if something is missing or contradictory."""
     from tuneport.data.dataset import Dataset
-    from tuneport.lifecycle.submitting.spec_file import build_tune_spec, read_job_spec_values
+    from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec, read_job_spec_values
 
     values: dict[str, Any] = {} if given["spec_file"] is None else read_job_spec_values(given["spec_file"])
     if given["dataset"] is not None:
@@ -141,7 +140,7 @@ def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     data = Dataset(values.pop("dataset"), values.pop("columns", None))
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
     return SubmitArguments(
-        build_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"]
+        build_job_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"]
     )
 
 

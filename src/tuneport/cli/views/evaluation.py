@@ -14,7 +14,7 @@ from tuneport.workflows.evaluation.words import format_interval, format_p_value,
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuneport.scoring.general import GeneralComparison
+    from tuneport.scoring.general import GeneralAbilityComparison
     from tuneport.workflows.evaluation.decision import EvaluationDecision
     from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
     from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation
@@ -70,7 +70,7 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         console.print(Text(note, style="dim"))
 
 
-def _print_general(console: Console, model: str, first: str, comparison: GeneralComparison) -> None:
+def _print_general(console: Console, model: str, first: str, comparison: GeneralAbilityComparison) -> None:
     """Print forgetting and safety drift: right answers before and after, and the interval of the difference in
     points."""
     console.print(

@@ -41,7 +41,7 @@ def open_sink(output: Path, file: BinaryIO, target: DatasetFormat) -> Iterator[R
         yield _SINKS[container_suffix(output)](packed, target)
 
 
-class _Lines:
+class _JsonLinesSink:
     def __init__(self, file: IO[bytes], target: DatasetFormat) -> None:
         self._file = file
 
@@ -52,7 +52,7 @@ class _Lines:
         return []
 
 
-class _Array:
+class _JsonArraySink:
     def __init__(self, file: IO[bytes], target: DatasetFormat) -> None:
         self._file = file
         self._before = b"[\n"
@@ -68,9 +68,9 @@ class _Array:
 
 
 _SINKS: dict[str, Callable[[IO[bytes], DatasetFormat], RowSink]] = {
-    ".jsonl": _Lines,
-    ".ndjson": _Lines,
-    ".json": _Array,
+    ".jsonl": _JsonLinesSink,
+    ".ndjson": _JsonLinesSink,
+    ".json": _JsonArraySink,
     ".csv": CsvSink,
     ".tsv": TsvSink,
     ".parquet": ParquetSink,

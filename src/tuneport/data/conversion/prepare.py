@@ -65,7 +65,7 @@ def prepare_dataset(
             if record is None:
                 losses.add(found.line, [NO_QUESTION])
                 continue
-            left_out |= dict.fromkeys(strip_untrained_fields(record))
+            left_out |= dict.fromkeys(strip_untrained_row_fields(record))
             row, lost = write_converted_row(format, record)
             if lost:
                 losses.add(found.line, lost)
@@ -100,7 +100,7 @@ def prepare_dataset(
     )
 
 
-def strip_untrained_fields(record: Record) -> list[str]:
+def strip_untrained_row_fields(record: Record) -> list[str]:
     """Remove, in place, what no model is trained on, and return the removed names."""
     gone = list(record.metadata)
     record.metadata = {}
@@ -143,7 +143,7 @@ def dataset_upload_format(method: Method, source: str, usual: str, also: Sequenc
             return source if source in also else usual
 
 
-def prepare_dataset_for_method(
+def convert_dataset_for_method(
     method: Method, dataset: Dataset, target: str, store: Path, *, untrained: UntrainedDatasetRecords | None = None
 ) -> DataFile:
     """Prepare the dataset as the method reads it: only its questions for a method with a reward."""

@@ -30,7 +30,7 @@ from tuneport.data.formats.contract import (
 from tuneport.data.formats.openai import format as openai
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.openai import preference as openai_preference
-from tuneport.data.formats.shared.tools import add_call_ids, count_calls, has_calls
+from tuneport.data.formats.shared.tools import add_message_call_ids, count_message_tool_calls, has_message_tool_calls
 from tuneport.data.formats.shared.turns import alternate_turns
 from tuneport.data.rows.records import (
     ImagePart,
@@ -115,7 +115,7 @@ def write_format_row(record: Record) -> Written:
             return None, [
                 Unrepresentable("", "the input of a pair must end with a message that is not the assistant's")
             ]
-        start = count_calls(record.context)
+        start = count_message_tool_calls(record.context)
         given["messages"] = _write_messages(record.context, 0, lost)
         row["input"] = given
         row["preferred_output"] = _write_messages(record.chosen, start, lost)
@@ -144,8 +144,8 @@ def write_format_row(record: Record) -> Written:
 
 def _write_messages(messages: Sequence[Message], start: int, lost: list[Unrepresentable]) -> list[dict[str, Any]]:
     turns = alternate_turns(messages, lost)
-    if has_calls(turns):
-        turns = add_call_ids(turns, chat.ID_PREFIX, lost, start)
+    if has_message_tool_calls(turns):
+        turns = add_message_call_ids(turns, chat.ID_PREFIX, lost, start)
     images = 0
     rows = []
     for message in turns:

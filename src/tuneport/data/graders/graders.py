@@ -15,9 +15,9 @@ from typing import Any
 
 from tuneport.data.graders.code import AnswerError, GraderCode, GraderCodeError
 from tuneport.data.graders.formula import Formula
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.installation import install_extra
+from tuneport.validation import decode_json
 
 # No braces within: a text of many "{{" would else be searched to its end from each of them.
 _VARIABLE = re.compile(r"\{\{(?!\{)((?:(?!\{\{|\}\}).)*)\}\}", re.DOTALL)

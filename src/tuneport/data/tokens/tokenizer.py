@@ -26,7 +26,7 @@ class RenderedCounter(TokenLengthCounter):
 
     def add(self, line: int, record: Record) -> None:
         if self._renderer is None:
-            self._renderer = TemplateRenderer(load_tokenizer(self._folder))
+            self._renderer = TemplateRenderer(load_dataset_tokenizer(self._folder))
         length = 0
         try:
             if isinstance(record, Preference):
@@ -69,11 +69,11 @@ def training_template_renderer(
     """
     context = tokenizer_context_length(folder, trust_remote_code=trust_remote_code)
     limits = [limit for limit in (max_length, context) if limit is not None]
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
+    tokenizer = load_dataset_tokenizer(folder, trust_remote_code=trust_remote_code)
     return TemplateRenderer(tokenizer, max_length=min(limits, default=None), loss_on=loss_on)
 
 
-def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+def load_dataset_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """Load the tokenizer. Raises ConfigError if there is none. One without a padding token pads with its end of
     sequence."""
     from transformers import AutoTokenizer

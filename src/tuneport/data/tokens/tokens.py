@@ -248,7 +248,7 @@ class TokenCounter(TokenLengthCounter):
             case PlainText():
                 overhead, texts = 1, [record.text]
         if record.tools:
-            texts.append(tools_as_text(record.tools))
+            texts.append(tool_definitions_as_text(record.tools))
         return overhead, texts
 
     def _messages(self, messages: Iterable[Message]) -> tuple[int, list[str]]:
@@ -350,7 +350,7 @@ class TokenCountWorker:
         return self._counter.state(), self._bad
 
 
-def tools_as_text(tools: Iterable[Tool]) -> str:
+def tool_definitions_as_text(tools: Iterable[Tool]) -> str:
     """Return the definitions as the TypeScript namespace that OpenAI's models see, on which bills of chats with tools
     are based."""
     lines = ["namespace functions {", ""]

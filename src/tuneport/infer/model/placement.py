@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tuneport.base_models import ComputeTarget, choose_device
+from tuneport.base_models import BaseModelDevice, choose_base_model_device
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
@@ -25,7 +25,7 @@ class AvailableHardware:
     """The facts that `place_inference_model` decides by. `gpu_free_bytes` is of each visible CUDA GPU; `best` is where
     one model runs best; `precision` is what was asked for, if anything was."""
 
-    best: ComputeTarget
+    best: BaseModelDevice
     precision: str | None = None
     gpu_free_bytes: tuple[int, ...] = ()
     bitsandbytes: bool = False
@@ -35,7 +35,7 @@ class AvailableHardware:
 class InferenceModelPlacement:
     """`map` as transformers' `device_map`; None: all of it on `device`."""
 
-    device: ComputeTarget
+    device: BaseModelDevice
     map: str | None = None
     load_in_4bit: bool = False
 
@@ -66,7 +66,7 @@ def place_inference_model(
     free = machine.gpu_free_bytes
     roomiest = max(range(len(free)), key=free.__getitem__)
     if device_map == "auto" and needed <= SHARE_FOR_WEIGHTS * free[roomiest]:
-        return InferenceModelPlacement(ComputeTarget(f"cuda:{roomiest}", machine.best.precision), None, load_in_4bit)
+        return InferenceModelPlacement(BaseModelDevice(f"cuda:{roomiest}", machine.best.precision), None, load_in_4bit)
     if needed > SHARE_FOR_WEIGHTS * sum(free):
         hint = "choose a smaller model" if load_in_4bit else "set load_in_4bit, or choose a smaller model"
         raise ConfigError(
@@ -74,19 +74,19 @@ def place_inference_model(
             f"{sum(free) / 2**30:.1f} GiB free, of which a fifth is kept for answers; {hint}"
         )
     if len(free) == 1:
-        return InferenceModelPlacement(ComputeTarget("cuda:0", machine.best.precision), None, load_in_4bit)
+        return InferenceModelPlacement(BaseModelDevice("cuda:0", machine.best.precision), None, load_in_4bit)
     return InferenceModelPlacement(machine.best, device_map, load_in_4bit)
 
 
-def _named(machine: AvailableHardware, device: str) -> ComputeTarget:
+def _named(machine: AvailableHardware, device: str) -> BaseModelDevice:
     kind, _, number = device.partition(":")
     if kind == "cuda" and machine.best.name == "cuda" and (not number or number.isdecimal()):
         if int(number or 0) < len(machine.gpu_free_bytes):
-            return ComputeTarget(device, machine.best.precision)
+            return BaseModelDevice(device, machine.best.precision)
     elif device == machine.best.name:
         return machine.best
     elif device == "cpu":
-        return ComputeTarget("cpu", machine.precision or "fp32")
+        return BaseModelDevice("cpu", machine.precision or "fp32")
     raise ConfigError(
         f"device_map {device} is not on this machine (there: {machine.best.name}, "
         f"{len(machine.gpu_free_bytes)} CUDA GPUs); name auto, balanced, sequential, cpu, mps, cuda or cuda:N"
@@ -94,14 +94,14 @@ def _named(machine: AvailableHardware, device: str) -> ComputeTarget:
 
 
 def available_inference_hardware(precision: str | None = None) -> AvailableHardware:
-    best = choose_device(precision)
+    best = choose_base_model_device(precision)
     free: Sequence[int] = ()
     if best.name == "cuda":
         free = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
     return AvailableHardware(best, precision, tuple(free), importlib.util.find_spec("bitsandbytes") is not None)
 
 
-def loaded_weight_bytes(folder: Path, device: ComputeTarget) -> int:
+def loaded_inference_weight_bytes(folder: Path, device: BaseModelDevice) -> int:
     """Return the bytes of a folder of safetensors once loaded, in the precision of loading, not of the file."""
     total = 0
     width = {"bf16": 2, "fp16": 2, "fp32": 4}[device.precision]
@@ -113,7 +113,7 @@ def loaded_weight_bytes(folder: Path, device: ComputeTarget) -> int:
     return total
 
 
-def nf4_quantisation_config(placement: InferenceModelPlacement) -> Any:
+def inference_nf4_config(placement: InferenceModelPlacement) -> Any:
     """Build the NF4 configuration that QLoRA trains with (Dettmers et al. 2023), so that the adapter meets the same
     weights."""
     if not placement.load_in_4bit:

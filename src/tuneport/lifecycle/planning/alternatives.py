@@ -16,7 +16,7 @@ from tuneport.errors import TuneportError
 from tuneport.formatting import money
 from tuneport.installation import install_extra
 from tuneport.lifecycle.planning.planning import (
-    find_backend_readiness,
+    find_job_backend_readiness,
     plan_job_machine,
     read_job_dataset_facts,
     split_job_backend_name,
@@ -105,7 +105,7 @@ def _ranked(row: JobRecord, settings: Settings) -> list[JobAlternative]:
     facts = read_job_dataset_facts(training, validation, home=settings.home)
     manifests = [backend_manifest(name, settings) for name in backend_names(settings) if name != row.backend]
     manifests = [manifest for manifest in manifests if not manifest.hidden]
-    ready = find_backend_readiness(settings, manifests)
+    ready = find_job_backend_readiness(settings, manifests)
     found: list[tuple[BackendChoice, JobAlternative]] = []
     for manifest in manifests:
         choice, same_name = _best(spec, manifest, facts, settings)

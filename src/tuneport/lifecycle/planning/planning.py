@@ -23,7 +23,15 @@ from tuneport.estimate.learning import DurationHistory
 from tuneport.lifecycle.planning.cpu_probe import read_stored_cpu_probe
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.manifests import CatalogueGPU, Manifest, OfferedModel, find_manifest_model, load_gpus, load_models
-from tuneport.router import BackendChoice, DatasetFacts, Machine, Readiness, TokenCount, choose_backend, rank_backends
+from tuneport.router import (
+    BackendChoice,
+    BackendChoiceTokens,
+    DatasetFacts,
+    Machine,
+    Readiness,
+    choose_backend,
+    rank_backends,
+)
 from tuneport.settings import Settings
 from tuneport.types import Adapter, TuneSpec
 
@@ -135,7 +143,7 @@ def _ranked(
         models=load_models(),
         dataset=facts,
         aliases=settings.aliases(spec.model),
-        ready=find_backend_readiness(settings, manifests),
+        ready=find_job_backend_readiness(settings, manifests),
         machine=machine,
         history=history,
     )
@@ -195,7 +203,7 @@ def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home
 
     own = counts(dataset, DEFAULT_ENCODING)
 
-    def tokens(manifest: Manifest, model: OfferedModel) -> TokenCount:
+    def tokens(manifest: Manifest, model: OfferedModel) -> BackendChoiceTokens:
         encoding = model.encoding or DEFAULT_ENCODING
         training = counts(dataset, encoding)
         if model.encoding is not None and model.context is not None and training.longest > model.context:
@@ -207,7 +215,7 @@ def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home
         if model.encoding is None:
             low, high = low * OTHER_VOCABULARY[0], high * OTHER_VOCABULARY[1]
             reasons.append(f"tokens are counted with {DEFAULT_ENCODING}, not with the model's own vocabulary")
-        return TokenCount(
+        return BackendChoiceTokens(
             training.total,
             held_out.total if held_out else 0,
             training.longest,
@@ -221,7 +229,7 @@ def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home
     return DatasetFacts(rows=own.rows, bytes=dataset.bytes, tokens=tokens)
 
 
-def find_backend_readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
+def find_job_backend_readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
     """Return which backends have a key, and which have their packages. Imports none of them."""
     with_key = frozenset(row.name for row in manifests if backend_has_key(row, settings))
     installed = frozenset(row.name for row in manifests if is_backend_installed(row))

@@ -43,7 +43,7 @@ class StoreUnavailableError(ConfigError, StorageError):
     """The database does not answer, or not now: locked, full, restarting, damaged. No job is at fault."""
 
 
-class Database:
+class StoreDatabase:
     """An open database. Opening it makes or upgrades the tables; raises ConfigError if that fails."""
 
     def __init__(self, url: str) -> None:

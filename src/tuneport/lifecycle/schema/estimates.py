@@ -46,7 +46,7 @@ class JobEstimate(Model):
 
     @property
     def own_machine(self) -> bool:
-        """Return whether it is billed by the hour, as a user's own machine is; see `Manifest.own_machine`."""
+        """Return whether it is billed by the hour, as a user's own machine is; see `Manifest.compared_own_machine`."""
         return self.billing == "machine_hours"
 
 

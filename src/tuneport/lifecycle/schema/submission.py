@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading
 from tuneport.types import JobState
 
 
@@ -47,17 +47,17 @@ class JobSubmission(BaseModel):
     dismissed: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
 
-    def seconds_waited(self, reading: MachineClockReading) -> float:
+    def seconds_waited(self, reading: StoreClockReading) -> float:
         """Return for how many seconds this clock can vouch that the answer has been missing; 0 for a new clock."""
         return _elapsed(self.since, reading) or 0.0
 
-    def with_clock(self, reading: MachineClockReading) -> JobSubmission:
+    def with_clock(self, reading: StoreClockReading) -> JobSubmission:
         """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
         if _elapsed(self.since, reading) is not None:
             return self
         return self.model_copy(update={"since": self.since | reading.clock_values})
 
-    def mark_sent(self, reading: MachineClockReading) -> JobSubmission:
+    def mark_sent(self, reading: StoreClockReading) -> JobSubmission:
         """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
         return JobSubmission(
             since=reading.clock_values,
@@ -66,16 +66,16 @@ class JobSubmission(BaseModel):
             duplicates=self.duplicates,
         )
 
-    def mark_looked(self, reading: MachineClockReading, *, absent: bool) -> JobSubmission:
+    def mark_looked(self, reading: StoreClockReading, *, absent: bool) -> JobSubmission:
         """Return the same after the provider was asked; `absent`: it listed no job with the token."""
         update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.clock_values}
         return self.model_copy(update=update | {"unclear": True})
 
-    def seconds_since_look(self, reading: MachineClockReading) -> float | None:
+    def seconds_since_look(self, reading: StoreClockReading) -> float | None:
         """Return the seconds since the provider was last asked, or None if this clock does not know."""
         return _elapsed(self.last_look, reading)
 
 
-def _elapsed(marks: dict[str, float], reading: MachineClockReading) -> float | None:
+def _elapsed(marks: dict[str, float], reading: StoreClockReading) -> float | None:
     passed = [now - marks[clock] for clock, now in reading.clock_values.items() if clock in marks]
     return None if len(passed) < len(reading.clock_values) or min(passed) < 0 else min(passed)

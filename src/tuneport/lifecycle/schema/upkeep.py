@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.database import (
-    Database,
+    StoreDatabase,
     explain_database_errors,
     lock_store_tables,
     mask_store_url,
@@ -61,7 +61,7 @@ def inspect_store(url: str) -> StoreSchemaReport:
 
 def upgrade_store(url: str) -> StoreSchemaReport:
     """Make the store, or migrate it to this tuneport's version. Raises ConfigError if it is newer."""
-    Database(url).close()
+    StoreDatabase(url).close()
     return inspect_store(url)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, update
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.accounting.budgets import hold_monthly_budget, max_resume_cost
-from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.store.audit import add_audit_entry
@@ -28,7 +28,7 @@ class LeaseLostError(TuneportError):
 class JobLeases(LeasedPart):
     leased, seconds = JobRow, LEASE_SECONDS
 
-    def __init__(self, database: Database, events: JobEventLog) -> None:
+    def __init__(self, database: StoreDatabase, events: JobEventLog) -> None:
         super().__init__(database)
         self._events = events
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from tuneport.lifecycle.schema import records, tables
-from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.types import now
 
@@ -37,7 +37,7 @@ RELEASED: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 class StorePart:
     """Some of the store's reads and writes. Each method is one short transaction, with no network call inside."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StoreDatabase) -> None:
         self.database = database
 
     def transaction(self) -> AbstractContextManager[Session]:
@@ -97,7 +97,7 @@ class LeasedPart(StorePart):
 class ScopedPart(StorePart):
     """A part whose rows belong to projects. Naming or listing rows raises NoScopeError until a scope is given."""
 
-    def __init__(self, database: Database, scope: ProjectScope | None) -> None:
+    def __init__(self, database: StoreDatabase, scope: ProjectScope | None) -> None:
         super().__init__(database)
         self._scope = scope
 

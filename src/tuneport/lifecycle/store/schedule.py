@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 
-from tuneport.lifecycle.schema.database import Database, split_for_store_statement
+from tuneport.lifecycle.schema.database import StoreDatabase, split_for_store_statement
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.store.event_log import JobEventLog
@@ -44,7 +44,7 @@ class PolledJob:
 
 
 class JobPollSchedule(StorePart):
-    def __init__(self, database: Database, events: JobEventLog) -> None:
+    def __init__(self, database: StoreDatabase, events: JobEventLog) -> None:
         super().__init__(database)
         self._events = events
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 
-from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
 from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.lifecycle.store.audit import AuditLog
@@ -41,7 +41,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.database = database = Database(url)
+        self.database = database = StoreDatabase(url)
         self.events = JobEventLog(database)
         self.leases, self.schedule = JobLeases(database, self.events), JobPollSchedule(database, self.events)
         self.files, self.webhooks = RemoteFileJournal(database), WebhookOutbox(database)

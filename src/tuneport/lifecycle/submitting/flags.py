@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.submitting.options import JobOptions, OffFlag, job_option_off_flag
 from tuneport.types import TuneSpec, Wandb
+from tuneport.validation import decode_json
 
 Kind = Literal["text", "path", "whole", "number", "columns", "texts", "values", "wandb", "json_file", "switch"]
 GRADER_FILE = "GRADER.json"

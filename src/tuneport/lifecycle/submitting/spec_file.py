@@ -1,4 +1,4 @@
-"""A spec of what a person gave: keywords or flags (`build_tune_spec`), or a file (`read_job_spec_file`).
+"""A spec of what a person gave: keywords or flags (`build_job_tune_spec`), or a file (`read_job_spec_file`).
 
 `spec.toml` is a job as a file that one can read, edit, and submit again. Its keys are those of `TuneSpec`; paths are
 relative to the file. It is TOML, like the project's own file, because what cannot be told in values is told in
@@ -61,7 +61,7 @@ def read_job_spec_file(path: Path, *, dataset: Path | None = None, method: str |
         raise ConfigError(f"{path}: {error}") from error
 
 
-def build_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
+def build_job_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
     """Return the spec for a dataset. A value of None counts as not given; the method is then what the dataset is made
     for."""
     given = {

@@ -25,7 +25,7 @@ def new_lease_owner() -> str:
     return f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
 
 
-def has_owner_ended(owner: str) -> bool:
+def has_lease_owner_ended(owner: str) -> bool:
     """Return True if `owner` was a process of this very machine that has ended. In doubt it is False: the lease runs
     out."""
     machine, _, rest = owner.rpartition(":")[0].rpartition(":")
@@ -83,7 +83,7 @@ def claim_job_lease(store: Store, job_id: str) -> Iterator[JobLease | None]:
     row = store.leases.claim(job_id, owner)
     if row is None:
         holder = store.jobs.get(job_id).lease_owner
-        if holder is not None and has_owner_ended(holder):
+        if holder is not None and has_lease_owner_ended(holder):
             row = store.leases.claim(job_id, owner, instead_of=holder)
     if row is None:
         yield None

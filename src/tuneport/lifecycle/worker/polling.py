@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from tuneport.lifecycle.schema.database import StoreUnavailableError
-from tuneport.lifecycle.worker.leases import has_owner_ended
+from tuneport.lifecycle.worker.leases import has_lease_owner_ended
 from tuneport.lifecycle.worker.poll_interval import PollTiming
 from tuneport.lifecycle.worker.provider_polling import PollingStopped, ProviderPoller, ProviderStarter
 from tuneport.lifecycle.worker.worker import JobWorker
@@ -66,7 +66,7 @@ class JobPoller:
 
     def _release_dead_leases(self) -> None:
         """Release the leases of processes of this machine that were killed: their jobs continue now."""
-        dead = [owner for owner in self.worker.store.leases.list_holders() if has_owner_ended(owner)]
+        dead = [owner for owner in self.worker.store.leases.list_holders() if has_lease_owner_ended(owner)]
         if dead:
             self.worker.store.leases.release_dead_holders(dead, due_at=now())
             self.wake()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuneport import digests
-from tuneport.data.conversion.prepare import prepare_dataset_for_method
+from tuneport.data.conversion.prepare import convert_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.errors import BudgetError, DatasetError, DatasetProblem
 from tuneport.formatting import money
@@ -36,7 +36,7 @@ def _as_submitted(row: JobRecord, file: DataFile, source: Path, files: Path, fet
     if not source.is_file() and (sha256 := content_hash_in_path(source)) is not None:
         source = fetch(sha256)
     dataset = Dataset(source, spec.columns) if first else Dataset(spec.dataset, spec.columns).validation_like(source)
-    again = prepare_dataset_for_method(spec.method, dataset, file.format, files)
+    again = convert_dataset_for_method(spec.method, dataset, file.format, files)
     if again.sha256 != file.sha256:
         rule = f"has changed since {row.id} was submitted, and the copy made then is gone or damaged"
         raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))

@@ -21,7 +21,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.hosted.finding import carries_submit_token
 from tuneport.errors import ConfigError, UnavailableError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading, read_store_machine_clock
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.schema.submission import JobSubmission, SubmissionCandidate
 from tuneport.lifecycle.store.store import Store
@@ -49,7 +49,7 @@ class UnclearStarts:
         events: JobEventCollector,
         *,
         clock: Callable[[], datetime] = now,
-        machine_clock: Callable[[], MachineClockReading] = read_machine_clock,
+        machine_clock: Callable[[], StoreClockReading] = read_store_machine_clock,
     ) -> None:
         self.store, self.events = store, events
         self._now, self._machine_clock = clock, machine_clock
@@ -127,7 +127,7 @@ class UnclearStarts:
         submission: JobSubmission,
         found: Found,
         settle: float,
-        reading: MachineClockReading,
+        reading: StoreClockReading,
     ) -> JobRecord | None:
         row = lease.row
         candidates = self._candidates(row, backend, found, submission)

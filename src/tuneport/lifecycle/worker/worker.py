@@ -31,7 +31,7 @@ from tuneport.errors import (
 )
 from tuneport.formatting import money
 from tuneport.lifecycle.planning.alternatives import JobAlternative
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading, read_store_machine_clock
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import LeaseLostError, Store
 from tuneport.lifecycle.worker.endings import JobEndings
@@ -44,7 +44,7 @@ from tuneport.lifecycle.worker.preparing import (
     restore_submitted_job_files,
 )
 from tuneport.lifecycle.worker.recording import FAILED_AGAIN, job_state_columns
-from tuneport.lifecycle.worker.remote_files import TrackedRemoteFiles
+from tuneport.lifecycle.worker.remote_files import JobRemoteFiles
 from tuneport.lifecycle.worker.stopping import OverfittingJobStop
 from tuneport.lifecycle.worker.unclear_starts import MOST_STARTS, UnclearStarts
 from tuneport.types import JobState, JobStatus, TuneSpec, now
@@ -77,14 +77,14 @@ class JobWorker:
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], datetime] = now,
-        machine_clock: Callable[[], MachineClockReading] = read_machine_clock,
+        machine_clock: Callable[[], StoreClockReading] = read_store_machine_clock,
     ) -> None:
         self.store = store
         self._sleep, self._monotonic, self._now = sleep, monotonic, clock
         self.open_backend = open_backend
         self.files, self.fetch = files, fetch
         self.monthly_budget = monthly_budget
-        self.remote_files = TrackedRemoteFiles(store, open_backend)
+        self.remote_files = JobRemoteFiles(store, open_backend)
         self.events = JobEventCollector(store)
         self.overfitting = OverfittingJobStop(self.events, clock=clock)
         self.endings = JobEndings(self.events, alternatives)

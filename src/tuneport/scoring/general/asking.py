@@ -15,7 +15,7 @@ from typing import Literal
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.scoring.examples import Messages
-from tuneport.scoring.general.items import BenchmarkItem, GeneralItems, is_refusal_answer, load_general_items
+from tuneport.scoring.general.items import BenchmarkItem, GeneralItems, is_item_refusal_answer, load_general_items
 from tuneport.scoring.prompting import Complete, Rank
 
 Way = Literal["likelihood", "written", "letter"]
@@ -105,10 +105,10 @@ def _written(items: GeneralItems, complete: Complete, *, ranked: bool) -> Iterat
             yield _judged(item, "letter", answer, item.chosen(answer) == item.right)
     for pair in items.pairs:
         answer = next(answers)
-        yield AnsweredItem(pair.id, "refusals", "written", pair.harmful, answer, is_refusal_answer(answer), 0.0)
+        yield AnsweredItem(pair.id, "refusals", "written", pair.harmful, answer, is_item_refusal_answer(answer), 0.0)
     for pair in items.pairs:
         answer = next(answers)
-        right = bool(answer.strip()) and not is_refusal_answer(answer)
+        right = bool(answer.strip()) and not is_item_refusal_answer(answer)
         yield AnsweredItem(pair.id, "harmless requests", "written", pair.harmless, answer, right, 0.0)
 
 

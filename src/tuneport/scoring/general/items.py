@@ -94,7 +94,7 @@ def load_general_items() -> GeneralItems:
     return GeneralItems(questions, pairs, tuple(safety["refusing"]), tuple(safety["complying"]))
 
 
-def is_refusal_answer(answer: str) -> bool:
+def is_item_refusal_answer(answer: str) -> bool:
     """Return whether a written answer declines, by its words near its start. An empty answer neither helps nor
     refuses."""
     return _REFUSAL.search(answer.strip()[:_OPENING]) is not None

@@ -59,7 +59,7 @@ def tally_fields(rows: Sequence[Example], answers: Sequence[Answer], *, part: st
     """
     counts = np.array(
         [
-            field_counts(parse_json_answer(row.expected), parse_json_answer(said.text))
+            field_score_counts(parse_json_answer(row.expected), parse_json_answer(said.text))
             for row, said in zip(rows, answers, strict=True)
         ],
         np.float64,
@@ -68,12 +68,12 @@ def tally_fields(rows: Sequence[Example], answers: Sequence[Answer], *, part: st
     return tally_sums(counts, value, per_row=value(counts))
 
 
-def field_counts(expected: Any, answer: Any) -> tuple[int, int, int]:
+def field_score_counts(expected: Any, answer: Any) -> tuple[int, int, int]:
     """Count the fields that are right, that are expected, and that are there."""
     return len(_matched(expected, answer)), _size(expected), _size(answer)
 
 
-def field_report(rows: Sequence[Example], answers: Sequence[Answer]) -> dict[str, Any]:
+def field_score_report(rows: Sequence[Example], answers: Sequence[Answer]) -> dict[str, Any]:
     """Count for each field, by its path (list entries under `[]`), how often it is expected, there, and right."""
     right: Counter[str] = Counter()
     expected: Counter[str] = Counter()

@@ -22,8 +22,8 @@ from tuneport.serve.dashboard.catalogue import list_dashboard_tuned_jobs
 from tuneport.serve.dashboard.pages import ATTACHMENT, DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
-from tuneport.serve.openai.chat_answers import openai_chat_usage
-from tuneport.serve.openai.chat_stream import close_chat_answer, send_gateway_chat_events
+from tuneport.serve.openai.chat_answers import openai_usage_document
+from tuneport.serve.openai.chat_stream import close_gateway_chat_answer, send_gateway_chat_events
 from tuneport.types import Completion
 
 SIDES = ("base", "tuned")
@@ -83,7 +83,7 @@ def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> ClosableStrea
 
     def end() -> None:
         for pieces in begun:
-            close_chat_answer(pieces)
+            close_gateway_chat_answer(pieces)
 
     def lines() -> Generator[str]:
         yield json.dumps({"model": f"{model} on {backend}"}) + "\n"
@@ -126,7 +126,7 @@ def _answer(
     except TuneportError as error:
         return ChatAnswer(name, failure=str(error))
     assert isinstance(found, Completion)
-    gateway.chat_usage.add(current_store_request_context(), backend, model, model, openai_chat_usage(found))
+    gateway.chat_usage.add(current_store_request_context(), backend, model, model, openai_usage_document(found))
     return ChatAnswer(name, found.text)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from tuneport.lifecycle.job_view import JobView, is_openai_model_name
+from tuneport.lifecycle.job_view import JobView, is_job_openai_model_name
 from tuneport.serve import wire
 from tuneport.serve.documents.command_line_jobs import build_client_request
 from tuneport.serve.documents.openai_words import ORGANIZATION, openai_document_timestamp
@@ -214,7 +214,7 @@ def openai_checkpoint_document(view: JobView, told: Checkpoint) -> wire.Checkpoi
     metrics = {
         name: next((told.metrics[key] for key in keys if key in told.metrics), None) for name, keys in _METRICS.items()
     }
-    upstream = told.model if told.model is not None and is_openai_model_name(told.model) else None
+    upstream = told.model if told.model is not None and is_job_openai_model_name(told.model) else None
     name = view.gateway_model_name
     return wire.Checkpoint(
         id=f"ftckpt_{_digest(view.id)}{told.step:08x}",

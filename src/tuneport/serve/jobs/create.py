@@ -19,7 +19,7 @@ from tuneport.lifecycle.submitting.options import list_job_option_needs
 from tuneport.serve.documents.openai_words import ORGANIZATION, openai_document_method
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error
-from tuneport.serve.jobs.specs import build_permitted_spec, build_requested_spec, route_client_start
+from tuneport.serve.jobs.specs import build_client_requested_spec, build_permitted_spec, route_client_start
 from tuneport.serve.wire import CreateJob
 from tuneport.serve.wire.native import SubmitJob
 
@@ -100,7 +100,7 @@ def _create(
     who = current_store_request_context()
     gateway.limits.count_job(who.token_id, who.address)
     start = route_client_start(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
-    spec = build_requested_spec(gateway, body)
+    spec = build_client_requested_spec(gateway, body)
     opened = None if start.backend is None else gateway.workspace.backend(start.backend)
     spec = build_permitted_spec(gateway, body, spec, opened)
     if opened is not None and start.backend is not None:

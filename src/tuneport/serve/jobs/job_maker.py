@@ -13,10 +13,10 @@ from tuneport.lifecycle.store.audit import ITSELF
 from tuneport.lifecycle.store.requests import ClaimLostError, JobRequestClaim
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.lifecycle.terms import BindingTerm
-from tuneport.lifecycle.worker.leases import has_owner_ended, keep_lease_renewed, new_lease_owner
+from tuneport.lifecycle.worker.leases import has_lease_owner_ended, keep_lease_renewed, new_lease_owner
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error
-from tuneport.serve.jobs.specs import build_permitted_spec, build_requested_spec
+from tuneport.serve.jobs.specs import build_client_requested_spec, build_permitted_spec
 from tuneport.types import now
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,9 @@ def make_jobs_of_requests(gateway: Gateway) -> None:
     """Make jobs from the requests that no process works on, oldest first. One that cannot be made now does not block
     the others."""
     while not gateway.stopping:
-        gone = tuple(holder for holder in gateway.unscoped.store.requests.list_holders() if has_owner_ended(holder))
+        gone = tuple(
+            holder for holder in gateway.unscoped.store.requests.list_holders() if has_lease_owner_ended(holder)
+        )
         owner = new_lease_owner()
         request = gateway.unscoped.store.requests.claim_oldest(owner, gone=gone)
         if request is None:
@@ -64,7 +66,7 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
         opened = None if request.backend is None else gateway.workspace.backend(request.backend)
         terms: list[BindingTerm] = []
         row = gateway.workspace.submit(
-            build_permitted_spec(gateway, request.body, build_requested_spec(gateway, request.body), opened),
+            build_permitted_spec(gateway, request.body, build_client_requested_spec(gateway, request.body), opened),
             backend=request.backend,
             options=JobOptions.of_request(request.body, allow_personal_data=gateway.allow_personal_data),
             show_terms=terms.extend,

@@ -71,7 +71,7 @@ def build_permitted_spec(
     return spec.model_copy(update={"provider_options": {**spec.provider_options, _RUNS_CODE: True}})
 
 
-def build_requested_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
+def build_client_requested_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     """Return the spec of a request's body. Raises ConfigError that names the refused parameter."""
     if "tuneport" in body:
         return _own_spec(gateway, body)

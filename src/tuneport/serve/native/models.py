@@ -51,7 +51,7 @@ def router(gateway: Gateway) -> APIRouter:
             if backend in (None, name)
             for told in list_native_base_models(name, settings, today)
         ]
-        jobs, more = list_jobs_with_models(gateway, limit=limit, after=after, backend=backend)
+        jobs, more = list_native_jobs_with_models(gateway, limit=limit, after=after, backend=backend)
         tuned = [native_tuned_model(each, settings, today) for each in jobs]
         trouble: dict[str, str] = {}
         if endpoints:
@@ -93,7 +93,7 @@ def list_native_base_models(backend: str, settings: Settings, today: date) -> li
     ]
 
 
-def list_jobs_with_models(
+def list_native_jobs_with_models(
     gateway: Gateway, *, limit: int, after: str | None = None, backend: str | None = None
 ) -> tuple[list[JobView], bool]:
     """Return the newest jobs of the caller's project whose tuned model exists."""

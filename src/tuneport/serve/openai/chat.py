@@ -20,8 +20,12 @@ from tuneport.serve.http.openapi import BY_METADATA, CHAT_ANSWERS
 from tuneport.serve.http.queries import StrictRoute, parse_metadata_query
 from tuneport.serve.jobs.model_access import is_hidden_from_caller
 from tuneport.serve.naming import ClientCatalogue
-from tuneport.serve.openai.chat_answers import ChatAnswerHead, openai_chat_completion, openai_chat_usage
-from tuneport.serve.openai.chat_stream import send_gateway_chat_events, stream_chat_events, wait_for_first_chat_event
+from tuneport.serve.openai.chat_answers import ChatAnswerHead, openai_completion_document, openai_usage_document
+from tuneport.serve.openai.chat_stream import (
+    send_gateway_chat_events,
+    stream_gateway_chat_events,
+    wait_for_first_gateway_event,
+)
 from tuneport.serve.openai.models import find_requested_tuned_model
 from tuneport.serve.permitted import refuse_chat_options
 from tuneport.serve.wire.chat import CreateChatCompletion, StreamOptions
@@ -73,7 +77,9 @@ def router(gateway: Gateway) -> APIRouter:
         answer = await to_thread.run_sync(_answer, gateway, asked, limiter=seats)
         if isinstance(answer, dict):
             return JSONResponse(answer)
-        first = await wait_for_first_chat_event(answer, request, seats)  # what is refused is refused now, with a status
+        first = await wait_for_first_gateway_event(
+            answer, request, seats
+        )  # what is refused is refused now, with a status
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(
             send_gateway_chat_events(answer, seats, first), media_type="text/event-stream", headers=headers
@@ -94,9 +100,9 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | C
     )
     count = partial(gateway.chat_usage.add, current_store_request_context(), backend, asked.model, model)
     if isinstance(answer, Completion):
-        count(openai_chat_usage(answer))
-        return openai_chat_completion(head, answer)
-    return stream_chat_events(head, answer, asked.stream_options or StreamOptions(), count)
+        count(openai_usage_document(answer))
+        return openai_completion_document(head, answer)
+    return stream_gateway_chat_events(head, answer, asked.stream_options or StreamOptions(), count)
 
 
 def _read(asked: CreateChatCompletion) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -32,7 +32,7 @@ class ChatAnswerHead:
         }
 
 
-def openai_chat_completion(head: ChatAnswerHead, answer: Completion) -> dict[str, Any]:
+def openai_completion_document(head: ChatAnswerHead, answer: Completion) -> dict[str, Any]:
     if answer.document is not None and (told := _told(answer.document)) is not None:
         return told | {"id": head.id, "created": head.created, "model": head.model}
     message: dict[str, Any] = {
@@ -48,7 +48,7 @@ def openai_chat_completion(head: ChatAnswerHead, answer: Completion) -> dict[str
     return head.document("chat.completion", [choice], **({} if usage is None else {"usage": usage}))
 
 
-def openai_chat_usage(answer: Completion) -> dict[str, Any]:
+def openai_usage_document(answer: Completion) -> dict[str, Any]:
     """Return the token counts in OpenAI's format, with details if the provider gave them; empty if not known."""
     told = (answer.document or {}).get("usage")
     return told if isinstance(told, dict) else openai_token_usage(answer.prompt_tokens, answer.completion_tokens) or {}

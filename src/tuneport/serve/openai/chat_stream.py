@@ -25,7 +25,7 @@ _MAY_BE_NULL = ("content", "refusal")
 Count = Callable[[Mapping[str, Any]], None]
 
 
-def stream_chat_events(
+def stream_gateway_chat_events(
     head: ChatAnswerHead, pieces: Iterator[str], asked: StreamOptions, count: Count
 ) -> ClosableStream[str]:
     """Return the events of an answer. The first event raises TuneportError if the backend refuses.
@@ -33,10 +33,12 @@ def stream_chat_events(
     `count` is called once with the usage, however an answer ends that has begun; the usage is empty if it is not
     known.
     """
-    return ClosableStream(_ChatStreamChunks(head, asked).events(pieces, count), lambda: close_chat_answer(pieces))
+    return ClosableStream(
+        _ChatStreamChunks(head, asked).events(pieces, count), lambda: close_gateway_chat_answer(pieces)
+    )
 
 
-async def wait_for_first_chat_event(stream: ClosableStream[str], request: Request, seats: CapacityLimiter) -> str:
+async def wait_for_first_gateway_event(stream: ClosableStream[str], request: Request, seats: CapacityLimiter) -> str:
     """Wait for the first event, before a status is sent. A client that goes away meanwhile ends the answer."""
 
     async def watch() -> None:
@@ -67,7 +69,7 @@ async def send_gateway_chat_events(
         stream.close()
 
 
-def close_chat_answer(pieces: Iterator[str]) -> None:
+def close_gateway_chat_answer(pieces: Iterator[str]) -> None:
     """End an answer. A backend's own kind of iterator may have no `close`, or none while it is waited for."""
     with suppress(AttributeError, ValueError):
         pieces.close()  # type: ignore[attr-defined]
@@ -101,7 +103,7 @@ class _ChatStreamChunks:
                 raise
             yield _event(gateway_refusal_for_error(error).body())
         finally:
-            close_chat_answer(pieces)
+            close_gateway_chat_answer(pieces)
             if not refused:
                 count(self._usage or {})
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from tuneport.backends import backend_manifest, backend_names
 from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.lifecycle.job_view import job_tuned_model_name
-from tuneport.lifecycle.planning.planning import find_backend_readiness
+from tuneport.lifecycle.planning.planning import find_job_backend_readiness
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.manifests import load_models
 from tuneport.serve import wire
@@ -98,7 +98,7 @@ def router(gateway: Gateway) -> APIRouter:
 def _base_models(gateway: Gateway) -> list[wire.Model]:
     settings, today = gateway.settings, date.today()
     manifests = [backend_manifest(name, settings) for name in backend_names(settings)]
-    ready = find_backend_readiness(settings, manifests)
+    ready = find_job_backend_readiness(settings, manifests)
     able = [
         row for row in manifests if (row.name in ready.with_key or not row.api_key_env) and row.name in ready.installed
     ]

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from tuneport import private
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.hosted.statuses import parse_provider_status
-from tuneport.backends.provider_options import refuse_provider_hyperparameters
+from tuneport.backends.provider_options import refuse_hyperparameters
 from tuneport.backends.streaming import Chunk, ChunkStream, openai_token_usage
 from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError
 from tuneport.files import replace_file_atomically, write_atomically
@@ -170,7 +170,7 @@ class FakeBackend(FineTuneBackend):
         return {name: name for name in Hyperparameters.model_fields if name != "lora_dropout"}
 
     def check(self, spec: TuneSpec) -> None:
-        refuse_provider_hyperparameters(
+        refuse_hyperparameters(
             self.name, spec.hyperparameters.given(), self.hyperparameter_names(spec.method, spec.adapter)
         )
         super().check(spec)

@@ -33,7 +33,7 @@ def kto_trainer(
     micro_batch = choose_micro_batch(recipe, longest)
     if micro_batch < recipe.method.traits.least_rows:
         raise UnsupportedError("kto compares the answers within a batch; set batch_size to 2 or more")
-    good, bad = desirable_weights(rows)
+    good, bad = kto_desirable_weights(rows)
     if good != bad:
         recipe.note(f"good answers weigh {good:g} and bad ones {bad:g}, since there are more of the others")
     trainer = TokenizedKTOTrainer(
@@ -61,7 +61,7 @@ class TokenizedKTOTrainer(TokenizedRows, KTOTrainer):
     """KTOTrainer on rows that are tokenized already."""
 
 
-def desirable_weights(rows: Sequence[RenderedAnswer]) -> tuple[float, float]:
+def kto_desirable_weights(rows: Sequence[RenderedAnswer]) -> tuple[float, float]:
     """Return the weights of good and bad answers by which both kinds pull alike: equation 8 of the paper, at its lower
     bound of 1."""
     good = sum(row.label for row in rows)

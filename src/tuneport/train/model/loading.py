@@ -10,7 +10,7 @@ from peft import LoraConfig
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig, PreTrainedModel
 
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 from tuneport.data.tokens.tokenizer import refuse_tokenizer_remote_code
 from tuneport.errors import ConfigError
 from tuneport.types import Adapter
@@ -39,7 +39,7 @@ def resolve_training_numbers(hyperparameters: dict[str, Any]) -> dict[str, Any]:
 
 def load_trainable_model(
     folder: Path,
-    device: ComputeTarget,
+    device: BaseModelDevice,
     adapter: Adapter,
     *,
     whole: bool = False,

@@ -23,7 +23,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tuneport import digests
-from tuneport.base_models import ComputeTarget, choose_device, locate_base_model, materialise_base_model
+from tuneport.base_models import BaseModelDevice, choose_base_model_device, locate_base_model, materialise_base_model
 from tuneport.data.reading import read_records
 from tuneport.data.tokens.tokenizer import training_template_renderer
 from tuneport.errors import TrainingError, UnsupportedError
@@ -103,7 +103,7 @@ def compare_merged_logits(
 def _loader(run: TrainingRunFolder, base: Path, adapter: Adapter, options: TrainingOptions) -> Callable[[], Any]:
     scores = run.spec.method.traits.scores
     if adapter is Adapter.QLORA:
-        device = ComputeTarget("cpu", choose_device(options.precision).precision.replace("fp16", "fp32"))
+        device = BaseModelDevice("cpu", choose_base_model_device(options.precision).precision.replace("fp16", "fp32"))
         return lambda: load_trainable_model(
             base, device, adapter, scores=scores, trust_remote_code=options.trust_remote_code
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport import digests
-from tuneport.data.conversion.prepare import prepare_dataset_for_method
+from tuneport.data.conversion.prepare import convert_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.digests import DamagedError
 from tuneport.errors import TrainingError, TuneportError
@@ -131,7 +131,7 @@ def check_training_files(run: TrainingRunFolder) -> None:
         training = Dataset(spec.dataset, spec.columns)
         dataset = training if purpose == "training" else training.validation_like(source)
         try:
-            again = prepare_dataset_for_method(spec.method, dataset, file.format, file.path.parent)
+            again = convert_dataset_for_method(spec.method, dataset, file.format, file.path.parent)
             why = None if again.sha256 == file.sha256 and _is_whole(file) else "it has changed since"
         except (TuneportError, OSError) as error:
             if not file.path.exists() and isinstance(error, TuneportError):

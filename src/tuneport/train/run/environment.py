@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 from tuneport.train.speed.row_tokens import trained_row_token_count, training_row_token_count
 from tuneport.types import DataFile
 
@@ -24,7 +24,7 @@ PACKAGES = (
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
 
 
-def training_environment(device: ComputeTarget) -> dict[str, Any]:
+def training_environment(device: BaseModelDevice) -> dict[str, Any]:
     """Return versions, machine and device, ready for JSON. What this machine does not report is left out."""
     found: dict[str, Any] = {
         "python": platform.python_version(),

@@ -14,7 +14,7 @@ from tuneport.data.pii.search import find_personal_data
 from tuneport.data.rows.text import normalise_record_text
 from tuneport.errors import ConfigError
 from tuneport.scoring.accuracy import AccuracyScore
-from tuneport.scoring.correctness import Correctness, correctness_for
+from tuneport.scoring.correctness import Correctness, scored_correctness_for
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.scoring.prompting import PromptingResult, make_scoring_completer, score_base_prompting
 from tuneport.workflows.advising.drawing import ProbeSample, count_probe_sample_tokens, draw_probe_sample
@@ -78,7 +78,7 @@ class AdvisingProbe:
     def results(self) -> dict[str, Tried]:
         if not self.plan.metric.decides:
             return {}
-        chance = commonest_answer_share(self.plan.drawn.rows)
+        chance = commonest_probe_answer_share(self.plan.drawn.rows)
         fields = {"base": "prompt", "base, few-shot": "few_shot"}
         return {fields[each.name]: probe_result(each.score, chance) for each in self.measured}
 
@@ -103,7 +103,7 @@ class AdvisingProbe:
             "shots": len(plan.drawn.shots),
             "nearest_shot_similarity": round(plan.drawn.nearest, 3),
             "instruction": plan.drawn.instruction,
-            "commonest_answer_share": commonest_answer_share(plan.drawn.rows),
+            "commonest_answer_share": commonest_probe_answer_share(plan.drawn.rows),
             "thresholds": {"works": WORKS, "works_surely": SURELY, "partly": PARTLY},
             "results": {field: result.value for field, result in self.results.items()},
             "scores": [
@@ -136,7 +136,7 @@ def plan_probe(
     answers = [count_probe_sample_tokens([row.expected]) for row in drawn.rows]
     return AdvisingProbePlan(
         target=target,
-        metric=correctness_for(report.task),
+        metric=scored_correctness_for(report.task),
         drawn=drawn,
         input_tokens=sum(count_probe_sample_tokens(str(each["content"]) for each in messages) for messages in asked),
         output_tokens=sum(answers) * (2 if drawn.shots else 1),
@@ -180,6 +180,6 @@ def probe_result(score: AccuracyScore, chance: float) -> Tried:
     return Tried.FAILS
 
 
-def commonest_answer_share(rows: Sequence[Example]) -> float:
+def commonest_probe_answer_share(rows: Sequence[Example]) -> float:
     answers = [normalise_record_text(row.expected) for row in rows]
     return max(answers.count(answer) for answer in set(answers)) / len(answers)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import RejectedError
-from tuneport.scoring.examples import Answer, Messages, completion_tool_calls
+from tuneport.scoring.examples import Answer, Messages, scored_tool_calls
 from tuneport.types import Completion
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache, answer_cache_key
 
@@ -41,7 +41,7 @@ class EvaluationAnswer:
 
     @property
     def answer(self) -> Answer:
-        return Answer(self.text, completion_tool_calls(self.tool_calls))
+        return Answer(self.text, scored_tool_calls(self.tool_calls))
 
 
 class EvaluationChatCompleter(Protocol):

@@ -14,7 +14,7 @@ from tuneport.advisor.pitfalls import MOST_EPOCHS
 from tuneport.advisor.situation import START
 from tuneport.curves import CurveFinding
 from tuneport.formatting import money
-from tuneport.scoring.general.comparison import GeneralComparison
+from tuneport.scoring.general.comparison import GeneralAbilityComparison
 from tuneport.scoring.scores import Score, ScoreComparison
 from tuneport.scoring.statistics.paired import ALPHA, sign_test
 from tuneport.workflows.evaluation.models.trained import TrainedModelJob
@@ -252,7 +252,7 @@ _LOSSES: Sequence[tuple[str, Weight, str, str]] = (
 
 
 def _general(
-    general: GeneralComparison | None, judged: EvaluatedModelMeasurement, job: TrainedModelJob | None
+    general: GeneralAbilityComparison | None, judged: EvaluatedModelMeasurement, job: TrainedModelJob | None
 ) -> Iterator[DecisionReason]:
     # Where the verdict on the curve is that it forgets, that is the doubt, with what to do; here are the details.
     told_by_curve = job is not None and job.curve is not None and job.curve.finding is CurveFinding.FORGETTING

@@ -12,7 +12,7 @@ from tuneport.lifecycle.service import JobService
 from tuneport.scoring.examples import Example, Messages
 from tuneport.scoring.general import (
     AnsweredItem,
-    GeneralComparison,
+    GeneralAbilityComparison,
     backend_scores_likelihoods,
     compare_general_ability,
     general_item_prompts,
@@ -39,11 +39,11 @@ def evaluated_weights(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
     return list(found.values())
 
 
-def general_ability_rows(backend: FineTuneBackend) -> list[Example]:
+def evaluated_ability_rows(backend: FineTuneBackend) -> list[Example]:
     return [Example(messages, "") for messages in general_item_prompts(ranked=backend_scores_likelihoods(backend))]
 
 
-def measure_general_ability(
+def evaluate_general_ability(
     backend: FineTuneBackend,
     model: str,
     where: Sequence[str | None],
@@ -52,8 +52,8 @@ def measure_general_ability(
     cache: EvaluationAnswerCache,
     on_answered: Callable[[int, int], None],
 ) -> list[AnsweredItem]:
-    """Measure a model on the general-ability set. `prompts` are those of `general_ability_rows`, and `where` names the
-    model in the cache. `on_answered` gets how many answers are there, and how many there will be."""
+    """Measure a model on the general-ability set. `prompts` are those of `evaluated_ability_rows`, and `where` names
+    the model in the cache. `on_answered` gets how many answers are there, and how many there will be."""
     items = load_general_items()
     ranks = backend_scores_likelihoods(backend)
     to_rank = len(items.questions) + 2 * len(items.pairs) if ranks else 0
@@ -83,17 +83,17 @@ def measure_general_ability(
     return score_general_items(rank=rank if ranks else None, complete=complete)
 
 
-def measure_forgetting(
+def evaluate_forgetting(
     workspace: JobService,
     cache: EvaluationAnswerCache,
     models: Sequence[ModelAnswersPlan],
     on_progress: Callable[[str, int, int], None],
-) -> dict[str, GeneralComparison]:
+) -> dict[str, GeneralAbilityComparison]:
     """Compare each of the weights with the first."""
     judged: dict[str, list[AnsweredItem]] = {}
     for each in models:
         name = each.asked.name
-        judged[name] = measure_general_ability(
+        judged[name] = evaluate_general_ability(
             workspace.backend(each.asked.backend),
             each.asked.model,
             answer_cache_location(each.asked, workspace.settings),
@@ -106,8 +106,8 @@ def measure_forgetting(
     return {name: compare_general_ability(judged[first], judged[name]) for name in others}
 
 
-def store_forgetting(
-    workspace: JobService, models: Sequence[ModelAnswersPlan], general: Mapping[str, GeneralComparison]
+def store_evaluated_forgetting(
+    workspace: JobService, models: Sequence[ModelAnswersPlan], general: Mapping[str, GeneralAbilityComparison]
 ) -> None:
     """Store the forgetting of models that were compared with the very weights that they were tuned from: a loss against
     another model does not come from the training."""

@@ -41,7 +41,7 @@ def latency_cache_keys(where: Sequence[str | None], prompts: Sequence[Prompt]) -
     return answer_cache_keys(("alone", *where), prompts[:ALONE])
 
 
-def measure_answer_speed(
+def evaluate_answer_speed(
     backend: FineTuneBackend,
     model: str,
     prompts: Sequence[Prompt],

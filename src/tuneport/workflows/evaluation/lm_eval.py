@@ -11,7 +11,7 @@ from typing import Any
 from tuneport.backends.local.lm_eval import local_lm_eval_version
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.lifecycle.service import JobService
-from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore, compare_scores
+from tuneport.scoring.benchmarks import BenchmarkScore, BenchmarkScoreChange, compare_scores
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache, answer_cache_key
 from tuneport.workflows.evaluation.general_ability import evaluated_weights
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
@@ -37,16 +37,16 @@ class LmEvalEvaluation:
     scores: Mapping[str, tuple[BenchmarkScore, ...]]
 
     @property
-    def changes(self) -> dict[str, tuple[BenchmarkChange, ...]]:
+    def changes(self) -> dict[str, tuple[BenchmarkScoreChange, ...]]:
         """Return the changes of each other model compared with the first."""
         (_, first), *others = self.scores.items()
         return {name: compare_scores(first, scores) for name, scores in others}
 
     @property
-    def beside(self) -> list[list[tuple[str, BenchmarkScore, BenchmarkChange | None]]]:
+    def beside(self) -> list[list[tuple[str, BenchmarkScore, BenchmarkScoreChange | None]]]:
         """Return each score for every model: the model's name, the score, and the change from the first model's."""
         changes = {(name, each.tuned.kind): each for name, every in self.changes.items() for each in every}
-        found: dict[tuple[Any, ...], list[tuple[str, BenchmarkScore, BenchmarkChange | None]]] = {}
+        found: dict[tuple[Any, ...], list[tuple[str, BenchmarkScore, BenchmarkScoreChange | None]]] = {}
         for name, scores in self.scores.items():
             for score in scores:
                 found.setdefault(score.kind, []).append((name, score, changes.get((name, score.kind))))

@@ -9,7 +9,7 @@ from typing import Any
 from tuneport.data.pii.search import find_personal_data
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.formatting import money
-from tuneport.scoring.general import GeneralComparison
+from tuneport.scoring.general import GeneralAbilityComparison
 from tuneport.scoring.metrics import Metric, current_metric_name
 from tuneport.scoring.scores import Score, Scored
 from tuneport.workflows.evaluation.answering import EvaluationAnswer
@@ -110,14 +110,14 @@ class Evaluation:
     models: tuple[EvaluatedModelMeasurement, ...]
     metrics: tuple[Metric, ...]
     scored: Scored
-    general: Mapping[str, GeneralComparison] = field(default_factory=dict)
+    general: Mapping[str, GeneralAbilityComparison] = field(default_factory=dict)
     judgement: EvaluationJudgement | None = None
     lm_eval: LmEvalEvaluation | None = None
 
     def score(self, model: str, name: str) -> Score:
         return self.scored.scores[model][name]
 
-    def general_of(self, model: str) -> GeneralComparison | None:
+    def general_of(self, model: str) -> GeneralAbilityComparison | None:
         """Return what the model kept of the first one's abilities, with examples or without, or None if that was not
         measured."""
         return self.general.get(model.removesuffix(FEW_SHOT))

@@ -25,7 +25,7 @@ Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class ComparedPrompt:
+class MigrationComparedPrompt:
     messages: Messages
     reference: str
 
@@ -83,7 +83,7 @@ class MigrationAnswerComparison:
         }
 
 
-def comparison_prompts(dataset: Dataset | Path) -> list[ComparedPrompt]:
+def comparison_prompts(dataset: Dataset | Path) -> list[MigrationComparedPrompt]:
     """Return the rows of text that end with an answer: the last one of a chat, the preferred one of a preference pair.
 
     Rows with images, tools or calls are left out: their answers cannot be compared as text.
@@ -99,7 +99,7 @@ def comparison_prompts(dataset: Dataset | Path) -> list[ComparedPrompt]:
         plain = not record.tools and all(_is_text(message) for message in (*context, answer))
         if plain and context and answer.role == "assistant" and answer.text:
             asked = [{"role": message.role, "content": message.text} for message in context]
-            found.append(ComparedPrompt(asked, answer.text))
+            found.append(MigrationComparedPrompt(asked, answer.text))
     return found
 
 
@@ -158,7 +158,7 @@ def compare_moved_models(
     )
 
 
-def _ask(backend: FineTuneBackend, model: str, asked: Sequence[ComparedPrompt], limit: int) -> ComparedModel:
+def _ask(backend: FineTuneBackend, model: str, asked: Sequence[MigrationComparedPrompt], limit: int) -> ComparedModel:
     conversations = [prompt.messages for prompt in asked]
     try:
         answers = backend.complete_many(model, conversations, max_tokens=limit, temperature=0.0)
@@ -170,12 +170,14 @@ def _ask(backend: FineTuneBackend, model: str, asked: Sequence[ComparedPrompt], 
 
 
 def _score(
-    asked: Sequence[ComparedPrompt], expected: Sequence[str], answers: Sequence[str] | None
+    asked: Sequence[MigrationComparedPrompt], expected: Sequence[str], answers: Sequence[str] | None
 ) -> AccuracyScore | None:
     return None if answers is None else score_accuracy([prompt.shown for prompt in asked], expected, answers)
 
 
-def _differing_rows(asked: Sequence[ComparedPrompt], old: ComparedModel, new: ComparedModel) -> list[dict[str, str]]:
+def _differing_rows(
+    asked: Sequence[MigrationComparedPrompt], old: ComparedModel, new: ComparedModel
+) -> list[dict[str, str]]:
     """Return the first rows on which the two differ, or the new one differs from the reference if only it answers."""
     if new.answers is None:
         return []

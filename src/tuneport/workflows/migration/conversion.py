@@ -9,14 +9,14 @@ from typing import Any
 
 from tuneport.data.checks.rows.personal import scan_personal_data
 from tuneport.data.conversion.convert import convert
-from tuneport.data.conversion.prepare import dataset_upload_format, prepare_dataset, prepare_dataset_for_method
+from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format, prepare_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.lifecycle.service import JobService
 from tuneport.manifests import Manifest
 from tuneport.types import DataFile, TuneSpec
 from tuneport.workflows.migration.folder import SavedAccountFolder, saved_account_file_sha256
-from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
+from tuneport.workflows.migration.plan import MigrationChoices, MigrationMovePlan
 
 _DIGEST_LENGTH = 16
 
@@ -24,7 +24,7 @@ _DIGEST_LENGTH = 16
 def convert_migration_files(
     workspace: JobService,
     folder: SavedAccountFolder,
-    plan: MovePlan,
+    plan: MigrationMovePlan,
     spec: TuneSpec,
     dataset: Dataset,
     target: Manifest,
@@ -43,7 +43,7 @@ def convert_migration_files(
         sources.append(("validation", "the validation file", dataset.validation_like(spec.validation)))
     for name, what, source in sources:
         try:
-            file = prepare_dataset_for_method(spec.method, source, wanted, workspace.worker.files)
+            file = convert_dataset_for_method(spec.method, source, wanted, workspace.worker.files)
         except ConversionLossError as error:
             plan.losses += error.losses
             if not choices.allow_loss:
@@ -89,7 +89,7 @@ def _digest(dataset: Dataset) -> str:
 
 
 def _look_for_personal_data(
-    plan: MovePlan, what: str, file: DataFile, target: Manifest, choices: MigrationChoices
+    plan: MigrationMovePlan, what: str, file: DataFile, target: Manifest, choices: MigrationChoices
 ) -> None:
     found = scan_personal_data(file.path, file.format)
     if not found.count:

@@ -28,10 +28,10 @@ from urllib.parse import quote
 from pydantic import Field, ValidationError
 
 from tuneport import private
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, StorageError
 from tuneport.files import hold_file_lock, write_atomically
 from tuneport.types import Model
+from tuneport.validation import decode_json
 from tuneport.workflows.migration.origin import MigrationSourceJob
 
 VERSION = 1

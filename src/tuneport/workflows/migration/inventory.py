@@ -127,7 +127,7 @@ class MigrationAccount:
 
 
 @dataclass(frozen=True)
-class InventoryItem:
+class MigrationInventoryItem:
     """One job of the inventory."""
 
     job: MigrationSourceJob
@@ -142,14 +142,14 @@ class InventoryItem:
 
 
 @dataclass(frozen=True)
-class AccountInventory:
+class MigrationInventory:
     """`loose_files` belong to none of the jobs."""
 
     backend: str
     title: str
     today: date
     no_new_jobs_from: date | None
-    items: list[InventoryItem]
+    items: list[MigrationInventoryItem]
     files: list[RemoteFile]
     loose_files: list[RemoteFile]
     models: list[RemoteModel]
@@ -216,15 +216,15 @@ class AccountInventory:
         }
 
 
-def list_account_inventory(account: MigrationAccount, today: date) -> AccountInventory:
+def list_account_inventory(account: MigrationAccount, today: date) -> MigrationInventory:
     items = []
     used: set[str] = set()
     for job in account.jobs():
         states = {file_id: account.file_state(purpose, file_id) for purpose, file_id in job.files}
         used.update(states)
-        items.append(InventoryItem(job, account.ends(job), account.model_state(job, today), states))
+        items.append(MigrationInventoryItem(job, account.ends(job), account.model_state(job, today), states))
     listed = list(account.files.values())
-    return AccountInventory(
+    return MigrationInventory(
         backend=account.name,
         title=account.manifest.title,
         today=today,

@@ -11,7 +11,7 @@ from typing import Any
 
 from tuneport.errors import ModelNotOfferedError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.planning.planning import find_backend_readiness, plan_job_machine
+from tuneport.lifecycle.planning.planning import find_job_backend_readiness, plan_job_machine
 from tuneport.manifests import (
     Confidence,
     Manifest,
@@ -80,7 +80,7 @@ def known_migration_target(old: str, source: str, target: Manifest, settings: Se
     return None
 
 
-def suggest_replacements(
+def suggest_migration_replacements(
     spec: TuneSpec, old: str, source: str, target: Manifest, settings: Settings, dataset: DatasetFacts, today: date
 ) -> list[MigrationModelSuggestion]:
     """Return the target's models that can run `spec`, best first: available, long-lived, cheap to train and serve, and
@@ -100,7 +100,7 @@ def suggest_replacements(
             today=today,
             models=weights,
             dataset=dataset,
-            ready=find_backend_readiness(settings, [target]),
+            ready=find_job_backend_readiness(settings, [target]),
             machine=plan_job_machine(settings),
             traffic=DEFAULT_TRAFFIC,
         )[0]

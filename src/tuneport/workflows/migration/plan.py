@@ -35,7 +35,7 @@ class MigrationChoices:
 
 
 @dataclass
-class MovePlan:
+class MigrationMovePlan:
     """`state` started: an earlier run has begun the move, `row` is its job. `problems` empty means ready."""
 
     job: MigrationSourceJob
@@ -88,7 +88,7 @@ class MovePlan:
         }
 
 
-def total_migration_quote(plans: Sequence[MovePlan]) -> tuple[float, float, int]:
+def total_migration_quote(plans: Sequence[MigrationMovePlan]) -> tuple[float, float, int]:
     """Return US dollars expected and at most for what is ready, and the number of jobs without a known price."""
     expected = high = 0.0
     unknown = 0
@@ -104,7 +104,7 @@ def total_migration_quote(plans: Sequence[MovePlan]) -> tuple[float, float, int]
     return expected, high, unknown
 
 
-def limit_migration_budget(plans: Sequence[MovePlan], budget: float) -> None:
+def limit_migration_budget(plans: Sequence[MigrationMovePlan], budget: float) -> None:
     """Limit all that is ready to `budget` US dollars together. Raises BudgetError if it may cost more, or the cost is
     unknown.
 
@@ -129,7 +129,7 @@ def limit_migration_budget(plans: Sequence[MovePlan], budget: float) -> None:
             plan.spec = plan.spec.model_copy(update={"budget": most if own is None else min(own, most)})
 
 
-def parse_data_options(given: Sequence[str], option: str) -> dict[str, Path]:
+def parse_migration_data_options(given: Sequence[str], option: str) -> dict[str, Path]:
     """Return `ID=FILE` options as a mapping. Raises ConfigError for a malformed one, or if its file does not exist."""
     found = {}
     for text in given:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokens import count_dataset_tokens
 from tuneport.errors import TuneportError
-from tuneport.lifecycle.planning.planning import find_backend_readiness, plan_job_machine, read_job_dataset_facts
+from tuneport.lifecycle.planning.planning import find_job_backend_readiness, plan_job_machine, read_job_dataset_facts
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.submitting.spec_file import read_job_spec_file
@@ -22,14 +22,14 @@ from tuneport.workflows.migration.model_mapping import (
     ModelChoice,
     known_migration_target,
     migration_model_option,
-    suggest_replacements,
+    suggest_migration_replacements,
 )
 from tuneport.workflows.migration.origin import MigrationSourceJob
-from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
-from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate_spec
+from tuneport.workflows.migration.plan import MigrationChoices, MigrationMovePlan
+from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate_migrated_spec
 
 
-def earlier_moves(workspace: JobService, source: str, target: str) -> dict[str, JobRecord]:
+def earlier_migration_moves(workspace: JobService, source: str, target: str) -> dict[str, JobRecord]:
     """Return by the old job's id the newest of our rows that was started to replace it."""
     found: dict[str, JobRecord] = {}
     for row in workspace.store.jobs.all(backend=target):
@@ -39,7 +39,7 @@ def earlier_moves(workspace: JobService, source: str, target: str) -> dict[str, 
     return found
 
 
-def plan_move(
+def plan_migration_move(
     workspace: JobService,
     folder: SavedAccountFolder,
     record: SavedJob,
@@ -47,11 +47,13 @@ def plan_move(
     choices: MigrationChoices,
     earlier: Mapping[str, JobRecord],
     today: date,
-) -> MovePlan:
+) -> MigrationMovePlan:
     """Work out how the saved job would run at `target`. Sends nothing; what stands in the way is in `problems`."""
     job = record.job
     backend = workspace.backend(target)
-    plan = MovePlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
+    plan = MigrationMovePlan(
+        job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party
+    )
     if _move_has_started(workspace, folder, plan, choices, earlier):
         return plan
     dataset = choices.data.get(job.id) or (folder.has_file(job.training_file) if job.training_file else None)
@@ -78,7 +80,7 @@ def plan_move(
 def _move_has_started(
     workspace: JobService,
     folder: SavedAccountFolder,
-    plan: MovePlan,
+    plan: MigrationMovePlan,
     choices: MigrationChoices,
     earlier: Mapping[str, JobRecord],
 ) -> bool:
@@ -113,7 +115,7 @@ def _move_has_started(
 
 
 def _facts(
-    plan: MovePlan, record: SavedJob, old: TuneSpec, data: Dataset, home: Path, *, given: bool
+    plan: MigrationMovePlan, record: SavedJob, old: TuneSpec, data: Dataset, home: Path, *, given: bool
 ) -> DatasetFacts | None:
     """Return what ranking needs of the data, or None, and note a problem, if there is none."""
     for lost in record.missing:
@@ -194,7 +196,7 @@ def _model(
     found = (
         []
         if facts is None
-        else suggest_replacements(asked, base, job.backend, target, workspace.settings, facts, today)
+        else suggest_migration_replacements(asked, base, job.backend, target, workspace.settings, facts, today)
     )
     return ModelChoice(base, None, f"{target.title} does not have it, and no replacement is chosen", found)
 
@@ -202,7 +204,7 @@ def _model(
 def _plan_new_spec(
     workspace: JobService,
     folder: SavedAccountFolder,
-    plan: MovePlan,
+    plan: MigrationMovePlan,
     old: TuneSpec,
     data: Dataset,
     facts: DatasetFacts | None,
@@ -226,7 +228,7 @@ def _plan_new_spec(
     rows = 1 if facts is None else facts.rows
     offered = None if model_id is None else find_manifest_model(target, model_id)
     longest = None if facts is None or offered is None else facts.tokens(target, offered).longest
-    spec, plan.lines = translate_spec(job, old, backend, model_id, rows=rows, longest=longest)
+    spec, plan.lines = translate_migrated_spec(job, old, backend, model_id, rows=rows, longest=longest)
     if facts is None:
         return
     spec = convert_migration_files(workspace, folder, plan, spec, data, target, choices)
@@ -240,7 +242,7 @@ def _plan_new_spec(
         models=load_models(),
         dataset=facts,
         aliases=workspace.settings.aliases(plan.model.name),
-        ready=find_backend_readiness(workspace.settings, [target]),
+        ready=find_job_backend_readiness(workspace.settings, [target]),
         machine=plan_job_machine(workspace.settings),
     )[0]
     plan.problems += [refusal.reason for refusal in plan.choice.refusals]

@@ -55,7 +55,7 @@ _LONGEST_WAIT = 3600.0
 
 
 @dataclass
-class SaveReport:
+class MigrationSaveReport:
     """The result of saving. `fetched` and `kept` count files, `bytes` those that were fetched."""
 
     folder: Path
@@ -84,10 +84,10 @@ class AccountSaveProgress:
     done: int
     total: int
     what: str
-    report: SaveReport
+    report: MigrationSaveReport
 
 
-class AccountSaver:
+class MigrationAccountSaver:
     """One run of saving. Jobs are worked on by a few threads; a file that several jobs use is fetched once."""
 
     def __init__(
@@ -97,7 +97,7 @@ class AccountSaver:
         self._secrets = compile_secret_pattern(
             form for secret in known_backend_secrets(settings) for form in encode_secret_forms(secret)
         )
-        self.report = SaveReport(folder.path)
+        self.report = MigrationSaveReport(folder.path)
         self._counting = threading.Lock()
         self._per_file: dict[str, threading.Lock] = {}
         self._told: set[str] = set()
@@ -109,7 +109,7 @@ class AccountSaver:
         jobs: Sequence[MigrationSourceJob],
         loose: Sequence[RemoteFile],
         on_progress: Callable[[AccountSaveProgress], None],
-    ) -> SaveReport:
+    ) -> MigrationSaveReport:
         """Store `jobs`, and `loose` files that belong to none, in the folder. It raises only errors that make the rest
         useless: a refused key, a full disk, a provider that is down. What was saved by then stays, and the next run
         continues."""

@@ -16,13 +16,13 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.terms import BindingTerm
 from tuneport.workflows.migration.folder import SavedAccountFolder, StartedMove
-from tuneport.workflows.migration.plan import MovePlan
+from tuneport.workflows.migration.plan import MigrationMovePlan
 
 
-def start_move(
+def start_migration_move(
     workspace: JobService,
     folder: SavedAccountFolder,
-    plan: MovePlan,
+    plan: MigrationMovePlan,
     *,
     allow_personal_data: bool = False,
     show_terms: Callable[[list[BindingTerm]], None] | None = None,

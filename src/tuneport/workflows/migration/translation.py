@@ -42,7 +42,7 @@ class MigratedSetting:
         return {"setting": self.name, "old": self.old, "new": self.new, "fate": self.fate, "why": self.why}
 
 
-def translate_spec(
+def translate_migrated_spec(
     job: MigrationSourceJob,
     old: TuneSpec,
     backend: FineTuneBackend,

@@ -10,7 +10,7 @@ from tuneport.estimate.memory import MemoryEstimate, estimate_memory, trained_pa
 from tuneport.formatting import money
 from tuneport.manifests import CatalogueGPU
 from tuneport.types import Adapter, Method
-from tuneport.workflows.training_plan.gpus import TrainingPlanGPU, TrainingWork, cheapest_gpus, plan_for_each_gpu
+from tuneport.workflows.training_plan.gpus import TrainingPlanGPU, TrainingWork, cheapest_plan_gpus, plan_for_each_gpu
 from tuneport.workflows.training_plan.runs import OptimizerStep
 from tuneport.workflows.training_plan.shapes import PlannedBaseModel
 
@@ -171,7 +171,7 @@ def _stage(
     cards: Sequence[CatalogueGPU],
 ) -> TrainingPlanStage:
     step = step_for(method, adapter)
-    where = cheapest_gpus(plan_for_each_gpu(model, adapter, step, work, cards))
+    where = cheapest_plan_gpus(plan_for_each_gpu(model, adapter, step, work, cards))
     run = step.run if where is None else where.fit.run
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=model.dimensions, run=run)
     return TrainingPlanStage(method, memory, where)

@@ -67,7 +67,7 @@ def plan_for_each_gpu(
     return plans
 
 
-def cheapest_gpus(plans: Sequence[TrainingPlanGPU]) -> TrainingPlanGPU | None:
+def cheapest_plan_gpus(plans: Sequence[TrainingPlanGPU]) -> TrainingPlanGPU | None:
     """Return the GPUs on which the whole run costs least; if the time is unknown, those whose hour costs least."""
     able = [plan for plan in plans if plan.fit.verdict == "yes" and plan.fit.usd_per_hour is not None]
     timed = [plan for plan in able if plan.usd is not None]

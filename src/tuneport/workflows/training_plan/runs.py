@@ -26,7 +26,7 @@ class OptimizerStep:
     sharding: Literal["auto", "ddp", "fsdp"]
 
 
-def plan_optimizer_step(
+def plan_training_optimizer_step(
     method: Method,
     adapter: Adapter,
     numbers: Mapping[str, Recommended],

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuneport.base_models import locate_base_config
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.estimate.memory import TrainingShape, trained_parameters
 from tuneport.manifests import ModelDimensions, Weights, load_models
 from tuneport.settings import Settings
 from tuneport.types import Adapter
+from tuneport.validation import read_json_object
 
 
 @dataclass(frozen=True)

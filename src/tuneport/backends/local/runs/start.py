@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.base_models import locate_base_model
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.run_protocol import RunRequest
 from tuneport.types import Adapter, Method, TuneSpec
+from tuneport.validation import read_json_object
 
 _IN_CONFIG = {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
 _IN_CONFIG_VIRTUAL = {"virtual_tokens": "num_virtual_tokens"}

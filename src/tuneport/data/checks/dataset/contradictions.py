@@ -28,7 +28,12 @@ from tuneport.data.checks.near.minhash import (
     minhash_similarity,
     minhash_word_pairs,
 )
-from tuneport.data.checks.near.near_duplicates import MOST_COMPARED, Lookup, find_exact_duplicates, split_pair_batches
+from tuneport.data.checks.near.near_duplicates import (
+    MOST_COMPARED,
+    Lookup,
+    find_exact_duplicates,
+    split_duplicate_pair_batches,
+)
 from tuneport.data.rows.records import Labelled
 from tuneport.data.rows.text import normalise_record_text
 from tuneport.formatting import counted
@@ -113,7 +118,7 @@ class ContradictionCheck:
         self._not_compared = max(0, len(pairs) - MOST_COMPARED)
         pairs = lines[pairs[np.lexsort((lines[pairs[:, 1]], -alike))[:MOST_COMPARED]]].astype(np.int64)
         flagged: set[int] = set()
-        for part in split_pair_batches(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]):
+        for part in split_duplicate_pair_batches(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]):
             shown = {each.line: each for each in lookup(np.unique(part).tolist())}
             for beside, line in part.tolist():
                 if line in flagged or line not in shown or beside not in shown:

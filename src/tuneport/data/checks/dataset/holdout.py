@@ -24,7 +24,7 @@ from tuneport.data.checks.near.near_duplicates import (
     Lookup,
     duplicate_check_input_text,
     near_duplicate_threshold,
-    split_pair_batches,
+    split_duplicate_pair_batches,
 )
 from tuneport.data.containers.numbering import RowNumbering
 from tuneport.formatting import counted
@@ -93,7 +93,7 @@ class HoldoutLeakCheck:
         pairs, alike = pairs[chosen], alike[chosen]
         order = np.lexsort((-alike, pairs[:, 0]))
         pairs, alike = pairs[order], alike[order]
-        for part in split_pair_batches(pairs[:MOST_COMPARED]):
+        for part in split_duplicate_pair_batches(pairs[:MOST_COMPARED]):
             self._compare(part, lookup, other_lookup)
         for (line, there), estimate in zip(pairs[MOST_COMPARED:].tolist(), alike[MOST_COMPARED:].tolist(), strict=True):
             self._judge(line, there, estimate, "")

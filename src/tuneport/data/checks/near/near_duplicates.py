@@ -53,7 +53,7 @@ def find_exact_duplicates(
     return order[again], order[first]
 
 
-def split_pair_batches(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+def split_duplicate_pair_batches(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the pairs, `AT_ONCE` by `AT_ONCE`."""
     for start in range(0, len(pairs), AT_ONCE):
         yield pairs[start : start + AT_ONCE]
@@ -84,7 +84,7 @@ def find_near_duplicates(
     pairs, alike = pairs[rank < per_row], alike[rank < per_row]
     shown: dict[int, CheckedDatasetExample] = {}
     best: dict[int, tuple[float, int]] = {}
-    for looked_at in split_pair_batches(pairs[:MOST_COMPARED]):
+    for looked_at in split_duplicate_pair_batches(pairs[:MOST_COMPARED]):
         sets: dict[int, npt.NDArray[np.uint64]] = {}
         later = set(looked_at[:, 1].tolist())
         for example in lookup(np.unique(looked_at).tolist()):

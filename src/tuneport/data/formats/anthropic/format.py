@@ -33,14 +33,14 @@ from tuneport.data.formats.contract import (
     row_value_json_type,
 )
 from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
-from tuneport.data.formats.openai.messages import check_tool_results
+from tuneport.data.formats.openai.messages import check_openai_tool_results
 from tuneport.data.formats.shared.tools import (
-    add_call_ids,
+    add_message_call_ids,
     drop_generated_call_ids,
-    has_calls,
     has_input_schema,
-    read_tool,
-    write_tool,
+    has_message_tool_calls,
+    read_format_tool,
+    write_format_tool,
 )
 from tuneport.data.rows.records import Chat, Message, Record
 from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
@@ -126,14 +126,14 @@ def _read_any(line: bytes) -> Chat:
     if messages and not problems and not any(message.role == "assistant" for message in messages):
         problems.add("messages", "there is no assistant message, so nothing to train on", "add the answer")
     tools = [
-        read_tool(value, f"tools[{index}]", problems, schema_key="input_schema")
+        read_format_tool(value, f"tools[{index}]", problems, schema_key="input_schema")
         for index, value in enumerate(problems.read_items(row, "tools"))
     ]
     for tool in tools:
         if tool is not None and tool.parameters == NO_PARAMETERS:
             tool.parameters = None  # what `write_format_row` gives a tool without parameters
     if not problems:
-        check_tool_results(messages, "messages", problems)
+        check_openai_tool_results(messages, "messages", problems)
     problems.raise_if_any()
     drop_generated_call_ids(messages, ID_PREFIX)
     return Chat(
@@ -147,8 +147,8 @@ def write_format_row(record: Record) -> Written:
     if chat is None:
         return None, lost
     messages = chat.messages
-    if has_calls(messages):
-        messages = add_call_ids(messages, ID_PREFIX, lost)
+    if has_message_tool_calls(messages):
+        messages = add_message_call_ids(messages, ID_PREFIX, lost)
     writer = AnthropicTurnWriter(lost)
     row: dict[str, Any] = {}
     if messages and messages[0].role == "system" and messages[0].content:
@@ -171,6 +171,6 @@ def write_format_row(record: Record) -> Written:
 
 
 def _write_tool(tool: Any, lost: list[Unrepresentable]) -> dict[str, Any]:
-    row = write_tool(tool, lost, schema_key="input_schema")
+    row = write_format_tool(tool, lost, schema_key="input_schema")
     row.setdefault("input_schema", dict(NO_PARAMETERS))  # required; `read_format_row` takes exactly this away again
     return row

@@ -24,8 +24,8 @@ from tuneport.data.formats.contract import (
 )
 from tuneport.data.formats.gemini.contents import GeminiContentReader, gemini_called_functions
 from tuneport.data.formats.gemini.writer import GeminiContentWriter
-from tuneport.data.formats.openai.messages import ID_PREFIX, check_tool_results
-from tuneport.data.formats.shared.tools import drop_generated_call_ids, read_tool, write_tool
+from tuneport.data.formats.openai.messages import ID_PREFIX, check_openai_tool_results
+from tuneport.data.formats.shared.tools import drop_generated_call_ids, read_format_tool, write_format_tool
 from tuneport.data.rows.records import Chat, Message, Preference, Record, Tool
 
 NAME = "gemini"
@@ -62,7 +62,7 @@ def read_format_row(line: bytes) -> Record:
     if messages and not problems and not any(message.role == "assistant" for message in messages):
         problems.add("contents", "there is no content of the model, so nothing to train on", "add the answer")
     if not problems:
-        check_tool_results(messages, "contents", problems)
+        check_openai_tool_results(messages, "contents", problems)
     problems.raise_if_any()
     gemini_called_functions(messages, read=True)
     drop_generated_call_ids(messages, ID_PREFIX)
@@ -100,7 +100,7 @@ def _read_tools(row: Mapping[str, Any], problems: RecordProblems) -> list[Tool]:
         if key not in value or len(value) > 1:
             problems.add(at, "only functionDeclarations are supported", "remove other tools")
         for number, declared in enumerate(problems.read_items(value, key, at)):
-            tool = read_tool(declared, f"{at}.{key}[{number}]", problems)
+            tool = read_format_tool(declared, f"{at}.{key}[{number}]", problems)
             tools += [] if tool is None else [tool]
     return tools
 
@@ -141,7 +141,7 @@ def write_format_row(record: Record) -> Written:
 
 
 def _write_tool(tool: Tool, lost: list[Unrepresentable]) -> dict[str, Any]:
-    row = write_tool(tool, lost)
+    row = write_format_tool(tool, lost)
     if row.pop("strict", None) is not None:
         lost.append(Unrepresentable("tools[].strict", "a declaration has no such setting"))
     return row

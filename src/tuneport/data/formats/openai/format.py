@@ -22,12 +22,12 @@ from tuneport.data.formats.contract import (
 )
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.shared.tools import (
-    add_call_ids,
+    add_message_call_ids,
     drop_generated_call_ids,
-    has_calls,
     has_input_schema,
-    read_tools,
-    wrap_tool,
+    has_message_tool_calls,
+    read_format_tools,
+    wrap_format_tool,
 )
 from tuneport.data.rows.records import Chat, Message, Record, Tool
 from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
@@ -110,7 +110,7 @@ def _read_any(row: dict[str, Any]) -> Chat:
     messages = read_openai_conversation(row, "", problems)
     require_openai_answer(messages, "messages", problems)
     tools = read_openai_definitions(row, "", problems)
-    parallel = read_parallel_tool_calls(row, "", problems)
+    parallel = read_openai_parallel_calls(row, "", problems)
     problems.raise_if_any()
     return Chat(messages, tools=tools, parallel_tool_calls=parallel, metadata=pick_unknown_row_keys(row, KNOWN))
 
@@ -122,7 +122,7 @@ def read_openai_conversation(row: Mapping[str, Any], at: str, problems: RecordPr
         problems.add(field, "is empty" if "messages" in row else "is missing", "add the conversation's messages")
     messages = chat.read_openai_messages(values, field, problems)
     if not problems:
-        chat.check_tool_results(messages, field, problems)
+        chat.check_openai_tool_results(messages, field, problems)
         drop_generated_call_ids(messages, chat.ID_PREFIX)
     return messages
 
@@ -134,11 +134,11 @@ def require_openai_answer(messages: list[Message], field: str, problems: RecordP
 
 def read_openai_definitions(row: Mapping[str, Any], at: str, problems: RecordProblems) -> list[Tool]:
     before = f"{at}." if at else ""
-    tools = read_tools(problems.read_items(row, "tools", at), problems, f"{before}tools")
-    return tools + read_tools(problems.read_items(row, "functions", at), problems, f"{before}functions")
+    tools = read_format_tools(problems.read_items(row, "tools", at), problems, f"{before}tools")
+    return tools + read_format_tools(problems.read_items(row, "functions", at), problems, f"{before}functions")
 
 
-def read_parallel_tool_calls(row: Mapping[str, Any], at: str, problems: RecordProblems) -> bool | None:
+def read_openai_parallel_calls(row: Mapping[str, Any], at: str, problems: RecordProblems) -> bool | None:
     parallel = row.get("parallel_tool_calls")
     if parallel is None or isinstance(parallel, bool):
         return parallel
@@ -153,8 +153,8 @@ def write_format_row(record: Record) -> Written:
     if record_as_chat is None:
         return None, lost
     messages = record_as_chat.messages
-    if has_calls(messages):
-        messages = add_call_ids(messages, chat.ID_PREFIX, lost)
+    if has_message_tool_calls(messages):
+        messages = add_message_call_ids(messages, chat.ID_PREFIX, lost)
     row: dict[str, Any] = {"messages": chat.write_openai_messages(messages, lost)}
     write_openai_tool_settings(record_as_chat, row, lost)
     if record.weight is not None:
@@ -172,7 +172,7 @@ def write_openai_tool_settings(record: Record, row: dict[str, Any], lost: list[U
 
 
 def write_openai_tools(tools: list[Tool], lost: list[Unrepresentable]) -> list[dict[str, Any]]:
-    return [wrap_tool(tool, lost) for tool in tools]
+    return [wrap_format_tool(tool, lost) for tool in tools]
 
 
 def note_row_spelling(line: bytes) -> str:

@@ -159,7 +159,7 @@ def _read_function(value: Any, at: str, problems: RecordProblems) -> ToolCall | 
     return None if name is None else ToolCall(name, arguments)
 
 
-def check_tool_results(messages: Sequence[Message], at: str, problems: RecordProblems) -> None:
+def check_openai_tool_results(messages: Sequence[Message], at: str, problems: RecordProblems) -> None:
     """Check that each result names an earlier call, or that there are no ids and order ties them."""
     seen: set[str] = set()
     anonymous = 0

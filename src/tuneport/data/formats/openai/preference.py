@@ -23,10 +23,10 @@ from tuneport.data.formats.contract import note_row_spelling as note_row_spellin
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.openai.format import (
     read_openai_definitions,
-    read_parallel_tool_calls,
+    read_openai_parallel_calls,
     write_openai_tool_settings,
 )
-from tuneport.data.formats.shared.tools import add_call_ids, count_calls, drop_generated_call_ids
+from tuneport.data.formats.shared.tools import add_message_call_ids, count_message_tool_calls, drop_generated_call_ids
 from tuneport.data.rows.records import Message, Preference, Record
 
 NAME = "openai-preference"
@@ -56,12 +56,12 @@ def read_format_row(line: bytes) -> Record:
     chosen = _read_output(row, "preferred_output", problems)
     rejected = _read_output(row, "non_preferred_output", problems)
     tools = read_openai_definitions(given, "input", problems)
-    parallel = read_parallel_tool_calls(given, "input", problems)
+    parallel = read_openai_parallel_calls(given, "input", problems)
     unknown = pick_unknown_row_keys(given, _INPUT)
     if unknown:
         problems.add(f"input.{next(iter(unknown))}", "is not a key of an input", "remove it")
     if not problems:
-        chat.check_tool_results(context, "input.messages", problems)
+        chat.check_openai_tool_results(context, "input.messages", problems)
     problems.raise_if_any()
     strip_answer_call_ids(context, chosen, rejected)
     return Preference(
@@ -71,7 +71,7 @@ def read_format_row(line: bytes) -> Record:
 
 def strip_answer_call_ids(context: list[Message], chosen: list[Message], rejected: list[Message]) -> None:
     """Remove the ids of the answers, each of which continues the context's numbering by itself."""
-    start = count_calls(context)
+    start = count_message_tool_calls(context)
     drop_generated_call_ids(context, chat.ID_PREFIX)
     for answer in (chosen, rejected):
         drop_generated_call_ids(answer, chat.ID_PREFIX, start)
@@ -92,12 +92,14 @@ def write_format_row(record: Record) -> Written:
     for name, answer in (("chosen", record.chosen), ("rejected", record.rejected)):
         if len(answer) != 1 or answer[0].role != "assistant":
             return None, [Unrepresentable("", f"the {name} answer is not exactly one assistant message")]
-    start = count_calls(record.context)
-    context = add_call_ids(record.context, chat.ID_PREFIX, lost)
+    start = count_message_tool_calls(record.context)
+    context = add_message_call_ids(record.context, chat.ID_PREFIX, lost)
     given: dict[str, Any] = {"messages": chat.write_openai_messages(context, lost, shown_by=())}
     row: dict[str, Any] = {"input": given}
     for key, answer in (("preferred_output", record.chosen), ("non_preferred_output", record.rejected)):
-        row[key] = chat.write_openai_messages(add_call_ids(answer, chat.ID_PREFIX, lost, start), lost, shown_by=())
+        row[key] = chat.write_openai_messages(
+            add_message_call_ids(answer, chat.ID_PREFIX, lost, start), lost, shown_by=()
+        )
     write_openai_tool_settings(record, given, lost)
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))

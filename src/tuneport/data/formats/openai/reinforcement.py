@@ -26,10 +26,10 @@ from tuneport.data.formats.openai.format import (
     foreign_to_openai,
     read_openai_conversation,
     read_openai_definitions,
-    read_parallel_tool_calls,
+    read_openai_parallel_calls,
     write_openai_tool_settings,
 )
-from tuneport.data.formats.shared.tools import add_call_ids, has_calls
+from tuneport.data.formats.shared.tools import add_message_call_ids, has_message_tool_calls
 from tuneport.data.rows.records import Graded, Record
 
 NAME = "openai-reinforcement"
@@ -60,7 +60,7 @@ def read_format_row(line: bytes) -> Record:
         rule = f"the last one is of the role {messages[-1].role}; training continues after the user's message"
         problems.add("messages", rule, "move the answer into a column of its own for the grader")
     tools = read_openai_definitions(row, "", problems)
-    parallel = read_parallel_tool_calls(row, "", problems)
+    parallel = read_openai_parallel_calls(row, "", problems)
     problems.raise_if_any()
     return Graded(messages, pick_unknown_row_keys(row, KNOWN), tools=tools, parallel_tool_calls=parallel)
 
@@ -69,7 +69,11 @@ def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     if not isinstance(record, Graded):
         return None, [Unrepresentable("", "the method rft takes conversations that end with the user's message")]
-    messages = add_call_ids(record.messages, chat.ID_PREFIX, lost) if has_calls(record.messages) else record.messages
+    messages = (
+        add_message_call_ids(record.messages, chat.ID_PREFIX, lost)
+        if has_message_tool_calls(record.messages)
+        else record.messages
+    )
     row: dict[str, Any] = {"messages": chat.write_openai_messages(messages, lost)}
     write_openai_tool_settings(record, row, lost)
     if record.weight is not None:

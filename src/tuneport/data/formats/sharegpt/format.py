@@ -26,7 +26,12 @@ from tuneport.data.formats.contract import (
 )
 from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.openai import messages as openai_messages
-from tuneport.data.formats.shared.tools import drop_generated_call_ids, has_calls, read_tools, write_tool
+from tuneport.data.formats.shared.tools import (
+    drop_generated_call_ids,
+    has_message_tool_calls,
+    read_format_tools,
+    write_format_tool,
+)
 from tuneport.data.formats.sharegpt.turns import KNOWN_TURN, ROLES, read_sharegpt_tool_calls, write_sharegpt_turns
 from tuneport.data.rows.records import Chat, Labelled, Message, Preference, Record, Tool
 from tuneport.data.rows.repeated_keys import FIX, are_row_texts_fully_decoded, repeated_keys
@@ -115,7 +120,7 @@ def read_sharegpt_turns(turns: list[Any], at: str, problems: RecordProblems) -> 
                 message.weight = last.weight if message.weight is None else message.weight
                 messages.pop()
         messages.append(message)
-    if not problems and has_calls(messages):
+    if not problems and has_message_tool_calls(messages):
         drop_generated_call_ids(messages, openai_messages.ID_PREFIX)
     return messages
 
@@ -177,11 +182,11 @@ def read_sharegpt_definitions(row: Mapping[str, Any], problems: RecordProblems) 
     if value is not None and not isinstance(value, list):
         problems.add("tools", f"must be a list of definitions, not {row_value_json_type(value)}", "write it as [...]")
         return []
-    return read_tools(value or [], problems)
+    return read_format_tools(value or [], problems)
 
 
 def write_sharegpt_definitions(tools: list[Tool], lost: list[Unrepresentable]) -> str:
-    return json.dumps([write_tool(tool, lost) for tool in tools], ensure_ascii=False)
+    return json.dumps([write_format_tool(tool, lost) for tool in tools], ensure_ascii=False)
 
 
 def write_format_row(record: Record) -> Written:

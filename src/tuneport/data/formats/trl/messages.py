@@ -43,7 +43,7 @@ class TrlReader:
         before = len(self._problems)
         messages = chat.read_openai_messages(plain, key, self._problems)
         if key == "messages" and len(self._problems) == before:
-            chat.check_tool_results(messages, key, self._problems)
+            chat.check_openai_tool_results(messages, key, self._problems)
             drop_generated_call_ids(messages, chat.ID_PREFIX)
         return messages
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneport.pages.text import html_text
-from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore
+from tuneport.scoring.benchmarks import BenchmarkScore, BenchmarkScoreChange
 from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
 from tuneport.workflows.evaluation.words import format_p_value
 
@@ -33,7 +33,7 @@ def _score_cell(score: BenchmarkScore) -> str:
     return f'<b>{score.value:.4f}</b>{error} <span class="quiet">{score.count:,} rows{less}</span>'
 
 
-def _change(change: BenchmarkChange | None) -> str:
+def _change(change: BenchmarkScoreChange | None) -> str:
     if change is None:
         return ""
     kind, moved = _KINDS.get(change.verdict, "note"), change.difference
