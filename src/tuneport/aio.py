@@ -18,7 +18,7 @@ from tuneport.data.conversion.convert import convert as _convert
 from tuneport.data.split import split as _split
 from tuneport.lifecycle.handle import Job as _Job
 from tuneport.lifecycle.handle import JobUpdate, Prompt
-from tuneport.lifecycle.open_workspace import OpenJobService
+from tuneport.lifecycle.open_service import OpenJobService
 from tuneport.lifecycle.verbs import deploy as _deploy
 from tuneport.lifecycle.verbs import job as _job
 from tuneport.lifecycle.verbs import jobs as _jobs

@@ -11,7 +11,7 @@ OPEN_TO_OTHER_ROOMS = (
     "handle",
     "hub",
     "job_view",
-    "open_workspace",
+    "open_service",
     "planning.cpu_probe",
     "planning.past_jobs",
     "planning.planning",

@@ -12,7 +12,7 @@ from tuneport.curves import CurveVerdict
 from tuneport.errors import TrainingError
 from tuneport.formatting import money
 from tuneport.lifecycle.hub import push_job_to_hub
-from tuneport.lifecycle.open_workspace import OpenJobService
+from tuneport.lifecycle.open_service import OpenJobService
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import JobService, describe_job
 from tuneport.pages.notebook import Verdict, render_notebook_view
@@ -74,7 +74,7 @@ class Job:
 
     @property
     def _workspace(self) -> JobService:
-        return self._home.workspace if isinstance(self._home, OpenJobService) else self._home
+        return self._home.service if isinstance(self._home, OpenJobService) else self._home
 
     @property
     def id(self) -> str:

@@ -72,7 +72,7 @@ CANCELLED_OR_ENDED = (JobStatus.CANCELLING, JobStatus.SUCCEEDED, JobStatus.FAILE
 
 
 class JobService:
-    """One home: its settings, its store, and the backends opened so far. Close it, or use it with `with`.
+    """The jobs of one home: its settings, its store, and the backends opened so far. Close it, or use it with `with`.
 
     Methods that take a job take its id, the backend's id for it, or the beginning of ours.
     """
@@ -107,7 +107,7 @@ class JobService:
         self.store.close()
 
     def scoped(self, project: str) -> JobService:
-        """Return this workspace as one project sees it: its jobs, requests and files. Close the one it came from."""
+        """Return this service as one project sees it: its jobs, requests and files. Close the one it came from."""
         view = copy.copy(self)
         view.store = self.store.scoped(project)
         return view
@@ -263,7 +263,7 @@ class JobService:
         patience: float = 900.0,
         poll_seconds: float | None = None,
     ) -> JobRecord:
-        """Drive the job; see `Worker.drive`. The caller is the job's worker for that time."""
+        """Drive the job; see `JobWorker.drive`. The caller is the job's worker for that time."""
         return self.worker.drive(
             self.store.jobs.get(job_id).id,
             until=until,

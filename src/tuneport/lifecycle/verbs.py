@@ -15,7 +15,7 @@ from typing import Any, Unpack, get_type_hints, overload
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job, JobFailedError, given_job_options
-from tuneport.lifecycle.open_workspace import OpenJobService, open_shared_job_service
+from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
 from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec
 from tuneport.lifecycle.terms import BindingTerm
@@ -120,7 +120,7 @@ def submit(
             raise ConfigError(f"the spec has its own {', '.join(given)}; change it there: spec.model_copy(update=...)")
     else:
         spec, data = _spec_of(dataset, given, opened.settings.home / "datasets")
-    here = opened.workspace
+    here = opened.service
     row = here.submit(spec, backend=backend, options=options, show_terms=show_terms, dataset=data)
     row = here.start(row.id)
     if row.job_status is JobStatus.FAILED and row.remote_id is None:
@@ -168,7 +168,7 @@ def job(job_id: str, *, settings: Settings | None = None, opened: OpenJobService
     Raises UnknownJobError, a ConfigError, if there is none, and ConfigError if several begin so.
     """
     opened = opened or open_shared_job_service(settings)
-    return Job(opened, opened.workspace.job(job_id))
+    return Job(opened, opened.service.job(job_id))
 
 
 def jobs(
@@ -176,7 +176,7 @@ def jobs(
 ) -> list[Job]:
     """Return the jobs, newest first, as last known."""
     opened = opened or open_shared_job_service(settings)
-    return [Job(opened, row) for row in opened.workspace.store.jobs.all(limit=limit)]
+    return [Job(opened, row) for row in opened.service.store.jobs.all(limit=limit)]
 
 
 def deploy(
@@ -200,4 +200,4 @@ def deploy(
     options = given_job_options(
         hardware=hardware, replicas=replicas, inactive_timeout=inactive_timeout, max_usd_per_hour=max_usd_per_hour
     )
-    return opened.workspace.deploy(model.id if isinstance(model, Job) else model, options, backend=backend)
+    return opened.service.deploy(model.id if isinstance(model, Job) else model, options, backend=backend)

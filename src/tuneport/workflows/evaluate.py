@@ -11,7 +11,7 @@ from typing import Any
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job
-from tuneport.lifecycle.open_workspace import OpenJobService, open_shared_job_service
+from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
 from tuneport.lifecycle.service import JobService
 from tuneport.sandbox.walls import check_sandbox_hides_folders
 from tuneport.scoring.examples import Answer, Example
@@ -95,7 +95,7 @@ def evaluate(
     least, gates = dict(fail_under or {}), [_gate(name) for name in fail_on]
     opened, data = opened or open_shared_job_service(settings), Dataset.of(dataset, columns)
     training = None if train is None else Dataset.of(train)
-    here = opened.workspace
+    here = opened.service
     if allow_code:
         check_sandbox_hides_folders(here.settings.home)
     plan = plan_evaluation(

@@ -102,7 +102,7 @@ class OverfittingJobStop:
         """Remove the note of the stop if the job had ended by then or may not be stopped; call it right after the
         request. A job that still runs is checked again."""
         row = lease.row
-        refused = not row.job_status.terminal and row.requested_action is None  # see `Worker._ask`
+        refused = not row.job_status.terminal and row.requested_action is None  # see `JobWorker._ask`
         if not refused and row.job_status not in (JobStatus.SUCCEEDED, JobStatus.FAILED):
             return row
         why = f"{row.note}, so it continues" if refused else "it had ended before it could be stopped"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import tuneport
-from tuneport.lifecycle.open_workspace import OpenJobService, open_shared_job_service
+from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
 from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 
@@ -89,10 +89,10 @@ def test_a_forked_child_has_a_workspace_of_its_own(dataset: Path, closed: list[i
 
 
 def test_a_lock_that_another_thread_held_does_not_outlive_a_fork(settings: Settings) -> None:
-    from tuneport.lifecycle import open_workspace
+    from tuneport.lifecycle import open_service
 
     opened = OpenJobService(settings)
-    with open_workspace._sharing:
+    with open_service._sharing:
         if (child := os.fork()) == 0:
-            os._exit(0 if open_workspace._sharing.acquire(timeout=1) and opened.workspace else 1)
+            os._exit(0 if open_service._sharing.acquire(timeout=1) and opened.service else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
