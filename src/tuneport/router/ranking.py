@@ -24,6 +24,7 @@ from tuneport.manifests import (
     ModelCatalogue,
     OfferedModel,
     find_manifest_model,
+    load_base_price_manifest,
     resolve_manifest_model,
 )
 from tuneport.router.choice import BackendChoice, BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
@@ -63,9 +64,9 @@ def rank_backends(
 ) -> list[BackendChoice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
-    Models that shut down soon or take days rank behind these, and then models without a known price. `aliases` is the
-    project's table for `spec.model`. `ready` None: keys and extras are not checked (a comparison before any account
-    exists). `base_prices`: the table for the same month of the base model; without it that price is unavailable.
+    Models that shut down soon or take days rank behind these, and then models without a known price. `aliases`
+    is the project's table for `spec.model`. `ready` None: keys and extras are not checked (a comparison before any
+    account exists). `base_prices`: the table for the same month of the base model, by default the installed one.
     `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected.
     """
     place, past = machine or Machine(), history or DurationHistory()
@@ -111,7 +112,7 @@ def _judge(
             quote=Quote.unknown(manifest.name, spec.model, "not offered"),
             refusals=(refusal,),
         )
-    assert model is not None  # resolve_model promises a row
+    assert model is not None  # resolve_manifest_model promises a row
     own_machine = manifest.own_machine
     adapter = _adapter(spec, model)
     epochs = planned_epochs(manifest, spec.hyperparameters, max(1, dataset.rows))
@@ -154,7 +155,9 @@ def _judge(
     inference = base = None
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)
-        base = base_inference_quote(manifest, model, traffic, base_prices, own=machine.own, today=today)
+        base = base_inference_quote(
+            manifest, model, traffic, base_prices or load_base_price_manifest(), own=machine.own, today=today
+        )
     return BackendChoice(
         backend=manifest.name,
         title=manifest.title,

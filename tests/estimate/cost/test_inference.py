@@ -9,6 +9,7 @@ import pytest
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import HOURS_PER_MONTH, OwnGPUCost, Traffic, base_inference_quote, inference_quote
 from tuneport.manifests import (
+    BasePriceManifest,
     Manifest,
     OfferedModel,
     find_manifest_model,
@@ -142,7 +143,6 @@ def test_an_own_gpus_mistaken_units_are_told(hour: float, speed: float | None) -
 
 def test_the_base_models_month_comes_from_litellms_table() -> None:
     prices = load_base_price_manifest()
-    assert prices is not None
     traffic = Traffic.of_requests(100_000, 1_500, 100, saved_per_request=1_200)
     mini = base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, prices, today=TODAY)
     assert mini.expected == pytest.approx(100_000 * (1_500 * 0.40 + 100 * 1.60) / 1e6)  # the whole prompt
@@ -152,7 +152,8 @@ def test_the_base_models_month_comes_from_litellms_table() -> None:
     assert ended.expected == pytest.approx(3.99 * HOURS_PER_MONTH)
     gone = base_inference_quote(OPENAI, model(OPENAI, "gpt-3.5-turbo-1106"), traffic, prices, today=TODAY)
     assert gone.expected is None and "by the token since 2026-09-28" in str(gone.unavailable)
-    assert base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, None).unavailable
+    none = BasePriceManifest({}, "1.0", TODAY)
+    assert base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, none).unavailable
     own = OwnGPUCost(gpu=H100, usd_per_hour=1.0)
     assert base_inference_quote(LOCAL, model(LOCAL, "qwen3-8b"), traffic, prices, own=own).expected == pytest.approx(
         730

@@ -15,7 +15,7 @@ from tuneport.data.graders.graders import Grader
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend_hyperparameters, resolve_hyperparameters
-from tuneport.installation import install_extra, install_package
+from tuneport.installation import install_extra
 from tuneport.manifests import find_manifest_model
 from tuneport.methods import methods_where
 from tuneport.run_protocol import RunRequest
@@ -309,7 +309,7 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             "the backend local takes no reasoning_effort: a local model decides how long it thinks; leave it out"
         )
     if spec.wandb is not None and importlib.util.find_spec("wandb") is None:
-        raise ConfigError(f"reporting a local run to W&B needs its package: {install_package('wandb')}")
+        raise ConfigError(f"reporting a local run to W&B needs its package: {install_extra('trackers')}")
     for name, methods in _METHOD_OPTIONS.items():
         if name in spec.provider_options and spec.method not in methods:
             raise UnsupportedError(
