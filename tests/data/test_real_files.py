@@ -150,7 +150,7 @@ def test_real_files_are_checked_and_prepared(shared_data: Path, tmp_path: Path) 
         target = "openai-preference" if report.method == "dpo" else "openai"
         prepared = prepare_dataset(path, target, tmp_path / "files")
         assert prepared.rows == rows
-        read = load_dataset_format(target).read
+        read = load_dataset_format(target).read_format_row
         for line in prepared.path.read_bytes().splitlines():
             read(line)
             assert msgspec.json.decode(line)

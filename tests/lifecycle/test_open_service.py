@@ -44,7 +44,7 @@ def test_other_settings_are_another_workspace(monkeypatch: pytest.MonkeyPatch) -
     first = open_shared_job_service()
     assert open_shared_job_service() is first
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    assert open_shared_job_service() is not first and first.workspace.settings.backend is None
+    assert open_shared_job_service() is not first and first.service.settings.backend is None
 
 
 def test_a_failure_leaves_nothing_open(dataset: Path, closed: list[int]) -> None:

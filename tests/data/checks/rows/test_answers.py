@@ -30,7 +30,7 @@ def example(line: int, record: Record) -> CheckedDatasetExample:
 
 
 def examples(rows: list[dict[str, Any]], start: int = 1) -> Iterator[CheckedDatasetExample]:
-    read = load_dataset_format("openai").read
+    read = load_dataset_format("openai").read_format_row
     for line, row in enumerate(rows, start=start):
         yield example(line, read(msgspec.json.encode(row)))
 
@@ -421,7 +421,7 @@ def test_only_what_is_trained_on_is_judged() -> None:
 
 
 def test_rejected_and_bad_answers_may_be_bad() -> None:
-    read = load_dataset_format("sharegpt").read
+    read = load_dataset_format("sharegpt").read_format_row
     pair = {"conversations": [{"from": "human", "value": "Hi"}]}
     good_turn, bad_turn = {"from": "gpt", "value": "Hello there."}, {"from": "gpt", "value": REFUSALS[0]}
     answers = RowAnswerChecks()
