@@ -37,6 +37,7 @@ from tuneport.router.refusals import (
     refuse_unready_backend,
     unverified_backend_remark,
 )
+from tuneport.training_options import optimizer_memory
 from tuneport.types import Adapter, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
@@ -221,6 +222,7 @@ def _on_machine(
         examples=spec.method.traits.examples,
         length=chosen.max_length,
         lora_rank=chosen.lora_rank,
+        optimizer=optimizer_memory(spec.provider_options),
     )
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=dimensions, run=run)
     if spec.method.writes_answers:
