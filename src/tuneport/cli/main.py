@@ -14,28 +14,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from tuneport.cli.commands import (
-    advise,
-    backends,
-    chat,
-    costs,
-    data,
-    demo,
-    deployments,
-    evaluate,
-    files,
-    job_actions,
-    jobs,
-    migrate,
-    plan,
-    rate,
-    serve,
-    store,
-    submit,
-    token,
-    webhooks,
-    weights,
-)
+from tuneport.cli.command_group import CommandGroup
 from tuneport.cli.views import output
 from tuneport.cli.views.heartbeat import print_heartbeat
 from tuneport.data.templates.limits import bound_template_memory
@@ -46,6 +25,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="tuneport",
+    cls=CommandGroup,
     help="Portable fine-tuning: one dataset, one call, any backend.",
     no_args_is_help=True,
     add_completion=False,
@@ -68,31 +48,6 @@ def _options(
     ] = False,
 ) -> None:
     output.debug = debug
-
-
-for group in (
-    demo,
-    advise,
-    data,
-    costs,
-    plan,
-    rate,
-    submit,
-    jobs,
-    job_actions,
-    chat,
-    evaluate,
-    weights,
-    deployments,
-    files,
-    migrate,
-    serve,
-    store,
-    token,
-    webhooks,
-    backends,
-):
-    group.register_commands(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+import typer
+from typer.rich_utils import rich_format_help
+
+from tuneport.cli import commands
+from tuneport.cli.command_table import COMMANDS
+from tuneport.cli.main import app, main
+
+
+def commands_of_modules() -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield each command of each module with its module and the first paragraph of its help."""
+    for module in pkgutil.iter_modules(commands.__path__):
+        register = getattr(import_module(f"{commands.__name__}.{module.name}"), "register_commands", None)
+        if register is None:
+            continue
+        its = typer.Typer()
+        register(its)
+        for name, command in typer.main.get_group(its).commands.items():
+            yield name, (module.name, inspect.cleandoc(command.help or "").split("\n\n")[0])
+
+
+def test_the_table_has_every_command_with_the_first_paragraph_of_its_docstring() -> None:
+    assert dict(commands_of_modules()) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_found_by_its_name(name: str) -> None:
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("tuneport", [], resilient_parsing=True)
+    assert command.get_command(context, name).name == name
+    assert command.commands[name].help.startswith(COMMANDS[name][1])
+
+
+@pytest.mark.parametrize("colour", ["", "1"])
+@pytest.mark.parametrize("width", [24, 40, 60, 80, 120, 200])
+def test_the_list_of_commands_looks_as_typer_draws_it(
+    width: int, colour: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("FORCE_COLOR", colour)
+    monkeypatch.setattr("typer.rich_utils.FORCE_TERMINAL", True if colour else None)  # read when it was imported
+    monkeypatch.setenv("TERM", "xterm-256color")
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("tuneport --debug", [], resilient_parsing=True)  # a name with an option's style
+    rich_format_help(obj=group, ctx=context, markup_mode="rich")
+    drawn_by_typer = capsys.readouterr().out
+    group.format_help(context, None)
+    assert capsys.readouterr().out == drawn_by_typer
+    assert ("\x1b[" in drawn_by_typer) == bool(colour)
+
+
+def test_without_rich_the_list_is_plain_text() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tuneport.cli.main", "--help"],
+        env=os.environ | {"TYPER_USE_RICH": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Commands:\n  demo " in done.stdout and set(COMMANDS) <= set(done.stdout.split())
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [("job", "'jobs'"), ("evla", "'eval'"), ("frob", None)])
+def test_a_misspelt_command_is_told_what_was_meant(
+    wrong: str, meant: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([wrong]) == 2
+    said = capsys.readouterr().err
+    assert f"No such command '{wrong}'" in said
+    assert (f"Did you mean {meant}?" in said) if meant else ("Did you mean" not in said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "imported"), [(["--help"], set()), (["token", "--help"], {"token"}), (["jobs"], {"jobs"})]
+)
+def test_only_the_module_of_the_command_is_imported(arguments: list[str], imported: set[str]) -> None:
+    code = f"import sys; from tuneport.cli.main import main; main({arguments!r}); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    prefix = f"{commands.__name__}."
+    assert {name.removeprefix(prefix) for name in loaded if name.startswith(prefix)} == imported
+    if arguments == ["--help"]:
+        assert not loaded & {"typer.rich_utils", "rich.markdown", "pydantic", "asyncio", "tuneport.types"}
