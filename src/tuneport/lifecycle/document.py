@@ -7,12 +7,13 @@ from typing import Any
 from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
 from tuneport.lifecycle.submitting.options import JobOptions
-from tuneport.lifecycle.terms import job_term_documents, list_job_terms
 from tuneport.types import Method
 
 
 def describe_job(row: JobRecord) -> dict[str, Any]:
     """Return a job as one JSON document: the same keys for every backend and in every state."""
+    from tuneport.lifecycle.terms import job_term_documents, list_job_terms  # and the facts of all providers
+
     spec, state, data = row.tune_spec, row.job_state, row.prepared_data
     projected = project_job_cost(row)
     progress = None if state is None else state.progress.model_dump(mode="json")
@@ -62,7 +63,7 @@ def describe_job(row: JobRecord) -> dict[str, Any]:
         "terms": job_term_documents(list_job_terms(row.backend, row.model)),
         "error": row.error,
         "note": row.note,
-        "needs": _needs(row),
+        "needs": describe_job_question(row),
         "duplicates": list(row.job_submission.duplicates),
         "requested_action": row.requested_action,
         "wish": row.requested_action,  # the name of earlier releases
@@ -77,7 +78,7 @@ def describe_job(row: JobRecord) -> dict[str, Any]:
     }
 
 
-def _needs(row: JobRecord) -> dict[str, Any] | None:
+def describe_job_question(row: JobRecord) -> dict[str, Any] | None:
     """Return the question that a person has to answer before the job continues, or None."""
     submission = row.job_submission
     if submission.question is None or row.job_status.terminal or row.remote_id is not None:
@@ -95,6 +96,8 @@ def _needs(row: JobRecord) -> dict[str, Any] | None:
 def describe_job_request(request: RequestRecord) -> dict[str, Any]:
     """Return the request of a client as a document with the same keys, while no job is made of it or if none ever
     was."""
+    from tuneport.lifecycle.terms import job_term_documents, list_job_terms
+
     body = request.body
     own = body.get("tuneport") or {}
     method = body.get("method") or {"type": "supervised"}

@@ -10,17 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from tuneport import private
-from tuneport.backends import backend_manifest, backend_names, open_backend
-from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.routing import BackendCatalogue
-from tuneport.curves import CurveVerdict, judge_curve
-from tuneport.data.containers.hub import hub_dataset_name
-from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format
-from tuneport.data.conversion.untrained import UntrainedDatasetRecords
-from tuneport.data.dataset import Dataset
 from tuneport.errors import (
     ConfigError,
     ProviderError,
@@ -28,27 +20,10 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
-from tuneport.lifecycle.accounting.accuracy import JobEstimateAccuracy, measure_job_estimate_accuracy
-from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts
-from tuneport.lifecycle.contents.contents import Contents
-from tuneport.lifecycle.contents.remote_contents import open_contents
 from tuneport.lifecycle.document import describe_job
-from tuneport.lifecycle.forgetting import read_stored_job_forgetting
-from tuneport.lifecycle.planning.alternatives import rank_job_alternatives
-from tuneport.lifecycle.planning.planning import Plan, choose_job_backend
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.store.requests import JobRequestClaim
 from tuneport.lifecycle.store.store import Store, UnknownJobError
-from tuneport.lifecycle.submitting.consent import refuse_personal_upload
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
-from tuneport.lifecycle.terms import BindingTerm, list_unshown_terms
-from tuneport.lifecycle.worker.curve_reading import judge_job_curve
-from tuneport.lifecycle.worker.polling import JobPoller
-from tuneport.lifecycle.worker.recording import record_job_states
-from tuneport.lifecycle.worker.remote_files import JobRemoteFileEntry
-from tuneport.lifecycle.worker.unclear_starts import unclear_start_wait
-from tuneport.lifecycle.worker.worker import JobWorker
-from tuneport.manifests import Manifest, find_manifest_model
 from tuneport.settings import Settings
 from tuneport.types import (
     Checkpoint,
@@ -63,6 +38,20 @@ from tuneport.types import (
     TuneSpec,
     now,
 )
+
+if TYPE_CHECKING:  # what only some verbs need is imported in them: listing jobs needs no backend and no dataset
+    from tuneport.backends.base import FineTuneBackend
+    from tuneport.curves import CurveVerdict
+    from tuneport.data.dataset import Dataset
+    from tuneport.lifecycle.accounting.accuracy import JobEstimateAccuracy
+    from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts
+    from tuneport.lifecycle.contents.contents import Contents
+    from tuneport.lifecycle.planning.planning import Plan
+    from tuneport.lifecycle.store.requests import JobRequestClaim
+    from tuneport.lifecycle.terms import BindingTerm
+    from tuneport.lifecycle.worker.remote_files import JobRemoteFileEntry, JobRemoteFiles
+    from tuneport.lifecycle.worker.worker import JobWorker
+    from tuneport.manifests import Manifest
 
 __all__ = ["CANCELLED_OR_ENDED", "JobService", "describe_job"]
 
@@ -81,18 +70,10 @@ class JobService:
         self.settings = settings or Settings.load()
         private.make_home_private(self.settings.home)
         self.store = Store(self.settings.database_url).unscoped()
-        self.worker = JobWorker(
-            self.store,
-            self.backend,
-            self.settings.home / "files",
-            alternatives=lambda row: rank_job_alternatives(row, self.settings),
-            fetch=lambda sha256: self.contents.fetch_content(sha256),
-            monthly_budget=self.settings.monthly_budget,
-        )
-        self.remote_files = self.worker.remote_files
         self._backends: dict[str, FineTuneBackend] = {}
         self._opening = threading.Lock()
-        self._contents = cache(lambda: open_contents(self.settings, self.store.database.hold_store_lock))
+        self._contents = cache(self._open_contents)
+        self._worker = cache(self._make_worker)
 
     def __enter__(self) -> JobService:
         return self
@@ -117,7 +98,37 @@ class JobService:
         """Open what clients of a gateway uploaded, wherever that is kept; only on first use."""
         return self._contents()
 
+    def _open_contents(self) -> Contents:
+        from tuneport.lifecycle.contents.remote_contents import open_contents
+
+        return open_contents(self.settings, self.store.database.hold_store_lock)
+
+    @property
+    def worker(self) -> JobWorker:
+        """Return the one that moves this service's jobs on, of all projects; made on first use."""
+        with self._opening:
+            return self._worker()
+
+    def _make_worker(self) -> JobWorker:
+        from tuneport.lifecycle.planning.alternatives import rank_job_alternatives
+        from tuneport.lifecycle.worker.worker import JobWorker
+
+        return JobWorker(
+            self.store,
+            self.backend,
+            self.settings.home / "files",
+            alternatives=lambda row: rank_job_alternatives(row, self.settings),
+            fetch=lambda sha256: self.contents.fetch_content(sha256),
+            monthly_budget=self.settings.monthly_budget,
+        )
+
+    @property
+    def remote_files(self) -> JobRemoteFiles:
+        return self.worker.remote_files
+
     def backend(self, name: str) -> FineTuneBackend:
+        from tuneport.backends import open_backend
+
         with self._opening:
             if name not in self._backends:
                 self._backends[name] = open_backend(name, self.settings)
@@ -130,6 +141,8 @@ class JobService:
 
         `dataset` is the spec's, if the caller has opened it already.
         """
+        from tuneport.lifecycle.planning.planning import choose_job_backend
+
         return choose_job_backend(
             spec, self.settings, backend=backend, history=self.store.figures.read_job_history(), dataset=dataset
         )
@@ -156,6 +169,10 @@ class JobService:
         ModelNotOfferedError, BudgetError, UnsupportedError, AuthError (no key), ConfigError (personal data on its way
         to a third party and not allowed, among others).
         """
+        from tuneport.lifecycle.submitting.consent import refuse_personal_upload
+        from tuneport.lifecycle.terms import list_unshown_terms
+        from tuneport.lifecycle.worker.unclear_starts import unclear_start_wait
+
         options = options.updated(given)
         options.check(spec)
         planned = self.plan(spec, backend=backend, dataset=dataset)
@@ -237,6 +254,9 @@ class JobService:
     def _prepared(self, spec: TuneSpec, planned: Plan, manifest: Manifest) -> tuple[PreparedData, list[str]]:
         """Return the files for the backend, and notes on rows that train nothing. Raises DatasetError if all rows are
         such."""
+        from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format
+        from tuneport.data.conversion.untrained import UntrainedDatasetRecords
+
         assert planned.chosen.model is not None
         limit = _trained_tokens(spec, manifest, planned.chosen.model)
         target = dataset_upload_format(spec.method, planned.dataset.format, manifest.data_format, manifest.also_takes)
@@ -353,6 +373,8 @@ class JobService:
         return (self.store.jobs.all(limit=limit) if threads else rows), trouble.copy()
 
     def _refresh_backend(self, name: str, rows: dict[str, JobRecord], rechecks: Sequence[str]) -> str | None:
+        from tuneport.lifecycle.worker.recording import record_job_states
+
         trouble = None
         states: dict[str, JobState] = {}
         try:
@@ -378,6 +400,8 @@ class JobService:
         on_trouble: Callable[[str, str], None] = lambda name, message: None,
     ) -> None:
         """Drive all unfinished jobs until interrupted or, with `until_idle`, until there are none."""
+        from tuneport.lifecycle.worker.polling import JobPoller
+
         self.store.events.on_over_budget = lambda job_id, message: on_trouble(job_id, message)
         JobPoller(self.worker, on_change=on_change, on_trouble=on_trouble).run(until_idle=until_idle)
 
@@ -497,6 +521,8 @@ class JobService:
 
     def accuracy(self) -> list[JobEstimateAccuracy]:
         """Return how far the estimates were off, for each backend that has jobs which ended."""
+        from tuneport.lifecycle.accounting.accuracy import measure_job_estimate_accuracy
+
         return measure_job_estimate_accuracy(self.store.figures.list_estimated_and_actual())
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
@@ -519,6 +545,8 @@ class JobService:
 
     def files(self, *, backend: str | None = None) -> tuple[list[JobRemoteFileEntry], dict[str, str]]:
         """Return the files at every provider that has a key (or at one), and, for each that could not be asked, why."""
+        from tuneport.backends import backend_manifest, backend_names
+
         if backend is not None:
             return self.remote_files.list_files([backend])
         names = set(self.store.files.list_backends())
@@ -534,6 +562,9 @@ class JobService:
 
     def verdict(self, job_id: str) -> CurveVerdict | None:
         """Return what the job's loss curve says now, or None if it has none."""
+        from tuneport.lifecycle.forgetting import read_stored_job_forgetting
+        from tuneport.lifecycle.worker.curve_reading import judge_job_curve
+
         row = self.store.jobs.get(job_id)
         return judge_job_curve(
             row, self.backend(row.backend), forgetting=read_stored_job_forgetting(self.settings.home, row.id)
@@ -541,6 +572,9 @@ class JobService:
 
     def judged(self, row: JobRecord, points: Sequence[MetricPoint]) -> CurveVerdict:
         """Return what these points of the job's curve say, and what an evaluation found it to have forgotten."""
+        from tuneport.curves import judge_curve
+        from tuneport.lifecycle.forgetting import read_stored_job_forgetting
+
         return judge_curve(
             points, ended=row.job_status.terminal, forgetting=read_stored_job_forgetting(self.settings.home, row.id)
         )
@@ -585,6 +619,8 @@ class JobService:
         row = self.job_behind(model)
         if row is None:
             row = self.store.models.find_job(CHECKPOINT.sub("", model)) if CHECKPOINT.search(model) else None
+            from tuneport.backends.routing import BackendCatalogue
+
             found = BackendCatalogue(self.settings).route_model(
                 model, row.backend if row and backend is None else backend
             )
@@ -603,6 +639,8 @@ class JobService:
 
 def _trained_tokens(spec: TuneSpec, manifest: Manifest, model: str) -> int | None:
     """Return the most tokens of a row that are trained on, or None if that is unknown before the model is loaded."""
+    from tuneport.manifests import find_manifest_model
+
     offered, wanted = find_manifest_model(manifest, model), spec.hyperparameters.max_length
     known = [offered.context if offered is not None else None, wanted if isinstance(wanted, int) else None]
     return min((tokens for tokens in known if tokens is not None), default=None)
@@ -620,4 +658,6 @@ def tuned_model_of_job(row: JobRecord) -> tuple[str, str]:
 
 
 def _absolute(path: Path) -> Path:
+    from tuneport.data.containers.hub import hub_dataset_name
+
     return path if hub_dataset_name(path) is not None else path.absolute()

@@ -41,7 +41,8 @@ def jobs_command(
     json_: Json = False,
 ) -> None:
     """List the jobs, with their current state at the backends."""
-    from tuneport.lifecycle.service import JobService, describe_job
+    from tuneport.lifecycle.document import describe_job, describe_job_question
+    from tuneport.lifecycle.service import JobService
 
     if follow_all:
         _watch_all()
@@ -77,7 +78,7 @@ def jobs_command(
         )
     output.console().print(table)
     for row in rows:
-        if (needs := describe_job(row)["needs"]) is not None:
+        if (needs := describe_job_question(row)) is not None:
             output.print_note(needs["message"])
 
 
@@ -123,7 +124,8 @@ def watch_command(
 
 def _watch_all() -> None:
     """Poll all providers until every job has ended. Prints a line for each change; failed jobs set the exit code."""
-    from tuneport.lifecycle.service import JobService, describe_job
+    from tuneport.lifecycle.document import describe_job, describe_job_question
+    from tuneport.lifecycle.service import JobService
 
     output.interrupted = "stopped watching; the jobs are kept: `tuneport watch` goes on with them"
     with JobService() as workspace:
@@ -142,7 +144,7 @@ def _watch_all() -> None:
         rows = [workspace.job(job_id) for job_id in watched]
     for row in rows:
         print_duplicate_jobs(row)
-        if (needs := describe_job(row)["needs"]) is not None:
+        if (needs := describe_job_question(row)) is not None:
             output.print_note(f"{row.id}: {needs['message']}")
         if row.status == "failed":
             reason = row.job_error.message if row.job_error else "the backend gives no reason"

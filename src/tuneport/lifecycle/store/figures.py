@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from tuneport.estimate.learning import DurationHistory
-from tuneport.lifecycle.accounting.accuracy import EstimatedAndActualJob
 from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts, sum_monthly_job_costs
-from tuneport.lifecycle.accounting.history import LEARNT_FROM, job_history
 from tuneport.lifecycle.schema.tables import EventRow, JobRequestRow, JobRow, UploadedFileRow
 from tuneport.lifecycle.store.part import StorePart
 from tuneport.types import JobStatus, now
+
+if TYPE_CHECKING:
+    from tuneport.estimate.learning import DurationHistory
+    from tuneport.lifecycle.accounting.accuracy import EstimatedAndActualJob
 
 OVERDUE_SECONDS = 60.0
 
@@ -63,6 +65,8 @@ class StatisticsStore(StorePart):
     def read_job_history(self) -> DurationHistory:
         """Return the newest jobs that succeeded and were not interrupted: what the next estimate of a duration learns
         from."""
+        from tuneport.lifecycle.accounting.history import LEARNT_FROM, job_history
+
         columns = (JobRow.backend, JobRow.model, JobRow.estimate, JobRow.actual)
         # No bare column: SQLite would read and sort all that succeeded, by the index of states.
         succeeded = JobRow.status.concat("") == JobStatus.SUCCEEDED.value
@@ -73,6 +77,8 @@ class StatisticsStore(StorePart):
 
     def list_estimated_and_actual(self) -> list[EstimatedAndActualJob]:
         """Return the estimate and the actual of every job that has ended and reached its backend."""
+        from tuneport.lifecycle.accounting.accuracy import EstimatedAndActualJob
+
         columns = (JobRow.backend, JobRow.model, JobRow.status, JobRow.quote, JobRow.estimate, JobRow.actual)
         query = select(*columns).where(JobRow.actual.is_not(None), JobRow.remote_id.is_not(None))
         with self.transaction() as session:
