@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def workspace(provider: Any, clock: MachineClock, isolated: Path) -> Iterator[Jo
         opened._backends[provider.name] = make(
             backend_manifest(provider.name, settings), settings, sleep=provider.advance
         )
-        opened.worker = JobWorker(
+        worker = JobWorker(
             opened.store,
             opened.backend,
             opened.worker.files,
@@ -66,6 +67,7 @@ def workspace(provider: Any, clock: MachineClock, isolated: Path) -> Iterator[Jo
             sleep=lambda seconds: setattr(clock, "seconds", clock.seconds + seconds),
             machine_clock=clock,
         )
+        opened._worker = cache(lambda: worker)
         yield opened
 
 
