@@ -46,7 +46,9 @@ CHILDREN = {room: KNOWN_TO_CHILDREN for room in ("train", "infer")}
 # Others test with it: nothing imports it, and its own fake provider is opened by the name in providers/fake.toml.
 FOR_OTHERS = "testing"
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-HEAVY = {"torch", "transformers", "peft", "trl", "litellm", "openai", "together", "datasets", "bitsandbytes"}
+HEAVY = {
+    "torch", "transformers", "peft", "trl", "litellm", "openai", "together", "anthropic", "datasets", "bitsandbytes",
+}  # fmt: skip
 
 
 def room_of(path: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from tuneport import private
-from tuneport.backends import backend_manifest, backend_names, open_backend
+from tuneport.backends import open_backend, training_manifests
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.curves import CurveVerdict, judge_curve
@@ -522,10 +522,9 @@ class Workspace:
         if backend is not None:
             return self.remote_files.list_files([backend])
         names = set(self.store.files.list_backends())
-        for name in backend_names(self.settings):
-            manifest = backend_manifest(name, self.settings)
+        for manifest in training_manifests(self.settings):
             if manifest.third_party and manifest.api_key_env and self.settings.secret(manifest.api_key_env):
-                names.add(name)
+                names.add(manifest.name)
         return self.remote_files.list_files(sorted(names))
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:

@@ -94,6 +94,8 @@ def _judge(
         model = find_offered(manifest, resolve_model(spec.model, manifest.name, manifest, models, aliases))
     except ModelNotOfferedError as error:
         refusal = BackendRefusal("not offered", str(error), tuple(error.nearest))
+        if manifest.no_training is not None:
+            refusal = BackendRefusal("unsupported", manifest.no_training.text)
         return BackendChoice(
             backend=manifest.name,
             title=manifest.title,

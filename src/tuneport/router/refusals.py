@@ -32,6 +32,8 @@ def refuse_retired(manifest: Manifest, model: OfferedModel, today: date) -> list
 
 
 def refuse_unsupported_spec(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[BackendRefusal]:
+    if manifest.no_training is not None:
+        return [BackendRefusal("unsupported", manifest.no_training.text)]
     found = []
     if spec.method not in model.methods:
         can = ", ".join(model.methods) or "nothing any more"

@@ -8,6 +8,7 @@ from typing import Any
 
 from tuneport.backends import backend_manifest
 from tuneport.lifecycle.service import Workspace
+from tuneport.manifests import find_offered
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.workflows.advising.drawing import count_sample_tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
@@ -15,6 +16,9 @@ from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys
 from tuneport.workflows.evaluation.latency import latency_cache_keys
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
 from tuneport.workflows.evaluation.models.prices import price_of_requests
+
+THOUGHT_TOKENS = 2048
+"""Tokens for a model that thinks first, as a judge or before its answer: thoughts are billed as answers."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,18 @@ def plan_model_answers(
     *,
     timed: bool = True,
 ) -> ModelAnswersPlan:
-    """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples, with at most `limit` tokens an answer;
-    `timed`: some once more by themselves. Nothing is sent."""
+    """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples, with at most `limit` tokens an answer
+    (and `THOUGHT_TOKENS` if it thinks first); `timed`: some once more by themselves. Nothing is sent."""
+    manifest = backend_manifest(asked.backend, workspace.settings)
+    offered = find_offered(manifest, asked.base)
+    if offered is not None and offered.thinks:
+        limit += THOUGHT_TOKENS
     prompts = []
     for row in rows:
         options: dict[str, Any] = {"max_tokens": limit, "temperature": 0.0}
         if row.tools:
             options["tools"] = list(row.tools)
         prompts.append(Prompt(prepend_few_shot_turns(row, shots) if asked.few_shot else row.messages, options))
-    manifest = backend_manifest(asked.backend, workspace.settings)
     keys = answer_cache_keys(answer_cache_location(asked, workspace.settings), prompts)
     alone = latency_cache_keys(answer_cache_location(asked, workspace.settings), prompts) if timed else []
     there = cache.get([*keys, *alone])

@@ -1,0 +1,111 @@
+"""Claude through Anthropic's official SDK: answers, whole or streamed, and the account's models. It trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
+
+from tuneport.backends.anthropic.answers import parse_message, stream_message
+from tuneport.backends.anthropic.client import open_anthropic_client
+from tuneport.backends.anthropic.request import SAMPLING, build_message_request
+from tuneport.backends.hosted.backend import HostedBackend, check_provider_list, parse_provider_time
+from tuneport.client_rules import Rule, client_whole_number
+from tuneport.errors import UnsupportedError
+from tuneport.manifests import find_offered
+from tuneport.types import (
+    Completion,
+    DataFile,
+    Found,
+    JobState,
+    JobStatus,
+    RemoteFile,
+    RemoteModel,
+    TuneSpec,
+)
+
+
+class AnthropicBackend(HostedBackend):
+    statuses: ClassVar[dict[str, JobStatus]] = {}
+    client_chat_rules: ClassVar[Mapping[str, Rule]] = {"top_k": client_whole_number(0, 1_000_000)}
+
+    def _connect(self, key: str) -> Any:
+        import anthropic
+
+        self.sdk_errors = (anthropic.AnthropicError,)
+        return open_anthropic_client(
+            self.settings,
+            self.upstream.address,
+            key,
+            self.options.timeout,
+            self._refuse_html,
+            wiring=self.http_client_arguments,
+        )
+
+    # --- chats ------------------------------------------------------------------------------------------------------
+
+    def complete(
+        self, model: str, messages: Sequence[dict[str, Any]], *, stream: bool = False, **options: Any
+    ) -> Completion | Iterator[str]:
+        """Answer a chat, with retries as for a read; one whose answer was lost may be billed twice.
+
+        Raises UnsupportedError or RejectedError, before anything is sent, for what a request cannot carry.
+        """
+        request = self._request(model, messages, options)
+        sampling = {name: request.pop(name) for name in SAMPLING if name in request}  # the SDK has no arguments for it
+        create, seconds = self.client.messages.create, self.options.completion_timeout
+
+        def begin() -> Any:
+            return create(**request, stream=stream, timeout=seconds, extra_body=sampling or None)
+
+        if stream:
+            return stream_message(self._read(begin, "chat"), self.upstream, self._translating_stream())
+        return self._read(lambda: parse_message(model, begin().to_dict(mode="json", warnings=False)), "chat")
+
+    def _request(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> dict[str, Any]:
+        return build_message_request(self.name, model, find_offered(self.manifest, model), messages, options)
+
+    # --- the account ------------------------------------------------------------------------------------------------
+
+    def list_models(self) -> Iterable[RemoteModel]:
+        def listed() -> list[RemoteModel]:
+            page = check_provider_list(self.client.models.list(limit=1000))
+            return [_remote_model(model.to_dict(mode="json", warnings=False)) for model in page]
+
+        return self._read(listed)
+
+    # --- training, which there is none of ---------------------------------------------------------------------------
+
+    def check(self, spec: TuneSpec) -> None:
+        self._refuse_training()
+
+    def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
+        self._refuse_training()
+
+    def find(self, token: str) -> Found:
+        return Found.absent()
+
+    def fetch(self, remote_id: str) -> JobState:
+        self._refuse_training()
+
+    def cancel(self, remote_id: str) -> JobState:
+        self._refuse_training()
+
+    def _find_or_upload(self, file: DataFile) -> str:
+        self._refuse_training()
+
+    def _validated(self, file_id: str, file: DataFile) -> bool:
+        self._refuse_training()
+
+    def _refuse_training(self) -> NoReturn:
+        because = "" if self.manifest.no_training is None else f": {self.manifest.no_training.text}"
+        raise UnsupportedError(f"the backend {self.name} does not train{because}")
+
+
+def _remote_model(model: dict[str, Any]) -> RemoteModel:
+    end = parse_provider_time(model.get("retires_at"))
+    return RemoteModel(
+        id=model["id"],
+        created_at=parse_provider_time(model.get("created_at")),
+        owned_by="anthropic",
+        shutdown_date=None if end is None else end.date(),
+    )
