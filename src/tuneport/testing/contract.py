@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.base import FineTuneBackend, raise_chat_errors
 from tuneport.errors import (
     AuthError,
     BudgetError,
@@ -145,7 +145,7 @@ class AnsweringContract:
         answer = case.backend.answer(case.spec.model, asked, max_tokens=8, temperature=0.0)
         assert answer.text and answer.finish_reason and answer.prompt_tokens and answer.completion_tokens
         assert "".join(case.backend.stream(case.spec.model, asked, max_tokens=8, temperature=0.0)) == answer.text
-        many = list(case.backend.complete_many(case.spec.model, [asked, asked], max_tokens=8))
+        many = list(raise_chat_errors(case.backend.complete_many(case.spec.model, [asked, asked], max_tokens=8)))
         assert [each.text for each in many] == [answer.text] * 2
         assert case.spec.model in [model.id for model in case.backend.list_models()]
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
+from pydantic import Field
+
 from tuneport.backends.anthropic.answers import parse_message, stream_message
+from tuneport.backends.anthropic.batches import MOST_REQUESTS, MessageBatches, batch_row_error
 from tuneport.backends.anthropic.client import open_anthropic_client
 from tuneport.backends.anthropic.request import SAMPLING, build_message_request
-from tuneport.backends.hosted.backend import HostedBackend, check_provider_list, parse_provider_time
+from tuneport.backends.hosted.backend import HostedBackend, HostedOptions, check_provider_list, parse_provider_time
+from tuneport.backends.secrets import redact_backend_secrets
 from tuneport.client_rules import Rule, client_whole_number
-from tuneport.errors import UnsupportedError
+from tuneport.errors import ProviderError, RejectedError, UnsupportedError
 from tuneport.manifests import find_offered
 from tuneport.types import (
     Completion,
@@ -24,7 +28,17 @@ from tuneport.types import (
 )
 
 
+class AnthropicOptions(HostedOptions):
+    """The options of hosted backends, and how many chats at once are asked."""
+
+    batches: bool = Field(default=False, description="half the price for evaluations, answered within a day")
+    batch_poll_interval: float = Field(default=30.0, gt=0, description="seconds between questions whether it is done")
+
+
 class AnthropicBackend(HostedBackend):
+    options_model: ClassVar[type[HostedOptions]] = AnthropicOptions
+    options: AnthropicOptions
+    chats_per_call: ClassVar[int] = MOST_REQUESTS
     statuses: ClassVar[dict[str, JobStatus]] = {}
     client_chat_rules: ClassVar[Mapping[str, Rule]] = {"top_k": client_whole_number(0, 1_000_000)}
 
@@ -63,6 +77,51 @@ class AnthropicBackend(HostedBackend):
 
     def _request(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> dict[str, Any]:
         return build_message_request(self.name, model, find_offered(self.manifest, model), messages, options)
+
+    def supports(self, name: str) -> bool:
+        return super().supports(name) and (name != "complete_many" or self.options.batches)
+
+    def complete_many(
+        self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
+    ) -> Iterator[Completion | ProviderError]:
+        """Answer many chats, in order: with the option `batches` in Message Batches at half the price, which takes up
+        to a day, else some at the same time. A repeated call goes on with the batches that a killed one has sent."""
+        if not self.options.batches:
+            yield from super().complete_many(model, conversations, **options)
+            return
+        asked: list[dict[str, Any] | RejectedError] = []
+        for messages in conversations:
+            try:
+                asked.append(self._request(model, messages, options))
+            except RejectedError as error:
+                asked.append(error)
+        results = self._batches().results([each for each in asked if isinstance(each, dict)])
+        for each in asked:
+            yield each if isinstance(each, RejectedError) else self._row_answer(model, next(results))
+        next(results, None)  # all is taken: the batches are forgotten
+
+    def _batches(self) -> MessageBatches:
+        return MessageBatches(
+            self.client,
+            self.settings.home / "batches",
+            self.name,
+            self.upstream.base_url,
+            read=self._read,
+            start=self._start,
+            sleep=self._sleep,
+            poll_seconds=self.options.batch_poll_interval,
+            timeout=self.options.completion_timeout,
+        )
+
+    def _row_answer(self, model: str, result: dict[str, Any]) -> Completion | ProviderError:
+        result = redact_backend_secrets(result, self.upstream.secret_pattern)
+        if result["type"] != "succeeded":
+            return batch_row_error(self.name, result)
+        try:
+            with self._translating():
+                return parse_message(model, result["message"])
+        except ProviderError as error:
+            return error
 
     # --- the account ------------------------------------------------------------------------------------------------
 

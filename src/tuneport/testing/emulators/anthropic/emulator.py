@@ -1,4 +1,4 @@
-"""An emulator of Anthropic's Messages API: messages, streams, counts of tokens, batches, models.
+"""An emulator of Anthropic's Messages API: messages, streams, counts of tokens, models; batches are in `batches`.
 
 Source: the types and the client of the `anthropic` package 2.14. Answers are `base answer`, unless `answer` says
 otherwise; token counts are a deterministic approximation, the same in the count and the bill.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
+from tuneport.testing.emulators.anthropic.batches import EmulatedMessageBatches, emulated_page
 from tuneport.testing.emulators.anthropic.messages import (
     COUNTED,
     RefusedMessage,
@@ -22,7 +22,7 @@ from tuneport.testing.emulators.anthropic.messages import (
     refuse_message_request,
     stream_events,
 )
-from tuneport.testing.emulators.server import JSON, Emulator, emulated_route
+from tuneport.testing.emulators.server import JSON, emulated_route
 from tuneport.testing.emulators.wire import EmulatedApiError, EmulatedRequest, EmulatedResponse
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ ERROR_TYPES = {
 }  # fmt: skip
 
 
-class AnthropicEmulator(Emulator):
+class AnthropicEmulator(EmulatedMessageBatches):
     name, default_key = "anthropic", "sk-ant-test"
 
     def __init__(self, *, answer: Callable[[str], str | None] = lambda asked: None, **options: Any):
@@ -50,9 +50,9 @@ class AnthropicEmulator(Emulator):
 
     def error(self, status: int, message: str, *, code: str | None = None, param: str | None = None,
               type: str = "") -> EmulatedApiError:  # fmt: skip
-        return EmulatedApiError(status, self._envelope(ERROR_TYPES.get(status, "api_error"), message))
+        return EmulatedApiError(status, self.envelope(ERROR_TYPES.get(status, "api_error"), message))
 
-    def _envelope(self, type: str, message: str) -> dict[str, Any]:
+    def envelope(self, type: str, message: str) -> dict[str, Any]:
         return {"type": "error", "error": {"type": type, "message": message}, "request_id": self.new_id("req_")}
 
     def refuse_key(self, given: str | None) -> EmulatedApiError:
@@ -119,7 +119,7 @@ class AnthropicEmulator(Emulator):
 
     @emulated_route("GET", "/models", query=("after_id", "before_id", "limit"))
     def list_models(self, request: EmulatedRequest) -> dict[str, Any]:
-        return page_of(request, [self._model(id) for id in self.models])
+        return emulated_page(request, [self._model(id) for id in self.models])
 
     @emulated_route("GET", "/models/{id}")
     def retrieve_model(self, request: EmulatedRequest, id: str) -> dict[str, Any]:
@@ -133,17 +133,3 @@ class AnthropicEmulator(Emulator):
             "type": "model", "id": id, "display_name": facts["name"], "created_at": "2026-01-01T00:00:00Z",
             "lifecycle": "active" if facts["retires"] is None else "deprecated", "retires_at": facts["retires"],
         }  # fmt: skip
-
-
-def page_of(request: EmulatedRequest, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the page that the cursor `after_id` and the `limit` (20) ask for."""
-    after = request.query.get("after_id")
-    start = 1 + next((place for place, row in enumerate(rows) if row["id"] == after), -1)
-    page = rows[start : start + int(request.query.get("limit", 20))]
-    ids = [row["id"] for row in page] or [None]
-    more = start + len(page) < len(rows)
-    return {"data": page, "has_more": more, "first_id": ids[0], "last_id": ids[-1]}
-
-
-def emulated_moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -42,7 +42,12 @@ class JudgeModel:
             return self.answers.price(requests=requests, input_tokens=input_tokens, output_tokens=output_tokens)
         settings = workspace.settings
         return price_of_requests(
-            self.answers, settings, requests=requests, input_tokens=input_tokens, output_tokens=output_tokens
+            self.answers,
+            settings,
+            requests=requests,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            in_batches=settings.asks_in_batches(self.answers.backend),
         )
 
     def refuse_without_key(self, workspace: Workspace) -> None:

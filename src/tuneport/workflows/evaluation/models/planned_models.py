@@ -10,6 +10,7 @@ from tuneport.backends import backend_manifest
 from tuneport.lifecycle.service import Workspace
 from tuneport.manifests import find_offered
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
+from tuneport.settings import Settings
 from tuneport.workflows.advising.drawing import count_sample_tokens
 from tuneport.workflows.evaluation.answer_cache import AnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys
@@ -66,30 +67,41 @@ def plan_model_answers(
     keys = answer_cache_keys(answer_cache_location(asked, workspace.settings), prompts)
     alone = latency_cache_keys(answer_cache_location(asked, workspace.settings), prompts) if timed else []
     there = cache.get([*keys, *alone])
-    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
-    waiting = [*missing.values(), *(prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there)]
-    input_tokens = 0
-    if manifest.third_party:
-        input_tokens = sum(count_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
-    output_tokens = len(waiting) * limit
-    usd, why = price_of_requests(
-        asked,
-        workspace.settings,
-        requests=len(waiting),
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-    )
+    missing = list({key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}.values())
+    again = [prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there]
+    input_tokens, usd, why = _price(asked, workspace.settings, [*missing, *again], limit)
+    if workspace.settings.asks_in_batches(asked.backend) and again and usd is not None:
+        parts = [_price(asked, workspace.settings, part, limit, alone=part is again) for part in (missing, again)]
+        usd, why = sum(price or 0.0 for _, price, _ in parts), f"{parts[0][2]}; {len(again)} not in a batch"
     return ModelAnswersPlan(
         asked,
         tuple(prompts),
         tuple(keys),
         tuple(alone),
         sum(key in there for key in keys),
-        len(waiting),
+        len(missing) + len(again),
         len(shots) if asked.few_shot else 0,
         input_tokens,
-        output_tokens,
+        (len(missing) + len(again)) * limit,
         usd,
         why,
         manifest.title if manifest.third_party else None,
     )
+
+
+def _price(
+    asked: EvaluatedModel, settings: Settings, prompts: Sequence[Prompt], limit: int, *, alone: bool = False
+) -> tuple[int, float | None, str]:
+    """Return the input tokens of the prompts, what they cost with answers of `limit` tokens, and how it is computed."""
+    tokens = 0
+    if backend_manifest(asked.backend, settings).third_party:
+        tokens = sum(count_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in prompts)
+    usd, why = price_of_requests(
+        asked,
+        settings,
+        requests=len(prompts),
+        input_tokens=tokens,
+        output_tokens=len(prompts) * limit,
+        in_batches=settings.asks_in_batches(asked.backend) and not alone,
+    )
+    return tokens, usd, why
