@@ -194,6 +194,21 @@ def test_names_lead_to_it_where_it_is_named_or_set_up(isolated: Path) -> None:
     assert catalogue.route_model("anthropic/claude-of-tomorrow") == BackendRoute("anthropic", "claude-of-tomorrow")
 
 
+def test_quote_counts_what_will_be_billed(anthropic: AnthropicEmulator, connect: Callable[..., Any]) -> None:
+    chats = [[{"role": "system", "content": "Be brief."}, {"role": "user", "content": word * 9}] for word in "ab"]
+    backend = connect(anthropic)
+    quote = backend.quote_answers(HAIKU, chats, max_tokens=100, temperature=0.0, tools=TOOLS)
+    assert anthropic.answered == 0 and quote.authority == "manifest" and quote.as_of is not None
+    billed = sum(backend.complete(HAIKU, each, max_tokens=100, tools=TOOLS).prompt_tokens for each in chats)
+    assert f"{billed:,} tokens in, by Anthropic's own count, and 200 out at most" in quote.explanation
+    assert quote.low == pytest.approx(billed * 1.00 / 1e6)
+    assert quote.expected == quote.high == pytest.approx(quote.low + 200 * 5.00 / 1e6)
+    half = connect(anthropic, batches=True).quote_answers(HAIKU, chats, max_tokens=100, tools=TOOLS)
+    assert half.expected == pytest.approx(quote.expected / 2)
+    anthropic.models["claude-of-tomorrow"] = anthropic.models[HAIKU]
+    assert "lists no price" in (backend.quote_answers("claude-of-tomorrow", chats).unavailable or "")
+
+
 # --- facts -----------------------------------------------------------------------------------------------------------
 
 

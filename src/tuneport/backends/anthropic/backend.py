@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, ClassVar, NoReturn
 
 from pydantic import Field
 
 from tuneport.backends.anthropic.answers import parse_message, stream_message
 from tuneport.backends.anthropic.batches import MOST_REQUESTS, MessageBatches, batch_row_error
+from tuneport.backends.anthropic.caching import SentHeads, mark_shared_heads
 from tuneport.backends.anthropic.client import open_anthropic_client
-from tuneport.backends.anthropic.request import SAMPLING, build_message_request
+from tuneport.backends.anthropic.request import COUNTED, SAMPLING, build_message_request
 from tuneport.backends.hosted.backend import HostedBackend, HostedOptions, check_provider_list, parse_provider_time
 from tuneport.backends.secrets import redact_backend_secrets
 from tuneport.client_rules import Rule, client_whole_number
 from tuneport.errors import ProviderError, RejectedError, UnsupportedError
+from tuneport.estimate.cost import Traffic, inference_quote
 from tuneport.manifests import find_offered
 from tuneport.types import (
     Completion,
@@ -22,6 +26,7 @@ from tuneport.types import (
     Found,
     JobState,
     JobStatus,
+    Quote,
     RemoteFile,
     RemoteModel,
     TuneSpec,
@@ -31,6 +36,7 @@ from tuneport.types import (
 class AnthropicOptions(HostedOptions):
     """The options of hosted backends, and how many chats at once are asked."""
 
+    prompt_caching: bool = Field(default=True, description="long heads that are sent again are kept by the provider")
     batches: bool = Field(default=False, description="half the price for evaluations, answered within a day")
     batch_poll_interval: float = Field(default=30.0, gt=0, description="seconds between questions whether it is done")
 
@@ -41,6 +47,10 @@ class AnthropicBackend(HostedBackend):
     chats_per_call: ClassVar[int] = MOST_REQUESTS
     statuses: ClassVar[dict[str, JobStatus]] = {}
     client_chat_rules: ClassVar[Mapping[str, Rule]] = {"top_k": client_whole_number(0, 1_000_000)}
+
+    @cached_property
+    def _heads(self) -> SentHeads:
+        return SentHeads()
 
     def _connect(self, key: str) -> Any:
         import anthropic
@@ -65,6 +75,8 @@ class AnthropicBackend(HostedBackend):
         Raises UnsupportedError or RejectedError, before anything is sent, for what a request cannot carry.
         """
         request = self._request(model, messages, options)
+        if self.options.prompt_caching:
+            request = self._heads.mark_repeated(request, find_offered(self.manifest, model))
         sampling = {name: request.pop(name) for name in SAMPLING if name in request}  # the SDK has no arguments for it
         create, seconds = self.client.messages.create, self.options.completion_timeout
 
@@ -95,10 +107,47 @@ class AnthropicBackend(HostedBackend):
                 asked.append(self._request(model, messages, options))
             except RejectedError as error:
                 asked.append(error)
-        results = self._batches().results([each for each in asked if isinstance(each, dict)])
+        requests = [each for each in asked if isinstance(each, dict)]
+        if self.options.prompt_caching:
+            requests = mark_shared_heads(requests, find_offered(self.manifest, model))
+        results = self._batches().results(requests)
         for each in asked:
             yield each if isinstance(each, RejectedError) else self._row_answer(model, next(results))
         next(results, None)  # all is taken: the batches are forgotten
+
+    def quote_answers(self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any) -> Quote:
+        """Return what answers to these chats cost: `low` without a word of them, `high` and `expected` with all of
+        `max_tokens`, nothing read from the cache.
+
+        The provider counts the tokens, one free request for each chat. Raises as `complete` does.
+        """
+        requests = [self._request(model, messages, options) for messages in conversations]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            tokens = sum(pool.map(self._count, requests))
+        offered = find_offered(self.manifest, model)
+        if offered is None or offered.inference is None:
+            return Quote.unknown(self.name, model, f"{self.manifest.title} lists no price of {model}")
+        price, most = offered.inference, sum(request["max_tokens"] for request in requests)
+        share = 1.0 if self.options.batches else 0.0
+        low, high = (
+            inference_quote(self.manifest, offered, Traffic(tokens, output, requests=len(requests), batch_share=share))
+            for output in (0, most)
+        )
+        return Quote(
+            backend=self.name,
+            model=model,
+            expected=high.expected,
+            low=low.expected,
+            high=high.expected,
+            explanation=f"{tokens:,} tokens in, by {self.manifest.title}'s own count, and {most:,} out at most",
+            source=self.manifest.sources[price.source].url,
+            as_of=price.as_of,
+        )
+
+    def _count(self, request: Mapping[str, Any]) -> int:
+        given = {name: request[name] for name in COUNTED if name in request}
+        counted: int = self._read(lambda: self.client.messages.count_tokens(**given).input_tokens)
+        return counted
 
     def _batches(self) -> MessageBatches:
         return MessageBatches(

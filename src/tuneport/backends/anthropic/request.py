@@ -35,6 +35,8 @@ from tuneport.manifests import OfferedModel
 
 MAX_TOKENS = 4096
 SAMPLING = ("temperature", "top_p", "top_k")
+COUNTED = ("model", "messages", "system", "tools", "tool_choice", "output_config")
+"""What a request for a count of tokens has of a message's."""
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
     "frequency_penalty": (0,),

@@ -28,6 +28,7 @@ from tuneport.testing.emulators.wire import EmulatedApiError, EmulatedRequest, E
 MODELS: dict[str, dict[str, Any]] = {
     "claude-sonnet-5-5": {"name": "Claude Sonnet 5.5", "sampling": False, "cache_from": 512, "retires": None},
     "claude-haiku-4-5": {"name": "Claude Haiku 4.5", "sampling": True, "cache_from": 4096, "retires": None},
+    "claude-sonnet-4-6": {"name": "Claude Sonnet 4.6", "sampling": True, "cache_from": 2048, "retires": None},
     "claude-sonnet-4-5": {"name": "Claude Sonnet 4.5", "sampling": True, "cache_from": 1024,
                           "retires": "2026-11-30T00:00:00Z"},
 }  # fmt: skip
