@@ -25,7 +25,7 @@ def backend_names(settings: Settings) -> list[str]:
     return names + [name for name, table in settings.project.backends.items() if table.like and name not in names]
 
 
-def training_manifests(settings: Settings, model: str | None = None) -> list[Manifest]:
+def training_backend_manifests(settings: Settings, model: str | None = None) -> list[Manifest]:
     """Return the manifests of the backends that train, and of one that only answers as `model`, which says so."""
     manifests = [backend_manifest(name, settings) for name in backend_names(settings)]
     return [each for each in manifests if each.no_training is None or any(row.id == model for row in each.models)]

@@ -23,8 +23,8 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tuneport.lifecycle.service import Workspace
-from tuneport.manifests import load_base_prices, load_manifest
+from tuneport.lifecycle.service import JobService
+from tuneport.manifests import load_base_price_manifest, load_manifest
 from tuneport.settings import Settings
 from tuneport.testing.contract import prepared_chats
 from tuneport.testing.emulators import AnthropicEmulator
@@ -175,7 +175,7 @@ def test_address_of_the_vendors_own_variable_counts_where_ours_is_not_set(isolat
 def test_no_job_is_offered_or_taken(isolated: Path, tmp_path: Path) -> None:
     settings = settings_for("anthropic", "http://127.0.0.1:9", key="sk-ant-0123456789")
     data = prepared_chats(tmp_path).training.path
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         for model in (HAIKU, f"anthropic/{HAIKU}", "anthropic/claude-of-tomorrow"):
             with pytest.raises(TuneportError, match="Claude 3 Haiku at Amazon Bedrock, ended there on 2026-09-10"):
                 workspace.plan(TuneSpec(model=model, dataset=data))
@@ -213,7 +213,7 @@ def test_quote_counts_what_will_be_billed(anthropic: AnthropicEmulator, connect:
 
 
 def test_prices_are_those_of_the_tables_that_are_installed() -> None:
-    prices = load_base_prices()
+    prices = load_base_price_manifest()
     if prices.package != "litellm":
         pytest.skip("litellm is not installed, whose table has the prices of batches")
     for model in load_manifest("anthropic").models:

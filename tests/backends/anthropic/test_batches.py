@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.anthropic_types import sdk_complaints
 from tuneport.backends.anthropic import batches
-from tuneport.backends.anthropic.batches import split_requests
+from tuneport.backends.anthropic.batches import split_message_requests
 from tuneport.errors import ProviderError, RateLimitError, RejectedError, UnavailableError
 from tuneport.testing.emulators import AnthropicEmulator
 from tuneport.types import Completion
@@ -148,10 +148,10 @@ def test_canceled_elsewhere(anthropic: AnthropicEmulator, connect: Callable[...,
 
 def test_limits_split_what_is_sent() -> None:
     rows = {str(number): {"text": "x" * 100} for number in range(10)}
-    assert [len(part) for part in split_requests(rows, most=4)] == [4, 4, 2]
-    assert [len(part) for part in split_requests(rows, most_bytes=500)] == [2] * 5
-    assert {key for part in split_requests(rows, most_bytes=1) for key in part} == set(rows)
-    assert list(split_requests({})) == []
+    assert [len(part) for part in split_message_requests(rows, most=4)] == [4, 4, 2]
+    assert [len(part) for part in split_message_requests(rows, most_bytes=500)] == [2] * 5
+    assert {key for part in split_message_requests(rows, most_bytes=1) for key in part} == set(rows)
+    assert list(split_message_requests({})) == []
 
 
 def test_key_goes_to_no_other_server(anthropic: AnthropicEmulator, many: Callable[..., Any]) -> None:

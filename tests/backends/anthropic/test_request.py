@@ -8,7 +8,7 @@ import pytest
 
 from tuneport.backends.anthropic.request import MAX_TOKENS, build_message_request
 from tuneport.errors import RejectedError, UnsupportedError
-from tuneport.manifests import find_offered, load_manifest
+from tuneport.manifests import find_manifest_model, load_manifest
 
 USER = {"role": "user", "content": "Hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"place": "Ulm"}'}}
@@ -19,7 +19,7 @@ TOOL = {
 
 
 def built(messages: list[dict[str, Any]], model: str = "claude-haiku-4-5", **options: Any) -> dict[str, Any]:
-    facts = find_offered(load_manifest("anthropic"), model)
+    facts = find_manifest_model(load_manifest("anthropic"), model)
     return build_message_request("anthropic", model, facts, messages, options)
 
 

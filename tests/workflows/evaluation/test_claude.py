@@ -11,7 +11,7 @@ import pytest
 from tests.support.anthropic_types import sdk_complaints
 from tuneport.backends import routing
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.testing.emulators import AnthropicEmulator
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
@@ -50,7 +50,7 @@ def claude(anthropic: AnthropicEmulator, isolated: Path, monkeypatch: pytest.Mon
 
 
 def evaluated(folder: Path, data: Path) -> tuple[Any, Evaluation]:
-    with Workspace(Settings.load(folder)) as opened:
+    with JobService(Settings.load(folder)) as opened:
         plan = plan_evaluation(opened, data, MODELS, judge=JUDGE)
         return plan, run_evaluation(opened, plan)
 
@@ -84,7 +84,7 @@ def test_batches_cost_half_and_the_plan_says_so(isolated: Path, data: Path) -> N
         folder = isolated / ("in batches" if table else "at once")  # a project's file is read once
         folder.mkdir()
         (folder / "tuneport.toml").write_text('[backends.fake]\nlike = "fake"\n' + table)
-        with Workspace(Settings.load(folder)) as opened:
+        with JobService(Settings.load(folder)) as opened:
             found = plan_evaluation(opened, data, MODELS, judge=JUDGE)
         assert found.judge is not None and found.judge.usd and found.models[1].usd
         return found.models[1].usd, found.judge.usd
@@ -98,13 +98,13 @@ def test_batches_cost_half_and_the_plan_says_so(isolated: Path, data: Path) -> N
 def test_without_its_package_litellm_asks_it(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = routing.find_spec
     monkeypatch.setattr(routing, "find_spec", lambda name: None if name == "anthropic" else installed(name))
-    with Workspace(Settings.load(isolated)) as opened:
+    with JobService(Settings.load(isolated)) as opened:
         assert find_judge_model(opened, "anthropic/claude-haiku-4-5", []).where[0] == "litellm"
 
 
 def test_a_judge_without_a_key_is_refused_before_anything_is_asked(isolated: Path, data: Path) -> None:
     (isolated / "tuneport.toml").write_text('[backends.fake]\nlike = "fake"\n')
-    with Workspace(Settings.load(isolated)) as opened:
+    with JobService(Settings.load(isolated)) as opened:
         plan = plan_evaluation(opened, data, ["fake/a", "fake/b"], judge=JUDGE)
         with pytest.raises(ConfigError, match=f"{JUDGE} needs ANTHROPIC_API_KEY in the environment or .env"):
             run_evaluation(opened, plan)

@@ -30,7 +30,7 @@ FINISH_REASONS = {
 _COUNTS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 
 
-def parse_message(model: str, answer: dict[str, Any]) -> Completion:
+def parse_claude_message(model: str, answer: dict[str, Any]) -> Completion:
     """Return a message, as the SDK's `to_dict` gives it. Raises ValueError for a reason to stop that is not known."""
     calls = [
         {
@@ -43,19 +43,24 @@ def parse_message(model: str, answer: dict[str, Any]) -> Completion:
     ]
     said = "".join(block["text"] for block in answer["content"] if block["type"] == "text")
     message = {"role": "assistant", "content": said, "refusal": None} | ({"tool_calls": calls} if calls else {})
-    choice = {"index": 0, "message": message, "finish_reason": finish_reason(answer["stop_reason"]), "logprobs": None}
+    choice = {
+        "index": 0,
+        "message": message,
+        "finish_reason": claude_finish_reason(answer["stop_reason"]),
+        "logprobs": None,
+    }
     document = {"id": answer["id"], "object": "chat.completion", "created": int(time.time()), "model": answer["model"]}
-    usage = openai_usage(answer["usage"])
+    usage = claude_token_usage(answer["usage"])
     return parse_provider_completion(model, document | {"choices": [choice], "usage": usage})
 
 
-def finish_reason(reason: Any) -> str:
+def claude_finish_reason(reason: Any) -> str:
     if reason not in FINISH_REASONS:
         raise ValueError(f"the answer ends for a reason that is not known: {reason!r}")
     return FINISH_REASONS[reason]
 
 
-def openai_usage(usage: dict[str, Any]) -> dict[str, Any]:
+def claude_token_usage(usage: dict[str, Any]) -> dict[str, Any]:
     fresh, written, read, output = (usage.get(name) or 0 for name in _COUNTS)
     thought = (usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0
     prompt = fresh + written + read
@@ -68,7 +73,9 @@ def openai_usage(usage: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def stream_message(answer: Any, upstream: ProviderConnection, translating: AbstractContextManager[None]) -> ChunkStream:
+def stream_claude_message(
+    answer: Any, upstream: ProviderConnection, translating: AbstractContextManager[None]
+) -> ChunkStream:
     """Return the SDK's stream of events as chunks, without our keys. Raises UnavailableError if it ends before the
     message does."""
     return ChunkStream(_read(answer, upstream, translating), lambda: abort_provider_response(answer.response))
@@ -123,7 +130,9 @@ class _MessageEvents:
             case "message_delta":
                 known = {name: count for name, count in event["usage"].items() if count is not None}
                 self._usage = self._usage | known
-                return self._chunk({}, finish_reason(event["delta"]["stop_reason"]), openai_usage(self._usage))
+                return self._chunk(
+                    {}, claude_finish_reason(event["delta"]["stop_reason"]), claude_token_usage(self._usage)
+                )
             case "message_stop":
                 self.ended = True
         return None

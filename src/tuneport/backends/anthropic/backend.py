@@ -9,17 +9,17 @@ from typing import Any, ClassVar, NoReturn
 
 from pydantic import Field
 
-from tuneport.backends.anthropic.answers import parse_message, stream_message
-from tuneport.backends.anthropic.batches import MOST_REQUESTS, MessageBatches, batch_row_error
-from tuneport.backends.anthropic.caching import SentHeads, mark_shared_heads
+from tuneport.backends.anthropic.answers import parse_claude_message, stream_claude_message
+from tuneport.backends.anthropic.batches import MOST_REQUESTS, MessageBatches, message_batch_error
+from tuneport.backends.anthropic.caching import SentPromptHeads, mark_shared_prompt_heads
 from tuneport.backends.anthropic.client import open_anthropic_client
 from tuneport.backends.anthropic.request import COUNTED, SAMPLING, build_message_request
 from tuneport.backends.hosted.backend import HostedBackend, HostedOptions, check_provider_list, parse_provider_time
 from tuneport.backends.secrets import redact_backend_secrets
-from tuneport.client_rules import Rule, client_whole_number
+from tuneport.client_rules import Rule, client_whole_number_rule
 from tuneport.errors import ProviderError, RejectedError, UnsupportedError
 from tuneport.estimate.cost import Traffic, inference_quote
-from tuneport.manifests import find_offered
+from tuneport.manifests import find_manifest_model
 from tuneport.types import (
     Completion,
     DataFile,
@@ -46,11 +46,11 @@ class AnthropicBackend(HostedBackend):
     options: AnthropicOptions
     chats_per_call: ClassVar[int] = MOST_REQUESTS
     statuses: ClassVar[dict[str, JobStatus]] = {}
-    client_chat_rules: ClassVar[Mapping[str, Rule]] = {"top_k": client_whole_number(0, 1_000_000)}
+    client_chat_rules: ClassVar[Mapping[str, Rule]] = {"top_k": client_whole_number_rule(0, 1_000_000)}
 
     @cached_property
-    def _heads(self) -> SentHeads:
-        return SentHeads()
+    def _heads(self) -> SentPromptHeads:
+        return SentPromptHeads()
 
     def _connect(self, key: str) -> Any:
         import anthropic
@@ -76,7 +76,7 @@ class AnthropicBackend(HostedBackend):
         """
         request = self._request(model, messages, options)
         if self.options.prompt_caching:
-            request = self._heads.mark_repeated(request, find_offered(self.manifest, model))
+            request = self._heads.mark_repeated(request, find_manifest_model(self.manifest, model))
         sampling = {name: request.pop(name) for name in SAMPLING if name in request}  # the SDK has no arguments for it
         create, seconds = self.client.messages.create, self.options.completion_timeout
 
@@ -84,11 +84,11 @@ class AnthropicBackend(HostedBackend):
             return create(**request, stream=stream, timeout=seconds, extra_body=sampling or None)
 
         if stream:
-            return stream_message(self._read(begin, "chat"), self.upstream, self._translating_stream())
-        return self._read(lambda: parse_message(model, begin().to_dict(mode="json", warnings=False)), "chat")
+            return stream_claude_message(self._read(begin, "chat"), self.upstream, self._translating_stream())
+        return self._read(lambda: parse_claude_message(model, begin().to_dict(mode="json", warnings=False)), "chat")
 
     def _request(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> dict[str, Any]:
-        return build_message_request(self.name, model, find_offered(self.manifest, model), messages, options)
+        return build_message_request(self.name, model, find_manifest_model(self.manifest, model), messages, options)
 
     def supports(self, name: str) -> bool:
         return super().supports(name) and (name != "complete_many" or self.options.batches)
@@ -109,7 +109,7 @@ class AnthropicBackend(HostedBackend):
                 asked.append(error)
         requests = [each for each in asked if isinstance(each, dict)]
         if self.options.prompt_caching:
-            requests = mark_shared_heads(requests, find_offered(self.manifest, model))
+            requests = mark_shared_prompt_heads(requests, find_manifest_model(self.manifest, model))
         results = self._batches().results(requests)
         for each in asked:
             yield each if isinstance(each, RejectedError) else self._row_answer(model, next(results))
@@ -124,7 +124,7 @@ class AnthropicBackend(HostedBackend):
         requests = [self._request(model, messages, options) for messages in conversations]
         with ThreadPoolExecutor(max_workers=8) as pool:
             tokens = sum(pool.map(self._count, requests))
-        offered = find_offered(self.manifest, model)
+        offered = find_manifest_model(self.manifest, model)
         if offered is None or offered.inference is None:
             return Quote.unknown(self.name, model, f"{self.manifest.title} lists no price of {model}")
         price, most = offered.inference, sum(request["max_tokens"] for request in requests)
@@ -165,10 +165,10 @@ class AnthropicBackend(HostedBackend):
     def _row_answer(self, model: str, result: dict[str, Any]) -> Completion | ProviderError:
         result = redact_backend_secrets(result, self.upstream.secret_pattern)
         if result["type"] != "succeeded":
-            return batch_row_error(self.name, result)
+            return message_batch_error(self.name, result)
         try:
             with self._translating():
-                return parse_message(model, result["message"])
+                return parse_claude_message(model, result["message"])
         except ProviderError as error:
             return error
 

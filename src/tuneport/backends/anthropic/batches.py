@@ -37,7 +37,7 @@ Result = dict[str, Any]
 Call = Callable[..., Any]
 
 
-class SavedBatch(Model):
+class SavedMessageBatch(Model):
     """One batch as this machine remembers it. `digests` are of its requests, whose custom ids are `nonce` and their
     place; `at`: Unix seconds before it was sent. `id` is None until the answer has come."""
 
@@ -87,7 +87,7 @@ class MessageBatches:
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
-    def _placed(self, requests: Mapping[str, Request]) -> list[SavedBatch]:
+    def _placed(self, requests: Mapping[str, Request]) -> list[SavedMessageBatch]:
         """Return the batches that hold the requests, after those have been sent that no batch holds."""
         batches = []
         for saved in self._saved():
@@ -100,10 +100,10 @@ class MessageBatches:
                 batches.append(found)
         held = {digest for batch in batches for digest in batch.digests}
         waiting = {digest: request for digest, request in requests.items() if digest not in held}
-        return [*batches, *(self._sent(part) for part in split_requests(waiting))]
+        return [*batches, *(self._sent(part) for part in split_message_requests(waiting))]
 
-    def _sent(self, requests: Mapping[str, Request]) -> SavedBatch:
-        batch = SavedBatch(nonce=uuid.uuid4().hex[:16], digests=tuple(requests), at=time.time())
+    def _sent(self, requests: Mapping[str, Request]) -> SavedMessageBatch:
+        batch = SavedMessageBatch(nonce=uuid.uuid4().hex[:16], digests=tuple(requests), at=time.time())
         self._save(batch)
         rows = [{"custom_id": _custom_id(batch, n), "params": params} for n, params in enumerate(requests.values())]
         create = self._client.messages.batches.create
@@ -122,7 +122,7 @@ class MessageBatches:
             raise
         return self._save(batch.model_copy(update={"id": identity}))
 
-    def _lost(self, batch: SavedBatch) -> SavedBatch | None:
+    def _lost(self, batch: SavedMessageBatch) -> SavedMessageBatch | None:
         """Return the batch with its id, if the account has it, though its creation got no answer."""
         known = {saved.id for saved in self._saved()}
         for seconds in LOOKS if time.time() - batch.at < sum(LOOKS) else (0.0,):
@@ -135,7 +135,7 @@ class MessageBatches:
                 known.add(identity)
         return None
 
-    def _alike(self, batch: SavedBatch, known: set[str | None]) -> list[str]:
+    def _alike(self, batch: SavedMessageBatch, known: set[str | None]) -> list[str]:
         """Return the ids of batches of the same size that were made since."""
         found = []
         for other in self._client.messages.batches.list(limit=100):
@@ -149,7 +149,7 @@ class MessageBatches:
 
     # --- results ----------------------------------------------------------------------------------------------------
 
-    def _finished(self, batch: SavedBatch) -> dict[str, Result]:
+    def _finished(self, batch: SavedMessageBatch) -> dict[str, Result]:
         assert batch.id is not None
         self._wait(batch.id)
         lines = self._lines(batch.id)
@@ -177,18 +177,18 @@ class MessageBatches:
 
     # --- what this machine remembers --------------------------------------------------------------------------------
 
-    def _path(self, batch: SavedBatch) -> Path:
+    def _path(self, batch: SavedMessageBatch) -> Path:
         return self._folder / f"{self._account}-{batch.nonce}.json"
 
-    def _save(self, batch: SavedBatch) -> SavedBatch:
+    def _save(self, batch: SavedMessageBatch) -> SavedMessageBatch:
         write_atomically(self._path(batch), batch.model_dump_json())
         return batch
 
-    def _saved(self) -> Iterator[SavedBatch]:
+    def _saved(self) -> Iterator[SavedMessageBatch]:
         """Yield the batches of the account that the provider still has the results of."""
         for path in sorted(self._folder.glob(f"{self._account}-*.json")):
             try:
-                batch = SavedBatch.model_validate_json(path.read_bytes())
+                batch = SavedMessageBatch.model_validate_json(path.read_bytes())
             except (OSError, ValidationError):
                 continue
             if time.time() - batch.at < _KEPT:
@@ -197,7 +197,7 @@ class MessageBatches:
                 path.unlink(missing_ok=True)
 
 
-def split_requests(
+def split_message_requests(
     requests: Mapping[str, Request], *, most: int = MOST_REQUESTS, most_bytes: int = MOST_BYTES
 ) -> Iterator[dict[str, Request]]:
     """Yield the requests in parts of at most so many, and so many bytes of JSON."""
@@ -214,7 +214,7 @@ def split_requests(
         yield part
 
 
-def batch_row_error(provider: str, result: Result) -> ProviderError:
+def message_batch_error(provider: str, result: Result) -> ProviderError:
     """Return the error of a row without a message: RejectedError if its request is at fault, else UnavailableError."""
     told = (result.get("error") or {}).get("error") or {}
     if told.get("type") in _REQUEST_AT_FAULT:
@@ -233,5 +233,5 @@ def _digest(request: Request) -> str:
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-def _custom_id(batch: SavedBatch, place: int) -> str:
+def _custom_id(batch: SavedMessageBatch, place: int) -> str:
     return f"{batch.nonce}-{place}"

@@ -25,7 +25,7 @@ _MOST_REMEMBERED = 10_000
 Request = dict[str, Any]
 
 
-class SentHeads:
+class SentPromptHeads:
     """The heads of requests that this process has sent. May be used by several threads."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class SentHeads:
         return _marked(request, {"type": "ephemeral"}) if known else request
 
 
-def mark_shared_heads(requests: Sequence[Request], facts: OfferedModel | None) -> list[Request]:
+def mark_shared_prompt_heads(requests: Sequence[Request], facts: OfferedModel | None) -> list[Request]:
     """Return the requests of a batch; heads that several of them have are marked, to be kept for an hour."""
     heads = [_long_head(request, facts) for request in requests]
     times = Counter(heads)

@@ -27,8 +27,13 @@ import msgspec
 
 from tuneport.data.formats.anthropic.blocks import ID_PREFIX, AnthropicTurnWriter
 from tuneport.data.formats.contract import NO_PARAMETERS, RecordProblems, Unrepresentable
-from tuneport.data.formats.openai.messages import check_tool_results, read_messages
-from tuneport.data.formats.shared.tools import add_call_ids, has_calls, read_tools, write_tool
+from tuneport.data.formats.openai.messages import check_openai_tool_results, read_openai_messages
+from tuneport.data.formats.shared.tools import (
+    add_message_call_ids,
+    has_message_tool_calls,
+    read_format_tools,
+    write_format_tool,
+)
 from tuneport.data.rows.records import ImagePart, Message
 from tuneport.errors import RejectedError, UnsupportedError
 from tuneport.manifests import OfferedModel
@@ -86,9 +91,9 @@ def build_message_request(
 
 def _conversation(provider: str, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     problems, lost = RecordProblems(), list[Unrepresentable]()
-    read = read_messages(messages, "messages", problems)
+    read = read_openai_messages(messages, "messages", problems)
     if not problems:
-        check_tool_results(read, "messages", problems)
+        check_openai_tool_results(read, "messages", problems)
     for problem in problems:
         raise RejectedError(
             f"{provider} is not asked: {problem.field} {problem.rule}; {problem.fix}", provider=provider
@@ -103,7 +108,7 @@ def _conversation(provider: str, messages: Sequence[Mapping[str, Any]]) -> dict[
             raise _refused(provider, f"messages[{place}].reasoning", "it takes only thoughts that it has signed itself")
     writer = AnthropicTurnWriter(lost)
     system = [block for message in read[:head] for block in _blocks(writer.system(message))]
-    turns = add_call_ids(read[head:], ID_PREFIX, lost) if has_calls(read) else read[head:]
+    turns = add_message_call_ids(read[head:], ID_PREFIX, lost) if has_message_tool_calls(read) else read[head:]
     for message in turns:
         writer.add(_as_taken(message))
     for loss in lost:
@@ -148,10 +153,15 @@ def _tools(provider: str, rest: dict[str, Any]) -> dict[str, Any]:
     if not given:
         return {}
     problems, lost = RecordProblems(), list[Unrepresentable]()
-    tools = read_tools(given, problems)
+    tools = read_format_tools(given, problems)
     for problem in problems:
         raise UnsupportedError(f"{provider} is not asked: {problem.field} {problem.rule}; {problem.fix}", param="tools")
-    rows = [{"input_schema": dict(NO_PARAMETERS)} | write_tool(tool, lost, schema_key="input_schema") for tool in tools]
+    rows = [
+        {"input_schema": dict(NO_PARAMETERS)} | write_format_tool(tool, lost, schema_key="input_schema")
+        for tool in tools
+    ]
+    for loss in lost:
+        raise UnsupportedError(f"{provider} is not asked: it cannot take {loss.field}: {loss.reason}", param="tools")
     chosen: dict[str, Any] = {"type": {"required": "any"}.get(choice, choice) if isinstance(choice, str) else "auto"}
     if isinstance(choice, dict):
         name = choice.get("function", {}).get("name")

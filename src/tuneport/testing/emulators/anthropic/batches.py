@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tuneport.testing.emulators.anthropic.messages import RefusedMessage, refuse_message_request
+from tuneport.testing.emulators.anthropic.messages import EmulatedMessageRefusal, refuse_emulated_message
 from tuneport.testing.emulators.server import JSON, Emulator, emulated_route
 from tuneport.testing.emulators.wire import EmulatedRequest, EmulatedResponse
 
@@ -90,9 +90,9 @@ class EmulatedMessageBatches(Emulator):
         result: dict[str, Any] = {"type": outcome}
         if outcome is None:
             try:
-                refuse_message_request(row["params"], self.models)
+                refuse_emulated_message(row["params"], self.models)
                 result = {"type": "succeeded", "message": self.message(row["params"], "batch")}
-            except RefusedMessage as error:
+            except EmulatedMessageRefusal as error:
                 result = {"type": "errored", "error": self.envelope("invalid_request_error", str(error))}
         elif outcome not in ("expired", "canceled"):
             result = {"type": "errored", "error": self.envelope(outcome, f"Emulated {outcome}")}

@@ -13,14 +13,14 @@ from typing import Any
 from tuneport.testing.emulators.anthropic.batches import EmulatedMessageBatches, emulated_page
 from tuneport.testing.emulators.anthropic.messages import (
     COUNTED,
-    RefusedMessage,
-    answer_blocks,
-    cached_prefixes,
-    count_input,
-    count_output,
-    last_text,
-    refuse_message_request,
-    stream_events,
+    EmulatedMessageRefusal,
+    count_emulated_input,
+    count_emulated_output,
+    emulated_answer_blocks,
+    emulated_cached_prefixes,
+    emulated_last_text,
+    emulated_message_events,
+    refuse_emulated_message,
 )
 from tuneport.testing.emulators.server import JSON, emulated_route
 from tuneport.testing.emulators.wire import EmulatedApiError, EmulatedRequest, EmulatedResponse
@@ -68,15 +68,15 @@ class AnthropicEmulator(EmulatedMessageBatches):
         given = request.json()
         self._known(given)
         try:
-            refuse_message_request(given, self.models)
-        except RefusedMessage as error:
+            refuse_emulated_message(given, self.models)
+        except EmulatedMessageRefusal as error:
             raise self.error(400, str(error)) from None
         message = self.message(given)
         if not given.get("stream"):
             return message
         events = [
             f"event: {name}\ndata: {json.dumps({'type': name, **told}, ensure_ascii=False)}\n\n".encode()
-            for name, told in stream_events(message)
+            for name, told in emulated_message_events(message)
         ]
         return EmulatedResponse(headers={"content-type": "text/event-stream"}, events=events)
 
@@ -84,11 +84,11 @@ class AnthropicEmulator(EmulatedMessageBatches):
         """Return the message that answers a request which is not refused."""
         self.answered += 1
         number = self.new_id("", 24)
-        blocks, reason = answer_blocks(given, self.answer(last_text(given)), number)
+        blocks, reason = emulated_answer_blocks(given, self.answer(emulated_last_text(given)), number)
         read, written = self._kept(given)
         usage = {
-            "input_tokens": count_input(given) - read - written, "cache_creation_input_tokens": written,
-            "cache_read_input_tokens": read, "output_tokens": count_output(blocks), "service_tier": tier,
+            "input_tokens": count_emulated_input(given) - read - written, "cache_creation_input_tokens": written,
+            "cache_read_input_tokens": read, "output_tokens": count_emulated_output(blocks), "service_tier": tier,
         }  # fmt: skip
         return {
             "id": f"msg_{number}", "type": "message", "role": "assistant", "model": given["model"], "content": blocks,
@@ -99,7 +99,7 @@ class AnthropicEmulator(EmulatedMessageBatches):
         """Return the tokens that are read from the cache, and those that are written to it now."""
         least = self.models[given["model"]]["cache_from"]
         read = longest = 0
-        for prefix, tokens in cached_prefixes(given):
+        for prefix, tokens in emulated_cached_prefixes(given):
             if tokens < least:
                 continue
             if prefix in self._cache:
@@ -113,10 +113,10 @@ class AnthropicEmulator(EmulatedMessageBatches):
         given = request.json()
         self._known(given)
         try:
-            refuse_message_request(given, self.models, COUNTED)
-        except RefusedMessage as error:
+            refuse_emulated_message(given, self.models, COUNTED)
+        except EmulatedMessageRefusal as error:
             raise self.error(400, str(error)) from None
-        return {"input_tokens": count_input(given)}
+        return {"input_tokens": count_emulated_input(given)}
 
     @emulated_route("GET", "/models", query=("after_id", "before_id", "limit"))
     def list_models(self, request: EmulatedRequest) -> dict[str, Any]:

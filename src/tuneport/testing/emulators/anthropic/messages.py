@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tuneport.testing.emulators.datasets import approximate_token_count
+from tuneport.testing.emulators.datasets import emulated_token_count
 from tuneport.testing.emulators.inference import BASE_ANSWER, limit_emulated_answer
 
 KNOWN = frozenset(
@@ -23,68 +23,68 @@ CACHED_BLOCK = "cache_control"
 STOPS = {"stop": "end_turn", "length": "max_tokens"}
 
 
-class RefusedMessage(ValueError):
+class EmulatedMessageRefusal(ValueError):
     """A request that the API refuses, in its words."""
 
 
-def refuse_message_request(given: dict[str, Any], models: dict[str, Any], known: frozenset[str] = KNOWN) -> None:
-    """Raise RefusedMessage for what the API refuses; its order of checks and most wordings are not published."""
+def refuse_emulated_message(given: dict[str, Any], models: dict[str, Any], known: frozenset[str] = KNOWN) -> None:
+    """Raise EmulatedMessageRefusal for what the API refuses; the order of its checks is not published."""
     for name in given:
         if name not in known:
-            raise RefusedMessage(f"{name}: Extra inputs are not permitted")
+            raise EmulatedMessageRefusal(f"{name}: Extra inputs are not permitted")
     for name in ("model", "messages", *(("max_tokens",) if "max_tokens" in known else ())):
         if name not in given:
-            raise RefusedMessage(f"{name}: Field required")
+            raise EmulatedMessageRefusal(f"{name}: Field required")
     if "max_tokens" in known and (not isinstance(given["max_tokens"], int) or given["max_tokens"] < 1):
-        raise RefusedMessage("max_tokens: Input should be greater than or equal to 1")
+        raise EmulatedMessageRefusal("max_tokens: Input should be greater than or equal to 1")
     for name in SAMPLING:
         if name in given and not models[given["model"]]["sampling"]:
-            raise RefusedMessage(f"`{name}` is deprecated for this model.")
+            raise EmulatedMessageRefusal(f"`{name}` is deprecated for this model.")
     if not 0 <= given.get("temperature", 0) <= 1:
-        raise RefusedMessage("temperature: range: 0..1")
+        raise EmulatedMessageRefusal("temperature: range: 0..1")
     if not given["messages"]:
-        raise RefusedMessage("messages: at least one message is required")
+        raise EmulatedMessageRefusal("messages: at least one message is required")
     _refuse_turns(given["messages"])
 
 
 def _refuse_turns(turns: list[dict[str, Any]]) -> None:
     if turns[0]["role"] != "user":
-        raise RefusedMessage('messages: first message must use the "user" role')
+        raise EmulatedMessageRefusal('messages: first message must use the "user" role')
     called: set[str] = set()
     for number, turn in enumerate(turns):
         if turn["role"] not in ("user", "assistant"):
-            raise RefusedMessage(f'messages.{number}.role: Input should be "user" or "assistant"')
+            raise EmulatedMessageRefusal(f'messages.{number}.role: Input should be "user" or "assistant"')
         if set(turn) - {"role", "content"}:
-            raise RefusedMessage(
+            raise EmulatedMessageRefusal(
                 f"messages.{number}.{min(set(turn) - {'role', 'content'})}: Extra inputs are not permitted"
             )
-        blocks = message_blocks(turn)
+        blocks = emulated_blocks(turn)
         answered = {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
         if called - answered:
-            raise RefusedMessage(
+            raise EmulatedMessageRefusal(
                 f"messages.{number}: `tool_use` ids were found without `tool_result` blocks after them"
             )
         if answered - called:
-            raise RefusedMessage(f"messages.{number}: unexpected `tool_use_id` found in `tool_result` blocks")
+            raise EmulatedMessageRefusal(f"messages.{number}: unexpected `tool_use_id` found in `tool_result` blocks")
         for block in blocks:
             if block["type"] == "text" and not block["text"]:
-                raise RefusedMessage(f"messages.{number}: text content blocks must be non-empty")
+                raise EmulatedMessageRefusal(f"messages.{number}: text content blocks must be non-empty")
         called = {block["id"] for block in blocks if block["type"] == "tool_use"}
     if called:
-        raise RefusedMessage("messages: the last `tool_use` has no `tool_result`")
+        raise EmulatedMessageRefusal("messages: the last `tool_use` has no `tool_result`")
 
 
-def message_blocks(turn: dict[str, Any]) -> list[dict[str, Any]]:
+def emulated_blocks(turn: dict[str, Any]) -> list[dict[str, Any]]:
     content = turn["content"]
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def last_text(given: dict[str, Any]) -> str:
+def emulated_last_text(given: dict[str, Any]) -> str:
     """Return the text of the last turn, with that of results."""
-    return "".join(block.get("text") or "" for block in message_blocks(given["messages"][-1]))
+    return "".join(block.get("text") or "" for block in emulated_blocks(given["messages"][-1]))
 
 
-def answer_blocks(given: dict[str, Any], said: str | None, number: str) -> tuple[list[dict[str, Any]], str]:
+def emulated_answer_blocks(given: dict[str, Any], said: str | None, number: str) -> tuple[list[dict[str, Any]], str]:
     """Return the blocks of the answer and why it stops: the text `said`, or a call where a tool has to be called."""
     choice = given.get("tool_choice") or {}
     if said is None and choice.get("type") in ("any", "tool"):
@@ -98,11 +98,11 @@ def answer_blocks(given: dict[str, Any], said: str | None, number: str) -> tuple
     return [{"type": "text", "text": text}], STOPS[reason]
 
 
-def cached_prefixes(given: dict[str, Any]) -> Iterator[tuple[str, int]]:
+def emulated_cached_prefixes(given: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Yield each prefix that ends in a block with cache_control, as text, with its tokens."""
     whole, tokens = "", 0
-    blocks = [*(given.get("tools") or ()), *message_blocks({"content": given.get("system") or []})]
-    for block in [*blocks, *(block for turn in given["messages"] for block in message_blocks(turn))]:
+    blocks = [*(given.get("tools") or ()), *emulated_blocks({"content": given.get("system") or []})]
+    for block in [*blocks, *(block for turn in given["messages"] for block in emulated_blocks(turn))]:
         marked = {name: value for name, value in block.items() if name != CACHED_BLOCK}
         whole += json.dumps(marked, sort_keys=True)
         tokens += _tokens(marked)
@@ -110,22 +110,22 @@ def cached_prefixes(given: dict[str, Any]) -> Iterator[tuple[str, int]]:
             yield whole, tokens
 
 
-def count_input(given: dict[str, Any]) -> int:
-    blocks = [*(given.get("tools") or ()), *message_blocks({"content": given.get("system") or []})]
-    blocks += [block for turn in given["messages"] for block in message_blocks(turn)]
+def count_emulated_input(given: dict[str, Any]) -> int:
+    blocks = [*(given.get("tools") or ()), *emulated_blocks({"content": given.get("system") or []})]
+    blocks += [block for turn in given["messages"] for block in emulated_blocks(turn)]
     return 3 * len(given["messages"]) + sum(map(_tokens, blocks))
 
 
-def count_output(blocks: list[dict[str, Any]]) -> int:
+def count_emulated_output(blocks: list[dict[str, Any]]) -> int:
     return sum(map(_tokens, blocks))
 
 
 def _tokens(block: dict[str, Any]) -> int:
     text = block.get("text")
-    return approximate_token_count(text if isinstance(text, str) else json.dumps(block, sort_keys=True))
+    return emulated_token_count(text if isinstance(text, str) else json.dumps(block, sort_keys=True))
 
 
-def stream_events(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def emulated_message_events(message: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return the events of a streamed message, with a ping in between: text word by word, inputs in fragments."""
     begun = message | {"content": [], "stop_reason": None, "usage": message["usage"] | {"output_tokens": 1}}
     events: list[tuple[str, dict[str, Any]]] = [("message_start", {"message": begun}), ("ping", {})]

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneport.backends import backend_manifest
-from tuneport.lifecycle.service import Workspace
-from tuneport.manifests import find_offered
+from tuneport.lifecycle.service import JobService
+from tuneport.manifests import find_manifest_model
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.settings import Settings
-from tuneport.workflows.advising.drawing import count_sample_tokens
-from tuneport.workflows.evaluation.answer_cache import AnswerCache
+from tuneport.workflows.advising.drawing import count_probe_sample_tokens
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys
 from tuneport.workflows.evaluation.latency import latency_cache_keys
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
-from tuneport.workflows.evaluation.models.prices import price_of_requests
+from tuneport.workflows.evaluation.models.prices import evaluation_price_of_requests
 
 THOUGHT_TOKENS = 2048
 """Tokens for a model that thinks first, as a judge or before its answer: thoughts are billed as answers."""
@@ -43,8 +43,8 @@ class ModelAnswersPlan:
 
 
 def plan_model_answers(
-    workspace: Workspace,
-    cache: AnswerCache,
+    workspace: JobService,
+    cache: EvaluationAnswerCache,
     asked: EvaluatedModel,
     rows: Sequence[Example],
     shots: Sequence[Example],
@@ -55,7 +55,7 @@ def plan_model_answers(
     """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples, with at most `limit` tokens an answer
     (and `THOUGHT_TOKENS` if it thinks first); `timed`: some once more by themselves. Nothing is sent."""
     manifest = backend_manifest(asked.backend, workspace.settings)
-    offered = find_offered(manifest, asked.base)
+    offered = find_manifest_model(manifest, asked.base)
     if offered is not None and offered.thinks:
         limit += THOUGHT_TOKENS
     prompts = []
@@ -95,8 +95,8 @@ def _price(
     """Return the input tokens of the prompts, what they cost with answers of `limit` tokens, and how it is computed."""
     tokens = 0
     if backend_manifest(asked.backend, settings).third_party:
-        tokens = sum(count_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in prompts)
-    usd, why = price_of_requests(
+        tokens = sum(count_probe_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in prompts)
+    usd, why = evaluation_price_of_requests(
         asked,
         settings,
         requests=len(prompts),
