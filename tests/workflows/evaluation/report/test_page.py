@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.document import HOSTILE, Document
-from tests.support.evaluations import JOB, evaluation, job, judgement, report, rich, said
+from tests.support.evaluations import JOB, evaluation, general, job, judgement, report, rich, said
 from tuneport.errors import StorageError
-from tuneport.scoring.examples import Example
+from tuneport.scoring.benchmarks import BenchmarkScore
+from tuneport.scoring.examples import Call, Example
+from tuneport.workflows.evaluation.lm_eval import LmEvalResults
 from tuneport.workflows.evaluation.report.page import EvaluationReport, render_evaluation_page
 
 
@@ -58,27 +60,80 @@ def test_the_page_holds_every_number_of_the_document() -> None:
     assert "/home/me" not in shown, "where a file lies is nobody's matter"
 
 
-def test_nothing_from_outside_becomes_part_of_the_page() -> None:
-    for words in HOSTILE:
-        found = evaluation([10, 35], rows=40)
-        rows = tuple(Example([{"role": "user", "content": words}], row.expected) for row in found.held_out.rows)
-        models = tuple(
-            replace(
-                model,
-                said=(said(words), replace(said(""), refused=words), *model.said[2:]),
-                asked=replace(model.asked, model=words),
-                price=words,
-            )
-            for model in found.models
+def saying(words: str) -> EvaluationReport:
+    """One whose every text from outside is `words`, or begins or ends with them."""
+    base, tuned = f"base {words}", f"{JOB} {words}"
+    kept = general(lost=14)
+    found = evaluation([10, 35], rows=40, names=(base, tuned), prices=(0.02, 0.1), kept=kept)
+    changes = tuple(
+        replace(
+            each,
+            ability=words,
+            way=words,
+            lost=tuple(replace(item, ask=words, answer=words) for item in each.lost),
         )
-        said_so = judgement(3, 2)
-        pairs = tuple(replace(each, in_order=words, turned=words) for each in said_so.pairs)
-        found = replace(found, judgement=replace(said_so, pairs=pairs, judge=words, rubric=words, model=words))
-        page = render_evaluation_page(
-            report(replace(found, held_out=replace(found.held_out, rows=rows), models=models))
+        for each in kept.changes
+    )
+    held = replace(
+        found.held_out,
+        path=Path(f"{words[:40]}.jsonl".replace("/", "_").replace("\0", "")),
+        rows=tuple(
+            Example([{"role": "user", "content": words}], words, (Call(words, words),)) for _ in found.held_out.rows
+        ),
+        task=words,
+        sha256=words,
+        against={words: words},
+    )
+    models = tuple(
+        replace(
+            model,
+            said=(said(words), replace(said(""), refused=words), *model.said[2:]),
+            asked=replace(model.asked, model=words, backend=words),
+            price=words,
         )
-        Document(page).expect_no_way_out()
-        assert len(page) < 120_000, "long answers are cut"
+        for model in found.models
+    )
+    details = {
+        name: {**each, "labels": [words] * len(each["labels"]), "classes": [{**row, "class": words} for row in rows]}
+        for name, each in found.scored.details.items()
+        if (rows := each.get("classes")) is not None
+    }
+    scored = replace(found.scored, details={**found.scored.details, **details})
+    metrics = tuple(replace(each, what=words) for each in found.metrics)
+    judged = judgement(3, 2)
+    pairs = tuple(replace(each, in_order=words, turned=words) for each in judged.pairs)
+    score = BenchmarkScore(words, words, words, 0.8, 0.04, True, 100, (1.0,) * 80 + (0.0,) * 20)
+    found = replace(
+        found,
+        held_out=held,
+        models=models,
+        metrics=metrics,
+        scored=scored,
+        general={tuned: replace(kept, changes=changes)},
+        judgement=replace(judged, pairs=pairs, judge=words, rubric=words, model=words, against=words),
+        lm_eval=LmEvalResults(words, 5, {base: (score,), tuned: (score,)}),
+    )
+    one = job("overfitting")
+    assert one.curve is not None
+    curve = one.curve.model_copy(update={"summary": words, "evidence": (words,), "fixes": (words,)})
+    spec = one.spec.model_copy(update={"model": words, "suffix": words})
+    trained = {
+        f"a {words}": replace(one, id=words, curve=curve, spec=spec),
+        f"b {words}": replace(one, points=(), curve=None, no_curve=words),
+    }
+    decided = replace(report(found), trained=trained)
+    reasons = tuple(replace(each, about=words, words=words) for each in decided.decision.reasons)
+    return replace(decided, decision=replace(decided.decision, model=tuned, reasons=reasons))
+
+
+@pytest.mark.parametrize("words", HOSTILE, ids=range(len(HOSTILE)))
+def test_nothing_from_outside_becomes_part_of_the_page(words: str) -> None:
+    page = render_evaluation_page(saying(words))
+    page.encode("utf-8")
+    document = Document(page)
+    document.expect_no_way_out()
+    assert document.structure == Document(render_evaluation_page(saying("plain"))).structure
+    assert len(page) < 200_000, "long answers are cut"
 
 
 def test_what_was_not_measured_is_left_out_or_said() -> None:
