@@ -71,6 +71,20 @@ def test_a_plain_report_holds_every_finding_and_the_facts(report: CheckReport) -
     assert f"{report.tokens.total:,}" in texts
 
 
+def test_evidence_is_folded_where_there_is_much_of_it_or_nothing_is_wrong(report: CheckReport) -> None:
+    evidence = tuple(Evidence((number,), f"told {number}") for number in range(1, 6))
+
+    def folded(verdict: Verdict) -> tuple[str, str]:
+        found = Finding("answers", verdict, "", evidence, "do this")
+        shown, _, rest = render_check_page(replace(report, findings=(found,), classes=None)).partition("<details>")
+        return " ".join(Document(f"{shown}</div></section></main></body></html>").texts), rest
+
+    shown, rest = folded(Verdict.WARN)
+    assert "told 3" in shown and "do this" in shown and "2 more" in rest and "told 4" in rest and "told 4" not in shown
+    shown, rest = folded(Verdict.PASS)
+    assert "told" not in shown and "do this" not in shown and "5 evidence" in rest and "told 5" in rest
+
+
 def test_the_charts_show_the_numbers(report: CheckReport) -> None:
     document = Document(render_check_page(hostile(report)))
     texts = " ".join(document.texts)

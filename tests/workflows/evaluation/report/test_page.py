@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.document import HOSTILE, Document
 from tests.support.evaluations import JOB, evaluation, general, job, judgement, report, rich, said
 from tuneport.errors import StorageError
+from tuneport.pages.templates import page_templates
 from tuneport.scoring.benchmarks import BenchmarkScore
 from tuneport.scoring.examples import Call, Example
 from tuneport.workflows.evaluation.lm_eval import LmEvalResults
@@ -49,6 +52,8 @@ def test_the_page_holds_every_number_of_the_document() -> None:
     )
     assert "Position bias: the answer that is shown first gets 65% of its preferences" in shown
     assert "10 of its 210 judgements have no line VERDICT" in shown and "line 51: lost" in shown
+    assert f"A: {JOB} " in shown and "B: base " in shown
+    assert "14 that only the base got right" in shown and "and 4 more" in shown
     assert "Because of 50." in shown and "Because of 0." in shown
     classes = document["details"][JOB]["classes"]
     assert all(f"{row['recall']:.1%} ({row['recall_low']:.1%} to {row['recall_high']:.1%})" in shown for row in classes)
@@ -58,6 +63,21 @@ def test_the_page_holds_every_number_of_the_document() -> None:
     assert "the best step: 40 (epoch 1), validation loss 1.05" in shown and "validation rises from here" in shown
     assert "wins 90 rows and loses 16; 14 are alike" in shown and "line 105" in shown
     assert "/home/me" not in shown, "where a file lies is nobody's matter"
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "drawn"),
+    [
+        (0.25, 0.5, 0.75, ("26.00%", "50.00%", "48.00%")),
+        (-math.inf, 0.5, math.inf, ("2.00%", "50.00%", "96.00%")),
+        (0.5, 0.5, 0.5, ("50.00%", "50.00%", "0.30%")),
+        (1.5, 2.0, 2.5, ("98.00%", "98.00%", "0.30%")),
+    ],
+)
+def test_an_interval_stays_on_its_line(low: float, value: float, high: float, drawn: tuple[str, str, str]) -> None:
+    macros: Any = page_templates().get_template("workflows/evaluation/report/macros.html").module
+    elements = dict(Document(macros.interval(value, low, high, 0, 1, "score")).elements)
+    assert (elements["rect"]["x"], elements["circle"]["cx"], elements["rect"]["width"]) == drawn
 
 
 def saying(words: str) -> EvaluationReport:
