@@ -15,14 +15,14 @@ from tuneport import check, plan
 from tuneport.scoring.benchmarks import BenchmarkScore
 from tuneport.workflows.checking.page import render_check_page
 from tuneport.workflows.comparison.page import render_comparison_page
-from tuneport.workflows.evaluation.lm_eval import LmEvalResults
+from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
 from tuneport.workflows.evaluation.report.page import render_evaluation_page
 
 
 def benchmarks() -> str:
     score = BenchmarkScore("task", "acc", "", 0.8, 0.04, True, 100, (1.0,) * 80 + (0.0,) * 20)
     scores = {"base": (score,), JOB: (replace(score, stderr=None),)}
-    return render_evaluation_page(report(replace(evaluation([30, 110]), lm_eval=LmEvalResults("1", 5, scores))))
+    return render_evaluation_page(report(replace(evaluation([30, 110]), lm_eval=LmEvalEvaluation("1", 5, scores))))
 
 
 PAGES: dict[str, Callable[[Path], str]] = {

@@ -12,7 +12,7 @@ import pytest
 from tests.support.browser import Browser
 from tests.support.document import HOSTILE, Document
 from tests.support.rows import chat, write
-from tuneport.data.checks import CheckReport, Evidence, Finding, Verdict, check_dataset
+from tuneport.data.checks import CheckEvidence, CheckReport, Finding, Verdict, check_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.workflows.checking.page import render_check_page, write_check_html
 
@@ -23,7 +23,7 @@ def report(tmp_path: Path) -> CheckReport:
 
 
 def hostile(report: CheckReport, texts: Sequence[str] = HOSTILE) -> CheckReport:
-    evidence = tuple(Evidence((number,), words) for number, words in enumerate(texts, start=1))
+    evidence = tuple(CheckEvidence((number,), words) for number, words in enumerate(texts, start=1))
     findings = [Finding("answers", Verdict.FAIL, words, evidence, words, 1, {"kind": {words: 0.5}}) for words in texts]
     clusters = [{"terms": [words, "b"], "rows": 2, "share": 0.5, "line": 1, "example": words} for words in texts]
     bins = [{"up_to": 2**power, "rows": power * 7 % 11} for power in range(4, 16)]
@@ -72,7 +72,7 @@ def test_a_plain_report_holds_every_finding_and_the_facts(report: CheckReport) -
 
 
 def test_evidence_is_folded_where_there_is_much_of_it_or_nothing_is_wrong(report: CheckReport) -> None:
-    evidence = tuple(Evidence((number,), f"told {number}") for number in range(1, 6))
+    evidence = tuple(CheckEvidence((number,), f"told {number}") for number in range(1, 6))
 
     def folded(verdict: Verdict) -> tuple[str, str]:
         found = Finding("answers", verdict, "", evidence, "do this")

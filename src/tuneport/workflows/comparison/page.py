@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.formatting import compact, duration, money
 from tuneport.pages.templates import render_template
-from tuneport.workflows.comparison.break_even import YEAR, BreakEven, BreakEvenRow
+from tuneport.workflows.comparison.break_even import YEAR, ComparisonBreakEven, ComparisonBreakEvenRow
 from tuneport.workflows.comparison.charts import chart_over_months, chart_over_traffic, options_for_chart
 from tuneport.workflows.comparison.verdict import comparison_verdict
-from tuneport.workflows.comparison.words import cross_over_sentence, format_months, payback_sentence
+from tuneport.workflows.comparison.words import compared_months, cross_over_sentence, payback_sentence
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -65,7 +65,7 @@ def render_comparison_page(comparison: ComparisonResult) -> str:
     )
 
 
-def break_even_charts(found: BreakEven) -> Markup:
+def break_even_charts(found: ComparisonBreakEven) -> Markup:
     """Return the charts of the options' costs over months and over traffic."""
     shown = options_for_chart(found)
     cross_overs = found.cross_overs()
@@ -84,7 +84,7 @@ def break_even_charts(found: BreakEven) -> Markup:
     )
 
 
-def _row(row: BreakEvenRow) -> dict[str, Any]:
+def _row(row: ComparisonBreakEvenRow) -> dict[str, Any]:
     """Return the cells of `page.html`, by name. Amounts are as `_range` gives them, or None if the row has none."""
     choice, month = row.choice, row.choice.inference
     return {
@@ -107,13 +107,13 @@ def _range(low: float | None, expected: float | None, high: float | None) -> lis
     return [money(each) for each in ((expected,) if money(low) == money(high) else (expected, low, high))]
 
 
-def _back(row: BreakEvenRow) -> str:
+def _back(row: ComparisonBreakEvenRow) -> str:
     if row.payback is None:
         return "-"
-    return "never" if row.payback.months is None else format_months(row.payback.months)
+    return "never" if row.payback.months is None else compared_months(row.payback.months)
 
 
-def _reasons(row: BreakEvenRow) -> Iterable[str]:
+def _reasons(row: ComparisonBreakEvenRow) -> Iterable[str]:
     choice = row.choice
     yield from choice.reasons
     for name, quote in (("training", choice.quote), ("a month", choice.inference), ("the base model", choice.base)):
@@ -134,7 +134,7 @@ def _reasons(row: BreakEvenRow) -> Iterable[str]:
         yield f"training time: unavailable, because {choice.duration.unavailable}"
 
 
-def _savings(found: BreakEven) -> list[tuple[str, float, str]]:
+def _savings(found: ComparisonBreakEven) -> list[tuple[str, float, str]]:
     """Return what a shorter prompt saves a month at each option with a known price, largest first."""
     rows = [row for row in found.rows if row.compared and row.prompt_saving is not None]
     saved = sorted(((row, row.prompt_saving or 0.0) for row in rows), key=lambda each: -each[1])
@@ -144,7 +144,7 @@ def _savings(found: BreakEven) -> list[tuple[str, float, str]]:
     ]
 
 
-def _sources(found: BreakEven) -> list[tuple[str, bool, str]]:
+def _sources(found: ComparisonBreakEven) -> list[tuple[str, bool, str]]:
     """Return each source of a price, whether a reader may follow it, and the days on which it was read."""
     seen: dict[str, set[date]] = {}
     for row in found.rows:

@@ -16,7 +16,7 @@ from tuneport.errors import StorageError
 from tuneport.pages.templates import page_templates
 from tuneport.scoring.benchmarks import BenchmarkScore
 from tuneport.scoring.examples import Call, Example
-from tuneport.workflows.evaluation.lm_eval import LmEvalResults
+from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
 from tuneport.workflows.evaluation.report.page import EvaluationReport, render_evaluation_page
 
 
@@ -131,7 +131,7 @@ def saying(words: str) -> EvaluationReport:
         scored=scored,
         general={tuned: replace(kept, changes=changes)},
         judgement=replace(judged, pairs=pairs, judge=words, rubric=words, model=words, against=words),
-        lm_eval=LmEvalResults(words, 5, {base: (score,), tuned: (score,)}),
+        lm_eval=LmEvalEvaluation(words, 5, {base: (score,), tuned: (score,)}),
     )
     one = job("overfitting")
     assert one.curve is not None
