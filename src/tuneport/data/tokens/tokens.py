@@ -32,7 +32,6 @@ from tuneport.data.rows.records import (
     Record,
     Tool,
 )
-from tuneport.data.tokens.word_counts import WordCounts
 from tuneport.errors import ConfigError
 from tuneport.installation import install_package
 
@@ -198,7 +197,6 @@ class TokenCounter(LengthCounter):
         super().__init__(name, context=context)
         self._waiting: list[tuple[int, list[str], Approximation | None]] = []
         self._roles: dict[str, int] = {}
-        self._words: WordCounts | None = None
 
     def add(self, line: int, record: Record) -> None:
         estimate = approximation(record)
@@ -213,15 +211,13 @@ class TokenCounter(LengthCounter):
     def _flush(self) -> None:
         if not self._waiting:
             return  # the parent of counting processes needs no vocabulary
-        if self._words is None:
-            # Not encode_ordinary_batch: its future for each text costs more than the text, at 2.4 times the time.
-            self._words = WordCounts(load_openai_encoding(self.name).encode_ordinary)
-        count = self._words.count
+        # Not encode_ordinary_batch: its future for each text costs more than the text, at 2.4 times the time.
+        encode = load_openai_encoding(self.name).encode_ordinary
         sizes: dict[str, int] = {}
         for length, texts, estimate in self._waiting:
             for text in texts:
                 if text not in sizes:
-                    sizes[text] = count(text)
+                    sizes[text] = len(encode(text))
                 length += sizes[text]
             self.lengths.append(length)
             if estimate is not None:

@@ -8,6 +8,9 @@ from os.path import commonprefix
 # What ftfy leaves alone: Cyrillic in UTF-8 read as Mac Roman, Latin letters read as CP1251, and what is lost for good.
 _CONTINUED = re.escape(bytes(range(0x80, 0xC0)).decode("mac-roman"))
 _BEYOND_REPAIR = re.compile(f"\ufffd|(?:[–—][{_CONTINUED}]){{3}}|Г[©±¤¶\xad]")
+# A character of UTF-8 has two bytes and more, which are read as two characters, unless the second one is a space. Ten
+# times as quick as to look closer, and most texts in Latin letters have no two such characters side by side.
+_MAY_BE_WRONG = re.compile("[^\x00-\x7f]{2}|[\x80-\x9fÂÃ\ufffd]")
 _LOST_QUOTE = re.compile(r"\?(?:t|s|re|ll|ve|m|d)\b(?![=&/\w])")  # don?t
 
 
@@ -17,6 +20,8 @@ def find_mojibake(text: str) -> str | None:
         found = _LOST_QUOTE.search(text) if "?" in text else None
         if found and text[found.start() - 1 : found.start()].isalpha() and "://" not in text:
             return _around(text, found.start())
+        return None
+    if not _MAY_BE_WRONG.search(text):
         return None
     found = _BEYOND_REPAIR.search(text)
     if found:
@@ -30,7 +35,7 @@ def repair_mojibake(text: str) -> str:
     that, or nothing tells what it was: of lost characters, say."""
     from ftfy import fix_encoding
 
-    if text.isascii():
+    if not _MAY_BE_WRONG.search(text):
         return text
     return "\n".join(map(fix_encoding, text.split("\n")))  # one line may be right, or wrong in another way, by itself
 
