@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.rows.records import PlainText
-from tuneport.data.tokens.tokens import TokenCounter, load_openai_encoding
+from tuneport.data.tokens.tokens import TokenCounter
+
+try:
+    from tuneport.openai_encodings import load_openai_encoding
+except ModuleNotFoundError:  # as it was before
+    from tuneport.data.tokens.tokens import load_openai_encoding
 
 files = ["src/tuneport/data/tokens/tokens.py", "src/tuneport/data/tokens/word_counts.py"]
 SHARED = Path(os.environ.get("TUNEPORT_SHARED", Path(__file__).parent.parent.parent / "shared")) / "data"
