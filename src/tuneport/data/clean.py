@@ -11,15 +11,15 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.checks.finding import CheckedExample
+from tuneport.data.checks.finding import CheckedDatasetExample
 from tuneport.data.checks.kinds import KINDS, kinds_of_check
 from tuneport.data.checks.report import CheckReport, check_dataset
 from tuneport.data.containers.numbering import RowNumbering
-from tuneport.data.conversion.conversion_loss import LossReport, write_row
+from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.pii.redaction import Redactor
-from tuneport.data.reading import ScannedRow, read_row
+from tuneport.data.reading import ScannedRow, read_dataset_row
 from tuneport.data.repair import repair_record
 from tuneport.data.review import ReviewDecision, ReviewVerdict, read_review_verdicts, record_hash, with_answer
 from tuneport.data.rows.records import Record
@@ -114,16 +114,17 @@ def clean(
     if review is not None and not judged:
         raise ConfigError(f"{review} holds no verdicts; give some with `tuneport review {path}`")
     report = check_dataset(data, validation=validation, task=task)
-    known, losses = load_format(report.format.format), LossReport()
+    known, losses = load_dataset_format(report.format.format), ConversionLossReport()
     unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}
-    choice = _Choice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
-    changes = _Changes(repair, redact, source.numbering)
+    choice = _CleanChoice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
+    changes = _CleanChanges(repair, redact, source.numbering)
     why: Counter[str] = Counter()
     written = changed = count = 0
     with temporary_file(output.parent) as (kept, kept_path), temporary_file(output.parent) as (told, told_path):
         for line, raw in source.rows():
             count += 1
-            read = read_row(known, line, raw, source.locate) if changes.wanted or choice.reads(line) else None
+            needed = changes.wanted or choice.reads(line)
+            read = read_dataset_row(known, line, raw, source.locate) if needed else None
             stays, reasons, edited = choice.of(line, read)
             row: bytes | None = None
             if stays:
@@ -132,7 +133,7 @@ def clean(
                     reasons += more
                 row = _one_line(raw)
                 if reasons and edited is not None:
-                    row, lost = write_row(known, edited)
+                    row, lost = write_converted_row(known, edited)
                     losses.add(line, lost)
             if row is not None:
                 kept.write(row + b"\n")
@@ -157,7 +158,7 @@ def clean(
     return CleanReport(path, output, log, count, written, removed, changed, found, redacted, report.notes, repairs)
 
 
-class _Changes:
+class _CleanChanges:
     """Repairs and redacts the records that stay."""
 
     def __init__(self, repair: bool, redact: bool, numbering: RowNumbering) -> None:
@@ -183,7 +184,7 @@ class _Changes:
         return record, reasons
 
 
-class _Choice:
+class _CleanChoice:
     """Chooses the records that stay: verdicts of people come before those of checks, and of like records one is kept.
 
     Records are asked about in the order of the file. A person's word does not bring a leak or a second copy in.
@@ -192,7 +193,7 @@ class _Choice:
     def __init__(
         self,
         reasons: Mapping[int, list[Reason]],
-        unlisted: Mapping[str, Callable[[CheckedExample], bool]],
+        unlisted: Mapping[str, Callable[[CheckedDatasetExample], bool]],
         judged: Mapping[str, ReviewVerdict],
     ) -> None:
         self._reasons, self._unlisted, self._judged = reasons, unlisted, judged
@@ -212,7 +213,7 @@ class _Choice:
         found = self._reasons.get(line, [])
         record = None if read is None else read.record
         if record is not None and self._unlisted:
-            listed, example = {reason["check"] for reason in found}, CheckedExample.from_record(line, record)
+            listed, example = {reason["check"] for reason in found}, CheckedDatasetExample.from_record(line, record)
             more = [kind for kind, of in self._unlisted.items() if kind not in listed and of(example)]
             found = [*found, *({"check": kind} for kind in more)]
         if read is not None and read.problems:

