@@ -84,3 +84,15 @@ def test_in_a_batch_heads_that_several_rows_have_are_kept_for_an_hour(
     hour = {"type": "ephemeral", "ttl": "1h"}
     assert [row["params"]["system"][-1].get("cache_control") for row in rows] == [hour, None, hour]
     assert cached(answers[2])[1] > 1024 and cached(answers[1]) == (0, 0)
+
+
+def test_a_batch_is_known_again_though_fewer_rows_are_left_that_share_a_head(
+    anthropic: AnthropicEmulator, connect: Callable[..., Any]
+) -> None:
+    asked = [chat(LONG, "a"), chat(LONG, "b")]
+    first = connect(anthropic, batches=True, batch_poll_interval=0.01)
+    first._sleep = anthropic.advance
+    next(first.complete_many(SONNET, asked))  # the process ends before it takes the second
+    again = connect(anthropic, batches=True, batch_poll_interval=0.01)
+    (answer,) = again.complete_many(SONNET, asked[1:])
+    assert answer.text == "base answer" and anthropic.jobs_created == 1

@@ -76,7 +76,7 @@ class AnthropicBackend(HostedBackend):
         """
         request = self._request(model, messages, options)
         if self.options.prompt_caching:
-            request = self._heads.mark_repeated(request, find_manifest_model(self.manifest, model))
+            request = dict(self._heads.mark_repeated(request, find_manifest_model(self.manifest, model)))
         sampling = {name: request.pop(name) for name in SAMPLING if name in request}  # the SDK has no arguments for it
         create, seconds = self.client.messages.create, self.options.completion_timeout
 
@@ -107,10 +107,12 @@ class AnthropicBackend(HostedBackend):
                 asked.append(self._request(model, messages, options))
             except RejectedError as error:
                 asked.append(error)
-        requests = [each for each in asked if isinstance(each, dict)]
-        if self.options.prompt_caching:
-            requests = mark_shared_prompt_heads(requests, find_manifest_model(self.manifest, model))
-        results = self._batches().results(requests)
+
+        def mark(requests: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+            facts = find_manifest_model(self.manifest, model)
+            return mark_shared_prompt_heads(requests, facts) if self.options.prompt_caching else requests
+
+        results = self._batches().results([each for each in asked if isinstance(each, dict)], mark=mark)
         for each in asked:
             yield each if isinstance(each, RejectedError) else self._row_answer(model, next(results))
         next(results, None)  # all is taken: the batches are forgotten

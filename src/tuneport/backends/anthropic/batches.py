@@ -69,13 +69,18 @@ class MessageBatches:
         self._read, self._start, self._sleep = read, start, sleep
         self._poll_seconds, self._timeout = poll_seconds, timeout
 
-    def results(self, requests: Sequence[Request]) -> Iterator[Result]:
+    def results(
+        self, requests: Sequence[Request], *, mark: Callable[[Sequence[Request]], Sequence[Request]]
+    ) -> Iterator[Result]:
         """Yield each request's result (`type`: succeeded, errored, canceled or expired), in order; blocks until they
-        are there. What a batch holds that was sent before is not sent again. It is forgotten when all was taken."""
+        are there. What a batch holds that was sent before is not sent again. It is forgotten when all was taken.
+
+        `mark` says in the requests of a batch what is to be cached: by the others in it, so it is no part of a request.
+        """
         private.make_private_folder(self._folder)
         digests = [_digest(request) for request in requests]
         with hold_file_lock(self._folder / f"{self._account}.lock"):
-            batches = self._placed(dict(zip(digests, requests, strict=True)))
+            batches = self._placed(dict(zip(digests, requests, strict=True)), mark)
         of = {digest: batch for batch in batches for digest in batch.digests}
         found: dict[str, Result] = {}
         for digest in digests:
@@ -87,7 +92,7 @@ class MessageBatches:
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
-    def _placed(self, requests: Mapping[str, Request]) -> list[SavedMessageBatch]:
+    def _placed(self, requests: Mapping[str, Request], mark: Call) -> list[SavedMessageBatch]:
         """Return the batches that hold the requests, after those have been sent that no batch holds."""
         batches = []
         for saved in self._saved():
@@ -100,12 +105,14 @@ class MessageBatches:
                 batches.append(found)
         held = {digest for batch in batches for digest in batch.digests}
         waiting = {digest: request for digest, request in requests.items() if digest not in held}
-        return [*batches, *(self._sent(part) for part in split_message_requests(waiting))]
+        return [*batches, *(self._sent(part, mark) for part in split_message_requests(waiting))]
 
-    def _sent(self, requests: Mapping[str, Request]) -> SavedMessageBatch:
+    def _sent(self, requests: Mapping[str, Request], mark: Call) -> SavedMessageBatch:
         batch = SavedMessageBatch(nonce=uuid.uuid4().hex[:16], digests=tuple(requests), at=time.time())
         self._save(batch)
-        rows = [{"custom_id": _custom_id(batch, n), "params": params} for n, params in enumerate(requests.values())]
+        rows = [
+            {"custom_id": _custom_id(batch, n), "params": params} for n, params in enumerate(mark([*requests.values()]))
+        ]
         create = self._client.messages.batches.create
         try:
             identity = self._start(lambda: read_provider_id(create(requests=rows, timeout=self._timeout)))

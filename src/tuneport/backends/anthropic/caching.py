@@ -11,7 +11,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuneport.manifests import OfferedModel
@@ -22,7 +22,7 @@ CHARACTERS_PER_TOKEN = 4
 """Of English; other text has fewer, so that a head which is taken for long enough is."""
 _MOST_REMEMBERED = 10_000
 
-Request = dict[str, Any]
+Request = Mapping[str, Any]
 
 
 class SentPromptHeads:
@@ -70,4 +70,4 @@ def _marked(request: Request, mark: dict[str, str]) -> Request:
     """Return the request with the mark at the end of its head: what stands before it is kept."""
     field = "system" if request.get("system") else "tools"
     *first, last = request[field]
-    return request | {field: [*first, last | {"cache_control": mark}]}
+    return {**request, field: [*first, last | {"cache_control": mark}]}
