@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.support.anthropic_types import sdk_complaints
 from tests.support.emulated import KEYS, settings_for
 from tuneport.backends import backend_manifest, open_backend
 from tuneport.backends.routing import BackendCatalogue, BackendRoute
+from tuneport.cli.main import main
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -186,6 +188,17 @@ def test_no_job_is_offered_or_taken(isolated: Path, tmp_path: Path) -> None:
     assert [(row.backend, row.allowed) for row in shown] == [("anthropic", False)]
     with pytest.raises(UnsupportedError, match="Bedrock"):
         open_backend("anthropic", settings).check(TuneSpec(model=HAIKU, dataset=data))
+
+
+def test_list_of_backends_says_that_it_takes_no_jobs(
+    isolated: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
+    assert main(["backends"]) == 0
+    assert re.search(r"^anthropic +yes +none *$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["backends", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["data"]}
+    assert rows["anthropic"]["configured"] and not rows["anthropic"]["accepts_new_jobs"]
 
 
 def test_names_lead_to_it_where_it_is_named_or_set_up(isolated: Path) -> None:
