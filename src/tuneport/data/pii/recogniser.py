@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 CONTEXT_BEFORE = 60  # characters in which a word may say what a number is
 CONTEXT_AFTER = 40
@@ -75,6 +78,12 @@ def is_word_nearby(words: re.Pattern[str], text: str, first: int, last: int) -> 
 def whole_words(*alternatives: str) -> re.Pattern[str]:
     """Compile a pattern for any of these, as whole words; a hyphen, an underscore or a digit may follow."""
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(alternatives)})(?![^\W\d_])", re.IGNORECASE)
+
+
+@cache
+def stdnum_module(name: str) -> Any:
+    """Return a module of python-stdnum, loaded when the first number is checked: it brings `ssl` and `pydoc`."""
+    return import_module(f"stdnum.{name}")
 
 
 def mask(kind: str, value: str) -> str:
