@@ -64,6 +64,8 @@ def main() -> None:
     planted = [(kind, getattr(planted_values, kind)(draw)) for kind in KINDS for _ in range(EACH)]
     checked = [each for each in planted if each[0] not in ("us_ssn", "in_pan", "uk_nino", "dk_cpr", "kr_rrn")]
     changed = [(kind, change_a_digit(draw, value)) for kind, value in checked if not value.startswith(("0x", "bc1"))]
+    for each in planted[::EACH]:
+        is_found(*each)  # loads what it needs
     started = time.perf_counter()
     found = sum(is_found(*each) for each in planted)
     alarms = sum(is_found(*each) for each in changed)

@@ -246,6 +246,10 @@ def test_every_place_is_redacted_and_the_record_itself_is_not() -> None:
     [
         ('{"phone": 2126647665, "n": 1.50}', '{"phone": "[PHONE_1]", "n": 1.50}'),
         ('{"to":"anna\\u0040web.de","x":"\\u00e9"}', '{"to":"[EMAIL_1]","x":"\\u00e9"}'),
+        (
+            '{"u":"ftp:\\/\\/anna:h8sd7Fh@db.host.de","v":"a\\/b"}',
+            '{"u":"ftp://[URL_CREDENTIALS_1]@db.host.de","v":"a\\/b"}',
+        ),
         ('{"text": "line\\nanna@web.de \\"q\\""}', '{"text": "line\\n[EMAIL_1] \\"q\\""}'),
         ('{"password": "Sommer24!regen"}', '{"password": "[SECRET_1]"}'),
         ("send to anna@web.de", "send to [EMAIL_1]"),
