@@ -19,6 +19,7 @@ from tuneport.lifecycle.handle import JobFailedError
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import Workspace, tuned_model_of_job
 from tuneport.scoring.examples import Example, Messages, choose_shots, expected_labels, read_examples
+from tuneport.scoring.extra import load_scipy_stats
 from tuneport.scoring.metrics import load_metric, suitable_metric_names
 from tuneport.scoring.prompting import (
     Complete,
@@ -119,6 +120,7 @@ def run_demo(
     `test` replaces the bundled held-out rows: any of the same intents, in the format of the training rows. Raises
     JobFailedError if training fails; everything else that can go wrong raises before it starts.
     """
+    load_scipy_stats()  # missed before anything is trained
     started = time.monotonic()
     train, test = demo_dataset_path("train"), test or demo_dataset_path("test")
     yield DemoDatasetSummary(check_dataset(train, validation=test))
