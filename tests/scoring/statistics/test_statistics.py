@@ -13,7 +13,7 @@ from scipy import stats
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
 from tuneport.scoring.accuracy import score_accuracy
-from tuneport.scoring.judge import JudgeRequest, judge_answers
+from tuneport.scoring.judge import JudgeRequest, score_answers_by_judge
 from tuneport.scoring.statistics import intervals
 from tuneport.scoring.statistics.intervals import confidence_interval, wilson
 from tuneport.scoring.statistics.paired import correct_holm, measure_paired_difference, sign_test
@@ -37,7 +37,7 @@ def test_shares_need_no_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     score = score_accuracy(["?"] * 30, ["yes"] * 30, ["yes"] * 10 + ["no"] * 20)
     assert (score.low, score.high) == wilson(10, 30)
     asked: list[object] = []
-    for use in (lambda: sign_test(1, 2), lambda: judge_answers(JudgeRequest(([],), 1), asked.extend)):
+    for use in (lambda: sign_test(1, 2), lambda: score_answers_by_judge(JudgeRequest(([],), 1), asked.extend)):
         with pytest.raises(ConfigError, match=re.escape(f"need scipy: {install_extra('eval')}")):
             use()
     assert not asked
