@@ -16,7 +16,11 @@ from tuneport.scoring.statistics.intervals import confidence_interval
 from tuneport.scoring.statistics.paired import measure_paired_difference, sign_test
 from tuneport.scoring.statistics.tally import Tally, tally_means, tally_sums
 
-files = [f"src/tuneport/scoring/statistics/{name}.py" for name in ("intervals", "paired", "resampling", "tally")]
+files = [
+    "src/tuneport/scoring/statistics/intervals.py",
+    "src/tuneport/scoring/statistics/paired.py",
+    "src/tuneport/scoring/statistics/resampling.py",
+]
 SETS, ROWS = 1000, 20
 random = np.random.default_rng(20261128)
 
