@@ -6,6 +6,7 @@ import secrets
 
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, MOST_HOPS, forwarded_via_gateways, parse_gateway_hops
@@ -14,8 +15,8 @@ from tuneport.serve.dashboard import session as login
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http import errors
 from tuneport.serve.http.access import Access, request_caller
-from tuneport.serve.http.body_limits import BodyLimits, limit_request_body
-from tuneport.serve.http.errors import Refusal
+from tuneport.serve.http.body_limits import BodyLimits
+from tuneport.serve.http.errors import Refusal, body_too_large_refusal
 from tuneport.serve.http.metrics import FixedStatus, Observed
 from tuneport.serve.http.openapi import ERRORS, install_openapi_document
 from tuneport.serve.native import audit, estimates, events
@@ -105,10 +106,10 @@ class Guard:
         if refusal is not None:
             await refusal.response({"Connection": "close"})(scope, receive, send_with_id)
             return
-        if (most := self._limits.limit_for_path(scope["path"])) is not None:
-            receive = limit_request_body(receive, most)
+        most = self._limits.limit_for_path(scope["path"])
+        app = self._app if most is None else RequestBodyLimitMiddleware(self._app, most)
         with forwarded_via_gateways(way):
-            await self._app(scope, receive, send_with_id)
+            await app(scope, receive, send_with_id)
 
     def _refusal(self, scope: Scope, headers: dict[str, str], way: tuple[str, ...]) -> Refusal | None:
         if headers.get("content-encoding", "identity").lower() != "identity":
@@ -133,7 +134,8 @@ class Guard:
                 "provider.",
                 code="gateway_loop",
             )
+        # Starlette would answer a length above the limit in plain text; it counts what comes without a length.
         length, most = headers.get("content-length", ""), self._limits.limit_for_path(scope["path"])
         if most is not None and length.isdecimal() and int(length) > most:
-            return Refusal(413, f"The body is too large: at most {most:,} bytes.")
+            return body_too_large_refusal(most)
         return None
