@@ -8,6 +8,7 @@ __all__ = ["AccessRules", "Gateway", "create_app"]
 
 OPEN_TO_OTHER_ROOMS = (
     "background",
-    "rating",
+    "local_pages.rating",
+    "local_pages.review",
 )
 """The modules here that other rooms import. The others may change freely."""

@@ -19,13 +19,10 @@ from pydantic import BaseModel, ConfigDict
 from tuneport.errors import StorageError
 from tuneport.scoring.people.blind import BlindRating, Choice
 from tuneport.scoring.people.ratings import LONGEST_NAME, LONGEST_NOTE
-from tuneport.serve.app import Guard
 from tuneport.serve.dashboard import assets
-from tuneport.serve.http import errors
-from tuneport.serve.http.access import LocalBrowserAccess, csrf_token
-from tuneport.serve.http.body_limits import BodyLimits
+from tuneport.serve.http.access import csrf_token
 from tuneport.serve.http.errors import Refusal
-from tuneport.serve.http.metrics import FixedStatus
+from tuneport.serve.local_pages.app import create_local_app
 from tuneport.version import __version__
 
 log = logging.getLogger(__name__)
@@ -45,8 +42,7 @@ class _Judged(_Asked):
 
 
 def create_app(rating: BlindRating) -> FastAPI:
-    app = FastAPI(title="tuneport rate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    errors.install_error_handlers(app)
+    app = create_local_app("rate")
 
     @app.exception_handler(StorageError)
     def _not_kept(request: Request, error: StorageError) -> JSONResponse:
@@ -78,7 +74,4 @@ def create_app(rating: BlindRating) -> FastAPI:
         """Undo the last judgement, and return the progress with its pair as the next one."""
         return asdict(rating.undo(asked.rater))
 
-    app.add_middleware(FixedStatus)
-    app.add_middleware(LocalBrowserAccess)
-    app.add_middleware(Guard, gateway_id=None, body_limits=BodyLimits())
     return app

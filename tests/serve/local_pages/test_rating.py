@@ -18,7 +18,7 @@ from tuneport.scoring.people.answers import read_answer_pairs, write_answer_pair
 from tuneport.scoring.people.blind import BlindRating
 from tuneport.scoring.people.ratings import RatingFile, ratings_path
 from tuneport.serve.http.access import CSRF_HEADER
-from tuneport.serve.rating import create_app
+from tuneport.serve.local_pages.rating import create_app
 
 
 @pytest.fixture
