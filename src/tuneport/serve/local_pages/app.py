@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from tuneport.serve.app import Guard
 from tuneport.serve.http import errors
 from tuneport.serve.http.access import LocalBrowserAccess
 from tuneport.serve.http.body_limits import BodyLimits
+from tuneport.serve.http.guard import Guard
 from tuneport.serve.http.metrics import FixedStatus
 from tuneport.version import __version__
 
