@@ -227,9 +227,9 @@ def _targets(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name in ALL_LINEAR))
 
 
-def _optimizer(text: str) -> Literal["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"]:
+def _optimizer(text: str) -> Literal["adamw", "adamw_fused", "adamw_8bit", "paged_adamw_8bit"]:
     if "paged" in text:
-        return "adamw_paged"
+        return "paged_adamw_8bit"
     return "adamw_8bit" if "8bit" in text or "8-bit" in text else "adamw_fused" if "fused" in text else "adamw"
 
 

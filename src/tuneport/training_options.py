@@ -24,6 +24,9 @@ from tuneport.client_rules import (
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.types import Adapter, LossOn, Method, Model
 
+OptimizerMemory = Literal["adamw_fused", "adamw_8bit", "paged_adamw_8bit"]
+"""How estimates of memory name the optimizers that a local run can have."""
+
 GPU_TOKENS = 8192
 """Of a micro-batch, padding counted: enough to keep a GPU busy, little enough to fit beside a model."""
 
@@ -124,6 +127,13 @@ class TrainingOptions(Model):
         default=False,
         description="true or false: rft's python graders may run on this machine, in a sandbox (no files, no network)",
     )
+    optimizer: Annotated[
+        Literal["adamw", "adamw_8bit", "paged_adamw_8bit"], client_choice("adamw", "adamw_8bit", "paged_adamw_8bit")
+    ] = Field(
+        default="adamw",
+        description="adamw, adamw_8bit (2 bytes of moments for each trained number, not 8) or paged_adamw_8bit (which "
+        "leave a full NVIDIA GPU for main memory)",
+    )
     average_weights: Annotated[bool, YES_NO] = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
     )
@@ -153,6 +163,11 @@ class TrainingOptions(Model):
         ge=1,
         description="a number of evaluations: stop after as many without a better validation loss, and keep the best",
     )
+
+    @property
+    def takes_bitsandbytes(self) -> bool:
+        """Return whether the optimizer is one of bitsandbytes'."""
+        return self.optimizer != "adamw"
 
     @classmethod
     def client_rules(cls) -> dict[str, Rule]:
@@ -199,3 +214,13 @@ def largest_divisor(batch_size: int, limit: int | None, *, at_least: int = 1) ->
     if limit is None:
         return batch_size
     return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and (n <= limit or n <= at_least))
+
+
+def optimizer_memory(provider_options: Mapping[str, Any]) -> OptimizerMemory:
+    """Return the optimizer of a local run with these options, by the name that estimates of memory have for it."""
+    match provider_options.get("optimizer"):
+        case "adamw_8bit":
+            return "adamw_8bit"
+        case "paged_adamw_8bit":
+            return "paged_adamw_8bit"
+    return "adamw_fused"

@@ -17,7 +17,16 @@ from tuneport.estimate.hyperparameters import (
 )
 from tuneport.estimate.learning import DurationHistory, correct_duration, estimate_hosted_duration
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
-from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, find_offered, resolve_model
+from tuneport.manifests import (
+    BasePrices,
+    Confidence,
+    Manifest,
+    Models,
+    OfferedModel,
+    find_offered,
+    load_base_prices,
+    resolve_model,
+)
 from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
 from tuneport.router.refusals import (
     refuse_dataset,
@@ -28,6 +37,7 @@ from tuneport.router.refusals import (
     refuse_unsupported_spec,
     unverified_source_remark,
 )
+from tuneport.training_options import optimizer_memory
 from tuneport.types import Adapter, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
@@ -57,7 +67,7 @@ def rank_backends(
 
     Models that shut down soon or take days rank behind these, and then models without a known price. `aliases` is the
     project's table for `spec.model`. `ready` None: keys and extras are not checked (a comparison before any account
-    exists). `base_prices`: the table for the same month of the base model; without it that price is unavailable.
+    exists). `base_prices`: the table for the same month of the base model, by default the installed one.
     `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected.
     """
     place, past = machine or Machine(), history or DurationHistory()
@@ -144,7 +154,9 @@ def _judge(
     inference = base = None
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)
-        base = base_inference_quote(manifest, model, traffic, base_prices, own=machine.own, today=today)
+        base = base_inference_quote(
+            manifest, model, traffic, base_prices or load_base_prices(), own=machine.own, today=today
+        )
     return BackendChoice(
         backend=manifest.name,
         title=manifest.title,
@@ -208,6 +220,7 @@ def _on_machine(
         examples=spec.method.traits.examples,
         length=chosen.max_length,
         lora_rank=chosen.lora_rank,
+        optimizer=optimizer_memory(spec.provider_options),
     )
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=dimensions, run=run)
     if spec.method.writes_answers:

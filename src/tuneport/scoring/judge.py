@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneport.data.tokens.tokens import load_openai_encoding
 from tuneport.errors import ConfigError
+from tuneport.openai_encodings import load_openai_encoding
 from tuneport.scoring.examples import Answer, Example, Messages
 from tuneport.scoring.prompting import Complete
 from tuneport.scoring.statistics.intervals import confidence_interval, wilson

@@ -162,7 +162,7 @@ def test_the_key_of_wandb_goes_to_runs_that_ask_for_it_only(
     assert [environment.get("WANDB_API_KEY") for environment in environments] == [None, "wandb-key-0123456789"]
     assert not any("HF_TOKEN" in environment for environment in environments)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "wandb" else object())
-    with pytest.raises(ConfigError, match="pip install wandb"):
+    with pytest.raises(ConfigError, match=r"pip install .*\[trackers\]"):
         backend.check(TuneSpec(model="m", dataset=tmp_path / "d", wandb=Wandb(project="bots")))
 
 

@@ -18,10 +18,10 @@ from tuneport.data.tokens.tokens import (
     TokenCounts,
     approximation,
     count_dataset_tokens,
-    load_openai_encoding,
     tools_as_text,
 )
 from tuneport.errors import ConfigError
+from tuneport.openai_encodings import load_openai_encoding
 
 
 def counted(*records: Record) -> TokenCounts:
@@ -114,7 +114,7 @@ def test_unknown_encoding() -> None:
 
 def test_neither_litellm_nor_the_environment_is_touched() -> None:
     code = (
-        "import os, sys; from tuneport.data.tokens.tokens import load_openai_encoding; before = dict(os.environ);"
+        "import os, sys; from tuneport.openai_encodings import load_openai_encoding; before = dict(os.environ);"
         "load_openai_encoding('o200k_base');"
         "assert dict(os.environ) == before; assert 'litellm' not in sys.modules and 'torch' not in sys.modules"
     )

@@ -8,7 +8,15 @@ import pytest
 
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import HOURS_PER_MONTH, OwnGPU, Traffic, base_inference_quote, inference_quote
-from tuneport.manifests import Manifest, OfferedModel, find_offered, load_base_prices, load_gpus, load_manifest
+from tuneport.manifests import (
+    BasePrices,
+    Manifest,
+    OfferedModel,
+    find_offered,
+    load_base_prices,
+    load_gpus,
+    load_manifest,
+)
 
 OPENAI, TOGETHER, LOCAL = (load_manifest(name) for name in ("openai", "together", "local"))
 LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
@@ -135,7 +143,6 @@ def test_an_own_gpus_mistaken_units_are_told(hour: float, speed: float | None) -
 
 def test_the_base_models_month_comes_from_litellms_table() -> None:
     prices = load_base_prices()
-    assert prices is not None
     traffic = Traffic.of_requests(100_000, 1_500, 100, saved_per_request=1_200)
     mini = base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, prices, today=TODAY)
     assert mini.expected == pytest.approx(100_000 * (1_500 * 0.40 + 100 * 1.60) / 1e6)  # the whole prompt
@@ -145,7 +152,8 @@ def test_the_base_models_month_comes_from_litellms_table() -> None:
     assert ended.expected == pytest.approx(3.99 * HOURS_PER_MONTH)
     gone = base_inference_quote(OPENAI, model(OPENAI, "gpt-3.5-turbo-1106"), traffic, prices, today=TODAY)
     assert gone.expected is None and "by the token since 2026-09-28" in str(gone.unavailable)
-    assert base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, None).unavailable
+    none = BasePrices({}, "1.0", TODAY)
+    assert base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, none).unavailable
     own = OwnGPU(gpu=H100, usd_per_hour=1.0)
     assert base_inference_quote(LOCAL, model(LOCAL, "qwen3-8b"), traffic, prices, own=own).expected == pytest.approx(
         730

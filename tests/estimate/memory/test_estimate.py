@@ -143,7 +143,7 @@ RUNS = st.builds(
     lora_rank=st.integers(1, 128),
     dora=st.booleans(),
     lora_dropout=st.sampled_from([0.0, 0.05]),
-    optimizer=st.sampled_from(["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"]),
+    optimizer=st.sampled_from(["adamw", "adamw_fused", "adamw_8bit", "paged_adamw_8bit"]),
     full_weights=st.sampled_from(["bf16", "fp32"]),
     autocast=st.booleans(),
 )

@@ -17,7 +17,7 @@ from tuneport.backends.local.options import LocalBackendOptions
 from tuneport.backends.local.served_weights import ServedWeights
 from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, TrainingError
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 
 _COMMAND = (sys.executable, "-m", "tuneport.infer.lm_eval_tasks")
 
@@ -27,7 +27,7 @@ def lm_eval_version() -> str:
     try:
         return importlib.metadata.version("lm-eval")
     except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError(f"--lm-eval needs EleutherAI's lm-eval: {install_package('lm-eval')}") from error
+        raise ConfigError(f"--lm-eval needs EleutherAI's lm-eval: {install_extra('lm-eval')}") from error
 
 
 def _said(lines: IO[bytes], model: str) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from tuneport.estimate.memory import (
     estimate_memory,
 )
 from tuneport.manifests import Dimensions, load_models
+from tuneport.training_options import OptimizerMemory
 from tuneport.types import Adapter, Method
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -67,7 +68,11 @@ def find_local_model_size(folder: Path, dimensions: Dimensions | None, params_b:
 
 
 def least_local_training_memory(
-    size: LocalModelSize, adapter: Adapter, method: Method, numbers: Mapping[str, Any]
+    size: LocalModelSize,
+    adapter: Adapter,
+    method: Method,
+    numbers: Mapping[str, Any],
+    optimizer: OptimizerMemory = "adamw_fused",
 ) -> MemoryEstimate | None:
     """Estimate the memory for one row at a time at its shortest."""
     length = numbers.get("max_length")
@@ -76,6 +81,7 @@ def least_local_training_memory(
         examples=method.traits.examples,
         length=length if isinstance(length, int) else LENGTH_MIN,
         lora_rank=numbers["lora_rank"] if isinstance(numbers.get("lora_rank"), int) else 16,
+        optimizer=optimizer,
     )
     estimate = estimate_memory(adapter, params_b=size.params_b, dimensions=size.dimensions, run=run)
     if estimate is None or adapter is not Adapter.FULL or not run.reference or estimate.rule == "formula":
@@ -98,6 +104,7 @@ def check_local_run_memory(
     adapter: Adapter,
     method: Method,
     numbers: Mapping[str, Any],
+    optimizer: OptimizerMemory,
     *,
     busy: bool,
     force: bool,
@@ -107,11 +114,12 @@ def check_local_run_memory(
     Raises UnsupportedError if it exceeds this machine's memory: all of it while another run is `busy` here (which ends
     before this one's turn), else what is free. With `force` nothing is refused.
     """
-    estimate, memory = least_local_training_memory(size, adapter, method, numbers), detect_local_memory()
+    estimate, memory = least_local_training_memory(size, adapter, method, numbers, optimizer), detect_local_memory()
     if estimate is None or memory is None:
         return None
     room = memory.total_gib if busy else memory.free_gib
-    advice = _advice(size, adapter, method, numbers, room)
+    need = partial(least_local_training_memory, method=method, numbers=numbers, optimizer=optimizer)
+    advice = _advice(size, adapter, need, room)
     if estimate.expected_gib > room and not force:
         has = f"{memory.place} has {memory.total_gib:.1f} GiB" + ("" if busy else f", {memory.free_gib:.1f} of it free")
         raise UnsupportedError(
@@ -127,10 +135,14 @@ def check_local_run_memory(
     }
 
 
-def _advice(size: LocalModelSize, adapter: Adapter, method: Method, numbers: Mapping[str, Any], room: float) -> str:
+def _advice(
+    size: LocalModelSize,
+    adapter: Adapter,
+    need: Callable[[LocalModelSize, Adapter], MemoryEstimate | None],
+    room: float,
+) -> str:
     """Return what would fit, by the same estimate."""
     ways = []
-    need = partial(least_local_training_memory, method=method, numbers=numbers)
     for other in (Adapter.LORA, Adapter.QLORA) if adapter is Adapter.FULL else (Adapter.QLORA,):
         estimate = need(size, other) if adapter is not other else None
         if estimate is not None and estimate.expected_gib <= room:

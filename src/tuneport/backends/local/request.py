@@ -15,12 +15,12 @@ from tuneport.data.graders.graders import Grader
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend_hyperparameters, resolve_hyperparameters
-from tuneport.installation import install_extra, install_package
+from tuneport.installation import install_extra
 from tuneport.manifests import find_offered
 from tuneport.methods import methods_where
 from tuneport.run_protocol import RunRequest
 from tuneport.sandbox.requirements import check_machine_can_confine
-from tuneport.training_options import SlurmOptions, TrainingOptions
+from tuneport.training_options import SlurmOptions, TrainingOptions, optimizer_memory
 from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
@@ -163,6 +163,7 @@ def resolve_local_request(
         adapter,
         spec.method,
         numbers,
+        optimizer_memory(spec.provider_options),
         busy=busy,
         # Elsewhere, and where devices may share the model, the trainer looks itself.
         force=options.allow_oversize or options.executor != "process" or options.workers != 1,
@@ -220,8 +221,9 @@ def check_local_request(spec: TuneSpec) -> Adapter:
     """Return the adapter to train. Raises UnsupportedError or ConfigError for what the trainer never does, for any
     model."""
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
-    require_local_libraries(adapter)
-    if TrainingOptions.parse(spec.provider_options).executor == "ray":
+    options = TrainingOptions.parse(spec.provider_options)
+    require_local_libraries(adapter, bitsandbytes=options.takes_bitsandbytes)
+    if options.executor == "ray":
         require_ray()
     _refuse_unsupported(spec, adapter)
     return adapter
@@ -246,9 +248,9 @@ def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mappin
     }
 
 
-def require_local_libraries(adapter: Adapter = Adapter.LORA) -> None:
+def require_local_libraries(adapter: Adapter = Adapter.LORA, *, bitsandbytes: bool = False) -> None:
     """Raise ConfigError, with the command to run, if the trainer's libraries are not installed."""
-    wanted = [*_LIBRARIES, "bitsandbytes"] if adapter is Adapter.QLORA else _LIBRARIES
+    wanted = [*_LIBRARIES, "bitsandbytes"] if adapter is Adapter.QLORA or bitsandbytes else _LIBRARIES
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
@@ -309,7 +311,7 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             "the backend local takes no reasoning_effort: a local model decides how long it thinks; leave it out"
         )
     if spec.wandb is not None and importlib.util.find_spec("wandb") is None:
-        raise ConfigError(f"reporting a local run to W&B needs its package: {install_package('wandb')}")
+        raise ConfigError(f"reporting a local run to W&B needs its package: {install_extra('trackers')}")
     for name, methods in _METHOD_OPTIONS.items():
         if name in spec.provider_options and spec.method not in methods:
             raise UnsupportedError(
@@ -342,6 +344,10 @@ def _refuse_places(spec: TuneSpec, options: TrainingOptions) -> None:
     method = spec.method
     if options.executor == "slurm" and options.workers != 1:
         raise UnsupportedError("a job of Slurm trains on one device; leave workers out, or choose the executor ray")
+    if options.takes_bitsandbytes and options.workers != 1:
+        raise UnsupportedError(
+            f"the moments of {options.optimizer} cannot be sharded; leave workers out, or choose the optimizer adamw"
+        )
     if method.writes_answers and options.workers != 1:
         raise UnsupportedError(f"{method} trains on one device; leave the option workers out")
     if method.writes_answers and options.executor == "ray":

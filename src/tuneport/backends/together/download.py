@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import tenacity
+
 from tuneport.errors import ProviderError, StorageError, UnavailableError
 from tuneport.files import write_atomically
 from tuneport.formatting import size
@@ -66,19 +68,32 @@ def download_together_file(
     `once` translates the errors of the vendor's client; retryable ones are tried again, from the end of the last try.
     Raises ProviderError, after which a later call continues, or StorageError.
     """
-    failures = 0
-    while True:
+    failures = 0  # since something came
+
+    def receive() -> str:
+        nonlocal failures
         before = _size(part)
         try:
             once(lambda: _receive(request, part, source))
             return _verified(part, WeightsDownloadState.read(part, source))
-        except ProviderError as error:
+        except ProviderError:
             kept = WeightsDownloadState.read(part, source).validator is not None and _size(part) > before
             failures = 1 if kept else failures + 1
-            if not error.retryable or failures >= TRIES:
-                raise
-            # At least a growing pause: a server may ask for no time at all, or name a date that is past.
-            sleep(max(error.retry_after or 0.0, min(30.0, 0.5 * 2.0 ** (failures - 1))))
+            raise
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        # At least a growing one: a server may ask for no time at all, or name a date that is past.
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, ProviderError) else None
+        return max(asked or 0.0, min(30.0, 0.5 * 2.0 ** (failures - 1)))
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, ProviderError) and error.retryable),
+        stop=lambda state: failures >= TRIES,
+        wait=pause,
+        sleep=sleep,
+        reraise=True,
+    )(receive)
 
 
 def discard_partial_download(part: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
-from tuneport.data.tokens.tokens import OTHER_VOCABULARY, load_openai_encoding
+from tuneport.data.tokens.tokens import OTHER_VOCABULARY
 from tuneport.errors import DatasetError, DatasetProblem
+from tuneport.openai_encodings import load_openai_encoding
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

@@ -9,14 +9,10 @@ tools and preference pairs are in no known bill: counts with them are estimates,
 
 from __future__ import annotations
 
-import os
-import threading
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +29,11 @@ from tuneport.data.rows.records import (
     Tool,
 )
 from tuneport.data.tokens.word_counts import WordCounts
-from tuneport.errors import ConfigError
-from tuneport.installation import install_package
+from tuneport.openai_encodings import load_openai_encoding
 
 if TYPE_CHECKING:
-    from tiktoken import Encoding
-
     from tuneport.data.dataset import Dataset
 
-ENCODINGS = ("o200k_base", "cl100k_base")
 LOW_DETAIL_IMAGE = 85  # tokens; OpenAI's vision fine-tuning guide. Other details depend on the image's size
 LARGEST_IMAGE = 85 + 8 * 170  # tokens of high detail by the same guide: 8 tiles at most, as 2,048 x 768 has
 _IMAGE_REASON = f"an image is counted as {LOW_DETAIL_IMAGE} tokens, which is its price in low detail"
@@ -53,31 +45,6 @@ to 25 % more tokens of them, SmolLM2's small one 0 % to 40 % more. Assumed: 10 %
 the markup of the model's chat template.
 """
 _BATCH = 1024
-_loading = threading.Lock()
-
-
-@cache
-def load_openai_encoding(name: str) -> Encoding:
-    """Return the vocabulary of that name, from the copies that litellm ships: no network, and litellm is not
-    imported."""
-    if name not in ENCODINGS:
-        raise ConfigError(f"the encoding {name!r} is not known; known encodings: {', '.join(ENCODINGS)}")
-    import tiktoken
-
-    spec = find_spec("litellm")
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"litellm, which ships the vocabularies, is not installed: {install_package('litellm')}")
-    folder = Path(spec.submodule_search_locations[0]) / "litellm_core_utils" / "tokenizers"
-    with _loading:
-        before = os.environ.get("TIKTOKEN_CACHE_DIR")
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-        try:
-            return tiktoken.get_encoding(name)
-        finally:
-            if before is None:
-                del os.environ["TIKTOKEN_CACHE_DIR"]
-            else:
-                os.environ["TIKTOKEN_CACHE_DIR"] = before
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def static_memory(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) 
 
 def _moments(run: TrainingShape, width: int) -> float:
     """Return bytes of AdamW's two moments per trained number; paged ones leave the GPU when it is full."""
-    return {"adamw": 2.0 * width, "adamw_fused": 2.0 * width, "adamw_8bit": 2.0, "adamw_paged": 2.0}[run.optimizer]
+    return {"adamw": 2.0 * width, "adamw_fused": 2.0 * width, "adamw_8bit": 2.0, "paged_adamw_8bit": 2.0}[run.optimizer]
 
 
 def activation_memory(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:

@@ -21,7 +21,7 @@ from tuneport.installation import install_extra
 from tuneport.manifests import Dimensions
 from tuneport.types import Adapter
 
-NOT_TRACED = {"adamw_8bit": "8-bit optimizers", "adamw_paged": "paged optimizers"}
+NOT_TRACED = {"adamw_8bit": "8-bit optimizers", "paged_adamw_8bit": "paged optimizers"}
 
 
 def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:

@@ -7,8 +7,6 @@ comments.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,19 +16,20 @@ from tuneport.errors import ConfigError
 from tuneport.types import Hyperparameters, TuneSpec
 from tuneport.validation import parse_or_config_error, read_toml
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _TABLES = ("hyperparameters", "metadata", "wandb", "grader", "provider_options")
 
 
 def format_spec_file(values: dict[str, Any], comments: Sequence[str] = ()) -> str:
     """Return the text of a spec file. Values that are None or empty are left out; `comments` stand at the top."""
+    import tomlkit
+
+    document = tomlkit.document()
+    for line in comments:
+        document.add(tomlkit.comment(line))
     kept = {name: value for name, value in values.items() if value not in (None, {}, ())}
-    lines = [f"# {line}" for line in comments]
-    lines += [f"{_key(name)} = {_value(value)}" for name, value in kept.items() if name not in _TABLES]
-    for table in _TABLES:
-        if table in kept:
-            lines += ["", f"[{table}]", *(f"{_key(name)} = {_value(value)}" for name, value in kept[table].items())]
-    return "\n".join(lines) + "\n"
+    for name in sorted(kept, key=_TABLES.__contains__):  # tables come last: what follows one belongs to it
+        document.add(name, tomlkit.item(_plain(kept[name])))
+    return tomlkit.dumps(document)
 
 
 def read_spec_values(path: Path) -> dict[str, Any]:
@@ -77,26 +76,10 @@ def build_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
     return parse_or_config_error(TuneSpec, given | fixed)
 
 
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _text(name)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, dict):
-        return (
-            "{ "
-            + ", ".join(f"{_key(str(key))} = {_value(item)}" for key, item in value.items() if item is not None)
-            + " }"
-        )
+def _plain(value: Any) -> Any:
+    """Return the value in TOML's types; a field that is None is left out."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    return _text(str(value))
-
-
-def _text(text: str) -> str:
-    """Return a basic string: JSON's escapes are TOML's, but for DEL, which must be escaped, too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, int, float)) else str(value)

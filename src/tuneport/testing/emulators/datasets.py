@@ -9,13 +9,13 @@ others follow its pattern.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from tuneport.installation import find_package_file
+from tuneport.openai_encodings import cached_vocabulary_name, load_openai_encoding
 
 Rows = list[dict[str, Any]]
 Count = Callable[[str], int]
@@ -188,31 +188,13 @@ def approximate_token_count(text: str) -> int:
     return len(re.findall(r"\w{1,6}|[^\w\s]", text))
 
 
-VOCABULARIES = {
-    "cl100k_base": "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
-    "o200k_base": "fb374d419588a4632f3f557e76b4b70aebbca790",
-}
-
-
 @functools.cache
 def tiktoken_count(encoding: str) -> Count:
-    """Return tiktoken's count, if it and the vocabularies that litellm carries are installed, else the
-    approximation."""
-    package = importlib.util.find_spec("litellm")
-    if not package or not package.submodule_search_locations or not importlib.util.find_spec("tiktoken"):
-        return approximate_token_count
-    folder = Path(package.submodule_search_locations[0], "litellm_core_utils", "tokenizers")
-    if not (folder / VOCABULARIES[encoding]).is_file():
-        return approximate_token_count
-    import tiktoken
-
-    before = os.environ.get("TIKTOKEN_CACHE_DIR")
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)  # else tiktoken would ask the network
+    """Return tiktoken's count, if its vocabulary comes with an installed package, else the approximation: an emulator
+    downloads nothing."""
     try:
-        vocabulary = tiktoken.get_encoding(encoding)
-    finally:
-        if before is None:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
-        else:
-            os.environ["TIKTOKEN_CACHE_DIR"] = before
+        find_package_file("litellm", "litellm_core_utils", "tokenizers", cached_vocabulary_name(encoding))
+    except FileNotFoundError:
+        return approximate_token_count
+    vocabulary = load_openai_encoding(encoding)
     return lambda text: len(vocabulary.encode_ordinary(text))

@@ -12,8 +12,8 @@ from tuneport.data.checks.near.near_duplicates import ALIKE_IN_TEMPLATE
 from tuneport.data.checks.rows.shapes import parse_json, strip_code_fence
 from tuneport.data.dataset import Dataset
 from tuneport.data.rows.text import normalise_record_text, normalised_text_key
-from tuneport.data.tokens.tokens import load_openai_encoding
 from tuneport.errors import ConfigError
+from tuneport.openai_encodings import load_openai_encoding
 from tuneport.scoring.examples import Example, make_example
 
 SHOTS = 4  # where there are no classes

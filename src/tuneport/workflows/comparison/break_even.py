@@ -23,7 +23,6 @@ from tuneport.estimate.break_even import (
 from tuneport.estimate.cost import HOURS_PER_MONTH, InferenceQuote, MonthlyCost, Traffic, per_token_quote
 from tuneport.formatting import money
 from tuneport.manifests import BasePrices, load_models
-from tuneport.manifests.base_prices import SOURCE
 from tuneport.router import BackendChoice
 
 YEAR = 12
@@ -212,9 +211,9 @@ def compute_break_even(
     return BreakEven(unit, rows, now)
 
 
-def cost_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> InferenceQuote:
-    """Return today's cost of the answers: a month's bill in US dollars ("$2000"), or a model that litellm's table
-    prices."""
+def cost_of_today(words: str, traffic: Traffic, prices: BasePrices) -> InferenceQuote:
+    """Return today's cost of the answers: a month's bill in US dollars ("$2000"), or a model that the
+    table of base models' prices has."""
     amount = words.strip().removeprefix("$").replace(",", "")
     try:
         usd = float(amount)
@@ -235,16 +234,14 @@ def cost_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> In
             parts_low=parts,
             parts_high=parts,
         )
-    if prices is None:
-        raise ConfigError("litellm, whose table has models' prices, is not installed; give today's bill in US dollars")
     found = prices.find(words, *(f"{prefix}/{words}" for prefix in ("together_ai", "azure")))
     if found is None:
         raise ConfigError(
-            f"litellm {prices.version} has no price per token for {words!r}; write its name as that table does "
+            f"{prices.title} has no price per token for {words!r}; write its name as that table does "
             "(gpt-4.1, together_ai/...), or give today's bill in US dollars a month, for example $2000"
         )
     whole = replace(traffic, saved_per_request=0)
-    return per_token_quote("today", found.name, found.price, whole, source=SOURCE, as_of=prices.as_of)
+    return per_token_quote("today", found.name, found.price, whole, source=prices.url, as_of=prices.as_of)
 
 
 def break_even_option(

@@ -60,6 +60,7 @@ def plan_optimizer_step(
         virtual_tokens=int(numbers["virtual_tokens"].value),
         autocast=not fp32,
         base_weights="fp32" if fp32 else "16 bit",
+        optimizer="adamw_fused" if options.optimizer == "adamw" else options.optimizer,
     )
     return OptimizerStep(run, max(1, batch // at_once), _counts(method, options, batch), options.sharding)
 

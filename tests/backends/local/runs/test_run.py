@@ -592,6 +592,12 @@ GRADED: dict[str, Any] = {
         ({"provider_options": {"generations": 4}}, UnsupportedError, "generations for grpo, rloo or rft, not for sft"),
         ({"provider_options": {"workers": 2}, **ANSWERING}, UnsupportedError, "grpo trains on one device"),
         ({"provider_options": {"executor": "ray"}, **ANSWERING}, UnsupportedError, "does not travel to a Ray cluster"),
+        ({"provider_options": {"optimizer": "adam_8bit"}}, ConfigError, "optimizer.*adamw_8bit"),
+        (
+            {"provider_options": {"optimizer": "adamw_8bit", "workers": 2}},
+            UnsupportedError,
+            "the moments of adamw_8bit cannot be sharded; leave workers out",
+        ),
         ({"provider_options": {"executor": "slurm", "workers": 2}}, UnsupportedError, "Slurm trains on one device"),
         (
             {"provider_options": {"executor": "ray", "early_stopping": 2}, "validation": Path("held_out.jsonl")},

@@ -28,7 +28,7 @@ from tuneport.backends.hosted.http.deadlines import (
 )
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError, refuse_cross_origin_redirect
 from tuneport.errors import ConfigError
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PORTS = {"http": 80, "https": 443}
@@ -179,7 +179,7 @@ def _proxied(library: Any, proxy: HttpProxy, context: ssl.SSLContext, limits: An
         )
     except ImportError as error:
         raise ConfigError(
-            f"{proxy.variable} names a SOCKS proxy, which needs a package: {install_package('socksio')}"
+            f"{proxy.variable} names a SOCKS proxy, which needs a package: {install_extra('socks')}"
         ) from error
     except (ValueError, library.InvalidURL):
         # What was raised repeats the address, and with it a password.

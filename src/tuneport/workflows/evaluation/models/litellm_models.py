@@ -22,9 +22,8 @@ from tuneport.errors import (
     one_line,
 )
 from tuneport.estimate.cost import Traffic, per_token_quote
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 from tuneport.manifests import load_base_prices
-from tuneport.manifests.base_prices import SOURCE
 from tuneport.settings import Settings
 from tuneport.types import Completion
 
@@ -61,14 +60,12 @@ class LiteLLMModel:
         """Return US dollars of so many tokens by litellm's table, and how they are computed, or None with the reason if
         it has no price."""
         prices = load_base_prices()
-        if prices is None:
-            return None, "litellm, whose table has models' prices, is not installed"
         found = prices.find(_name_in_table(self.name) or self.name)
         if found is None:
-            return None, f"litellm {prices.version} has no price per token for {self.name}"
+            return None, f"{prices.title} has no price per token for {self.name}"
         traffic = Traffic(input_tokens, output_tokens, requests=requests)
-        quote = per_token_quote("litellm", found.name, found.price, traffic, source=SOURCE, as_of=prices.as_of)
-        return quote.expected, f"litellm {prices.version}, {found.name}"
+        quote = per_token_quote("litellm", found.name, found.price, traffic, source=prices.url, as_of=prices.as_of)
+        return quote.expected, f"{prices.title}, {found.name}"
 
     def refuse_without_key(self) -> None:
         """Raise ConfigError that names the missing variable, before anything is asked. Other credentials (a cloud's, a
@@ -151,8 +148,7 @@ def find_litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
 
 
 def _rows() -> Mapping[str, Mapping[str, Any]]:
-    prices = load_base_prices()
-    return {} if prices is None else prices.rows
+    return load_base_prices().rows
 
 
 def _name_in_table(name: str) -> str | None:
@@ -169,7 +165,7 @@ def _litellm() -> Any:
     try:
         import litellm
     except ImportError as error:
-        raise ConfigError(f"litellm is not installed: {install_package('litellm')}") from error
+        raise ConfigError(f"litellm is not installed: {install_extra('litellm')}") from error
 
     litellm.suppress_debug_info = True  # it prints to stdout
     return litellm
