@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import requests
 from starlette.requests import Request
 
-from tuneport.lifecycle.contents.contents import Contents
+from tuneport.lifecycle.contents.contents import Contents, IncomingContent
 from tuneport.serve.http import multipart
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.http.multipart import MultipartForm, read_multipart_form
@@ -118,6 +119,19 @@ def test_what_is_no_form_is_refused_and_leaves_nothing(read: Read, tmp_path: Pat
     told = caught.value.body()["error"]["message"]
     assert told.startswith(message), told
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_slow_disk_gets_the_blocks_in_their_order(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, waits = IncomingContent.write, iter([0.2, 0.1, 0.0])
+
+    def slow(file: IncomingContent, block: bytes) -> None:
+        time.sleep(next(waits))
+        write(file, block)
+
+    monkeypatch.setattr(IncomingContent, "write", slow)
+    content = bytes(range(256)) * 10_000  # three blocks
+    form = read(FORM, part("file", content) + b"--B--\r\n", block=65_536, max_bytes=len(content))
+    assert kept(form) == content and list(waits) == []
 
 
 def test_limits_are_the_largest_that_pass(read: Read) -> None:
