@@ -49,8 +49,8 @@ LEVELS = [
 # The child processes: they know little, and nobody imports them.
 KNOWN_TO_CHILDREN = {
     "errors", "types", "digests", "files", "formatting", "heavy_imports", "installation", "methods", "private",
-    "infer_protocol", "run_protocol", "openai_encodings", "sandbox", "training_options", "devices", "device_queue",
-    "data", "base_models",
+    "infer_protocol", "run_protocol", "openai_encodings", "sandbox", "validation", "training_options", "devices",
+    "device_queue", "data", "base_models",
 }  # fmt: skip
 CHILDREN = {room: KNOWN_TO_CHILDREN for room in ("train", "infer")}
 # Others test with it: nothing imports it, and its own fake provider is opened by the name in providers/fake.toml.

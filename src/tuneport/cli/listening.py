@@ -20,14 +20,14 @@ def serve_extra_for(command: str) -> Iterator[None]:
     """Let a command import its server in the block. Raises ConfigError, with what installs it, if a package is
     missing."""
     try:
-        import uvicorn  # noqa: F401 (for `serve_until_signal`: missed before anything has begun)
+        import uvicorn  # noqa: F401 (for `run_command_until_signal`: missed before anything has begun)
 
         yield
     except ImportError as error:
         raise ConfigError(f"{command} needs the {error.name} package: {install_extra('serve')}") from error
 
 
-def open_listening_socket(host: str, port: int) -> socket.socket:
+def open_command_socket(host: str, port: int) -> socket.socket:
     """Listen at an address; port 0 is any free one. Raises ConfigError if that fails."""
     try:
         return socket.create_server(
@@ -37,7 +37,7 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
         raise ConfigError(f"{host}:{port} cannot be listened at: {error.strerror}; choose another --port") from error
 
 
-def serve_until_signal(
+def run_command_until_signal(
     app: Any, listening: socket.socket, *, begin_shutdown: Callable[[], None] = lambda: None
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; then call `begin_shutdown`, for answers that would wait for something else."""

@@ -12,7 +12,7 @@ from tuneport.installation import install_extra
 from tuneport.private import make_private_folder
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
     from tuneport.settings import Settings
 
 TOKEN = "HF_TOKEN"
@@ -67,7 +67,7 @@ def push_folder_to_hub(folder: Path, name: str, settings: Settings, *, private: 
 
 
 def push_job_to_hub(
-    workspace: Workspace,
+    workspace: JobService,
     job_id: str,
     name: str,
     *,

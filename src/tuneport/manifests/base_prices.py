@@ -48,7 +48,7 @@ class BasePrice:
 
 
 @dataclass(frozen=True)
-class BasePrices:
+class BasePriceManifest:
     """A table of prices with litellm's names and fields. `version` is that of the `package`; `as_of` is None if the day
     of its release is not known here."""
 
@@ -90,14 +90,14 @@ class BasePrices:
 
 
 @cache
-def load_base_prices() -> BasePrices:
+def load_base_price_manifest() -> BasePriceManifest:
     """Return the installed litellm's table, or that of genai-prices if litellm is not installed or has no such file."""
     try:
-        table = BasePrices(json.loads(find_package_file("litellm", FILE).read_bytes()), version("litellm"), None)
+        table = BasePriceManifest(json.loads(find_package_file("litellm", FILE).read_bytes()), version("litellm"), None)
     except (OSError, ValueError, PackageNotFoundError):
         package = "genai-prices"
-        table = BasePrices(dict(_rows_of_genai_prices()), version(package), None, package)
-    return BasePrices(table.rows, table.version, RELEASED.get((table.package, table.version)), table.package)
+        table = BasePriceManifest(dict(_rows_of_genai_prices()), version(package), None, package)
+    return BasePriceManifest(table.rows, table.version, RELEASED.get((table.package, table.version)), table.package)
 
 
 def _rows_of_genai_prices() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -21,7 +21,7 @@ from tuneport.backends.local.memory import (
     least_local_training_memory,
 )
 from tuneport.errors import ConfigError, NotFoundError, TrainingError, TuneportError, UnsupportedError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.run_protocol import RunRequest
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
@@ -234,7 +234,7 @@ def test_bad_input_is_one_line_and_leaves_the_store_whole(
     assert main(command) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and says in error[0], error
-    with Workspace() as workspace:
+    with JobService() as workspace:
         rows = workspace.store.jobs.all()
         assert all(row.status == "failed" and row.job_error and row.job_error.fault == "user" for row in rows)
         for row in rows:

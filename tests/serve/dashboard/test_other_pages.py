@@ -11,7 +11,7 @@ import pytest
 
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard
 from tests.support.folders import FIXTURES
-from tuneport.serve.dashboard.archive import stream_tar_archive
+from tuneport.serve.dashboard.archive import stream_dashboard_tar
 from tuneport.serve.dashboard.curves import draw_dashboard_charts
 from tuneport.types import MetricPoint
 
@@ -69,7 +69,7 @@ def test_a_folder_is_sent_as_a_tar_file_and_goes(tmp_path: Path) -> None:
     files = {"adapter.bin": b"\x01" * 1_300_000, "deep/config.json": b"{}", "empty": b""}
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    sent = BytesIO(b"".join(stream_tar_archive(folder, "job-1", folder.parent)))
+    sent = BytesIO(b"".join(stream_dashboard_tar(folder, "job-1", folder.parent)))
     with tarfile.open(fileobj=sent) as tar:
         there = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]
     assert there == {f"job-1/{name}": content for name, content in files.items()}

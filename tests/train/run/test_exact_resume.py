@@ -184,12 +184,14 @@ def validation_loss(model: Path, adapter: Path, valid: Path) -> float:
     from transformers import AutoModelForCausalLM
 
     from tuneport.data.reading import read_records
-    from tuneport.data.tokens.tokenizer import training_renderer
+    from tuneport.data.tokens.tokenizer import training_template_renderer
     from tuneport.types import Method
 
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     tuned = PeftModel.from_pretrained(base, str(adapter)).eval()
-    rows: Any = training_renderer(model, None).render_for(Method.SFT, read_records(valid, "openai"), path=str(valid))
+    rows: Any = training_template_renderer(model, None).render_for(
+        Method.SFT, read_records(valid, "openai"), path=str(valid)
+    )
     total, count = 0.0, 0
     for row in rows:
         ids = torch.tensor([row.input_ids[: row.useful_length]])

@@ -11,7 +11,7 @@ import pytest
 from tests.support.browser import Browser
 from tests.support.document import HOSTILE, Document
 from tests.support.rows import chat, write
-from tuneport.data.checks import CheckReport, Evidence, Finding, Verdict, check_dataset
+from tuneport.data.checks import CheckEvidence, CheckReport, Finding, Verdict, check_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.workflows.checking.page import render_check_page, write_check_html
 
@@ -22,7 +22,7 @@ def report(tmp_path: Path) -> CheckReport:
 
 
 def hostile(report: CheckReport) -> CheckReport:
-    evidence = tuple(Evidence((number,), words) for number, words in enumerate(HOSTILE, start=1))
+    evidence = tuple(CheckEvidence((number,), words) for number, words in enumerate(HOSTILE, start=1))
     findings = [
         Finding("answers", Verdict.FAIL, words, evidence, words, 1, {"kind": {words: 0.5}}) for words in HOSTILE
     ]

@@ -15,14 +15,19 @@ from tests.support.browser import Browser
 from tests.support.document import HOSTILE, Document
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, MonthlyCost, Traffic
-from tuneport.manifests import BasePrices
+from tuneport.manifests import BasePriceManifest
 from tuneport.router import BackendChoice, BackendRefusal
 from tuneport.types import Method, Quote
 from tuneport.workflows.compare import Comparison
 from tuneport.workflows.comparison import csv_file, page
-from tuneport.workflows.comparison.break_even import cost_of_today
+from tuneport.workflows.comparison.break_even import compared_cost_of_today
 from tuneport.workflows.comparison.verdict import comparison_verdict
-from tuneport.workflows.comparison.words import cross_over_sentence, format_months, payback_sentence, why_no_break_even
+from tuneport.workflows.comparison.words import (
+    compared_months,
+    cross_over_sentence,
+    payback_sentence,
+    why_no_break_even,
+)
 
 DAY = date(2026, 11, 26)
 PRICED = date(2026, 11, 1)
@@ -115,7 +120,7 @@ def test_what_ends_within_the_year_has_no_total_of_it_and_is_no_equal_of_what_la
 
 
 def test_against_what_is_paid_today() -> None:
-    made = comparison(TOKENS, ENDPOINT, instead_of=cost_of_today("$2,500", TRAFFIC, None))
+    made = comparison(TOKENS, ENDPOINT, instead_of=compared_cost_of_today("$2,500", TRAFFIC, None))
     said = sentences(made)
     assert "today: today's bill is $2,500.00 a month" in said
     assert (
@@ -127,21 +132,21 @@ def test_against_what_is_paid_today() -> None:
         "endpoint (together) becomes cheaper than $2,500 a month (today) at 80,000 requests a month",
         "endpoint (together) becomes cheaper than by-tokens (openai) at 10M requests a month",
     ]
-    dear = comparison(ENDPOINT, instead_of=cost_of_today("1999", TRAFFIC, None))
+    dear = comparison(ENDPOINT, instead_of=compared_cost_of_today("1999", TRAFFIC, None))
     assert "today: today's bill is $1,999.00 a month, less than any option" in sentences(dear)
-    dear = comparison(TOKENS, ENDPOINT, instead_of=cost_of_today("1999", TRAFFIC, None))
+    dear = comparison(TOKENS, ENDPOINT, instead_of=compared_cost_of_today("1999", TRAFFIC, None))
     assert "today: today's bill is $1,999.00 a month, less than any option that lasts a year" in sentences(dear)
 
 
 def test_todays_bill_is_dollars_or_a_model_of_the_table() -> None:
     row = {"input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6}
-    prices = BasePrices({"gpt-4.1": row, "together_ai/llama": row}, "1.0", PRICED)
-    quote = cost_of_today("gpt-4.1", TRAFFIC, prices)
+    prices = BasePriceManifest({"gpt-4.1": row, "together_ai/llama": row}, "1.0", PRICED)
+    quote = compared_cost_of_today("gpt-4.1", TRAFFIC, prices)
     assert quote.expected == pytest.approx(100 * 2 + 10 * 8), "the whole prompt: nothing is saved without tuning"
-    assert cost_of_today("llama", TRAFFIC, prices).expected == quote.expected
+    assert compared_cost_of_today("llama", TRAFFIC, prices).expected == quote.expected
     for words, told in (("gpt-9", "no price per token for 'gpt-9'"), ("-3", "US dollars a month"), ("nan", "dollars")):
         with pytest.raises(ConfigError, match=told):
-            cost_of_today(words, TRAFFIC, prices)
+            compared_cost_of_today(words, TRAFFIC, prices)
 
 
 def test_what_cannot_be_had_is_not_compared() -> None:
@@ -253,7 +258,7 @@ def test_files_appear_whole(tmp_path: Path) -> None:
 
 
 def test_how_months_are_written() -> None:
-    assert [format_months(each) for each in (0, 0.001, 0.04, 1.5, 3)] == [
+    assert [compared_months(each) for each in (0, 0.001, 0.04, 1.5, 3)] == [
         "at once", "less than a day", "1 day", "46 days", "3.0 months"
     ]  # fmt: skip
     rows = comparison(replace(ENDPOINT, base=month("together", "e", MonthlyCost(growing=2_002), 2))).break_even.rows

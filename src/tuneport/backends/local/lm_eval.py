@@ -22,7 +22,7 @@ from tuneport.installation import install_extra
 _COMMAND = (sys.executable, "-m", "tuneport.infer.lm_eval_tasks")
 
 
-def lm_eval_version() -> str:
+def local_lm_eval_version() -> str:
     """Return the version of the installed package. Raises ConfigError if it is missing."""
     try:
         return importlib.metadata.version("lm-eval")
@@ -39,7 +39,7 @@ def _said(lines: IO[bytes], model: str) -> Iterator[bytes]:
         yield line
 
 
-def run_lm_eval(
+def run_local_lm_eval(
     weights: ServedWeights,
     options: LocalBackendOptions,
     tasks: Sequence[str],

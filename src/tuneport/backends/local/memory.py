@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import UnsupportedError
 from tuneport.estimate.hyperparameters import LENGTH_MIN
 from tuneport.estimate.memory import (
@@ -20,9 +19,10 @@ from tuneport.estimate.memory import (
     TrainingShape,
     estimate_memory,
 )
-from tuneport.manifests import Dimensions, load_models
+from tuneport.manifests import ModelDimensions, load_models
 from tuneport.training_options import OptimizerMemory
 from tuneport.types import Adapter, Method
+from tuneport.validation import read_json_object
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
@@ -41,7 +41,7 @@ class LocalModelSize:
     """The known size of a base model. `dimensions` None: the rule of thumb by `params_b` has to do."""
 
     params_b: float | None
-    dimensions: Dimensions | None
+    dimensions: ModelDimensions | None
 
 
 def detect_local_memory() -> LocalMemory | None:
@@ -61,7 +61,7 @@ def detect_local_memory() -> LocalMemory | None:
     return LocalMemory("this machine", memory.total / GIB, memory.available / GIB)
 
 
-def find_local_model_size(folder: Path, dimensions: Dimensions | None, params_b: float | None) -> LocalModelSize:
+def find_local_model_size(folder: Path, dimensions: ModelDimensions | None, params_b: float | None) -> LocalModelSize:
     """Return the model's size. `dimensions` come from the catalogue, else from the model's own config, if that
     describes a dense decoder."""
     return LocalModelSize(params_b, dimensions or _dimensions(folder))
@@ -161,14 +161,14 @@ def _advice(
     return "; ".join(ways)
 
 
-def _dimensions(folder: Path) -> Dimensions | None:
+def _dimensions(folder: Path) -> ModelDimensions | None:
     try:
         config = read_json_object(folder / "config.json")
         config = config.get("text_config") or config
         if any(config.get(name) for name in _EXPERTS):
             return None
         heads = config["num_attention_heads"]
-        return Dimensions(
+        return ModelDimensions(
             hidden_size=config["hidden_size"],
             layers=config["num_hidden_layers"],
             heads=heads,

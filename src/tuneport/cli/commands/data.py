@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tuneport.cli.listening import open_listening_socket, serve_extra_for, serve_until_signal
+from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
 from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import DatasetError
@@ -115,10 +115,10 @@ def review_command(
     token = secrets.token_urlsafe(24)
     end = partial(signal.raise_signal, signal.SIGINT)  # as Ctrl-C, after the answer
     app = create_app(session, token, finish=end, remote_pictures=remote_pictures)
-    with open_listening_socket("127.0.0.1", port) as listening:
+    with open_command_socket("127.0.0.1", port) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
         output.print_note(f"open {url} (Ctrl-C ends the review; start it again to go on)")
-        serve_until_signal(app, listening)
+        run_command_until_signal(app, listening)
     summary = session.summary()
     if output.print_if_json(summary.as_dict()):
         return

@@ -24,7 +24,7 @@ _WORDS = {
 }
 
 
-class UntrainedRecords:
+class UntrainedDatasetRecords:
     """`add` each record; `limit`: tokens that the model is trained on of a row, where that is known.
 
     A row counts as cut only where its prompt is over the limit in any vocabulary, so some are missed, and none is

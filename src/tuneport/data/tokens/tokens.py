@@ -97,7 +97,7 @@ class TokenCounts:
         return vars(self).copy()
 
 
-class LengthCounter(ABC):
+class TokenLengthCounter(ABC):
     """Lengths of records in tokens, and their sums. `lengths` are uncut, in the order of adding; 8 bytes a record."""
 
     def __init__(self, name: str, *, context: int | None = None) -> None:
@@ -158,7 +158,7 @@ class LengthCounter(ABC):
         """Count the pending texts."""
 
 
-class TokenCounter(LengthCounter):
+class TokenCounter(TokenLengthCounter):
     """Counts by an encoding of OpenAI's and its rule. Works in batches, each distinct text of a batch once."""
 
     def __init__(self, name: str = "o200k_base", *, context: int | None = None) -> None:
@@ -168,7 +168,7 @@ class TokenCounter(LengthCounter):
         self._words: WordCounts | None = None
 
     def add(self, line: int, record: Record) -> None:
-        estimate = approximation(record)
+        estimate = token_count_approximation(record)
         if estimate is not None:
             self._tell(estimate.reason, line)
         overhead, texts = self._pieces(record)
@@ -215,7 +215,7 @@ class TokenCounter(LengthCounter):
             case PlainText():
                 overhead, texts = 1, [record.text]
         if record.tools:
-            texts.append(tools_as_text(record.tools))
+            texts.append(tool_definitions_as_text(record.tools))
         return overhead, texts
 
     def _messages(self, messages: Iterable[Message]) -> tuple[int, list[str]]:
@@ -247,7 +247,7 @@ class TokenCounter(LengthCounter):
         return self._roles[role]
 
 
-def approximation(record: Record) -> Approximation | None:
+def token_count_approximation(record: Record) -> Approximation | None:
     """Return why the count of this record is an estimate, and how far off it may be, or None if the rule is exact."""
     if isinstance(record, Preference):
         return PAIR
@@ -296,18 +296,18 @@ class TokenCountWorker:
     """A worker of `parallel.map_rows`: the state of its counter, and whether there was a bad row."""
 
     def __init__(self, format: str, encoding: str, context: int | None, worker: int) -> None:
-        from tuneport.data.formats import load_format
+        from tuneport.data.formats import load_dataset_format
 
-        self._format = load_format(format)
+        self._format = load_dataset_format(format)
         self._counter = TokenCounter(encoding, context=context)
         self._bad = False
 
     def add(self, rows: list[tuple[int, bytes]]) -> None:
         from tuneport.data.containers.numbering import RowPosition
-        from tuneport.data.reading import read_row
+        from tuneport.data.reading import read_dataset_row
 
         for line, raw in rows:
-            found = read_row(self._format, line, raw, lambda number: RowPosition(Path(), number))
+            found = read_dataset_row(self._format, line, raw, lambda number: RowPosition(Path(), number))
             if found.record is not None:
                 self._counter.add(line, found.record)
             else:
@@ -317,7 +317,7 @@ class TokenCountWorker:
         return self._counter.state(), self._bad
 
 
-def tools_as_text(tools: Iterable[Tool]) -> str:
+def tool_definitions_as_text(tools: Iterable[Tool]) -> str:
     """Return the definitions as the TypeScript namespace that OpenAI's models see, on which bills of chats with tools
     are based."""
     lines = ["namespace functions {", ""]

@@ -7,19 +7,19 @@ from dataclasses import replace
 from datetime import date
 
 from tuneport.estimate.cost.inference import InferenceQuote, inference_quote, per_token_quote
-from tuneport.estimate.cost.own_gpu import OwnGPU
+from tuneport.estimate.cost.own_gpu import OwnGPUCost
 from tuneport.estimate.cost.traffic import Traffic
 from tuneport.manifests import Manifest, OfferedModel
-from tuneport.manifests.base_prices import BasePrices
+from tuneport.manifests.base_prices import BasePriceManifest
 
 
 def base_inference_quote(
     manifest: Manifest,
     model: OfferedModel,
     traffic: Traffic,
-    prices: BasePrices,
+    prices: BasePriceManifest,
     *,
-    own: OwnGPU | None = None,
+    own: OwnGPUCost | None = None,
     today: date | None = None,
 ) -> InferenceQuote:
     """Return what a month of `traffic`, its long prompts included, would cost from the base model of `model`.

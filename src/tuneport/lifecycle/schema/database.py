@@ -33,7 +33,7 @@ _BUSY_SECONDS = 15  # for others who write to an SQLite file
 _IDS_AT_ONCE = 500  # in one statement; SQLite takes 999 parameters in its oldest builds
 
 
-def split_for_statement(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def split_for_store_statement(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield the items in parts, each small enough for one statement of any database."""
     for start in range(0, len(items), _IDS_AT_ONCE):
         yield items[start : start + _IDS_AT_ONCE]
@@ -43,7 +43,7 @@ class StoreUnavailableError(ConfigError, StorageError):
     """The database does not answer, or not now: locked, full, restarting, damaged. No job is at fault."""
 
 
-class Database:
+class StoreDatabase:
     """An open database. Opening it makes or upgrades the tables; raises ConfigError if that fails."""
 
     def __init__(self, url: str) -> None:

@@ -1,4 +1,4 @@
-"""A spec of what a person gave: keywords or flags (`build_tune_spec`), or a file (`read_spec_file`).
+"""A spec of what a person gave: keywords or flags (`build_job_tune_spec`), or a file (`read_job_spec_file`).
 
 `spec.toml` is a job as a file that one can read, edit, and submit again. Its keys are those of `TuneSpec`; paths are
 relative to the file. It is TOML, like the project's own file, because what cannot be told in values is told in
@@ -19,7 +19,7 @@ from tuneport.validation import parse_or_config_error, read_toml
 _TABLES = ("hyperparameters", "metadata", "wandb", "grader", "provider_options")
 
 
-def format_spec_file(values: dict[str, Any], comments: Sequence[str] = ()) -> str:
+def format_job_spec_file(values: dict[str, Any], comments: Sequence[str] = ()) -> str:
     """Return the text of a spec file. Values that are None or empty are left out; `comments` stand at the top."""
     import tomlkit
 
@@ -32,7 +32,7 @@ def format_spec_file(values: dict[str, Any], comments: Sequence[str] = ()) -> st
     return tomlkit.dumps(document)
 
 
-def read_spec_values(path: Path) -> dict[str, Any]:
+def read_job_spec_values(path: Path) -> dict[str, Any]:
     """Return what a spec file says, its paths made absolute. Raises ConfigError if it cannot be read as TOML."""
     values = read_toml(path)
     for name in ("dataset", "validation", "reward_folder"):
@@ -41,8 +41,8 @@ def read_spec_values(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_spec_file(path: Path, *, dataset: Path | None = None, method: str | None = None) -> TuneSpec:
-    """Return the spec in a file, ready for `Workspace.submit`. `dataset` and `method` are for a file that names none.
+def read_job_spec_file(path: Path, *, dataset: Path | None = None, method: str | None = None) -> TuneSpec:
+    """Return the spec in a file, ready for `JobService.submit`. `dataset` and `method` are for a file that names none.
 
     Raises ConfigError, which names the field that is wrong or missing.
     """
@@ -50,7 +50,7 @@ def read_spec_file(path: Path, *, dataset: Path | None = None, method: str | Non
         "dataset": None if dataset is None else Path(path.parent, dataset.expanduser()).resolve(),
         "method": method,
     }
-    values = {name: value for name, value in defaults.items() if value is not None} | read_spec_values(path)
+    values = {name: value for name, value in defaults.items() if value is not None} | read_job_spec_values(path)
     if "dataset" not in values:
         raise ConfigError(f"{path} names no dataset; write there where yours is, or give it with --data ID=FILE")
     try:
@@ -60,7 +60,7 @@ def read_spec_file(path: Path, *, dataset: Path | None = None, method: str | Non
         raise ConfigError(f"{path}: {error}") from error
 
 
-def build_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
+def build_job_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
     """Return the spec for a dataset. A value of None counts as not given; the method is then what the dataset is made
     for."""
     given = {

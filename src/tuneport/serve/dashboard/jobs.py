@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from tuneport.backends import backend_names
 from tuneport.lifecycle.schema.records import UNFINISHED
 from tuneport.serve.dashboard.job_view import DashboardJob
-from tuneport.serve.dashboard.live import LivePagePart, LivePages, LivePageView, ReaderMark
+from tuneport.serve.dashboard.live import DashboardReaderMark, LivePagePart, LivePages, LivePageView
 from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus
@@ -38,7 +38,7 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
         def look() -> dict[str, Any]:
             return _listing(gateway, status, backend, after)
 
-        def draw(_: ReaderMark) -> LivePageView:
+        def draw(_: DashboardReaderMark) -> LivePageView:
             context = look()
             jobs: list[DashboardJob] = context["jobs"]
             # Rows change one by one, the whole list only if it has other jobs.
@@ -53,7 +53,7 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
             return live.stream(
                 request, draw, gateway.streams.watch_all_jobs(gateway.project), seconds=gateway.timing.jobs_page
             )
-        return pages.render_page("jobs.html", request, live=ReaderMark(), **look())
+        return pages.render_page("jobs.html", request, live=DashboardReaderMark(), **look())
 
     return routes
 

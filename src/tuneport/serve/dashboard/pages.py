@@ -23,8 +23,8 @@ from tuneport.pages.text import printable_html_text
 from tuneport.serve.dashboard import words
 from tuneport.serve.dashboard.assets import dashboard_asset_url
 from tuneport.serve.dashboard.live import LivePagePart
-from tuneport.serve.http.access import CSRF_FIELD, check_csrf, csrf_token, request_caller
-from tuneport.serve.http.errors import Refusal, refusal_for_error, refusal_for_validation
+from tuneport.serve.http.access import CSRF_FIELD, check_csrf, csrf_token, gateway_request_caller
+from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error, gateway_refusal_for_validation
 from tuneport.version import __version__
 
 ATTACHMENT = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -104,9 +104,9 @@ class DashboardPageRoute(APIRoute):
             except Refusal as error:
                 refusal = error
             except TuneportError as error:
-                refusal = refusal_for_error(error)
+                refusal = gateway_refusal_for_error(error)
             except RequestValidationError as error:
-                refusal = refusal_for_validation(list(error.errors()), error.body)
+                refusal = gateway_refusal_for_validation(list(error.errors()), error.body)
             except HTTPException as error:
                 refusal = Refusal(error.status_code, str(error.detail))
             except Exception as error:
@@ -129,7 +129,7 @@ def redirect_after_form(path: str) -> RedirectResponse:
 def _around(request: Request) -> dict[str, Any]:
     """Return what every page knows of its reader. If `may_submit` is False, buttons that would be refused are left
     out."""
-    who = request_caller(request)
+    who = gateway_request_caller(request)
     form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
     return {"request": request, "who": who, "may_submit": who.has_scope("submit"), "csrf": form}
 

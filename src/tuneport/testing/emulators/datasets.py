@@ -52,7 +52,7 @@ def read_emulated_rows(content: bytes, line_error: str) -> Rows:
     return rows
 
 
-def apply_openai_rules(rows: Rows, method: str) -> None:
+def apply_emulated_openai_rules(rows: Rows, method: str) -> None:
     """Apply OpenAI's rules for one training method; the rows' number is checked elsewhere."""
     for number, row in enumerate(rows, start=1):
         place = f"Example {number}"
@@ -84,7 +84,7 @@ def _openai_messages(messages: Any, place: str) -> list[str]:
     return [message["role"] for message in messages]
 
 
-def apply_together_rules(rows: Rows) -> str:
+def apply_emulated_together_rules(rows: Rows) -> str:
     """Apply Together's rules, and return the format of the file."""
     found = None
     for line, row in enumerate(rows, start=1):
@@ -173,7 +173,7 @@ def emulated_message_text(message: dict[str, Any]) -> str:
     return content + "".join(f"{call.get('name', '')}{call.get('arguments', '')}" for call in calls)
 
 
-def count_billed_tokens(row: dict[str, Any], count: Count) -> int:
+def count_emulated_billed_tokens(row: dict[str, Any], count: Count) -> int:
     """Return what OpenAI bills for one example: 1 + the sum over messages of (3 + tokens of the role + of the content).
 
     The rule reproduces the trained_tokens of real jobs exactly for plain chat. For tools, images, and for preference
@@ -182,19 +182,19 @@ def count_billed_tokens(row: dict[str, Any], count: Count) -> int:
     return 1 + sum(3 + count(role) + count(text) for role, text in emulated_row_texts(row))
 
 
-def approximate_token_count(text: str) -> int:
+def emulated_token_count(text: str) -> int:
     """Count words in pieces of at most six characters, and every other character: near enough, and the same
     everywhere."""
     return len(re.findall(r"\w{1,6}|[^\w\s]", text))
 
 
 @functools.cache
-def tiktoken_count(encoding: str) -> Count:
+def emulated_tiktoken_count(encoding: str) -> Count:
     """Return tiktoken's count, if its vocabulary comes with an installed package, else the approximation: an emulator
     downloads nothing."""
     try:
         find_package_file("litellm", "litellm_core_utils", "tokenizers", cached_vocabulary_name(encoding))
     except FileNotFoundError:
-        return approximate_token_count
+        return emulated_token_count
     vocabulary = load_openai_encoding(encoding)
     return lambda text: len(vocabulary.encode_ordinary(text))

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 from tuneport.train.model.sharding import Sharding, fsdp_arguments
 from tuneport.train.speed.acceleration import Acceleration, acceleration_here
 from tuneport.training_options import GPU_TOKENS, TrainingOptions, micro_batch_rows
@@ -28,7 +28,7 @@ class TrainingRecipe:
 
     method: Method
     folder: Path
-    device: ComputeTarget
+    device: BaseModelDevice
     adapter: Adapter
     numbers: dict[str, Any]
     options: TrainingOptions

@@ -7,12 +7,12 @@ from functools import partial
 from itertools import combinations
 from math import floor, log10
 
-from tuneport.estimate.break_even import ServingOption, TrafficCost
+from tuneport.estimate.break_even import ServingCostOption, TrafficCost
 from tuneport.estimate.cost import HOURS_PER_MONTH
 from tuneport.formatting import compact, money
 from tuneport.pages.lines import STYLES, ChartAxis, ChartLine, ChartMark, draw_line_chart
-from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven
-from tuneport.workflows.comparison.words import cross_over_sentence, format_months
+from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, ComparisonBreakEven
+from tuneport.workflows.comparison.words import compared_months, cross_over_sentence
 
 _POINTS = 160
 _MOST_STEPS = 400
@@ -28,7 +28,7 @@ _LEAST_SCALE, _MOST_SCALE = 0.01, 10.0
 """The chart reaches from a hundredth of the stated traffic to ten times it, and on to the last cross-over it marks."""
 
 
-def options_for_chart(found: BreakEven) -> list[ServingOption]:
+def options_for_chart(found: ComparisonBreakEven) -> list[ServingCostOption]:
     """Return the options for a chart, at most as many as can be told apart: the best rows, and what the best of them is
     compared with."""
     rows = [row for row in found.shown(STYLES - 1) if row.option is not None]
@@ -38,7 +38,7 @@ def options_for_chart(found: BreakEven) -> list[ServingOption]:
     return options if before is None else [before, *options]
 
 
-def chart_over_months(found: BreakEven, options: Sequence[ServingOption]) -> str:
+def chart_over_months(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> str:
     """Return the chart of total spending over the months at the stated traffic; logarithmic if amounts differ much."""
     spans = [option.monthly_cost(found.unit.stated) for option in options]
     ends = [float(YEAR) if option.months_left is None else min(YEAR, option.months_left) for option in options]
@@ -62,7 +62,7 @@ def chart_over_months(found: BreakEven, options: Sequence[ServingOption]) -> str
         flat = all(low == high for _, low, high in band)
         note = f"{money(option.training.expected)} once, {money(span.expected)} a month"
         if end < YEAR:
-            note += f"; ends after {format_months(end)}"
+            note += f"; ends after {compared_months(end)}"
         drawn.append(ChartLine(option.name, points, () if flat else band, note))
     top = max((each[1] for line in drawn for each in line.points), default=0.0)
     top = max([top, *(high for line in drawn for _, _, high in line.band)])
@@ -83,7 +83,7 @@ def chart_over_months(found: BreakEven, options: Sequence[ServingOption]) -> str
     return draw_line_chart(drawn, x, y, label="US dollars spent in all, by months", marks=marks[:_MOST_MARKS])
 
 
-def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[ChartMark]:
+def _paid_back(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> list[ChartMark]:
     """Return marks where one line crosses another: the higher start has paid back."""
     marks = []
     for one, other in combinations(options, 2):
@@ -97,12 +97,12 @@ def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[Chart
             later, before = (one, other) if saved > 0 else (other, one)
             spent = one.training.expected + time * one.monthly_cost(found.unit.stated).expected
             marks.append(
-                ChartMark(time, spent, f"after {format_months(time)} {later.name} has cost less than {before.name}")
+                ChartMark(time, spent, f"after {compared_months(time)} {later.name} has cost less than {before.name}")
             )
     return sorted(marks, key=lambda mark: mark.x)
 
 
-def chart_over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> str:
+def chart_over_traffic(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> str:
     """Return the chart of a month's cost by traffic, both logarithmic; cross-overs are marked."""
     stated = found.unit.stated
     if not stated:
@@ -137,7 +137,7 @@ def chart_over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> st
     )
 
 
-def _steps(option: ServingOption, found: BreakEven) -> str:
+def _steps(option: ServingCostOption, found: ComparisonBreakEven) -> str:
     cost = option.expected
     if not cost.step:
         return "in proportion to the traffic"
@@ -157,7 +157,7 @@ def _curve(cost: TrafficCost, low: float, high: float) -> list[tuple[float, floa
     return [(place, cost.cost_at(place)) for place in sorted(each for each in places if low <= each <= high)]
 
 
-def _band(option: ServingOption, low: float, high: float) -> list[tuple[float, float, float]]:
+def _band(option: ServingCostOption, low: float, high: float) -> list[tuple[float, float, float]]:
     places = [low * (high / low) ** (step / _POINTS) for step in range(_POINTS + 1)]
     return [(place, option.low.cost_at(place), option.high.cost_at(place)) for place in places]
 

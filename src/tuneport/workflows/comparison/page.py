@@ -15,10 +15,10 @@ from tuneport.formatting import compact, duration, money
 from tuneport.pages.charts import draw_bar_chart
 from tuneport.pages.frame import render_html_page
 from tuneport.pages.text import escape_html, html_text
-from tuneport.workflows.comparison.break_even import YEAR, BreakEven, BreakEvenRow
+from tuneport.workflows.comparison.break_even import YEAR, ComparisonBreakEven, ComparisonBreakEvenRow
 from tuneport.workflows.comparison.charts import chart_over_months, chart_over_traffic, options_for_chart
 from tuneport.workflows.comparison.verdict import comparison_verdict
-from tuneport.workflows.comparison.words import cross_over_sentence, format_months, payback_sentence
+from tuneport.workflows.comparison.words import compared_months, cross_over_sentence, payback_sentence
 
 if TYPE_CHECKING:
     from tuneport.workflows.comparison.result import ComparisonResult
@@ -59,7 +59,7 @@ def render_comparison_page(comparison: ComparisonResult) -> str:
     return render_html_page(f"{comparison.dataset.name}: comparison of costs", _PAGE, parts)
 
 
-def _verdict(found: BreakEven, day: date) -> str:
+def _verdict(found: ComparisonBreakEven, day: date) -> str:
     parts = []
     for about, group in groupby(comparison_verdict(found, day=day), key=lambda said: said.about):
         sentences = list(group)
@@ -70,7 +70,7 @@ def _verdict(found: BreakEven, day: date) -> str:
     return "".join(parts)
 
 
-def break_even_charts(found: BreakEven) -> str:
+def break_even_charts(found: ComparisonBreakEven) -> str:
     """Return the charts of the options' costs over months and over traffic."""
     shown = options_for_chart(found)
     if not shown:
@@ -96,7 +96,7 @@ def break_even_charts(found: BreakEven) -> str:
     )
 
 
-def _options(found: BreakEven) -> str:
+def _options(found: ComparisonBreakEven) -> str:
     compared = [row for row in found.rows if row.compared]
     others = [row for row in found.rows if not row.compared]
     parts = [_table(compared)] if compared else []
@@ -107,13 +107,13 @@ def _options(found: BreakEven) -> str:
     return "".join(parts)
 
 
-def _table(rows: Sequence[BreakEvenRow]) -> str:
+def _table(rows: Sequence[ComparisonBreakEvenRow]) -> str:
     heads = ("option", "training", "a month", f"{YEAR} months", "paid back", "last day", "priced")
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return f'<table class="options"><thead><tr>{head}</tr></thead>{"".join(map(_row, rows))}</table>'
 
 
-def _row(row: BreakEvenRow) -> str:
+def _row(row: ComparisonBreakEvenRow) -> str:
     choice = row.choice
     month = choice.inference
     cells = [
@@ -145,13 +145,13 @@ def _amount(span: CostRange) -> str:
     return f'{money(span.expected)}<br><span class="quiet">{money(span.low)} to {money(span.high)}</span>'
 
 
-def _back(row: BreakEvenRow) -> str:
+def _back(row: ComparisonBreakEvenRow) -> str:
     if row.payback is None:
         return "-"
-    return "never" if row.payback.months is None else escape_html(format_months(row.payback.months))
+    return "never" if row.payback.months is None else escape_html(compared_months(row.payback.months))
 
 
-def _reasons(row: BreakEvenRow) -> Iterable[str]:
+def _reasons(row: ComparisonBreakEvenRow) -> Iterable[str]:
     choice = row.choice
     yield from choice.reasons
     for name, quote in (("training", choice.quote), ("a month", choice.inference), ("the base model", choice.base)):
@@ -172,7 +172,7 @@ def _reasons(row: BreakEvenRow) -> Iterable[str]:
         yield f"training time: unavailable, because {choice.duration.unavailable}"
 
 
-def _prompt(found: BreakEven, saved: int) -> str:
+def _prompt(found: ComparisonBreakEven, saved: int) -> str:
     if not saved:
         return (
             "<p>A tuned model needs no examples and few instructions in its prompt. Say how many requests there are "
@@ -192,12 +192,12 @@ def _prompt(found: BreakEven, saved: int) -> str:
     return f"<p>{saved:,} tokens fewer in each request save a month:</p>{drawn}{rest}"
 
 
-def _share(row: BreakEvenRow, found: BreakEven) -> str:
+def _share(row: ComparisonBreakEvenRow, found: ComparisonBreakEven) -> str:
     saved = row.prompt_saving or 0.0
     return f"{money(saved)} · {saved / (saved + row.month(found.unit)):.0%}"
 
 
-def _sources(found: BreakEven) -> str:
+def _sources(found: ComparisonBreakEven) -> str:
     seen: dict[str, set[date]] = {}
     for row in found.rows:
         for quote in (row.choice.quote, row.choice.inference, row.choice.base):

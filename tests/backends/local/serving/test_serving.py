@@ -174,7 +174,7 @@ def test_each_call_in_flight_is_told_once_when_the_child_is_killed(backend: Loca
 
 
 def gone(pid: int) -> None:
-    until(lambda: local_process.process_start_time(pid) is None)
+    until(lambda: local_process.local_run_process_start(pid) is None)
 
 
 def test_a_child_in_the_middle_of_an_answer_ends_with_its_parent(model: Path, tmp_path: Path) -> None:

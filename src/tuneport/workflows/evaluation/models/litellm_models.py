@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneport.backends.hosted.http.connection_errors import exception_chain
+from tuneport.backends.hosted.http.connection_errors import connection_error_chain
 from tuneport.backends.hosted.http.network import ProviderNetwork
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
 from tuneport.errors import (
@@ -23,7 +23,7 @@ from tuneport.errors import (
 )
 from tuneport.estimate.cost import Traffic, per_token_quote
 from tuneport.installation import install_extra
-from tuneport.manifests import load_base_prices
+from tuneport.manifests import load_base_price_manifest
 from tuneport.settings import Settings
 from tuneport.types import Completion
 
@@ -34,7 +34,7 @@ _LONGEST_QUOTE = 300  # characters of a provider's own words
 
 
 @dataclass(frozen=True)
-class LiteLLMModel:
+class EvaluatedLiteLLMModel:
     """`name` is litellm's own, `provider` who answers. `thinks`: it may think in tokens that are billed as answers."""
 
     name: str
@@ -59,7 +59,7 @@ class LiteLLMModel:
     def price(self, *, requests: int, input_tokens: int, output_tokens: int) -> tuple[float | None, str]:
         """Return US dollars of so many tokens by litellm's table, and how they are computed, or None with the reason if
         it has no price."""
-        prices = load_base_prices()
+        prices = load_base_price_manifest()
         found = prices.find(_name_in_table(self.name) or self.name)
         if found is None:
             return None, f"{prices.title} has no price per token for {self.name}"
@@ -133,7 +133,7 @@ class LiteLLMModel:
         return os.environ.get(f"{variable}_API_BASE") or os.environ.get(f"{variable}_BASE_URL")
 
 
-def find_litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
+def find_evaluated_litellm_model(name: str, settings: Settings) -> EvaluatedLiteLLMModel | None:
     """Return the model by the table that litellm ships: a model that it lists, or any name after a provider that it
     lists; and any `litellm/PROVIDER/MODEL`. Returns None for other names."""
     said = name.startswith(PREFIX)
@@ -144,11 +144,13 @@ def find_litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
     provider = prefix if rest else row.get("litellm_provider")
     if not (said and rest) and listed is None and all(each.get("litellm_provider") != prefix for each in rows.values()):
         return None
-    return None if not provider else LiteLLMModel(name, provider, bool(row.get("supports_reasoning")), settings)
+    return (
+        None if not provider else EvaluatedLiteLLMModel(name, provider, bool(row.get("supports_reasoning")), settings)
+    )
 
 
 def _rows() -> Mapping[str, Mapping[str, Any]]:
-    return load_base_prices().rows
+    return load_base_price_manifest().rows
 
 
 def _name_in_table(name: str) -> str | None:
@@ -183,10 +185,10 @@ def _use_own_transport(litellm: Any, settings: Settings) -> None:
     litellm.client_session = httpx.Client(transport=transport, trust_env=False, follow_redirects=True)
 
 
-def _error(error: Exception, model: LiteLLMModel, key: str | None) -> ProviderError:
+def _error(error: Exception, model: EvaluatedLiteLLMModel, key: str | None) -> ProviderError:
     """Return the error for the HTTP status, as for every provider: see `errors`."""
     if elsewhere := next(
-        (cause for cause in exception_chain(error) if isinstance(cause, CrossOriginRedirectError)), None
+        (cause for cause in connection_error_chain(error) if isinstance(cause, CrossOriginRedirectError)), None
     ):
         return RejectedError(f"{elsewhere}, another server: no prompt was sent there", provider=model.provider)
     status = getattr(error, "status_code", None)

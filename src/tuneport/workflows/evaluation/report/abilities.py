@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneport.pages.text import escape_html, html_text
-from tuneport.scoring.general.comparison import AbilityChange, GeneralComparison
+from tuneport.scoring.general.comparison import GeneralAbilityChange, GeneralAbilityComparison
 from tuneport.workflows.evaluation.report.scores import render_interval
 from tuneport.workflows.evaluation.words import format_p_value
 
@@ -11,7 +11,7 @@ _KINDS = {"better": "pass", "no difference shown": "note", "nothing to lose": "n
 _MOST_LOST = 10
 
 
-def render_abilities(general: GeneralComparison | None) -> str:
+def render_abilities(general: GeneralAbilityComparison | None) -> str:
     if general is None:
         return ""
     heads = ("ability", "base", "tuned", "0 % to 100 %: base, tuned", "difference")
@@ -25,7 +25,7 @@ def render_abilities(general: GeneralComparison | None) -> str:
     )
 
 
-def _row(change: AbilityChange) -> str:
+def _row(change: GeneralAbilityChange) -> str:
     (low, high), (least, most) = change.base.interval, change.tuned.interval
     drawn = render_interval(change.base.share, low, high, 0, 1, "base") + render_interval(
         change.tuned.share, least, most, 0, 1, "tuned"
@@ -51,7 +51,7 @@ def _row(change: AbilityChange) -> str:
     return f'<tbody><tr><th scope="row">{escape_html(change.ability)}{way}</th>{each}</tr></tbody>'
 
 
-def _lost(general: GeneralComparison) -> str:
+def _lost(general: GeneralAbilityComparison) -> str:
     # The first line is all abilities together: its items are in the others, too.
     lost = [item for change in general.changes[1:] for item in change.lost]
     if not lost:

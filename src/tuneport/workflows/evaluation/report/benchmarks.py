@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tuneport.pages.text import html_text
-from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore
-from tuneport.workflows.evaluation.lm_eval import LmEvalResults
+from tuneport.scoring.benchmarks import BenchmarkScore, BenchmarkScoreChange
+from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
 from tuneport.workflows.evaluation.words import format_p_value
 
 _KINDS = {"better": "pass", "worse": "fail"}
 
 
-def render_benchmarks(found: LmEvalResults | None) -> str:
+def render_benchmarks(found: LmEvalEvaluation | None) -> str:
     if found is None:
         return ""
     rows = "".join(
@@ -33,7 +33,7 @@ def _score_cell(score: BenchmarkScore) -> str:
     return f'<b>{score.value:.4f}</b>{error} <span class="quiet">{score.count:,} rows{less}</span>'
 
 
-def _change(change: BenchmarkChange | None) -> str:
+def _change(change: BenchmarkScoreChange | None) -> str:
     if change is None:
         return ""
     kind, moved = _KINDS.get(change.verdict, "note"), change.difference

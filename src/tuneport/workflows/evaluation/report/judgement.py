@@ -11,7 +11,7 @@ from tuneport.workflows.evaluation.report.scores import KINDS, render_interval
 from tuneport.workflows.evaluation.words import format_p_value
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.judging.judgement import JudgedPair, PairwiseJudgement
+    from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement, JudgedPair
     from tuneport.workflows.evaluation.result import Evaluation
 
 SHOWN, MORE = 4, 8
@@ -37,7 +37,7 @@ def render_judgement(found: Evaluation) -> str:
     return f"{head}{_table(given)}{told}{_examples(found, given)}{rubric}{note}"
 
 
-def _table(given: PairwiseJudgement) -> str:
+def _table(given: EvaluationJudgement) -> str:
     judged = given.judged
     assert judged is not None
     heads = ("model", "win rate, ties as half", "95 % interval", "0 % to 100 %", "verdict")
@@ -57,7 +57,7 @@ def _table(given: PairwiseJudgement) -> str:
     return f'<table class="options scores"><thead><tr>{head}</tr></thead>{row}</table>'
 
 
-def _examples(found: Evaluation, given: PairwiseJudgement) -> str:
+def _examples(found: Evaluation, given: EvaluationJudgement) -> str:
     pairs = given.examples(SHOWN + MORE)
     opened = "".join(_example(found, each) for each in pairs[:SHOWN])
     folded = "".join(_example(found, each) for each in pairs[SHOWN:])

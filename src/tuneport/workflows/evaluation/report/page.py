@@ -17,7 +17,7 @@ from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.pages.text import html_text
 from tuneport.workflows.evaluation.decision import EvaluationDecision, Weight, decide_evaluation
 from tuneport.workflows.evaluation.for_people import write_rating_pairs
-from tuneport.workflows.evaluation.models.trained import TrainedModelJob, jobs_behind_models
+from tuneport.workflows.evaluation.models.trained import TrainedModelJob, jobs_behind_evaluated_models
 from tuneport.workflows.evaluation.report.abilities import render_abilities
 from tuneport.workflows.evaluation.report.answers import render_example_answers
 from tuneport.workflows.evaluation.report.benchmarks import render_benchmarks
@@ -28,7 +28,7 @@ from tuneport.workflows.evaluation.report.scores import render_answer_costs, ren
 from tuneport.workflows.evaluation.words import format_interval, format_score
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
     from tuneport.workflows.evaluation.result import Evaluation
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -96,10 +96,12 @@ class EvaluationReport:
             publish_output_file(file, temporary, path)
 
 
-def build_evaluation_report(workspace: Workspace, found: Evaluation, *, missed: Sequence[str] = ()) -> EvaluationReport:
+def build_evaluation_report(
+    workspace: JobService, found: Evaluation, *, missed: Sequence[str] = ()
+) -> EvaluationReport:
     """Return the report, with the state of the jobs behind the models at their backends. `missed`: the user's limits
     that are missed, as text."""
-    trained = jobs_behind_models(workspace, [each.asked for each in found.models], found.held_out.rows)
+    trained = jobs_behind_evaluated_models(workspace, [each.asked for each in found.models], found.held_out.rows)
     return EvaluationReport(found, decide_evaluation(found, trained=trained, missed=missed), trained, date.today())
 
 

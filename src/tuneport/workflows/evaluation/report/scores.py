@@ -13,7 +13,7 @@ from tuneport.scoring.scores import Score, ScoreComparison
 from tuneport.workflows.evaluation.words import format_interval, format_p_value, format_score
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
+    from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation
 
 KINDS = {"better": "pass", "worse": "fail", "no difference shown": "warn"}
 
@@ -49,7 +49,9 @@ def _metric_section(found: Evaluation, metric: Metric) -> str:
     return f'<h3 class="group">{title}</h3><table class="options scores"><thead><tr>{head}</tr></thead>{rows}</table>'
 
 
-def _row(model: ModelMeasurement, score: Score, compared: ScoreComparison | None, low: float, high: float) -> str:
+def _row(
+    model: EvaluatedModelMeasurement, score: Score, compared: ScoreComparison | None, low: float, high: float
+) -> str:
     drawn = render_interval(score.value, score.low, score.high, low, high, f"{model.asked.name} by {score.metric}")
     cells = [
         ("score", f"<b>{format_score(score, score.value)}</b>"),
