@@ -113,7 +113,7 @@ def test_only_the_contract_imports_a_test_tool() -> None:
 
 @pytest.mark.parametrize("code", ["import tuneport", "from tuneport.cli.main import main; main(['--help'])"])
 def test_nothing_heavy_is_imported_at_start(code: str) -> None:
-    heavy = sorted(HEAVY | {"fastapi", "sqlalchemy", "tiktoken", "httpx", "pyarrow", "zstandard"})
+    heavy = sorted(HEAVY | {"fastapi", "sqlalchemy", "tiktoken", "httpx", "jinja2", "pyarrow", "zstandard"})
     script = f"import sys\n{code}\nprint(sorted(set({heavy!r}) & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

@@ -12,7 +12,7 @@ from hashlib import blake2b
 import msgspec
 
 from tuneport.data.pii.search import find_personal_data
-from tuneport.data.pii.spans import SEPARATOR, TextSpan, blank_json_escapes, record_text_spans
+from tuneport.data.pii.spans import SEPARATOR, blank_json_escapes, record_text_spans
 from tuneport.data.rows.records import Record
 
 MAX_NUMBERED = 1_000_000  # values of all kinds; some 130 MB
@@ -58,7 +58,7 @@ class Redactor:
             for index, place in enumerate(record_text_spans(record)):
                 if index in spans:
                     put = _in_json if place.json else _put
-                    _write(place, put(texts[index][0], spans[index]))
+                    place.write(put(texts[index][0], spans[index]))
         return record, replaced
 
     def _spans(self, texts: list[str], replaced: Counter[str]) -> dict[int, list[_Span]]:
@@ -99,7 +99,7 @@ class Redactor:
                 if inner:
                     spans.append((*token.span(), json.dumps(_put(value, inner), ensure_ascii=token[0].isascii())))
             if spans:
-                _write(place, _put(text, spans))
+                place.write(_put(text, spans))
                 changed = True
         return changed
 
@@ -157,8 +157,3 @@ def _covering_numbers(text: str, spans: list[_Span]) -> Iterator[_Span]:
             yield token.start(), token.end(), f'"{placeholder}"'
         else:
             yield start, end, placeholder
-
-
-def _write(place: TextSpan, text: str) -> None:
-    value = getattr(place.owner, place.field)
-    setattr(place.owner, place.field, text if isinstance(value, str) else msgspec.json.decode(text))

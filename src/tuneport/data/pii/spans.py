@@ -26,6 +26,11 @@ class TextSpan(NamedTuple):
         value = getattr(self.owner, self.field)
         return value if isinstance(value, str) else _encode(value).decode()
 
+    def write(self, text: str) -> None:
+        """Put the text in the place of this one."""
+        value = getattr(self.owner, self.field)
+        setattr(self.owner, self.field, text if isinstance(value, str) else msgspec.json.decode(text))
+
 
 def record_text_spans(record: Record) -> Iterator[TextSpan]:
     """Yield all that a model sees or a file carries along, in order: the content of messages, names, reasoning, tool

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from tuneport.pages.frame import STYLE
+from tuneport.pages.templates import STYLE
 from tuneport.serve.http.errors import gateway_not_found_refusal
 
 _STATIC = Path(__file__).with_name("static")
