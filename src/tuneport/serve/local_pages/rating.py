@@ -22,7 +22,6 @@ from tuneport.serve.dashboard import assets
 from tuneport.serve.http.access import csrf_token
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.local_pages.app import create_local_app
-from tuneport.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ def create_app(rating: BlindRating) -> FastAPI:
     @app.get("/")
     def page(request: Request) -> HTMLResponse:
         page = render_template(
-            "serve/rating/rating.html",
+            "serve/local_pages/rating.html",
             asset=assets.dashboard_asset_url,
             csrf=csrf_token(request),
             longest_name=LONGEST_NAME,
