@@ -12,7 +12,7 @@ from hashlib import blake2b
 import msgspec
 
 from tuneport.data.pii.search import find_personal_data
-from tuneport.data.pii.spans import SEPARATOR, blank_json_escapes, record_text_spans
+from tuneport.data.pii.spans import ESCAPED_CHARACTER, SEPARATOR, blank_json_escapes, record_text_spans
 from tuneport.data.rows.records import Record
 
 MAX_NUMBERED = 1_000_000  # values of all kinds; some 130 MB
@@ -46,7 +46,7 @@ class Redactor:
         JSON: a number in them becomes a string. Redacting the result again changes nothing.
         """
         replaced: Counter[str] = Counter()
-        if any([place.json and r"\u" in place.text for place in record_text_spans(record)]):
+        if any([place.json and ESCAPED_CHARACTER.search(place.text) for place in record_text_spans(record)]):
             copy = deepcopy(record)
             record = copy if self._redact_escaped(copy, replaced) else record
         for _ in range(_ROUNDS):  # a shorter text can bring a word near to a number that was too far from it before
@@ -77,8 +77,8 @@ class Redactor:
         return spans
 
     def _redact_escaped(self, record: Record, replaced: Counter[str]) -> bool:
-        """Replace in JSON strings that spell characters as `\\u0040`, in the record itself. Returns True if anything
-        was replaced."""
+        """Replace in JSON strings that spell characters as `\\u0040` or `\\/`, in the record itself. Returns True if
+        anything was replaced."""
         changed = False
         for place in record_text_spans(record):
             if not place.json:
@@ -86,7 +86,7 @@ class Redactor:
             text = place.text
             spans = []
             for token in _TOKEN.finditer(text):
-                if r"\u" not in token[0]:
+                if not ESCAPED_CHARACTER.search(token[0]):
                     continue
                 try:
                     value = json.loads(token[0], strict=False)
