@@ -27,7 +27,7 @@ NO_PAGES = {
 """Files whose strings hold markup and no page, and why."""
 SOURCES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 TEMPLATES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.html"))}
-BY_SCRIPT = {"workflows/checking/review.html"}
+BY_SCRIPT = {"serve/local_pages/review.html"}
 """Pages without a hole for data: their scripts fetch it, and set it as text."""
 
 

@@ -12,7 +12,7 @@ from tuneport.pages.templates import STYLE
 from tuneport.serve.http.errors import gateway_not_found_refusal
 
 _STATIC = Path(__file__).with_name("static")
-_RATING = Path(__file__).parents[1] / "rating"
+_RATING = Path(__file__).parents[1] / "local_pages"
 FILES = {
     "page.css": (STYLE, "text/css"),
     "dashboard.css": (_STATIC / "dashboard.css", "text/css"),

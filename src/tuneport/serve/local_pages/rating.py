@@ -18,14 +18,10 @@ from tuneport.errors import StorageError
 from tuneport.pages.templates import render_template
 from tuneport.scoring.people.blind import BlindRating, Choice
 from tuneport.scoring.people.ratings import LONGEST_NAME, LONGEST_NOTE
-from tuneport.serve.app import Guard
 from tuneport.serve.dashboard import assets
-from tuneport.serve.http import errors
-from tuneport.serve.http.access import LocalBrowserAccess, csrf_token
-from tuneport.serve.http.body_limits import BodyLimits
+from tuneport.serve.http.access import csrf_token
 from tuneport.serve.http.errors import Refusal
-from tuneport.serve.http.metrics import FixedStatus
-from tuneport.version import __version__
+from tuneport.serve.local_pages.app import create_local_app
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +40,7 @@ class _Judged(_Asked):
 
 
 def create_app(rating: BlindRating) -> FastAPI:
-    app = FastAPI(title="tuneport rate", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    errors.install_error_handlers(app)
+    app = create_local_app("rate")
 
     @app.exception_handler(StorageError)
     def _not_kept(request: Request, error: StorageError) -> JSONResponse:
@@ -57,7 +52,7 @@ def create_app(rating: BlindRating) -> FastAPI:
     @app.get("/")
     def page(request: Request) -> HTMLResponse:
         page = render_template(
-            "serve/rating/rating.html",
+            "serve/local_pages/rating.html",
             asset=assets.dashboard_asset_url,
             csrf=csrf_token(request),
             longest_name=LONGEST_NAME,
@@ -80,7 +75,4 @@ def create_app(rating: BlindRating) -> FastAPI:
         """Undo the last judgement, and return the progress with its pair as the next one."""
         return asdict(rating.undo(asked.rater))
 
-    app.add_middleware(FixedStatus)
-    app.add_middleware(LocalBrowserAccess)
-    app.add_middleware(Guard, gateway_id=None, body_limits=BodyLimits())
     return app

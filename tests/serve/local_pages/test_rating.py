@@ -18,7 +18,7 @@ from tuneport.scoring.people.answers import read_pairs_for_raters, write_pairs_f
 from tuneport.scoring.people.blind import BlindRating
 from tuneport.scoring.people.ratings import RatingFile, ratings_path
 from tuneport.serve.http.access import CSRF_HEADER
-from tuneport.serve.rating import create_app
+from tuneport.serve.local_pages.rating import create_app
 
 
 @pytest.fixture
