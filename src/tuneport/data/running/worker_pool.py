@@ -140,6 +140,8 @@ def import_worker(name: str) -> Any:
 def _set_up(parent: int, make: str, arguments: tuple[Any, ...]) -> None:
     """Prepare a worker process: its output goes to stderr, and it ends with the parent, however that ends."""
     os.dup2(2, 1)
+    if hasattr(os, "setsid"):
+        os.setsid()  # on a busy Linux each session has a share of the processor
     if sys.platform == "linux":
         import ctypes
 
