@@ -1,5 +1,5 @@
 # The gateway: docker build -t tuneport . ; compose.yaml beside it starts it with a PostgreSQL.
-# It trains at providers. Local training needs a GPU image and pip install "tuneport[local]".
+# It trains at providers. Local training needs a GPU image and the extra local.
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /source
 # What TUNEPORT_FILES_URL needs, such as s3fs.
@@ -10,7 +10,7 @@ COPY src src
 COPY providers providers
 COPY fixtures/datasets fixtures/datasets
 RUN python -m venv /opt/tuneport \
- && /opt/tuneport/bin/pip install --no-cache-dir --constraint .ci/constraints.txt ".[openai,together,serve]" ${PACKAGES:+"${PACKAGES}"}
+ && /opt/tuneport/bin/pip install --no-cache-dir --constraint .ci/constraints.txt ".[openai,together,litellm,serve]" ${PACKAGES:+"${PACKAGES}"}
 
 FROM python:3.11-slim-bookworm
 # The number is fixed, so that a volume's owner stays the same from image to image.

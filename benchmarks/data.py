@@ -118,7 +118,7 @@ def tokens_with_tiktoken(source: Path, output: Path) -> int:
     """One thread, the texts of the messages alone, without OpenAI's rule."""
     import msgspec
 
-    from tuneport.data.tokens.tokens import load_openai_encoding
+    from tuneport.openai_encodings import load_openai_encoding
 
     encode = load_openai_encoding("o200k_base").encode_ordinary
     count = 0

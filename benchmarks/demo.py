@@ -17,7 +17,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
 from tuneport.workflows.demo import DemoResult, DemoTraining, run_demo
@@ -27,7 +27,7 @@ def run(seed: int, home: Path, test: Path | None) -> dict[str, dict[str, float]]
     """Scores (0 to 1) and seconds of one seed, by part of the demo."""
     parts: dict[str, dict[str, float]] = {}
     settings = Settings.load().model_copy(update={"home": home})
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         for stage in run_demo(workspace, seed=seed, test=test):
             match stage:
                 case DemoTraining(seconds=seconds):

@@ -23,11 +23,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it fin
 from benchmarks.measured_rows import MeasuredRow, UnusableRowError, print_left_out, scored
 from tuneport.errors import ConfigError
 from tuneport.estimate.duration import GPU_SPREAD, LOADING_SECONDS, gpu_duration
-from tuneport.manifests import GPU, load_gpus
+from tuneport.manifests import CatalogueGPU, load_gpus
 
 FITTED_ON = ("Qwen README", "canifinetune")
 CARDS = {
-    "RTX 4080": GPU(name="RTX 4080", vram_gib=16, bf16_tflops=97.5, bf16_tflops_source="rates", bandwidth_gbps=717)
+    "RTX 4080": CatalogueGPU(
+        name="RTX 4080", vram_gib=16, bf16_tflops=97.5, bf16_tflops_source="rates", bandwidth_gbps=717
+    )
 }
 MANY_TOKENS = 10**9
 
@@ -70,7 +72,7 @@ def score(row: MeasuredRow) -> Score:
     return Score(row, MANY_TOKENS / (estimate.expected_seconds - LOADING_SECONDS))
 
 
-def _card(name: str) -> GPU:
+def _card(name: str) -> CatalogueGPU:
     for known, card in CARDS.items():
         if known in name:
             return card

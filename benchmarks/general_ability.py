@@ -18,17 +18,17 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.scoring.general import (
     ANSWER_TOKENS,
     AnsweredItem,
-    GeneralComparison,
-    ask_general_items,
+    GeneralAbilityComparison,
     compare_general_ability,
-    load_items,
+    load_general_items,
+    score_general_items,
 )
-from tuneport.scoring.general.comparison import ItemShare
-from tuneport.scoring.prompting import make_eval_completer
+from tuneport.scoring.general.comparison import GeneralItemShare
+from tuneport.scoring.prompting import make_scoring_completer
 from tuneport.settings import Settings
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
 from tuneport.workflows.demo import demo_dataset_path
@@ -57,7 +57,7 @@ def main() -> None:
         home.mkdir(parents=True, exist_ok=True)
         (home / "models").symlink_to(models, target_is_directory=True)
     try:
-        with Workspace(Settings.load().model_copy(update={"home": home})) as workspace:
+        with JobService(Settings.load().model_copy(update={"home": home})) as workspace:
             base = judged(workspace, arguments.model, arguments)
             print(table(base), flush=True)
             if arguments.lengths:
@@ -73,11 +73,11 @@ def main() -> None:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def judged(workspace: Workspace, model: str, arguments: argparse.Namespace) -> list[AnsweredItem]:
+def judged(workspace: JobService, model: str, arguments: argparse.Namespace) -> list[AnsweredItem]:
     started = time.monotonic()
     backend = workspace.backend("local")
-    complete = make_eval_completer(backend, model, most_tokens=ANSWER_TOKENS) if arguments.written else None
-    found = ask_general_items(rank=lambda asked, choices: backend.score(model, asked, choices), complete=complete)
+    complete = make_scoring_completer(backend, model, most_tokens=ANSWER_TOKENS) if arguments.written else None
+    found = score_general_items(rank=lambda asked, choices: backend.score(model, asked, choices), complete=complete)
     print(f"\n{model}: {len(found)} answers in {time.monotonic() - started:.0f} s", flush=True)
     if arguments.items:
         for item in found:
@@ -92,14 +92,14 @@ def table(judged: Sequence[AnsweredItem]) -> str:
     ]
     for (ability, way), group in groupby(judged, key=lambda item: (item.ability, item.way)):
         items = list(group)
-        share = ItemShare(sum(item.right for item in items), len(items))
+        share = GeneralItemShare(sum(item.right for item in items), len(items))
         low, high = share.interval
         shown = f"{share.right} of {share.total} | {share.share:.0%} | {low:.0%} to {high:.0%} | {items[0].chance:.0%}"
         rows.append(f"| {ability} | {way} | {shown} |")
     return "\n".join(rows)
 
 
-def changes(comparison: GeneralComparison) -> str:
+def changes(comparison: GeneralAbilityComparison) -> str:
     rows = [
         comparison.sentence,
         "",
@@ -116,10 +116,10 @@ def changes(comparison: GeneralComparison) -> str:
     return "\n".join(rows)
 
 
-def lengths(workspace: Workspace, model: str) -> str:
+def lengths(workspace: JobService, model: str) -> str:
     """Right by the sum over a choice's tokens, by that divided by the choice's bytes, and by the bare answers' sum."""
     right: dict[str, list[int]] = {}
-    for item in load_items().questions:
+    for item in load_general_items().questions:
         chat = [{"role": "user", "content": item.ask}]
         (sums,) = workspace.backend("local").score(model, [chat], item.choices)
         (bare,) = workspace.backend("local").score(model, [chat], item.shown)
@@ -132,7 +132,7 @@ def lengths(workspace: Workspace, model: str) -> str:
     return "\n".join([*rows, *(f"| {name} | {' | '.join(map(str, counts))} |" for name, counts in right.items())])
 
 
-def trained(workspace: Workspace, name: str, arguments: argparse.Namespace) -> str:
+def trained(workspace: JobService, name: str, arguments: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
         rows.write_text(

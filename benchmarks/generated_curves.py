@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tuneport.backends.openai.jobs import parse_metrics_csv
-from tuneport.backends.together.jobs import parse_metrics
+from tuneport.backends.openai.jobs import parse_openai_metrics_csv
+from tuneport.backends.together.jobs import parse_together_metrics
 from tuneport.types import MetricPoint
 
 Losses = Callable[[float], tuple[float, float]]
@@ -259,7 +259,7 @@ def as_openai(draw: random.Random, losses: Losses, noise: Noise) -> list[MetricP
         lines.append(
             ",".join("" if cell is None else f"{cell:.5f}" if isinstance(cell, float) else str(cell) for cell in cells)
         )
-    return parse_metrics_csv("\n".join(lines).encode())
+    return parse_openai_metrics_csv("\n".join(lines).encode())
 
 
 def as_together(draw: random.Random, losses: Losses, noise: Noise) -> list[MetricPoint]:
@@ -282,7 +282,7 @@ def as_together(draw: random.Random, losses: Losses, noise: Noise) -> list[Metri
         _, valid = losses(step / steps)
         seen = noisy(draw, valid, noise.valid) * (1.35 if number == odd and number < evaluations else 1.0)
         lines.append({"eval/global_step": step, "eval/loss": seen})
-    return parse_metrics(lines)
+    return parse_together_metrics(lines)
 
 
 def as_few(draw: random.Random, losses: Losses, noise: Noise) -> list[MetricPoint]:

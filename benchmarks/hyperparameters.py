@@ -34,11 +34,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it finds its neighbours
-from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
+from tuneport.base_models import choose_base_model_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.rows.records import Chat, Preference, Record  # noqa: E402
 from tuneport.data.templates.rendering import RenderedExample  # noqa: E402
-from tuneport.data.tokens.tokenizer import training_renderer  # noqa: E402
+from tuneport.data.tokens.tokenizer import training_template_renderer  # noqa: E402
 from tuneport.estimate.hyperparameters import recommend_hyperparameters  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
 from tuneport.types import Adapter, Hyperparameters, Method  # noqa: E402
@@ -117,7 +117,7 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any], ke
         recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
-            device=choose_device(),
+            device=choose_base_model_device(),
             adapter=Adapter.LORA,
             numbers=numbers,
             options=TrainingOptions(),
@@ -187,7 +187,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the tables for RESULTS.md")
     arguments = parser.parse_args()
     folder = materialise_base_model(locate_base_model(MODEL, home=home), home=home)
-    renderer = training_renderer(folder, None)
+    renderer = training_template_renderer(folder, None)
     finished = Finished(arguments.cache)
     found = []
     for data in arguments.data:

@@ -24,7 +24,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the child; read when torch
 
 import torch  # noqa: E402
 
-from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
+from tuneport.base_models import choose_base_model_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.rows.records import Message  # noqa: E402
 from tuneport.infer.engine import InferenceEngine  # noqa: E402
 from tuneport.infer.requests import GenerationRequest  # noqa: E402
@@ -139,7 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
     home = Settings.load().home
     folder = materialise_base_model(locate_base_model(arguments.model, home=home), home=home)
-    device = choose_device()
+    device = choose_base_model_device()
     engine = InferenceEngine(folder, device)
     engine.end_tokens = set()  # all answers equally long
     subjects = [SUBJECTS[number % len(SUBJECTS)] for number in range(arguments.calls)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from tuneport.estimate.memory import ALL_LINEAR, TrainingShape
-from tuneport.manifests import Dimensions, load_models
+from tuneport.manifests import ModelDimensions, load_models
 from tuneport.types import Adapter
 
 SHAPES: dict[str, tuple[int, int, int, int, int, int, bool, int | None]] = {
@@ -99,7 +99,7 @@ class MeasuredRow:
     tier: str
     current: bool
     adapter: Adapter
-    dimensions: Dimensions
+    dimensions: ModelDimensions
     params_b: float
     exact_shape: bool
     run: TrainingShape
@@ -227,9 +227,9 @@ def _targets(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name in ALL_LINEAR))
 
 
-def _optimizer(text: str) -> Literal["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"]:
+def _optimizer(text: str) -> Literal["adamw", "adamw_fused", "adamw_8bit", "paged_adamw_8bit"]:
     if "paged" in text:
-        return "adamw_paged"
+        return "paged_adamw_8bit"
     return "adamw_8bit" if "8bit" in text or "8-bit" in text else "adamw_fused" if "fused" in text else "adamw"
 
 
@@ -250,7 +250,7 @@ def _torch(notes: str) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def _dimensions(row: dict[str, str]) -> tuple[Dimensions, bool]:
+def _dimensions(row: dict[str, str]) -> tuple[ModelDimensions, bool]:
     name = re.sub(r"-(instruct|base|chat|hf|it)\b.*|-v0\.\d", "", row["model"].lower().split("/")[-1])
     if name in SHAPES:
         return shape(name), True
@@ -263,12 +263,12 @@ def _dimensions(row: dict[str, str]) -> tuple[Dimensions, bool]:
     return _inferred(int(row["hidden"]), int(row["layers"]), int(row["vocab"]), float(row["params_b"])), False
 
 
-def shape(name: str) -> Dimensions:
+def shape(name: str) -> ModelDimensions:
     """That of a model in `SHAPES`."""
-    return Dimensions(**dict(zip(FIELDS, SHAPES[name], strict=True)))
+    return ModelDimensions(**dict(zip(FIELDS, SHAPES[name], strict=True)))
 
 
-def _inferred(hidden: int, layers: int, vocabulary: int, params_b: float) -> Dimensions:
+def _inferred(hidden: int, layers: int, vocabulary: int, params_b: float) -> ModelDimensions:
     """Heads of 128 (64 in small models), a quarter of them for keys, tied embeddings below 2 B; the rest of the
     parameters is the gated product's."""
     heads = max(1, hidden // (128 if hidden >= 2048 else 64))
@@ -277,7 +277,7 @@ def _inferred(hidden: int, layers: int, vocabulary: int, params_b: float) -> Dim
     key_width = kv_heads * (hidden // heads)
     left = params_b * 1e9 - vocabulary * hidden * (1 if tied else 2)
     intermediate = max(hidden, round((left / layers - 2 * hidden * hidden - 2 * hidden * key_width) / (3 * hidden)))
-    return Dimensions(
+    return ModelDimensions(
         hidden_size=hidden,
         layers=layers,
         heads=heads,

@@ -63,7 +63,7 @@ def _fitcheck(row: MeasuredRow) -> float | None:
         head_dim=shape.query_width // shape.heads,
         tie_word_embeddings=shape.tied_embeddings,
     )
-    eight_bit = run.optimizer in ("adamw_8bit", "adamw_paged")
+    eight_bit = run.optimizer.endswith("8bit")
     training = TrainingConfig(
         precision="fp16" if "T4" in row.gpu else "bf16",
         quantization="nf4" if row.adapter is Adapter.QLORA else "none",
@@ -99,7 +99,9 @@ def _canifinetune(row: MeasuredRow) -> float | None:
         "base_dtype": "fp16" if "T4" in row.gpu else "bf16",
         "lora_rank": run.lora_rank,
         "lora_target_scope": SCOPES.get(run.lora_targets, "all_linear"),
-        "optimizer": {"adamw_8bit": "adamw_8bit", "adamw_paged": "paged_adamw_8bit"}.get(run.optimizer, "adamw_torch"),
+        "optimizer": {"adamw_8bit": "adamw_8bit", "paged_adamw_8bit": "paged_adamw_8bit"}.get(
+            run.optimizer, "adamw_torch"
+        ),
         "gradient_checkpointing": run.checkpointing,
         "attention_implementation": "eager" if run.attention == "eager" else "sdpa",
         "gpu_vram_gb": _card_gib(row.gpu),

@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def report(server: dict[str, str], home: Path, options: argparse.Namespace) -> None:
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
     from tuneport.lifecycle.worker.provider_polling import REQUESTS_PER_MINUTE, ProviderPoller
     from tuneport.settings import Settings
     from tuneport.types import JobState
@@ -157,7 +157,7 @@ def report(server: dict[str, str], home: Path, options: argparse.Namespace) -> N
     environment = {
         "TUNEPORT_HOME": str(home), "TUNEPORT_OPENAI_BASE_URL": server["base_url"], "OPENAI_API_KEY": KEY,
     }  # fmt: skip
-    workspace = Workspace(Settings.load(home, environment))
+    workspace = JobService(Settings.load(home, environment))
     add_rows(workspace, options.jobs)
     clock = EmulatedTime(server["origin"])
     delays: list[float] = []

@@ -27,7 +27,7 @@ from typing import Any
 import tuneport
 from tuneport.base_models import locate_base_model, materialise_base_model
 from tuneport.data.reading import read_records
-from tuneport.data.tokens.tokenizer import training_renderer
+from tuneport.data.tokens.tokenizer import training_template_renderer
 from tuneport.settings import Settings
 from tuneport.types import Checkpoint
 
@@ -181,7 +181,7 @@ def witnessed(checkpoints: Sequence[Checkpoint], rows: Path) -> dict[str, Any] |
         return None
     settings = Settings.load()
     base = materialise_base_model(locate_base_model(MODEL, home=settings.home), home=settings.home)
-    renderer = training_renderer(base, None)
+    renderer = training_template_renderer(base, None)
     rendered = list(renderer.render_all(read_records(rows), path=str(rows)))
 
     def losses(checkpoint: Checkpoint) -> list[float]:

@@ -36,10 +36,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the training child; read w
 import torch  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
-from tuneport.base_models import choose_device, locate_base_model, materialise_base_model  # noqa: E402
+from tuneport.base_models import choose_base_model_device, locate_base_model, materialise_base_model  # noqa: E402
 from tuneport.data.reading import read_records  # noqa: E402
 from tuneport.data.templates.rendering import IGNORED, RenderedExample  # noqa: E402
-from tuneport.data.tokens.tokenizer import training_renderer  # noqa: E402
+from tuneport.data.tokens.tokenizer import training_template_renderer  # noqa: E402
 from tuneport.errors import ConfigError  # noqa: E402
 from tuneport.estimate.duration import flops_per_token  # noqa: E402
 from tuneport.manifests import load_gpus  # noqa: E402
@@ -91,7 +91,7 @@ def plain_trl(
                 lr_scheduler_type="cosine",
                 warmup_steps=numbers["warmup_ratio"],
                 max_length=None,  # the rows have their length, for both sides
-                use_cpu=choose_device().name == "cpu",  # the one default that refuses to run without a GPU
+                use_cpu=choose_base_model_device().name == "cpu",  # the one default that refuses to run without a GPU
                 seed=seed,
                 logging_steps=1,
                 save_strategy="no",
@@ -117,7 +117,7 @@ def tuneport(
         recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
-            device=choose_device(),
+            device=choose_base_model_device(),
             adapter=Adapter.LORA,
             numbers=numbers,
             options=TrainingOptions(),
@@ -126,7 +126,7 @@ def tuneport(
             working=Path(output),
             note=lambda text: print(text, file=sys.stderr),
         )
-        trainer = sft_trainer(recipe, training_renderer(folder, None), rows, [], TrainedTokenCounter())
+        trainer = sft_trainer(recipe, training_template_renderer(folder, None), rows, [], TrainedTokenCounter())
         trainer.args.max_steps = numbers["steps"]
         trainer.args.save_strategy = "no"
         trainer.add_callback(clock)
@@ -175,7 +175,7 @@ def base_model(arguments: argparse.Namespace) -> Path:
 
 def dataset(arguments: argparse.Namespace, folder: Path) -> tuple[list[RenderedExample], list[RenderedExample]]:
     """Rows to train on, a multiple of the batch, and rows held out."""
-    renderer = training_renderer(folder, None)
+    renderer = training_template_renderer(folder, None)
     rows = renderer.render_all(read_records(arguments.data), path=str(arguments.data))
     if arguments.row_tokens:
         rows = joined(rows, arguments.row_tokens)
@@ -288,7 +288,7 @@ def summarise(
 
 def machine() -> str:
     """The device's name, and the precision that tuneport trains in on it."""
-    device = choose_device()
+    device = choose_base_model_device()
     if device.name == "cuda":
         return f"{torch.cuda.get_device_name()}, {device.precision}"
     described = Path("/proc/cpuinfo")  # Linux only

@@ -66,7 +66,7 @@ JOURNEYS = (
     "tests/data/test_fuzz.py",
     "tests/data/test_real_files.py",
     "tests/lifecycle/schema/",
-    "tests/lifecycle/test_open_workspace.py",
+    "tests/lifecycle/test_open_service.py",
     "tests/lifecycle/webhooks/test_sender.py",
     "tests/lifecycle/worker/",
     "tests/test_aio.py",

@@ -28,7 +28,16 @@ LEVELS = [
         "version",
     ],
     ["types", "devices", "digests", "files", "sandbox", "validation"],
-    ["manifests", "settings", "infer_protocol", "run_protocol", "training_options", "device_queue", "pages"],
+    [
+        "manifests",
+        "settings",
+        "infer_protocol",
+        "run_protocol",
+        "training_options",
+        "device_queue",
+        "pages",
+        "openai_encodings",
+    ],
     ["base_models", "data"],
     ["estimate", "curves"],
     ["router", "advisor", "backends"],
@@ -40,7 +49,8 @@ LEVELS = [
 # The child processes: they know little, and nobody imports them.
 KNOWN_TO_CHILDREN = {
     "errors", "types", "digests", "files", "formatting", "heavy_imports", "installation", "methods", "private",
-    "infer_protocol", "run_protocol", "sandbox", "training_options", "devices", "device_queue", "data", "base_models",
+    "infer_protocol", "run_protocol", "openai_encodings", "sandbox", "validation", "training_options", "devices",
+    "device_queue", "data", "base_models",
 }  # fmt: skip
 CHILDREN = {room: KNOWN_TO_CHILDREN for room in ("train", "infer")}
 # Others test with it: nothing imports it, and its own fake provider is opened by the name in providers/fake.toml.
@@ -103,7 +113,7 @@ def test_only_the_contract_imports_a_test_tool() -> None:
 
 @pytest.mark.parametrize("code", ["import tuneport", "from tuneport.cli.main import main; main(['--help'])"])
 def test_nothing_heavy_is_imported_at_start(code: str) -> None:
-    heavy = sorted(HEAVY | {"fastapi", "sqlalchemy", "tiktoken", "httpx", "pyarrow", "zstandard"})
+    heavy = sorted(HEAVY | {"fastapi", "sqlalchemy", "tiktoken", "httpx", "jinja2", "pyarrow", "zstandard"})
     script = f"import sys\n{code}\nprint(sorted(set({heavy!r}) & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

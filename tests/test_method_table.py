@@ -45,8 +45,8 @@ EDITS = {  # file: (before which line, what)
 USE = """
 import sys
 from pathlib import Path
-from tuneport.backends.local.request import check_local_request, hyperparameter_names
-from tuneport.data.conversion.prepare import upload_format, prepare_dataset_for_method
+from tuneport.backends.local.request import check_local_request, local_hyperparameter_names
+from tuneport.data.conversion.prepare import dataset_upload_format, convert_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.manifests import load_manifest
 from tuneport.serve.wire.native import SubmitJob
@@ -55,9 +55,9 @@ from tuneport.workflows.plan import plan
 
 pairs, store = Path(sys.argv[1]), Path(sys.argv[2])
 spec = TuneSpec(model="m", dataset=pairs, method="chosen")
-print(check_local_request(spec), "beta" in hyperparameter_names(spec.method, "auto"))
-format = upload_format(spec.method, "openai-preference", "openai")
-file = prepare_dataset_for_method(spec.method, Dataset(pairs), format, store)
+print(check_local_request(spec), "beta" in local_hyperparameter_names(spec.method, "auto"))
+format = dataset_upload_format(spec.method, "openai-preference", "openai")
+file = convert_dataset_for_method(spec.method, Dataset(pairs), format, store)
 print(file.format, file.rows)
 print(load_manifest("local").any_model.methods[-1], SubmitJob(training_file="f", model="m", method="chosen").method)
 found = plan(pairs, model="llama-3.2-1b-instruct", method="chosen", gpu=["A100 80GB"])

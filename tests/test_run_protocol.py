@@ -12,15 +12,15 @@ import pytest
 import tuneport
 from tuneport import run_protocol
 from tuneport.backends.local.runs.run import LocalRun
-from tuneport.backends.local.runs.start import LocalWarmStart, apply_warm_start
+from tuneport.backends.local.runs.start import LocalWarmStart, apply_local_warm_start
 from tuneport.backends.local.runs.state import local_tuned_model_name, read_local_job_state
 from tuneport.errors import ProviderError
 from tuneport.run_protocol import (
     RestartCounts,
     RunRequest,
     TrainerState,
-    checkpoint_folders,
-    damaged_checkpoint_folders,
+    damaged_run_checkpoint_folders,
+    run_checkpoint_folders,
 )
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import JobStatus, TuneSpec
@@ -160,16 +160,18 @@ def test_the_child_reads_an_earlier_run(folder: Path) -> None:
 
 
 def test_both_sides_agree_on_the_checkpoints(folder: Path) -> None:
-    assert run_of(folder).checkpoint_folders() == checkpoint_folders(folder)
-    assert [step for step, _ in checkpoint_folders(folder)] == TrainingRunFolder(folder).checkpoint_steps() == [3, 12]
-    assert sorted(str(step) for step, _ in damaged_checkpoint_folders(folder)) == ["6", "None"]
-    assert checkpoint_folders(folder / "nothing") == []
+    assert run_of(folder).checkpoint_folders() == run_checkpoint_folders(folder)
+    assert (
+        [step for step, _ in run_checkpoint_folders(folder)] == TrainingRunFolder(folder).checkpoint_steps() == [3, 12]
+    )
+    assert sorted(str(step) for step, _ in damaged_run_checkpoint_folders(folder)) == ["6", "None"]
+    assert run_checkpoint_folders(folder / "nothing") == []
 
 
 def test_an_earlier_run_is_gone_on_from(folder: Path) -> None:
     (folder / "adapter_config.json").write_text('{"r": 2, "lora_alpha": 4, "lora_dropout": 0.05}')
     spec = TuneSpec(model="/models/tiny-llama", dataset=Path("x.jsonl"))
-    begun = apply_warm_start(spec, LocalWarmStart(RUN_ID, run_of(folder).read_request(), folder))
+    begun = apply_local_warm_start(spec, LocalWarmStart(RUN_ID, run_of(folder).read_request(), folder))
     assert begun.adapter == "lora" and begun.hyperparameters.lora_rank == 2
 
 

@@ -51,7 +51,7 @@ ALLOWED = {
 """Files that may have such words, and why."""
 SAME_NAME = {
     "Job": "the public class, and its twin with coroutines",
-    "Workspace": "the public class, its twin with coroutines, and what both stand on",
+    "Workspace": "the public class, and its twin with coroutines",
     "JobEvent": "as the library has it, and as the gateway's OpenAPI document does",
     "Score": "a request of the inference protocol, named by its `op`, and a metric's value",
 }

@@ -18,7 +18,7 @@ from tuneport.data.conversion.convert import convert as _convert
 from tuneport.data.split import split as _split
 from tuneport.lifecycle.handle import Job as _Job
 from tuneport.lifecycle.handle import JobUpdate, Prompt
-from tuneport.lifecycle.open_workspace import OpenWorkspace
+from tuneport.lifecycle.open_service import OpenJobService
 from tuneport.lifecycle.verbs import deploy as _deploy
 from tuneport.lifecycle.verbs import job as _job
 from tuneport.lifecycle.verbs import jobs as _jobs
@@ -240,7 +240,7 @@ class Workspace:
     """One home, as `tuneport.Workspace`, for `async with`; its methods are the coroutines of this module."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.opened = OpenWorkspace(settings)
+        self.opened = OpenJobService(settings)
 
     async def __aenter__(self) -> Workspace:
         return self

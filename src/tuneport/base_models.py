@@ -64,7 +64,7 @@ BUNDLES = {
 
 
 @dataclass(frozen=True)
-class ComputeTarget:
+class BaseModelDevice:
     """`precision` is bf16, fp16 or fp32: that of the matrix products; adapters are trained in fp32."""
 
     name: str
@@ -163,23 +163,23 @@ def locate_base_config(name_or_path: str, *, home: Path) -> Path:
     raise ConfigError(_how_to_get(name_or_path, None))
 
 
-def choose_device(precision: str | None = None, *, on_cpu: bool = False) -> ComputeTarget:
+def choose_base_model_device(precision: str | None = None, *, on_cpu: bool = False) -> BaseModelDevice:
     """Choose where models run on this machine: CUDA, Apple's GPU or the CPU, which `on_cpu` forces. `precision`
     overrides the fastest one there."""
     import torch
 
     if on_cpu:
-        name, best = "cpu", best_precision("cpu", cpu_has_bf16=_cpu_is_faster_in_bf16())
+        name, best = "cpu", best_base_model_precision("cpu", cpu_has_bf16=_cpu_is_faster_in_bf16())
     elif torch.cuda.is_available():
-        name, best = "cuda", best_precision("cuda", capability=torch.cuda.get_device_capability())
+        name, best = "cuda", best_base_model_precision("cuda", capability=torch.cuda.get_device_capability())
     elif torch.backends.mps.is_available():
-        name, best = "mps", best_precision("mps")
+        name, best = "mps", best_base_model_precision("mps")
     else:
-        name, best = "cpu", best_precision("cpu", cpu_has_bf16=_cpu_is_faster_in_bf16())
-    return ComputeTarget(name, precision or best)
+        name, best = "cpu", best_base_model_precision("cpu", cpu_has_bf16=_cpu_is_faster_in_bf16())
+    return BaseModelDevice(name, precision or best)
 
 
-def best_precision(device: str, *, capability: tuple[int, int] = (0, 0), cpu_has_bf16: bool = False) -> str:
+def best_base_model_precision(device: str, *, capability: tuple[int, int] = (0, 0), cpu_has_bf16: bool = False) -> str:
     """Return bf16 if the hardware multiplies it, which has fp32's range and needs no loss scaling; else fp16 on CUDA.
 
     Decided by compute capability: `torch.cuda.is_bf16_supported()` also says yes if bf16 is emulated (before 8.0,

@@ -84,19 +84,19 @@ class CheckedByGateway:
 Rule = ClientsMaySet | OperatorOnly | CheckedByGateway
 
 
-def client_whole_number(low: int, high: int, *words: str) -> ClientsMaySet:
+def client_whole_number_rule(low: int, high: int, *words: str) -> ClientsMaySet:
     return ClientsMaySet("whole", low, high, words=words)
 
 
-def client_number(low: float, high: float, *words: str, above: bool = False) -> ClientsMaySet:
+def client_number_rule(low: float, high: float, *words: str, above: bool = False) -> ClientsMaySet:
     return ClientsMaySet("number", low, high, above=above, words=words)
 
 
-def client_choice(*words: str) -> ClientsMaySet:
+def client_choice_rule(*words: str) -> ClientsMaySet:
     return ClientsMaySet("word", words=words)
 
 
-def client_module_names(*words: str) -> ClientsMaySet:
+def client_module_names_rule(*words: str) -> ClientsMaySet:
     """Return names of a network's parts (q_proj, v_proj ...)."""
     return ClientsMaySet("module_names", words=words)
 
@@ -115,7 +115,7 @@ def client_rules_of_fields(fields: Mapping[str, _HasMetadata], prefix: str = "")
     return {name: rule for name, rule in found.items() if rule is not None}
 
 
-def has_inner_options(names: Iterable[str], name: str) -> bool:
+def client_rule_has_inner_options(names: Iterable[str], name: str) -> bool:
     """Return whether one of `names` lies inside the option `name`: `slurm.setup` inside `slurm`."""
     return any(each.startswith(f"{name}.") for each in names)
 

@@ -129,12 +129,12 @@ class _Numbered(msgspec.Struct):
     id: str | None = None
 
 
-def encode_message(message: Request | Reply) -> bytes:
+def encode_inference_message(message: Request | Reply) -> bytes:
     """Return the message as a line."""
     return _encoder.encode(message) + b"\n"
 
 
-def decode_request(line: bytes | str) -> Request:
+def decode_inference_request(line: bytes | str) -> Request:
     """Return the request of a line. ConfigError says what is wrong with it."""
     try:
         return _requests.decode(line)
@@ -142,7 +142,7 @@ def decode_request(line: bytes | str) -> Request:
         raise ConfigError(f"the request is malformed: {error}") from error
 
 
-def parse_request_id(line: bytes | str) -> str | None:
+def parse_inference_request_id(line: bytes | str) -> str | None:
     """Return the id of a request that cannot be read otherwise, or None."""
     try:
         return msgspec.json.decode(line, type=_Numbered).id
@@ -150,7 +150,7 @@ def parse_request_id(line: bytes | str) -> str | None:
         return None
 
 
-def decode_reply(line: bytes) -> Reply | None:
+def decode_inference_reply(line: bytes) -> Reply | None:
     """Return the reply of a line, or None: some library printed it."""
     try:
         return _replies.decode(line)

@@ -25,6 +25,18 @@ def install_package(name: str) -> str:
     return f"{_pip()} {name}"
 
 
+def find_package_file(package: str, *parts: str) -> Path:
+    """Return the path of a file in an installed package, which is not imported. Raises FileNotFoundError if the package
+    is not installed or has no such file."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(f"{package} is not installed")
+    path = Path(spec.submodule_search_locations[0], *parts)
+    if not path.is_file():
+        raise FileNotFoundError(f"the installed release of {package} has no {'/'.join(parts)}")
+    return path
+
+
 def _pip() -> str:
     """Return pip's command for the environment that runs this, which need not be the one on the PATH."""
     scripts = Path(sysconfig.get_path("scripts"))

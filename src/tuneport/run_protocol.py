@@ -156,26 +156,26 @@ class StartPhase(_Record):
     pid: int = 0
 
 
-def checkpoint_folder(run: Path, step: int) -> Path:
+def run_checkpoint_folder(run: Path, step: int) -> Path:
     return run / CHECKPOINTS / f"{_STEP}{step}"
 
 
-def checkpoint_folders(run: Path) -> list[tuple[int, Path]]:
+def run_checkpoint_folders(run: Path) -> list[tuple[int, Path]]:
     """Return step and folder of each complete checkpoint, oldest first. One in the making has another name."""
     named = ((_number(entry.name, _STEP), entry) for entry in (run / CHECKPOINTS).glob(f"{_STEP}*"))
     return sorted((step, entry) for step, entry in named if step is not None and entry.is_dir())
 
 
-def parse_checkpoint_step(checkpoint: Path) -> int:
+def parse_run_checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(_STEP))
 
 
-def damaged_checkpoint_folder(run: Path, step: int) -> Path:
+def damaged_run_checkpoint_folder(run: Path, step: int) -> Path:
     """Return the path of a damaged checkpoint, which is kept for people to look at."""
     return run / CHECKPOINTS / f"{_DAMAGED}{step}"
 
 
-def damaged_checkpoint_folders(run: Path) -> list[tuple[int | None, Path]]:
+def damaged_run_checkpoint_folders(run: Path) -> list[tuple[int | None, Path]]:
     return [(_number(entry.name, _DAMAGED), entry) for entry in (run / CHECKPOINTS).glob(f"{_DAMAGED}*")]
 
 

@@ -15,14 +15,17 @@ from tuneport.client_rules import (
     YES_NO,
     OperatorOnly,
     Rule,
-    client_choice,
-    client_module_names,
-    client_number,
+    client_choice_rule,
+    client_module_names_rule,
+    client_number_rule,
     client_rules_of_fields,
-    client_whole_number,
+    client_whole_number_rule,
 )
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.types import Adapter, LossOn, Method, Model
+
+OptimizerMemory = Literal["adamw_fused", "adamw_8bit", "paged_adamw_8bit"]
+"""How estimates of memory name the optimizers that a local run can have."""
 
 GPU_TOKENS = 8192
 """Of a micro-batch, padding counted: enough to keep a GPU busy, little enough to fit beside a model."""
@@ -70,22 +73,22 @@ class TrainingOptions(Model):
 
     model_config = ConfigDict(strict=True)
 
-    lora_target_modules: Annotated[Literal["all-linear"] | list[_Name] | None, client_module_names("all-linear")] = (
-        Field(default=None, min_length=1, description="a list of module names (q_proj, v_proj ...), or all-linear")
-    )
-    lora_variant: Annotated[Literal["rslora", "dora"] | None, client_choice("rslora", "dora")] = Field(
+    lora_target_modules: Annotated[
+        Literal["all-linear"] | list[_Name] | None, client_module_names_rule("all-linear")
+    ] = Field(default=None, min_length=1, description="a list of module names (q_proj, v_proj ...), or all-linear")
+    lora_variant: Annotated[Literal["rslora", "dora"] | None, client_choice_rule("rslora", "dora")] = Field(
         default=None, description="rslora or dora"
     )
     gradient_checkpointing: Annotated[bool | None, YES_NO] = Field(
         default=None, description="true or false: less memory, about a third more time"
     )
     lr_scheduler_type: Annotated[
-        Literal["cosine", "linear", "constant"], client_choice("cosine", "linear", "constant")
+        Literal["cosine", "linear", "constant"], client_choice_rule("cosine", "linear", "constant")
     ] = Field(default="cosine", description="cosine, linear or constant: how the learning rate falls after the warm-up")
-    precision: Annotated[Literal["bf16", "fp16", "fp32"] | None, client_choice("bf16", "fp16", "fp32")] = Field(
+    precision: Annotated[Literal["bf16", "fp16", "fp32"] | None, client_choice_rule("bf16", "fp16", "fp32")] = Field(
         default=None, description="bf16, fp16 or fp32"
     )
-    prompt_loss_weight: Annotated[float, client_number(0, 1)] = Field(
+    prompt_loss_weight: Annotated[float, client_number_rule(0, 1)] = Field(
         default=0.0,
         ge=0,
         le=1,
@@ -97,7 +100,7 @@ class TrainingOptions(Model):
     allow_oversize: Annotated[bool, OperatorOnly("lets a job take more memory than this machine has")] = Field(
         default=False, description="true or false: try although the estimate says that memory will not do"
     )
-    loss_on: Annotated[LossOn, client_choice("assistant", "last", "completion")] = Field(
+    loss_on: Annotated[LossOn, client_choice_rule("assistant", "last", "completion")] = Field(
         default="assistant",
         description="of sft: assistant (every answer of weight 1), last (the last one only) or completion (what the "
         "assistant writes after the last user message)",
@@ -109,13 +112,13 @@ class TrainingOptions(Model):
         min_length=1,
         description="a list of module names (embed_tokens, lm_head ...), which are trained whole and saved, too",
     )
-    generations: Annotated[int | None, client_whole_number(2, 64)] = Field(
+    generations: Annotated[int | None, client_whole_number_rule(2, 64)] = Field(
         default=None, ge=2, description="2 or more: answers to each question in a step of grpo, rloo or rft"
     )
-    max_completion_length: Annotated[int, client_whole_number(1, 16_384)] = Field(
+    max_completion_length: Annotated[int, client_whole_number_rule(1, 16_384)] = Field(
         default=512, ge=1, description="1 or more: tokens of an answer in grpo, rloo and rft, after which it is cut off"
     )
-    temperature: Annotated[float, client_number(0, 2, above=True)] = Field(
+    temperature: Annotated[float, client_number_rule(0, 2, above=True)] = Field(
         default=1.0, gt=0, description="above 0: of the answers in grpo, rloo and rft; 1 is the model as it is"
     )
     run_grader_code: Annotated[
@@ -123,6 +126,14 @@ class TrainingOptions(Model):
     ] = Field(
         default=False,
         description="true or false: rft's python graders may run on this machine, in a sandbox (no files, no network)",
+    )
+    optimizer: Annotated[
+        Literal["adamw", "adamw_8bit", "paged_adamw_8bit"],
+        client_choice_rule("adamw", "adamw_8bit", "paged_adamw_8bit"),
+    ] = Field(
+        default="adamw",
+        description="adamw, adamw_8bit (2 bytes of moments for each trained number, not 8) or paged_adamw_8bit (which "
+        "leave a full NVIDIA GPU for main memory)",
     )
     average_weights: Annotated[bool, YES_NO] = Field(
         default=False, description="true or false: save the mean of the weights over about the last sixth of the steps"
@@ -142,17 +153,22 @@ class TrainingOptions(Model):
     slurm: Annotated[SlurmOptions | None, _PLACES] = Field(
         default=None, description=f"an object of what sbatch is asked for: {', '.join(SlurmOptions.model_fields)}"
     )
-    evaluate_every: Annotated[int | None, client_whole_number(1, 1_000_000)] = Field(
+    evaluate_every: Annotated[int | None, client_whole_number_rule(1, 1_000_000)] = Field(
         default=None, ge=1, description="a number of steps between evaluations on the validation file (else each epoch)"
     )
-    save_every: Annotated[int | None, client_whole_number(1, 1_000_000)] = Field(
+    save_every: Annotated[int | None, client_whole_number_rule(1, 1_000_000)] = Field(
         default=None, ge=1, description="a number of steps between checkpoints (else each epoch, and every few minutes)"
     )
-    early_stopping: Annotated[int | None, client_whole_number(1, 1_000)] = Field(
+    early_stopping: Annotated[int | None, client_whole_number_rule(1, 1_000)] = Field(
         default=None,
         ge=1,
         description="a number of evaluations: stop after as many without a better validation loss, and keep the best",
     )
+
+    @property
+    def takes_bitsandbytes(self) -> bool:
+        """Return whether the optimizer is one of bitsandbytes'."""
+        return self.optimizer != "adamw"
 
     @classmethod
     def client_rules(cls) -> dict[str, Rule]:
@@ -199,3 +215,13 @@ def largest_divisor(batch_size: int, limit: int | None, *, at_least: int = 1) ->
     if limit is None:
         return batch_size
     return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and (n <= limit or n <= at_least))
+
+
+def optimizer_memory(provider_options: Mapping[str, Any]) -> OptimizerMemory:
+    """Return the optimizer of a local run with these options, by the name that estimates of memory have for it."""
+    match provider_options.get("optimizer"):
+        case "adamw_8bit":
+            return "adamw_8bit"
+        case "paged_adamw_8bit":
+            return "paged_adamw_8bit"
+    return "adamw_fused"

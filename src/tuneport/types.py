@@ -15,7 +15,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tuneport.client_rules import CheckedByGateway, OperatorOnly, client_choice, client_number, client_whole_number
+from tuneport.client_rules import (
+    CheckedByGateway,
+    OperatorOnly,
+    client_choice_rule,
+    client_number_rule,
+    client_whole_number_rule,
+)
 from tuneport.methods import Method as Method
 from tuneport.methods import methods_where
 
@@ -64,41 +70,41 @@ class Hyperparameters(Model):
     word. Giving both is an error.
     """
 
-    epochs: Annotated[int | Auto, client_whole_number(1, 50, "auto")] = Field(default="auto")
-    batch_size: Annotated[int | Auto, client_whole_number(1, 1_024, "auto")] = Field(
+    epochs: Annotated[int | Auto, client_whole_number_rule(1, 50, "auto")] = Field(default="auto")
+    batch_size: Annotated[int | Auto, client_whole_number_rule(1, 1_024, "auto")] = Field(
         default="auto", description="examples per optimizer step"
     )
-    learning_rate: Annotated[float | Auto, client_number(0, 1, "auto", above=True)] = Field(default="auto")
-    learning_rate_multiplier: Annotated[float | Auto, client_number(0, 1_000, "auto", above=True)] = Field(
+    learning_rate: Annotated[float | Auto, client_number_rule(0, 1, "auto", above=True)] = Field(default="auto")
+    learning_rate_multiplier: Annotated[float | Auto, client_number_rule(0, 1_000, "auto", above=True)] = Field(
         default="auto"
     )
-    warmup_ratio: Annotated[float | Auto, client_number(0, 0.999, "auto")] = Field(
+    warmup_ratio: Annotated[float | Auto, client_number_rule(0, 0.999, "auto")] = Field(
         default="auto", description="share of the steps, 0 to 1"
     )
-    weight_decay: Annotated[float | Auto, client_number(0, 0.999, "auto")] = Field(default="auto")
-    max_length: Annotated[int | Auto, client_whole_number(1, 1_048_576, "auto")] = Field(
+    weight_decay: Annotated[float | Auto, client_number_rule(0, 0.999, "auto")] = Field(default="auto")
+    max_length: Annotated[int | Auto, client_whole_number_rule(1, 1_048_576, "auto")] = Field(
         default="auto", description="tokens; longer examples are cut at the end, and named"
     )
-    lora_rank: Annotated[int | Auto, client_whole_number(1, 1_024, "auto")] = Field(default="auto")
-    lora_alpha: Annotated[float | Auto, client_number(0, 8_192, "auto", above=True)] = Field(default="auto")
-    lora_dropout: Annotated[float | Auto, client_number(0, 0.999, "auto")] = Field(default="auto")
-    virtual_tokens: Annotated[int | Auto, client_whole_number(1, 4_096, "auto")] = Field(
+    lora_rank: Annotated[int | Auto, client_whole_number_rule(1, 1_024, "auto")] = Field(default="auto")
+    lora_alpha: Annotated[float | Auto, client_number_rule(0, 8_192, "auto", above=True)] = Field(default="auto")
+    lora_dropout: Annotated[float | Auto, client_number_rule(0, 0.999, "auto")] = Field(default="auto")
+    virtual_tokens: Annotated[int | Auto, client_whole_number_rule(1, 4_096, "auto")] = Field(
         default="auto", description="prefix, prompt: trained tokens before every input"
     )
-    beta: Annotated[float | Auto, client_number(0, 100, "auto")] = Field(
+    beta: Annotated[float | Auto, client_number_rule(0, 100, "auto")] = Field(
         default="auto", description="dpo, kto, grpo, rloo: strength of the pull towards the reference"
     )
-    compute_multiplier: Annotated[float | Auto, client_number(0, 10, "auto", above=True)] = Field(
+    compute_multiplier: Annotated[float | Auto, client_number_rule(0, 10, "auto", above=True)] = Field(
         default="auto", description="rft: how much is explored in training"
     )
-    eval_interval: Annotated[int | Auto, client_whole_number(1, 1_000_000, "auto")] = Field(
+    eval_interval: Annotated[int | Auto, client_whole_number_rule(1, 1_000_000, "auto")] = Field(
         default="auto", description="rft, grpo, rloo: training steps between evaluations"
     )
-    eval_samples: Annotated[int | Auto, client_whole_number(1, 1_000, "auto")] = Field(
+    eval_samples: Annotated[int | Auto, client_whole_number_rule(1, 1_000, "auto")] = Field(
         default="auto", description="rft, grpo, rloo: answers graded in an evaluation, per example"
     )
     reasoning_effort: Annotated[
-        Literal["low", "medium", "high", "auto"], client_choice("low", "medium", "high", "auto")
+        Literal["low", "medium", "high", "auto"], client_choice_rule("low", "medium", "high", "auto")
     ] = Field(default="auto", description="rft")
 
     @field_validator(

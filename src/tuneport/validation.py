@@ -1,7 +1,9 @@
-"""Turns what people and files say into pydantic models, and the first of pydantic's complaints into one line."""
+"""Turns what people and files say into pydantic models, and the first of pydantic's complaints into one line; reads
+JSON that others wrote."""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,3 +64,22 @@ def first_error(error: ValidationError, within: str = "") -> str:
         return f"there is no {field!r}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{field}: {message}" if field else message
+
+
+def decode_json(text: str | bytes) -> Any:
+    """Parse the text. Raises ValueError if it is not JSON, or nests too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the object in the file. Raises OSError if it cannot be read, ValueError if it holds no object."""
+    content = decode_json(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds {_NAMES_OF_TYPES.get(type(content), 'a number')} instead of an object")
+    return content
+
+
+_NAMES_OF_TYPES = {list: "a list", str: "text", bool: "a truth value", type(None): "null"}

@@ -18,8 +18,8 @@ from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
-from tuneport.lifecycle.planning.planning import find_backend_readiness
-from tuneport.manifests import find_offered, load_manifest, manifest_names
+from tuneport.lifecycle.planning.planning import find_job_backend_readiness
+from tuneport.manifests import find_manifest_model, load_manifest, manifest_names
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.workflows import doctor
 
@@ -124,7 +124,7 @@ def test_a_project_defines_a_backend_that_speaks_like_another(settings: Settings
     assert "ours" in backend_names(ours) and "ours" not in backend_names(settings)
     manifest = backend_manifest("ours", ours)
     assert (manifest.api_key_env, manifest.base_url) == ("OURS_KEY", "http://127.0.0.1:8321/v1")
-    assert find_offered(manifest, "anything-at-all") is not None
+    assert find_manifest_model(manifest, "anything-at-all") is not None
     assert manifest.no_new_jobs_from is None and manifest.models == ()  # OpenAI's facts are not the other server's
     assert type(open_backend("ours", ours)).__name__ == "OpenAIBackend"
 
@@ -154,7 +154,7 @@ def test_key_and_address_of_the_table_hold_everywhere(settings: Settings) -> Non
     assert (manifest.api_key_env, manifest.base_url) == ("SECOND_KEY", "https://127.0.0.1:1/v1")
     assert mine.base_url("openai", manifest.base_url) == table["base_url"]
     assert manifest.models == load_manifest("openai").models and load_manifest("openai").api_key_env == "OPENAI_API_KEY"
-    assert find_backend_readiness(mine, [manifest]).with_key == {"openai"}
+    assert find_job_backend_readiness(mine, [manifest]).with_key == {"openai"}
     row = next(row for row in doctor.list_backend_states(mine, date(2026, 11, 24)) if row["name"] == "openai")
     assert (row["api_key_env"], row["key_set"], row["base_url"]) == ("SECOND_KEY", True, "https://***@127.0.0.1:1/v1")
     backend = open_backend("openai", mine)

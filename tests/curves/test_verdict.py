@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.curves import generated, recorded, stopped_at
-from tuneport.backends.openai.jobs import parse_metrics_csv
-from tuneport.curves import CurveFinding, Forgetting, build_curve, judge_curve
+from tuneport.backends.openai.jobs import parse_openai_metrics_csv
+from tuneport.curves import CurveFinding, CurveForgetting, build_curve, judge_curve
 from tuneport.curves.trends import estimate_noise, falling_fit, mann_kendall, never_rises, theil_sen
 from tuneport.types import MetricPoint
 
@@ -141,7 +141,7 @@ def test_the_whole_validation_file_counts_for_more_than_a_batch_of_it() -> None:
     for step in range(1, 121):
         full = f"{1.0 - 0.1 * step / 30:.3f},0.7" if step % 30 == 0 else ","
         lines.append(f"{step},{2.0 / step**0.3:.4f},{draw.uniform(0.2, 2.0):.4f},{full}")
-    curve = build_curve(parse_metrics_csv("\n".join(lines).encode()))
+    curve = build_curve(parse_openai_metrics_csv("\n".join(lines).encode()))
     assert curve.valid.values == (0.9, 0.8, 0.7, 0.6) and len(curve.batches) == 120 and not curve.of_batches
 
 
@@ -152,10 +152,12 @@ def test_points_may_come_twice_and_in_any_order() -> None:
 
 
 def test_what_was_forgotten_makes_a_good_curve_a_bad_run_and_an_overfitted_one_no_better() -> None:
-    lost = Forgetting(drop=0.12, low=0.05, high=0.19)
+    lost = CurveForgetting(drop=0.12, low=0.05, high=0.19)
     assert judge_curve(points(FALLING), forgetting=lost).finding == "forgetting"
     assert "12.0% worse" in judge_curve(points(FALLING), forgetting=lost).summary
-    assert judge_curve(points(FALLING), forgetting=Forgetting(drop=0.02, low=-0.05, high=0.09)).finding == "healthy"
+    assert (
+        judge_curve(points(FALLING), forgetting=CurveForgetting(drop=0.02, low=-0.05, high=0.09)).finding == "healthy"
+    )
     overfitted = judge_curve(points(RISING, LEARNING_BY_HEART), forgetting=lost)
     assert overfitted.finding == "overfitting" and "12.0% worse" in overfitted.evidence[-1]
 

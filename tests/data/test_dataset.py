@@ -19,9 +19,9 @@ from tests.support.rows import chat
 from tests.support.rows import write as write_rows
 from tuneport.data import reading
 from tuneport.data.containers.source import RowSource
-from tuneport.data.formats import FORMATS, load_format
+from tuneport.data.formats import FORMATS, load_dataset_format
 from tuneport.errors import ConfigError, DatasetError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.types import Method, TuneSpec
 
@@ -56,13 +56,15 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     )
     for way in ("rows", "batches", "lines_file"):
         monkeypatch.setattr(RowSource, way, counted("passes", getattr(RowSource, way), lambda self: self.path.name))
-    detect = counted("detections", reading.detect_format, lambda given, *_: Path(getattr(given, "path", given)).name)
+    detect = counted(
+        "detections", reading.detect_dataset_format, lambda given, *_: Path(getattr(given, "path", given)).name
+    )
     for module in list(sys.modules.values()):
-        if vars(module).get("detect_format") is reading.detect_format and module is not reading:
-            monkeypatch.setattr(module, "detect_format", detect)
-    monkeypatch.setattr(reading, "detect_format", detect)
+        if vars(module).get("detect_dataset_format") is reading.detect_dataset_format and module is not reading:
+            monkeypatch.setattr(module, "detect_dataset_format", detect)
+    monkeypatch.setattr(reading, "detect_dataset_format", detect)
     for each in FORMATS:
-        module = load_format(each)
+        module = load_dataset_format(each)
         monkeypatch.setattr(module, "likeness", counted("likeness", module.likeness, lambda row, each=each: each))
     return found
 
@@ -104,7 +106,7 @@ def test_so_does_the_command(files: tuple[Path, Path], counts: Counts) -> None:
 
 def test_so_does_what_prepares_a_local_run(files: tuple[Path, Path], counts: Counts, settings: Settings) -> None:
     spec = TuneSpec(model="smollm2-135m-instruct", dataset=files[0], validation=files[1], method=Method.SFT)
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         row = workspace.submit(spec, backend="local")
     assert row.prepared_data.validation is not None
     assert_once_for_each_use(counts, uses=3)
@@ -192,15 +194,15 @@ def test_what_is_trained_on_is_what_was_there_when_it_was_converted(
     files: tuple[Path, Path], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dataset that becomes another one between the plan and the conversion is read as what it is then."""
-    plan = Workspace.plan
+    plan = JobService.plan
 
-    def planned(self: Workspace, *args: Any, **kwargs: Any) -> Any:
+    def planned(self: JobService, *args: Any, **kwargs: Any) -> Any:
         made = plan(self, *args, **kwargs)
         write(files[0], [{"prompt": "Where?", "completion": "There."}] * 9)
         return made
 
-    monkeypatch.setattr(Workspace, "plan", planned)
-    with Workspace(settings) as workspace:
+    monkeypatch.setattr(JobService, "plan", planned)
+    with JobService(settings) as workspace:
         row = workspace.submit(TuneSpec(model="fake-small", dataset=files[0], method=Method.SFT), backend="fake")
     written = [json.loads(line) for line in row.prepared_data.training.path.read_text().splitlines()]
     assert len(written) == row.prepared_data.training.rows == 9
@@ -261,7 +263,7 @@ def test_a_format_out_of_the_race_changes_nothing(tmp_path: Path) -> None:
     for number in range(200):
         rows = [draw.choice(draw.sample(kinds, 3)) for _ in range(draw.choice([1, 2, 3, 5]))]
         dataset = tuneport.Dataset(write_rows(tmp_path / f"{number}.jsonl", rows))
-        scores = {name: [load_format(name).likeness(row) for row in rows] for name in FORMATS}
+        scores = {name: [load_dataset_format(name).likeness(row) for row in rows] for name in FORMATS}
         known = [place for place in range(len(rows)) if any(each[place][0] > 0 for each in scores.values())]
         fitting = [name for name in FORMATS if known and all(scores[name][place][0] > 0 for place in known)]
         if not fitting:

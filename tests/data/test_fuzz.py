@@ -38,12 +38,12 @@ def test_very_many_mutated_files_are_read_or_refused(tmp_path: Path) -> None:
     folders = [tmp_path / str(number) for number in range(processes)]
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         shares = [
-            pool.submit(fuzz, folder, files=50_000 // processes, seed=4 + number)
+            pool.submit(fuzz, folder, files=20_000 // processes, seed=4 + number)
             for number, folder in enumerate(folders)
         ]
         for share in shares:
             outcomes += share.result()
-    assert outcomes["convert: done"] > 5_000 and outcomes["convert: DatasetError"] > 5_000
+    assert outcomes["convert: done"] > 2_000 and outcomes["convert: DatasetError"] > 2_000
 
 
 def fuzz(folder: Path, *, files: int, seed: int) -> Counter[str]:

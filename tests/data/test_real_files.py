@@ -13,8 +13,8 @@ from tuneport.data.checks import check_dataset
 from tuneport.data.conversion.convert import convert
 from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.dataset import Dataset
-from tuneport.data.formats import FORMATS, load_format
-from tuneport.data.formats.contract import equivalent
+from tuneport.data.formats import FORMATS, load_dataset_format
+from tuneport.data.formats.contract import is_equivalent_record
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Chat
 from tuneport.errors import ConversionLossError
@@ -64,7 +64,7 @@ def test_every_file_goes_to_every_format_that_holds_it_and_back(
         assert back.read_bytes() == first.read_bytes()
         found = Dataset(there).format  # the format, or another that reads its rows the same
         assert all(
-            equivalent(one, other)
+            is_equivalent_record(one, other)
             for (_, one), (_, other) in zip(read_records(there, target), read_records(there, found), strict=True)
         )
 
@@ -150,7 +150,7 @@ def test_real_files_are_checked_and_prepared(shared_data: Path, tmp_path: Path) 
         target = "openai-preference" if report.method == "dpo" else "openai"
         prepared = prepare_dataset(path, target, tmp_path / "files")
         assert prepared.rows == rows
-        read = load_format(target).read
+        read = load_dataset_format(target).read_format_row
         for line in prepared.path.read_bytes().splitlines():
             read(line)
             assert msgspec.json.decode(line)

@@ -14,7 +14,7 @@ from tuneport.errors import ConfigError
 from tuneport.estimate.break_even import (
     MOST_PIECES,
     CostRange,
-    ServingOption,
+    ServingCostOption,
     TrafficCost,
     cheaper_stretches,
     cost_crossover,
@@ -40,8 +40,8 @@ def brute(cost: TrafficCost, traffic: Fraction) -> Fraction:
     return Fraction(cost.fixed) + Fraction(cost.per_unit) * traffic + Fraction(cost.step) * replicas
 
 
-def option(name: str, expected: TrafficCost, training: float = 0, **more: float) -> ServingOption:
-    return ServingOption(name, expected, expected, expected, CostRange(training, training, training), **more)
+def option(name: str, expected: TrafficCost, training: float = 0, **more: float) -> ServingCostOption:
+    return ServingCostOption(name, expected, expected, expected, CostRange(training, training, training), **more)
 
 
 @settings(deadline=None)
@@ -107,17 +107,17 @@ def test_an_endpoint_overtakes_tokens_and_loses_again_where_it_needs_a_second_re
 
 
 def test_the_range_of_a_cross_over_holds_that_of_every_cost_within_the_ranges() -> None:
-    tokens = ServingOption("tokens", TrafficCost(per_unit=0.8), TrafficCost(per_unit=1), TrafficCost(per_unit=1.25))
-    endpoint = ServingOption("endpoint", TrafficCost(fixed=90), TrafficCost(fixed=100), TrafficCost(fixed=120))
+    tokens = ServingCostOption("tokens", TrafficCost(per_unit=0.8), TrafficCost(per_unit=1), TrafficCost(per_unit=1.25))
+    endpoint = ServingCostOption("endpoint", TrafficCost(fixed=90), TrafficCost(fixed=100), TrafficCost(fixed=120))
     found = cost_crossover(endpoint, tokens, 1_000)
     assert (found.low, found.at, found.high) == (72, 100, 150)
     assert cost_crossover(tokens, endpoint, 140).high is None, "surely cheaper only above what was looked at"
 
 
-def ranged(name: str, cost: TrafficCost, less: float, more: float) -> ServingOption:
+def ranged(name: str, cost: TrafficCost, less: float, more: float) -> ServingCostOption:
     low = TrafficCost(cost.fixed * less, cost.per_unit * less, cost.step * less, cost.capacity)
     high = TrafficCost(cost.fixed * more, cost.per_unit * more, cost.step * more, cost.capacity)
-    return ServingOption(name, low, cost, high)
+    return ServingCostOption(name, low, cost, high)
 
 
 shares = st.sampled_from([0.0, 0.25, 0.5, 1.0])
@@ -174,7 +174,7 @@ def test_training_is_paid_back_in_months() -> None:
 
 
 def test_the_range_of_the_months() -> None:
-    tuned = ServingOption("tuned", TrafficCost(10), TrafficCost(20), TrafficCost(60), CostRange(80, 90, 100))
+    tuned = ServingCostOption("tuned", TrafficCost(10), TrafficCost(20), TrafficCost(60), CostRange(80, 90, 100))
     found = payback_time(tuned, option("base", TrafficCost(fixed=50)), 1)
     assert (found.low, found.months, found.high) == (2, 3, None)
 

@@ -14,8 +14,8 @@ from tuneport.data.templates.rendering import RenderedExample
 from tuneport.estimate.hyperparameters import (
     openai_auto_epochs,
     planned_epochs,
+    recommend_hyperparameter_options,
     recommend_hyperparameters,
-    recommend_options,
     recommended_epochs,
     recommended_learning_rate,
     resolve_hyperparameters,
@@ -136,16 +136,18 @@ def test_a_few_long_examples_are_told_beside_the_length_that_they_ask_for() -> N
 
 
 def test_options_have_reasons_and_what_was_given_stands() -> None:
-    own = recommend_options(Adapter.LORA, batch=32, micro_batch=8)
+    own = recommend_hyperparameter_options(Adapter.LORA, batch=32, micro_batch=8)
     assert {name: row.value for name, row in own.items()} == {
         "lr_scheduler_type": "cosine",
         "gradient_accumulation_steps": 4,
         "lora_target_modules": "all-linear",
     }
-    given = recommend_options(Adapter.LORA, batch=8, micro_batch=8, scheduler="linear", targets=["q", "v"])
+    given = recommend_hyperparameter_options(
+        Adapter.LORA, batch=8, micro_batch=8, scheduler="linear", targets=["q", "v"]
+    )
     assert given["lr_scheduler_type"].value == "linear" and given["lora_target_modules"].value == "q, v"
     assert {row.chosen_by for row in given.values()} == {"user", "rule"}
-    assert "lora_target_modules" not in recommend_options(Adapter.FULL, batch=8, micro_batch=8)
+    assert "lora_target_modules" not in recommend_hyperparameter_options(Adapter.FULL, batch=8, micro_batch=8)
 
 
 def test_the_benchmark_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

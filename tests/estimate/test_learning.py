@@ -13,7 +13,7 @@ from tuneport.estimate.learning import (
     DurationHistory,
     HostedRun,
     PastRun,
-    correct_duration,
+    correct_estimated_duration,
     estimate_hosted_duration,
 )
 from tuneport.types import Adapter
@@ -31,7 +31,7 @@ def run(
 
 
 def learned(runs: list[PastRun], duration: Duration = PLAIN, *, adapter: Adapter = Adapter.LORA) -> Duration:
-    return correct_duration(
+    return correct_estimated_duration(
         duration, runs, device="cpu", params_b=SIZE, adapter=adapter, tokens=TOKENS, proportional=True
     )  # fmt: skip
 

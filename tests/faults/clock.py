@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading
 
 LONGEST_RUN = 100_000.0
 """Seconds. A run that has waited for so long is going in circles."""
@@ -42,8 +42,8 @@ class Clock:
     def monotonic(self) -> float:
         return self.time
 
-    def machine(self) -> MachineClockReading:
-        return MachineClockReading("bench", self.time)
+    def machine(self) -> StoreClockReading:
+        return StoreClockReading("bench", self.time)
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.time, UTC)

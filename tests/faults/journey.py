@@ -20,8 +20,8 @@ from tuneport.backends.together.backend import TogetherBackend
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ProviderError, TuneportError, UnsupportedError
 from tuneport.lifecycle.planning.planning import Plan
-from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.worker.worker import Worker
+from tuneport.lifecycle.service import JobService
+from tuneport.lifecycle.worker.worker import JobWorker
 from tuneport.manifests import Manifest
 from tuneport.router import BackendChoice
 from tuneport.settings import BackendSettings, ProjectFile, Settings
@@ -73,13 +73,13 @@ class Report:
     results: dict[str, Any] = field(default_factory=dict)
 
 
-class BenchWorkspace(Workspace):
+class BenchWorkspace(JobService):
     """A workspace with the bench's clock. Planning is left out: it asks nobody, and its answer depends on the day."""
 
     def __init__(self, settings: Settings, name: str, clock: Clock, make: type[HostedBackend]) -> None:
         super().__init__(settings)
         self.clock = clock
-        self.worker = Worker(
+        self.worker = JobWorker(
             self.store,
             self.backend,
             self.worker.files,

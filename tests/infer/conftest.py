@@ -17,7 +17,7 @@ def adapter(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(model: Path) -> Any:
-    from tuneport.base_models import ComputeTarget
+    from tuneport.base_models import BaseModelDevice
     from tuneport.infer.engine import InferenceEngine
 
-    return InferenceEngine(model, ComputeTarget("cpu", "fp32"))
+    return InferenceEngine(model, BaseModelDevice("cpu", "fp32"))

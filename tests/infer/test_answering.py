@@ -13,7 +13,7 @@ from tuneport.data.rows.records import Message
 from tuneport.errors import ConfigError
 from tuneport.infer.engine import common_prompt_prefix
 from tuneport.infer.sampling import SamplingOptions, sample_next_tokens
-from tuneport.infer.scoring import batches_by_prompt_length, score_choices
+from tuneport.infer.scoring import batches_by_prompt_length, score_choices_by_inference
 
 SYSTEM = "You label messages. " * 3
 QUESTIONS = ["short", "a rather longer question than the others", "mid size", "short", "x"]
@@ -78,7 +78,7 @@ def test_rows_that_end_early_leave_the_batch(engine: Any) -> None:
 def test_scores_are_the_sums_of_log_probabilities(engine: Any) -> None:
     prompts = prompts_of(engine)
     choices = [engine.renderer.answer_ids(text) for text in ("refund", "no", "a longer one")]
-    found = dict(score_choices(engine, prompts, choices, None))
+    found = dict(score_choices_by_inference(engine, prompts, choices, None))
 
     for index, prompt in enumerate(prompts):
         for choice, value in zip(choices, found[index], strict=True):

@@ -12,16 +12,21 @@ import torch
 
 from tests.infer.answering import answer
 from tests.support.tiny import tiny_adapter, tiny_model, tiny_tokenizer
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 from tuneport.data.rows.records import Message
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.infer.batch import prefill_prompts
 from tuneport.infer.engine import InferenceEngine
 from tuneport.infer.incremental_detokenizer import IncrementalDetokenizer
-from tuneport.infer.model.placement import AvailableHardware, ModelPlacement, loaded_weight_bytes, place_model
+from tuneport.infer.model.placement import (
+    AvailableHardware,
+    InferenceModelPlacement,
+    loaded_inference_weight_bytes,
+    place_inference_model,
+)
 from tuneport.infer.sampling import SamplingOptions
 
-CPU, MPS, CUDA = ComputeTarget("cpu", "bf16"), ComputeTarget("mps", "fp32"), ComputeTarget("cuda", "bf16")
+CPU, MPS, CUDA = BaseModelDevice("cpu", "bf16"), BaseModelDevice("mps", "fp32"), BaseModelDevice("cuda", "bf16")
 GIB = 2**30
 ONE = AvailableHardware(CUDA, None, (24 * GIB,), True)
 TWO = AvailableHardware(CUDA, None, (20 * GIB, 24 * GIB), True)
@@ -45,7 +50,7 @@ TWO = AvailableHardware(CUDA, None, (20 * GIB, 24 * GIB), True)
     ],
 )
 def test_where_a_model_is_loaded(machine: AvailableHardware, gib: int, options: dict[str, Any], expected: Any) -> None:
-    placement = place_model(machine, gib * GIB, **options)
+    placement = place_inference_model(machine, gib * GIB, **options)
     assert placement.device_map == expected
     assert placement.load_in_4bit == bool(options.get("load_in_4bit"))
     if "cuda" in str(expected) or placement.map:
@@ -70,23 +75,23 @@ def test_a_place_that_is_not_there_is_told(
     machine: AvailableHardware, gib: int, options: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says):
-        place_model(machine, gib * GIB, **options)
+        place_inference_model(machine, gib * GIB, **options)
 
 
 def test_the_size_of_a_model_is_that_of_its_numbers(model: Path, tmp_path: Path) -> None:
     engine = InferenceEngine(model, CPU)
     parameters = sum(parameter.numel() for parameter in engine.model.parameters())
-    assert loaded_weight_bytes(model, CPU) == 2 * parameters
-    assert loaded_weight_bytes(model, ComputeTarget("cpu", "fp32")) == 4 * parameters
+    assert loaded_inference_weight_bytes(model, CPU) == 2 * parameters
+    assert loaded_inference_weight_bytes(model, BaseModelDevice("cpu", "fp32")) == 4 * parameters
     for content in (b"", b"\xff" * 100):
         (tmp_path / "model.safetensors").write_bytes(content)
         with pytest.raises(ConfigError, match="cannot be read.*fetch the model again"):
-            loaded_weight_bytes(tmp_path, CPU)
+            loaded_inference_weight_bytes(tmp_path, CPU)
 
 
 def test_a_base_in_four_bits_answers_with_its_adapter(model: Path, adapter: Path) -> None:
     pytest.importorskip("bitsandbytes", reason="4-bit bases need bitsandbytes")
-    engine = InferenceEngine(model, ModelPlacement(ComputeTarget("cpu", "fp32"), load_in_4bit=True))
+    engine = InferenceEngine(model, InferenceModelPlacement(BaseModelDevice("cpu", "fp32"), load_in_4bit=True))
     assert sum(type(module).__name__ == "Linear4bit" for module in engine.model.modules()) == 14
     engine.load_adapter("tuned", adapter)
     assert engine.can_mix_adapters([None, "tuned"])
@@ -154,7 +159,7 @@ def test_an_adapter_that_does_not_fit_leaves_the_model_as_it_was(
     engine.load_adapter("good", adapter)
     good, _ = prefill_prompts(engine, [prompt], "good")
     assert (good - base).abs().max() > 0.01
-    fresh = InferenceEngine(Path(engine.tokenizer.name_or_path), ComputeTarget("cpu", "fp32"))
+    fresh = InferenceEngine(Path(engine.tokenizer.name_or_path), BaseModelDevice("cpu", "fp32"))
     fresh.load_adapter("good", adapter)
     assert torch.equal(good, prefill_prompts(fresh, [prompt], "good")[0])
 

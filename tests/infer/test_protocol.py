@@ -14,7 +14,7 @@ import pytest
 from tuneport.errors import ConfigError
 from tuneport.infer.protocol import InferenceService, parse_sampling_options
 from tuneport.infer.tool_calls import ToolCallStreamParser, split_tool_calls
-from tuneport.infer_protocol import Cancel, Complete, Done, Reply, decode_request
+from tuneport.infer_protocol import Cancel, Complete, Done, Reply, decode_inference_request
 
 CHAT = [{"role": "user", "content": "Hello"}]
 
@@ -22,7 +22,7 @@ CHAT = [{"role": "user", "content": "Hello"}]
 def handle(engine: Any, **request: Any) -> list[Reply]:
     written: list[Reply] = []
     service = InferenceService(engine)
-    service.accept_request(decode_request(json.dumps(request)), written.append)
+    service.accept_request(decode_inference_request(json.dumps(request)), written.append)
     while service.busy:
         service.step()
     return written

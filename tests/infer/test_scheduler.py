@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.support.tiny import tiny_model
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 from tuneport.data.rows.records import Message
 from tuneport.infer.batch import prefill_prompts
 from tuneport.infer.engine import InferenceEngine
@@ -180,7 +180,7 @@ def test_a_sliding_window_counts_no_padding(tmp_path: Path) -> None:
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = MistralConfig(vocab_size=259, num_key_value_heads=1, sliding_window=24, initializer_range=0.3, **size)
     MistralForCausalLM(config).save_pretrained(folder)
-    engine = endless(InferenceEngine(folder, ComputeTarget("cpu", "fp32")))
+    engine = endless(InferenceEngine(folder, BaseModelDevice("cpu", "fp32")))
     texts = ["a question that is longer than the window of the model is", "short", "of middling length"]
     expected = [alone(engine, [text], max_tokens=40).answers[0] for text in texts]
     scheduler = DecodingScheduler(engine, ROOMY)

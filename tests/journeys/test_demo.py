@@ -60,7 +60,7 @@ def test_real_datasets_are_checked_converted_and_trained_on(shared_data: Path, i
     subprocess.run([*TUNEPORT, "convert", path, "--to", target, "-o", "out.jsonl"], check=True, capture_output=True)
     assert sum(1 for _ in Path("out.jsonl").open()) == report["rows"]
 
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
     started = subprocess.run(
         [*TUNEPORT, "submit", path, "--model", MODEL, "--backend", "local", "--set", "batch_size=1", "--json"],
@@ -70,9 +70,9 @@ def test_real_datasets_are_checked_converted_and_trained_on(shared_data: Path, i
     assert started.returncode == 0, started.stderr
     job = json.loads(started.stdout)
     assert job["method"] == report["method"]
-    with Workspace() as workspace:
-        # The second step of the toy set is a row of 8,000 tokens: minutes on two cores.
-        steps = 1 if name.startswith("toy") else 2
+    with JobService() as workspace:
+        # Of the others, a second step is a row of up to 8,000 tokens: minutes on two cores.
+        steps = 2 if name.startswith(("alpaca", "gpt_tokens")) else 1
         row = workspace.drive(job["id"], until=lambda row: len(workspace.metrics(row.id)) >= steps, poll_seconds=0.5)
         cuts = [event.message for _, event in workspace.events(row.id) if "cut at the end" in event.message]
         if name.startswith("glaive"):  # one record is longer than this model's context: trained on as far as it fits

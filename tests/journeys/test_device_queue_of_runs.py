@@ -30,7 +30,7 @@ from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs import run as local_run
 from tuneport.device_queue import DeviceQueue
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.manifests import load_manifest
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
@@ -193,8 +193,8 @@ def test_what_a_killed_trainer_started_is_killed_before_it_starts_again(
     before = until(lambda: len(found := processes_of(settings.home)) == 2 and found)
     pid = int((settings.home / "runs" / run / "pid").read_text())
     os.kill(pid, signal.SIGKILL)
-    until(lambda: local_process.process_start_time(pid) is None)
-    until(lambda: backend.fetch(run) and not any(local_process.process_start_time(process) for process in before))
+    until(lambda: local_process.local_run_process_start(pid) is None)
+    until(lambda: backend.fetch(run) and not any(local_process.local_run_process_start(process) for process in before))
     until(lambda: backend.fetch(run) and said(backend, run).count("started another") == 2)
     os.killpg(int((settings.home / "runs" / run / "pid").read_text()), signal.SIGKILL)
 
@@ -235,7 +235,7 @@ time.sleep(600)
         other = int(child.stdout.readline())
         (folder / "cancel").touch()
         assert child.wait(60) == -signal.SIGKILL
-    until(lambda: local_process.process_start_time(other) is None)
+    until(lambda: local_process.local_run_process_start(other) is None)
 
 
 # --- the whole of it, with the real trainer -----------------------------------------------------------------------
@@ -243,11 +243,11 @@ time.sleep(600)
 PARENT = """
 import sys
 from pathlib import Path
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, TuneSpec
 model, data, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-with Workspace(Settings.load()) as workspace:
+with JobService(Settings.load()) as workspace:
     there = {row.tune_spec.suffix for row in workspace.store.jobs.all()}
     for number in range(count):
         if f"job-{number}" in there:
@@ -284,7 +284,7 @@ def finished(home: Path) -> int:
 
 
 def check_each_finished_once(home: Path, jobs: int) -> list[tuple[datetime, datetime, str]]:
-    with Workspace(Settings(home=home)) as workspace:
+    with JobService(Settings(home=home)) as workspace:
         rows = workspace.store.jobs.all()
         assert sorted(row.status for row in rows) == ["succeeded"] * jobs
     order = submission_order(home)

@@ -13,7 +13,7 @@ import pytest
 from tests.support.accounts import LLAMA, MINI, SMALL, Account, chats, finished, killed_when
 from tests.support.tiny import tiny_model
 from tuneport.cli.main import main
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.types import JobStatus, TuneSpec
 from tuneport.workflows.migrate import Migration
 from tuneport.workflows.migration.comparison import compare_moved_models, comparison_prompts
@@ -114,7 +114,7 @@ def test_killed_while_submitting_no_job_is_missing_and_none_doubled(
     assert {job["tuned_model"] for job in document["jobs"]} == set(models.values())
     uploaded = Counter(file.content for file in account.together.files.values())
     assert len(uploaded) == 4 and set(uploaded.values()) == {1}
-    with Workspace() as workspace:
+    with JobService() as workspace:
         rows = workspace.store.jobs.all()
         assert len(rows) == 3 and {row.job_status for row in rows} == {JobStatus.SUCCEEDED}
         assert {row.tune_spec.metadata["migrated_from"] for row in rows} == set(account.jobs.values())
@@ -126,7 +126,7 @@ def test_a_job_that_waits_for_a_place_keeps_nothing_up(account: Account, migrate
     account.together.fail("status", method="POST", path="/fine-tunes", **full)
     code, out, error = finished(migrate(*arguments(account, "--yes")))
     assert code == 0 and account.together.jobs_created == 0, error
-    with Workspace() as workspace:
+    with JobService() as workspace:
         rows = workspace.store.jobs.all()
         assert [row.status for row in rows] == ["submitting"] * 3 and all(row.waits_since for row in rows)
         assert "3 jobs wait for a place there; `tuneport watch " in " ".join(out.split())
@@ -160,7 +160,7 @@ def test_another_store_does_not_start_it_again_by_accident(
 
 
 def test_from_any_backend_to_any_other(account: Account, isolated: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Workspace() as workspace:
+    with JobService() as workspace:
         spec = TuneSpec(model="base", dataset=chats(isolated / "t.jsonl"), validation=chats(isolated / "v.jsonl", 5))
         workspace.drive(workspace.submit(spec, backend="fake").id, poll_seconds=0.01)
     assert main(["migrate", "--from", "fake", "--to", "together", "-m", LLAMA, "--yes", "--wait", "--json"]) == 0
@@ -248,7 +248,7 @@ def test_three_jobs_move_to_this_machine_killed_halfway(
     document = json.loads(out)
     assert {job["status"] for job in document["jobs"]} == {"succeeded"}
     assert len(list((home / "runs").glob("run-*"))) == 3
-    with Workspace() as workspace:
+    with JobService() as workspace:
         assert {row.tune_spec.metadata["migrated_from"] for row in workspace.store.jobs.all()} == set(
             account.jobs.values()
         )

@@ -12,7 +12,7 @@ import pytest
 from tests.support.folders import FIXTURES
 from tuneport.cli.main import main
 from tuneport.curves import judge_curve
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 
 pytest.importorskip("trl", reason="local training is an extra: pip install 'tuneport[local]'")
 pytestmark = [
@@ -40,7 +40,7 @@ def test_thirty_epochs_on_thirty_rows_are_stopped_live_and_the_best_epoch_is_kep
     assert job["status"] == "succeeded" and job["curve"]["finding"] == "overfitting"
     stopped = job["stopped_early"]
     assert stopped["step"] < 120 and job["progress"]["step"] < 120 and stopped["usd_saved"] == 0.0
-    with Workspace() as workspace:
+    with JobService() as workspace:
         points = workspace.metrics(job["id"])
         losses = {point.step: point.valid_loss for point in points if point.valid_loss is not None}
         best = min(losses, key=losses.__getitem__)

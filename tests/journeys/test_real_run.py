@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.folders import FIXTURES
 from tuneport.cli.main import main
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 
 pytest.importorskip("trl", reason="local training is an extra: pip install 'tuneport[local]'")
 
@@ -40,7 +40,7 @@ def test_a_real_model_is_trained_downloaded_merged_and_asked(
     adapter = json.loads(Path("adapter/adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         messages = [{"role": "user", "content": QUESTION}]
         said = [
             workspace.complete(name, messages, backend=backend, max_tokens=6, temperature=0.0)

@@ -33,7 +33,7 @@ from tests.support.webhook_receiver import receiving
 from tuneport.backends.local.backend import LocalBackend
 from tuneport.cli.main import app, main
 from tuneport.errors import AuthError, ConfigError, TuneportError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
@@ -63,13 +63,13 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 if "--home" in sys.argv:  # asked to answer prompts
-    from tuneport.infer_protocol import Done, GeneratedAnswer, Ready, decode_request, encode_message
+    from tuneport.infer_protocol import Done, GeneratedAnswer, Ready, decode_inference_request, encode_inference_message
     def say(reply):
-        sys.stdout.write(encode_message(reply).decode())
+        sys.stdout.write(encode_inference_message(reply).decode())
         sys.stdout.flush()
     say(Ready(model="tiny", device="cpu"))
     for line in sys.stdin:
-        id = decode_request(line).id
+        id = decode_inference_request(line).id
         numbers = {"prompt_tokens": 1, "completion_tokens": 1}
         say(GeneratedAnswer(id=id, index=0, text="tracking", finish_reason="stop", **numbers))
         say(Done(id=id))
@@ -220,7 +220,7 @@ class Everything:
         """To a webhook and an address of notifications that answer with an error, and to such as do not answer."""
         from tuneport.lifecycle.webhooks.sender import WebhookSender
 
-        with Workspace() as workspace, receiving() as receiver:
+        with JobService() as workspace, receiving() as receiver:
             receiver.statuses = [500, 500]
             address = f"127.0.0.1:{receiver.port}/{HOOK_KEY}"
             notify = f"json://me:{NOTIFY}@{address.replace(HOOK_KEY, NOTIFY)} json://me:{NOTIFY}@127.0.0.1:9/{NOTIFY}"
@@ -238,7 +238,7 @@ class Everything:
             ) == 2
 
     def providers_that_repeat_the_key(self) -> None:
-        with Workspace() as workspace:
+        with JobService() as workspace:
             for name, emulator in self.emulators.items():
                 backend = workspace.backend(name)
                 backend._sleep = lambda seconds: None  # type: ignore[attr-defined]
@@ -281,7 +281,7 @@ class Everything:
             ),
         )
         for url in (f"postgresql+psycopg://me:{DATABASE}@127.0.0.1:9/x", f"nonsense://me:{DATABASE}@nowhere/x"):
-            self.refused("a database", lambda url=url: Workspace(_with(settings, TUNEPORT_DATABASE_URL=url)))
+            self.refused("a database", lambda url=url: JobService(_with(settings, TUNEPORT_DATABASE_URL=url)))
 
     def keys_where_they_do_not_belong(self, monkeypatch: pytest.MonkeyPatch) -> None:
         cases: list[dict[str, Any]] = [
@@ -344,8 +344,8 @@ class Everything:
         """A bug of ours in a process of its own, with everything open: what Python prints of it."""
         program = (
             "import logging, tuneport; logging.basicConfig(level=1)\n"
-            "from tuneport.lifecycle.service import Workspace\n"
-            "with Workspace() as workspace:\n"
+            "from tuneport.lifecycle.service import JobService\n"
+            "with JobService() as workspace:\n"
             "    backend = workspace.backend('openai'); list(backend.list_jobs()); key = backend.upstream.secret\n"
             "    print(workspace.settings, backend, backend.upstream, key, vars(backend))\n"
             "    raise RuntimeError(f'a bug, with {workspace.settings} and {backend.upstream}')\n"
@@ -357,7 +357,7 @@ class Everything:
         self.haystack.put("output", "a crash", done.stderr)
 
     def objects(self) -> None:
-        with Workspace() as workspace:
+        with JobService() as workspace:
             settings = workspace.settings
             for thing in (settings, workspace, workspace.store, workspace.store.database.engine, workspace.worker):
                 self.haystack.put_object(type(thing).__name__, thing)

@@ -10,7 +10,7 @@ import pytest
 from tests.support.emulated import KEYS, settings_for
 from tests.support.tiny import tiny_model
 from tuneport.backends import open_backend
-from tuneport.backends.local.adapters import find_adapter_base
+from tuneport.backends.local.adapters import find_local_adapter_base
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError
 from tuneport.settings import Settings
@@ -84,10 +84,10 @@ def test_base_is_found_by_the_providers_name_for_it(tmp_path: Path, settings: Se
     (folder / "adapter_config.json").write_text(json.dumps(config))
     receipt = {"model": "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"}
     (folder / "tuneport.json").write_text(json.dumps(receipt))
-    assert find_adapter_base(folder, home=settings.home).folder == there
+    assert find_local_adapter_base(folder, home=settings.home).folder == there
     (there / "config.json").unlink()
     with pytest.raises(ConfigError, match=r"base model of the adapter in .* is not here"):
-        find_adapter_base(folder, home=settings.home)
+        find_local_adapter_base(folder, home=settings.home)
     (folder / "adapter_config.json").write_text("not json")
     with pytest.raises(ConfigError, match="cannot be read"):
-        find_adapter_base(folder, home=settings.home)
+        find_local_adapter_base(folder, home=settings.home)

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, event
 from tests.support.fleet import ENDED, Fleet, complaints, dataset, emulator
 from tests.support.waiting import until
 from tests.support.workspaces import write_chats
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.requests import JobRequestClaim
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
@@ -93,7 +93,7 @@ def test_a_request_that_becomes_a_job_while_it_is_listed_is_listed_once(
     settings = Settings.load(tmp_path, variables)
     statements = 0
 
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         store = workspace.store
         store.requests.add("ftjob-1", {"model": "m"}, backend="fake", tuned_model="ft:m", key=None)
         request = store.requests.claim_oldest("me")

@@ -13,8 +13,8 @@ from tests.support.folders import FIXTURES
 from tests.support.gateways import Running
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError, TuneportError
-from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.schema.request_context import RequestContext, use_store_request_context
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import TuneSpec
@@ -30,43 +30,43 @@ AZURE = {"AZURE_OPENAI_API_KEY": "k", "TUNEPORT_AZURE_BASE_URL": "http://127.0.0
 SEVERAL, NOBODY, NOT_SET_UP = "more than one backend has", "no backend offers", "set up here"
 
 
-def chat(name: str, workspace: Workspace) -> Any:
+def chat(name: str, workspace: JobService) -> Any:
     return workspace.locate(name)
 
 
-def evaluation(name: str, workspace: Workspace) -> Any:
+def evaluation(name: str, workspace: JobService) -> Any:
     from tuneport.workflows.evaluation.models.asked_models import find_evaluated_models
 
     (found,) = find_evaluated_models(workspace, [name])
     return found.backend, found.model
 
 
-def judge(name: str, workspace: Workspace) -> Any:
+def judge(name: str, workspace: JobService) -> Any:
     from tuneport.workflows.evaluation.judging.judge_models import find_judge_model
 
     found = find_judge_model(workspace, name, [])
     return found.where[0], found.model
 
 
-def deploy(name: str, workspace: Workspace) -> Any:
+def deploy(name: str, workspace: JobService) -> Any:
     from tuneport.cli.commands.deployments import _find_deployed_model
 
     return _find_deployed_model(workspace, name, None)
 
 
-def gateway_chat(name: str, workspace: Workspace) -> Any:
+def gateway_chat(name: str, workspace: JobService) -> Any:
     from tuneport.serve import Gateway
     from tuneport.serve.openai.chat import _located
 
     gateway = Gateway(workspace.settings)
     try:
-        with use_request_context(RequestContext()):
+        with use_store_request_context(RequestContext()):
             return _located(gateway, name)
     finally:
         gateway.close(patience=1)
 
 
-def target(name: str, workspace: Workspace) -> Any:
+def target(name: str, workspace: JobService) -> Any:
     """Of check, preview and advise."""
     from tuneport.workflows.target import find_target_model
 
@@ -74,19 +74,19 @@ def target(name: str, workspace: Workspace) -> Any:
     return found.manifest.name, found.model
 
 
-def submit(name: str, workspace: Workspace) -> Any:
+def submit(name: str, workspace: JobService) -> Any:
     chosen = workspace.plan(TuneSpec(model=name, dataset=DATA)).chosen
     return chosen.backend, chosen.model
 
 
-def gateway_job(name: str, workspace: Workspace) -> Any:
+def gateway_job(name: str, workspace: JobService) -> Any:
     from tuneport.serve import Gateway
-    from tuneport.serve.jobs.specs import route_requested_start
+    from tuneport.serve.jobs.specs import route_client_start
 
     gateway = Gateway(workspace.settings)
     try:
-        with use_request_context(RequestContext()):
-            start = route_requested_start(gateway, name)
+        with use_store_request_context(RequestContext()):
+            start = route_client_start(gateway, name)
     finally:
         gateway.close(patience=1)
     chosen = workspace.plan(TuneSpec(model=start.model, dataset=DATA), backend=start.backend).chosen
@@ -128,7 +128,7 @@ def test_every_verb_finds_the_same_model(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     told: dict[str, Any] = {}
-    with Workspace(Settings.load(isolated)) as workspace:
+    with JobService(Settings.load(isolated)) as workspace:
         for verb in [*ASKING, target, *RANKING]:
             try:
                 told[verb.__name__] = verb(name, workspace)
@@ -169,7 +169,7 @@ def test_chat_and_evaluation_ask_whom_the_gateway_asks(
     assert models == {MINI[1]}
 
 
-def test_a_jobs_model_is_where_the_job_ran(workspace_with_job: tuple[Workspace, str]) -> None:
+def test_a_jobs_model_is_where_the_job_ran(workspace_with_job: tuple[JobService, str]) -> None:
     workspace, job = workspace_with_job
     tuned = str(workspace.job(job).tuned_model)
     for verb in (chat, evaluation, deploy):
@@ -178,13 +178,13 @@ def test_a_jobs_model_is_where_the_job_ran(workspace_with_job: tuple[Workspace, 
         workspace.locate(job, backend="openai")
     assert workspace.locate(tuned, backend="fake") == ("fake", tuned)
     with pytest.raises(TuneportError, match="no job here has tuned ft:x:y; name the backend that did"):
-        Workspace(Settings.load(environment={"TUNEPORT_HOME": str(workspace.settings.home)})).locate("ft:x:y")
+        JobService(Settings.load(environment={"TUNEPORT_HOME": str(workspace.settings.home)})).locate("ft:x:y")
 
 
 @pytest.fixture
 def workspace_with_job(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("TUNEPORT_BACKEND", "openai")
-    with Workspace(Settings.load(isolated)) as workspace:
+    with JobService(Settings.load(isolated)) as workspace:
         row = workspace.submit(TuneSpec(model="tiny", dataset=DATA), backend="fake")
         row = workspace.drive(row.id, poll_seconds=0.01)
         assert row.status == "succeeded", row.job_error
@@ -194,7 +194,7 @@ def workspace_with_job(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_folder_comes_before_what_others_list(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     (isolated / "gpt-4.1-mini").mkdir()
-    with Workspace(Settings.load(isolated)) as workspace:
+    with JobService(Settings.load(isolated)) as workspace:
         here = ("local", str(isolated / "gpt-4.1-mini"))
         assert chat("gpt-4.1-mini", workspace) == target("gpt-4.1-mini", workspace) == here
         assert chat("openai/gpt-4.1-mini", workspace) == MINI
@@ -214,6 +214,6 @@ def test_a_comparison_has_the_backend_that_is_named(isolated: Path) -> None:
 
 def test_a_judge_that_litellm_knows_is_not_taken_by_a_backend_that_takes_any_name(isolated: Path) -> None:
     (isolated / "tuneport.toml").write_text('[backends.fake]\nlike = "fake"\n')
-    with Workspace(Settings.load(isolated)) as workspace:
+    with JobService(Settings.load(isolated)) as workspace:
         assert judge("claude-sonnet-4-5", workspace)[0] == "litellm"
         assert judge("my-own-model", workspace) == chat("my-own-model", workspace) == ("fake", "my-own-model")

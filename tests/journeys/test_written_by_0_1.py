@@ -16,7 +16,7 @@ import pytest
 from tests.support.gateways import Running
 from tuneport.backends import backend_manifest
 from tuneport.cli.main import main
-from tuneport.manifests import find_offered
+from tuneport.manifests import find_manifest_model
 from tuneport.settings import Settings
 
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
@@ -57,7 +57,7 @@ def test_the_command_line_shows_its_jobs(home: Path, capsys: pytest.CaptureFixtu
 def test_every_key_of_its_tuneport_toml_is_read(home: Path) -> None:
     settings = Settings.load()
     assert settings.backend == "fake" and settings.aliases("support")["fake"] == "base"
-    mine = find_offered(backend_manifest("mine", settings), "plain")
+    mine = find_manifest_model(backend_manifest("mine", settings), "plain")
     assert mine is not None and mine.methods == ("sft", "dpo")
     gateway = settings.project.gateway
     assert (gateway.requests_per_minute, gateway.jobs_per_minute) == (1000, 50)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.emulated import LeadTo
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator
 
@@ -18,7 +18,7 @@ def openai(lead_to: LeadTo) -> OpenAIEmulator:
 
 
 @pytest.fixture
-def hosted(openai: OpenAIEmulator, isolated: Path) -> Iterator[Workspace]:
+def hosted(openai: OpenAIEmulator, isolated: Path) -> Iterator[JobService]:
     """A workspace whose jobs go to `openai`."""
-    with Workspace(Settings.load(isolated)) as opened:
+    with JobService(Settings.load(isolated)) as opened:
         yield opened

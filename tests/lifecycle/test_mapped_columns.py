@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.rows import write
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.verbs import submit
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
@@ -18,7 +18,7 @@ def table(path: Path) -> Path:
     return path
 
 
-def test_a_prepare_that_is_made_again_maps_them_too(tmp_path: Path, workspace: Workspace) -> None:
+def test_a_prepare_that_is_made_again_maps_them_too(tmp_path: Path, workspace: JobService) -> None:
     held_out = write(tmp_path / "held.jsonl", [{"instruction": "x", "output": "y"}])  # as `split` writes it
     spec = TuneSpec(model="base", dataset=table(tmp_path / "a.csv"), validation=held_out, columns=COLUMNS)
     row = workspace.submit(spec, backend="fake")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.workspaces import write_chats
 from tuneport.errors import DatasetError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.types import TuneSpec
 
 
@@ -24,7 +24,7 @@ def without_answers(path: Path, every: int = 1) -> Path:
 @pytest.mark.parametrize("part", ["training", "validation"])
 @pytest.mark.parametrize("backend", ["fake", "openai"])
 def test_empty_answers_only_make_no_job(
-    workspace: Workspace, isolated: Path, monkeypatch: pytest.MonkeyPatch, backend: str, part: str
+    workspace: JobService, isolated: Path, monkeypatch: pytest.MonkeyPatch, backend: str, part: str
 ) -> None:
     monkeypatch.setitem(workspace.settings.environment, "OPENAI_API_KEY", __import__("pydantic").SecretStr("sk-test"))
     empty, good = without_answers(isolated / "empty.jsonl"), write_chats(isolated / "good.jsonl")
@@ -38,7 +38,7 @@ def test_empty_answers_only_make_no_job(
     assert not workspace.store.jobs.all()
 
 
-def test_some_empty_answers_are_an_event_of_the_job(workspace: Workspace, isolated: Path) -> None:
+def test_some_empty_answers_are_an_event_of_the_job(workspace: JobService, isolated: Path) -> None:
     row = workspace.submit(
         TuneSpec(model="fake-model", dataset=without_answers(isolated / "a.jsonl", 4)), backend="fake"
     )
@@ -49,7 +49,7 @@ def test_some_empty_answers_are_an_event_of_the_job(workspace: Workspace, isolat
     ]
 
 
-def test_a_damaged_prepared_file_is_made_again_before_it_is_uploaded(workspace: Workspace, isolated: Path) -> None:
+def test_a_damaged_prepared_file_is_made_again_before_it_is_uploaded(workspace: JobService, isolated: Path) -> None:
     """Of the same length: only its content tells."""
     source = write_chats(isolated / "train.jsonl")
     row = workspace.submit(TuneSpec(model="fake-model", dataset=source), backend="fake")
@@ -62,7 +62,7 @@ def test_a_damaged_prepared_file_is_made_again_before_it_is_uploaded(workspace: 
     assert prepared.read_bytes() == whole
 
 
-def test_a_damaged_prepared_file_without_its_original_is_not_uploaded(workspace: Workspace, isolated: Path) -> None:
+def test_a_damaged_prepared_file_without_its_original_is_not_uploaded(workspace: JobService, isolated: Path) -> None:
     source = write_chats(isolated / "train.jsonl")
     row = workspace.submit(TuneSpec(model="fake-model", dataset=source), backend="fake")
     prepared = row.prepared_data.training.path

@@ -23,13 +23,13 @@ from tuneport.manifests import (
     Manifest,
     Sourced,
     derive_manifest,
-    find_offered,
+    find_manifest_model,
     load_gpus,
     load_manifest,
     load_models,
     manifest_names,
     read_manifest,
-    resolve_model,
+    resolve_manifest_model,
 )
 
 PROVIDERS = CHECKOUT / "providers"
@@ -38,7 +38,7 @@ TODAY = date(2026, 11, 24)
 
 
 def resolve(name: str, backend: str, aliases: dict[str, str] | None = None) -> str:
-    return resolve_model(name, backend, load_manifest(backend), load_models(), aliases)
+    return resolve_manifest_model(name, backend, load_manifest(backend), load_models(), aliases)
 
 
 # --- the files ------------------------------------------------------------------------------------------------------
@@ -162,7 +162,10 @@ def test_an_unknown_backend_lists_those_that_exist() -> None:
 def test_openai_says_when_it_ends() -> None:
     manifest = load_manifest("openai")
     assert manifest.no_new_jobs_from == date(2027, 1, 6)
-    mini, nano = find_offered(manifest, "gpt-4o-mini-2024-07-18"), find_offered(manifest, "gpt-4.1-nano-2025-04-14")
+    mini, nano = (
+        find_manifest_model(manifest, "gpt-4o-mini-2024-07-18"),
+        find_manifest_model(manifest, "gpt-4.1-nano-2025-04-14"),
+    )
     assert mini is not None and nano is not None
     assert mini.retires == date(2027, 1, 14) and not mini.retired(date(2027, 1, 13)) and mini.retired(date(2027, 1, 14))
     assert nano.retired(TODAY)
@@ -181,7 +184,7 @@ def test_a_derived_manifest_takes_any_model_and_none_of_the_facts() -> None:
     )
     assert (mine.backend, mine.api_key_env) == ("tuneport.backends.openai:OpenAIBackend", "MY_KEY")
     assert mine.no_new_jobs_from is None and mine.billing is None and not mine.models
-    assert resolve_model("gpt-4.1-mini", "mine", mine, load_models()) == "gpt-4.1-mini"
+    assert resolve_manifest_model("gpt-4.1-mini", "mine", mine, load_models()) == "gpt-4.1-mini"
     assert mine.any_model is not None and mine.any_model.methods == ("sft", "dpo", "rft")
     assert mine.account_env == {} and mine.key_header == "authorization"
     two = load_manifest("openai").model_copy(update={"also_takes": ("prompt-completion",)})
@@ -200,10 +203,10 @@ def test_a_derived_manifest_has_the_models_that_the_project_names_with_or_withou
     ]  # fmt: skip
     given = {"today": TODAY, "base_url": "https://x.example/v1", "api_key_env": "MY_KEY"}
     mine = derive_manifest("mine", load_manifest("openai"), **given, models=rows)  # type: ignore[arg-type]
-    plain, priced = find_offered(mine, "plain"), find_offered(mine, "priced")
+    plain, priced = find_manifest_model(mine, "plain"), find_manifest_model(mine, "priced")
     assert plain is not None and (plain.methods, plain.training) == (("sft",), ())
     assert priced is not None and priced.training[0].usd_per_mtok == 2.0 and priced.training[0].as_of == TODAY
-    assert find_offered(mine, "another") is None
+    assert find_manifest_model(mine, "another") is None
     quote = training_quote(mine, priced, tokens_per_epoch=1_000_000, epochs=3)
     assert (quote.expected, quote.source) == (6.0, "tuneport.toml")
     assert training_quote(mine, plain, tokens_per_epoch=1_000_000, epochs=3).expected is None
@@ -215,8 +218,8 @@ def test_azure_outlives_openai_at_an_address_of_ones_own() -> None:
     azure, openai = load_manifest("azure"), load_manifest("openai")
     assert (azure.backend, azure.base_url, azure.key_header) == (openai.backend, None, "api-key")
     for name in ("gpt-4.1", "gpt-4.1-mini", "gpt-4o", "gpt-4o-mini"):
-        model_id = resolve_model(name, "azure", azure, load_models())
-        there, here = find_offered(azure, model_id), find_offered(openai, model_id)
+        model_id = resolve_manifest_model(name, "azure", azure, load_models())
+        there, here = find_manifest_model(azure, model_id), find_manifest_model(openai, model_id)
         assert there is not None and here is not None and there.retires > here.retires  # type: ignore[operator]
     assert azure.no_new_jobs_from is None and azure.deployment is not None
 
@@ -248,12 +251,12 @@ def test_the_ids_in_the_catalogue_are_offered(backend: str) -> None:
     manifest = load_manifest(backend)
     for name, weights in load_models().weights.items():
         if backend in weights.ids:
-            assert find_offered(manifest, weights.ids[backend]) is not None, name
+            assert find_manifest_model(manifest, weights.ids[backend]) is not None, name
 
 
 @pytest.mark.parametrize("backend", ["local", "openai", "together"])
 def test_the_demonstration_alias_means_something_everywhere(backend: str) -> None:
-    found = find_offered(load_manifest(backend), resolve("support-intents", backend))
+    found = find_manifest_model(load_manifest(backend), resolve("support-intents", backend))
     assert found is not None and not found.retired(TODAY)
 
 
@@ -387,4 +390,4 @@ def test_the_cheapest_offer_prefers_what_was_verified() -> None:
 
 def test_a_manifest_needs_little() -> None:
     small = Manifest(name="tiny", title="Tiny", backend="package.module:Class")
-    assert find_offered(small, "anything") is None
+    assert find_manifest_model(small, "anything") is None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.folders import FIXTURES
-from tuneport.backends.together.request import build_job_arguments
+from tuneport.backends.together.request import build_together_job_arguments
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokens import OTHER_VOCABULARY
 from tuneport.errors import (
@@ -23,16 +23,16 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
-from tuneport.estimate.cost import OwnGPU
+from tuneport.estimate.cost import OwnGPUCost
 from tuneport.installation import install_extra
 from tuneport.lifecycle.planning.planning import read_job_dataset_facts
-from tuneport.manifests import Manifest, OfferedModel, find_offered, load_gpus, load_manifest, load_models
+from tuneport.manifests import Manifest, OfferedModel, find_manifest_model, load_gpus, load_manifest, load_models
 from tuneport.router import (
     BackendChoice,
+    BackendChoiceTokens,
     DatasetFacts,
     Machine,
     Readiness,
-    TokenCount,
     Traffic,
     choose_backend,
     rank_backends,
@@ -44,8 +44,8 @@ ALL = frozenset({"openai", "together", "local"})
 READY = Readiness(with_key=ALL, installed=ALL)
 
 
-def count(manifest: Manifest, model: OfferedModel) -> TokenCount:
-    return TokenCount(training=20_000, validation=2_000, longest=120)
+def count(manifest: Manifest, model: OfferedModel) -> BackendChoiceTokens:
+    return BackendChoiceTokens(training=20_000, validation=2_000, longest=120)
 
 
 def ranked(
@@ -172,7 +172,7 @@ def test_a_run_of_days_on_the_processor_ranks_behind() -> None:
     choices = ranked(
         spec("llama-3.1-8b-instruct"),
         machine=Machine(memory_gib=64),
-        dataset=DatasetFacts(rows=1_000, tokens=lambda manifest, model: TokenCount(500_000, longest=700)),
+        dataset=DatasetFacts(rows=1_000, tokens=lambda manifest, model: BackendChoiceTokens(500_000, longest=700)),
     )
     assert list(choices)[:2] == ["together", "local"]
     assert any(reason.startswith("would take about ") and " h " in reason for reason in choices["local"].reasons)
@@ -183,7 +183,7 @@ def test_too_little_or_too_long_data() -> None:
     assert kinds(choices["openai"]) == ["data"]
     assert "needs at least 10 examples and the dataset has 7" in choices["openai"].reasons[0]
     assert choices["together"].allowed
-    long = DatasetFacts(rows=100, tokens=lambda manifest, model: TokenCount(10**6, longest=70_000))
+    long = DatasetFacts(rows=100, tokens=lambda manifest, model: BackendChoiceTokens(10**6, longest=70_000))
     assert kinds(ranked(dataset=long)["openai"]) == ["data"]
     assert ranked(dataset=long)["together"].allowed
     large = DatasetFacts(rows=100, bytes=9 * 2**30, tokens=count)
@@ -227,8 +227,8 @@ def test_a_budget_refuses_what_is_dearer_or_unknown() -> None:
 
 
 def test_a_budget_is_held_against_the_upper_bound_of_an_approximate_count() -> None:
-    def about(manifest: Manifest, model: OfferedModel) -> TokenCount:
-        return TokenCount(training=20_000, longest=120, low=0.5, high=4.0, reason="tokens were guessed")
+    def about(manifest: Manifest, model: OfferedModel) -> BackendChoiceTokens:
+        return BackendChoiceTokens(training=20_000, longest=120, low=0.5, high=4.0, reason="tokens were guessed")
 
     dataset = DatasetFacts(rows=240, tokens=about)
     openai = ranked(dataset=dataset)["openai"]
@@ -246,7 +246,7 @@ def test_provider_options_that_change_the_bill_change_the_quote() -> None:
     def quote(**fields: Any) -> Quote:
         large = DatasetFacts(
             rows=100_000,
-            tokens=lambda manifest, model: TokenCount(10**7, 10**6, validation_rows=10_000),
+            tokens=lambda manifest, model: BackendChoiceTokens(10**7, 10**6, validation_rows=10_000),
         )
         return ranked(spec("qwen3-8b", **fields), dataset=large)["together"].quote
 
@@ -268,7 +268,7 @@ def test_provider_options_that_change_the_bill_change_the_quote() -> None:
             RemoteFile(id=purpose, purpose=purpose, sha256="", filename="", bytes=0)
             for purpose in ("training", "validation")
         ]
-        assert build_job_arguments(asked, files, None)["n_evals"] == sent
+        assert build_together_job_arguments(asked, files, None)["n_evals"] == sent
         assert quote(validation=validation, provider_options=options).expected == pytest.approx((10 + sent) * 0.48)
     assert quote(validation=validation, provider_options=early | {"early_stopping_patience": "5"}).expected
     unpacked = {"packing": False}
@@ -279,7 +279,7 @@ def test_provider_options_that_change_the_bill_change_the_quote() -> None:
 
 def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:
     openai, together = load_manifest("openai"), load_manifest("together")
-    mini, qwen = find_offered(openai, "gpt-4.1-mini-2025-04-14"), find_offered(together, "Qwen/Qwen3-8B")
+    mini, qwen = find_manifest_model(openai, "gpt-4.1-mini-2025-04-14"), find_manifest_model(together, "Qwen/Qwen3-8B")
     assert mini is not None and qwen is not None
     chats, tools = (FIXTURES / "datasets" / f"support_{name}.jsonl" for name in ("intents.train", "tools"))
     exact = read_job_dataset_facts(Dataset(chats), None, home=tmp_path).tokens(openai, mini)
@@ -323,7 +323,9 @@ def test_a_gpu_of_unknown_speed_is_not_taken_for_the_processor() -> None:
 
 def test_a_rented_gpu_costs_its_hours() -> None:
     gpu = load_gpus().find("H100")
-    machine = Machine(memory_gib=gpu.vram_gib, bf16_tflops=gpu.bf16_tflops, own=OwnGPU(offer=gpu.cheapest("Lambda")))
+    machine = Machine(
+        memory_gib=gpu.vram_gib, bf16_tflops=gpu.bf16_tflops, own=OwnGPUCost(offer=gpu.cheapest("Lambda"))
+    )
     local = ranked(spec("llama-3.1-8b-instruct"), machine=machine)["local"]
     assert local.allowed and local.quote.expected is not None and 0 < local.quote.expected < 3.99
     assert local.quote.low is not None and local.quote.high is not None

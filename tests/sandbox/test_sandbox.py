@@ -24,7 +24,7 @@ from tuneport.sandbox.requirements import (
 from tuneport.sandbox.session import SandboxLimits, SandboxSession
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.metrics import METRICS, load_metric
-from tuneport.scoring.metrics.code import extract_code
+from tuneport.scoring.metrics.code import extract_scored_code
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="code is confined on Linux only")
 
@@ -252,6 +252,6 @@ def test_code_is_a_metric_only_where_it_is_allowed() -> None:
     assert load_metric("code_passed", allow_code=True).tally(rows, answers).right.tolist() == [True, False]
     with pytest.raises(ConfigError, match="row 1 has no `tests`"):
         load_metric("code_passed", allow_code=True).tally([Example([], "")], answers[:1])
-    assert extract_code("```js\nx\n```") == "```js\nx\n```"
+    assert extract_scored_code("```js\nx\n```") == "```js\nx\n```"
     with pytest.raises(ConfigError, match="seconds is 0"):
         SandboxLimits(seconds=0)

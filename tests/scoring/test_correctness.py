@@ -6,8 +6,8 @@ import pytest
 
 from tuneport.data.rows.records import Chat, ImagePart, Labelled, Message, PlainText, Preference, PromptCompletion, Tool
 from tuneport.scoring.accuracy import AccuracyScore, score_accuracy
-from tuneport.scoring.correctness import correctness_for
-from tuneport.scoring.examples import make_example
+from tuneport.scoring.correctness import scored_correctness_for
+from tuneport.scoring.examples import make_scoring_example
 from tuneport.scoring.metrics.token_f1 import token_f1
 
 ASKED, SAID = Message("user", "Where is it?"), Message("assistant", "On its way.")
@@ -27,12 +27,13 @@ ASKED, SAID = Message("user", "Where is it?"), Message("assistant", "On its way.
     ],
 )
 def test_an_answer_is_right_by_its_task(task: str, expected: str, answer: str, right: bool) -> None:
-    assert correctness_for(task).same(expected, answer) is right
+    assert scored_correctness_for(task).same(expected, answer) is right
 
 
 def test_words_decide_nothing_where_the_answer_is_open() -> None:
     assert {
-        task: correctness_for(task).decides for task in ("classification", "extraction", "style", "domain", "code")
+        task: scored_correctness_for(task).decides
+        for task in ("classification", "extraction", "style", "domain", "code")
     } == {
         "classification": True,
         "extraction": True,
@@ -55,11 +56,14 @@ def test_the_interval_is_wilsons() -> None:
 
 def test_which_records_are_a_question_and_its_answer() -> None:
     developer = Message("developer", "Be brief.")
-    example = make_example(Chat(messages=[developer, ASKED, SAID]))
+    example = make_scoring_example(Chat(messages=[developer, ASKED, SAID]))
     assert example is not None and example.expected == "On its way."
     assert [message["role"] for message in example.messages] == ["system", "user"]
-    assert make_example(PromptCompletion(prompt="2+2", completion="4")) is not None
-    assert make_example(Preference(context=[ASKED], chosen=[SAID], rejected=[Message("assistant", "No.")])) is not None
+    assert make_scoring_example(PromptCompletion(prompt="2+2", completion="4")) is not None
+    assert (
+        make_scoring_example(Preference(context=[ASKED], chosen=[SAID], rejected=[Message("assistant", "No.")]))
+        is not None
+    )
     image = Message("user", [ImagePart(url="https://example.com/a.png")])
     for record in (
         PlainText(text="words"),
@@ -69,4 +73,4 @@ def test_which_records_are_a_question_and_its_answer() -> None:
         Chat(messages=[SAID]),
         Chat(messages=[ASKED, SAID], tools=[Tool("look_up")]),
     ):
-        assert make_example(record) is None, record
+        assert make_scoring_example(record) is None, record

@@ -9,7 +9,7 @@ import pytest
 
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Example, Messages
-from tuneport.scoring.judge import build_judge_request, judge_answers, parse_judge_reason, read_rubric
+from tuneport.scoring.judge import build_judge_request, parse_judge_reason, read_rubric, score_answers_by_judge
 
 ROWS = [Example([{"role": "user", "content": f"What is {n} + {n}?"}], str(2 * n)) for n in range(40)]
 RIGHT = [Answer(row.expected) for row in ROWS]
@@ -27,27 +27,29 @@ def by_content(prompts: Sequence[Messages]) -> list[str]:
 
 
 def test_the_better_model_wins_in_both_orders() -> None:
-    found = judge_answers(build_judge_request(ROWS, RIGHT, WRONG), by_content)
+    found = score_answers_by_judge(build_judge_request(ROWS, RIGHT, WRONG), by_content)
     assert found.verdict == "better" and found.wins == 1 and found.low > 0.9 and found.inconsistent == 0
     assert found.first_place == 0.5 and not found.position_bias
-    assert judge_answers(build_judge_request(ROWS, WRONG, RIGHT), by_content).verdict == "worse"
-    assert judge_answers(build_judge_request(ROWS, RIGHT, RIGHT), by_content).verdict == "no difference shown"
+    assert score_answers_by_judge(build_judge_request(ROWS, WRONG, RIGHT), by_content).verdict == "worse"
+    assert score_answers_by_judge(build_judge_request(ROWS, RIGHT, RIGHT), by_content).verdict == "no difference shown"
 
 
 def test_a_judge_that_prefers_a_place_decides_nothing() -> None:
-    found = judge_answers(build_judge_request(ROWS, RIGHT, WRONG), lambda prompts: ["VERDICT: A"] * len(prompts))
+    found = score_answers_by_judge(
+        build_judge_request(ROWS, RIGHT, WRONG), lambda prompts: ["VERDICT: A"] * len(prompts)
+    )
     assert found.verdict == "no difference shown" and set(found.winners) == {"tie"} and found.inconsistent == 40
     assert found.first_place == 1.0 and found.position_bias
 
 
 def test_what_is_no_verdict_is_counted() -> None:
     assert parse_judge_reason("A is right.\n\n**VERDICT: A**") == "A is right." and parse_judge_reason("hm") == "hm"
-    found = judge_answers(
+    found = score_answers_by_judge(
         build_judge_request(ROWS, RIGHT, WRONG), lambda prompts: ["I like VERDICT: A, no, VERDICT: b", "hm"] * 40
     )
     assert found.unclear == 40 and set(found.winners) == {None} and found.inconsistent == 0
     assert (found.wins, found.low, found.high, found.verdict) == (0.5, 0.0, 1.0, "no difference shown")
-    half = judge_answers(
+    half = score_answers_by_judge(
         build_judge_request(ROWS, RIGHT, WRONG), lambda prompts: [*by_content(prompts)[:-2], "hm", "VERDICT: B"]
     )
     assert half.unclear == 1 and half.winners[-1] is None and half.wins == 1, "no opinion is no tie"

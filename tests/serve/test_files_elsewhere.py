@@ -27,9 +27,9 @@ from tests.support.gateways import Running, chats, serving
 from tests.support.waiting import until
 from tuneport.errors import ConfigError, StorageError
 from tuneport.lifecycle.contents.contents import ContentGoneError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.serve import Gateway, background
-from tuneport.serve.jobs.job_maker import make_job, make_pending_jobs
+from tuneport.serve.jobs.job_maker import make_job_of_request, make_jobs_of_requests
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
 from tuneport.workflows.doctor import _files
@@ -99,7 +99,7 @@ def test_what_one_gateway_takes_the_other_has(two: list[Running], url: str, tmp_
     joined = b.uploads.complete(upload.id, part_ids=parts, md5=md5).file
     assert a.files.content(joined.id).read() == ROWS * 2
     for each in two:
-        background.remove_unneeded_contents(each.gateway)
+        background.remove_unneeded_gateway_files(each.gateway)
     assert len(kept(url)) == 1, "the parts are gone"
     for each in two:
         assert httpx.get(f"{each.url.removesuffix('/v1')}/readyz").status_code == 503, "nothing runs behind it"
@@ -112,7 +112,7 @@ def test_one_takes_the_file_and_another_makes_and_runs_the_job(two: list[Running
     a, b = two
     file = a.client().files.create(file=chats(tmp_path / "c.jsonl"), purpose="fine-tune")
     job = b.client().fine_tuning.jobs.create(model="stand-in", training_file=file.id)
-    make_pending_jobs(b.gateway)
+    make_jobs_of_requests(b.gateway)
     a.client().files.delete(file.id)
     assert len(kept(url)) == 1, "the job is not at its backend yet"
     prepared = b.gateway.unscoped.store.jobs.get(job.id).prepared_data.training
@@ -208,7 +208,7 @@ def test_jobs_wait_for_a_store_that_does_not_answer(
             other.unscoped.store.requests.defer(job_id, str(asked.lease_owner), seconds=-1)
             request = other.unscoped.store.requests.claim_oldest("the test")
             assert request is not None
-            make_job(other, request, "the test")
+            make_job_of_request(other, request, "the test")
             asked = other.unscoped.store.requests.get(job_id)
             assert asked is not None and (asked.state, asked.error) == (state, None)
 
@@ -221,7 +221,7 @@ def test_a_store_that_hangs_holds_one_thread(
     monkeypatch.setattr("tuneport.lifecycle.contents.remote_contents.CHECK_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         at_s3(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with Workspace(settings(tmp_path, "a", "s3://hangs")) as workspace:
+        with JobService(settings(tmp_path, "a", "s3://hangs")) as workspace:
 
             def ask() -> None:
                 with suppress(StorageError):
@@ -249,14 +249,14 @@ def test_a_store_that_hangs_holds_one_thread(
     ],
 )
 def test_an_address_that_cannot_work_is_told_in_one_line(tmp_path: Path, given: str, message: str) -> None:
-    with Workspace(settings(tmp_path, "a", given)) as workspace, pytest.raises(ConfigError, match=message) as refused:
+    with JobService(settings(tmp_path, "a", given)) as workspace, pytest.raises(ConfigError, match=message) as refused:
         _ = workspace.contents
     assert "hunter2" not in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_a_full_disk_here_is_no_fault_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (
-        Workspace(settings(tmp_path, "a", "memory://full")) as workspace,
+        JobService(settings(tmp_path, "a", "memory://full")) as workspace,
         workspace.contents.open_incoming() as incoming,
     ):
         full = OSError(28, "No space left on device")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.gateways import OLD_MODEL
 from tuneport.cli.commands.serve import apply_map_option
-from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context  # noqa: E402
+from tuneport.lifecycle.schema.request_context import RequestContext, use_store_request_context  # noqa: E402
 from tuneport.serve import background
 from tuneport.settings import Settings
 
@@ -78,7 +78,7 @@ def findings(gateway: Gateway, phases: dict[str, Any], *, without: tuple[str, ..
     app = create_app(gateway)
     config = copy.deepcopy(CONFIG)
     file_id = uploaded(gateway)
-    with use_request_context(RequestContext()):
+    with use_store_request_context(RequestContext()):
         job = create_openai_job(gateway, CreateJob(model=OLD_MODEL, training_file=file_id), key=None)
     config["dictionaries"] |= {"files": {"values": [file_id]}, "jobs": {"values": [job.id]}}
     config["parameters"] |= {

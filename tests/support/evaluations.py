@@ -11,28 +11,28 @@ from pathlib import Path
 from tuneport.curves import judge_curve
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.general.asking import AnsweredItem
-from tuneport.scoring.general.comparison import GeneralComparison, compare_general_ability
+from tuneport.scoring.general.comparison import GeneralAbilityComparison, compare_general_ability
 from tuneport.scoring.judge import build_judge_request
-from tuneport.scoring.judge import judge_answers as judge_answers
+from tuneport.scoring.judge import score_answers_by_judge as score_answers_by_judge
 from tuneport.scoring.metrics import load_metric
 from tuneport.scoring.scores import score_all
 from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
-from tuneport.workflows.evaluation.answering import GivenAnswer
+from tuneport.workflows.evaluation.answering import EvaluationAnswer
 from tuneport.workflows.evaluation.decision import decide_evaluation
 from tuneport.workflows.evaluation.held_out import HeldOutRows
-from tuneport.workflows.evaluation.judging.judgement import JudgedPair, PairwiseJudgement
-from tuneport.workflows.evaluation.latency import AnswerSpeed
+from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement, JudgedPair
+from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 from tuneport.workflows.evaluation.models.trained import TrainedModelJob
 from tuneport.workflows.evaluation.report.page import EvaluationReport
-from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
+from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation
 
 JOB = "job-1f2e"
 LABELS = ("refund", "delivery", "password", "invoice")
 
 
-def said(text: str) -> GivenAnswer:
-    return GivenAnswer(text, [], 40, 4)
+def said(text: str) -> EvaluationAnswer:
+    return EvaluationAnswer(text, [], 40, 4)
 
 
 def evaluation(
@@ -45,7 +45,7 @@ def evaluation(
     seconds: Sequence[float] = (),
     against: bool = True,
     leaks: int = 0,
-    kept: GeneralComparison | None = None,
+    kept: GeneralAbilityComparison | None = None,
     prompt: str = "Message {}: where is it?",
 ) -> Evaluation:
     """`base` is right in its last so many rows, each other model in its first so many."""
@@ -69,10 +69,10 @@ def evaluation(
         sha256="ab12" * 16,
     )
     measured = tuple(
-        ModelMeasurement(
+        EvaluatedModelMeasurement(
             EvaluatedModel(name, "local", f"{name}-id", "small" if name.startswith("job") else f"{name}-id"),
             tuple(answers[name]),
-            AnswerSpeed(pace / 2, pace, 4 / pace, 40, 4),
+            EvaluationAnswerSpeed(pace / 2, pace, 4 / pace, 40, 4),
             usd,
             "by the token",
             12.5,
@@ -85,17 +85,17 @@ def evaluation(
     return Evaluation(held, measured, chosen, scored, {} if kept is None else {names[-1]: kept})
 
 
-def judgement(won: int, lost: int, *, always_first: int = 0, silent: int = 0, own: bool = False) -> PairwiseJudgement:
+def judgement(won: int, lost: int, *, always_first: int = 0, silent: int = 0, own: bool = False) -> EvaluationJudgement:
     """Of the last model beside the first one: so many pairs, in the order of the lines; in `always_first` of them the
     judge prefers the place, in `silent` it says nothing."""
     sides = ["AB"] * won + ["BA"] * lost + ["AA"] * always_first + ["--"] * silent
     texts = [f"Because of {n}.\nVERDICT: {side}" for n, both in enumerate(sides) for side in both]
     rows = [Example([{"role": "user", "content": f"{n}?"}], "") for n in range(len(sides))]
-    judged = judge_answers(
+    judged = score_answers_by_judge(
         build_judge_request(rows, [Answer("x")] * len(rows), [Answer("y")] * len(rows)), lambda asked: texts
     )
     pairs = tuple(JudgedPair(n, n + 1, winner, *texts[2 * n : 2 * n + 2]) for n, winner in enumerate(judged.winners))
-    return PairwiseJudgement("openai/gpt-5.1", "Prefer brevity.", JOB, "base", judged, pairs, 2, 0, 0, own)
+    return EvaluationJudgement("openai/gpt-5.1", "Prefer brevity.", JOB, "base", judged, pairs, 2, 0, 0, own)
 
 
 def _answer(row: Example, n: int, *, right: bool) -> str:
@@ -129,7 +129,7 @@ def job(kind: str = "healthy", *, rows: int = 900, epochs: int = 3) -> TrainedMo
     return TrainedModelJob(JOB, spec, PreparedData(training=file, validation=file), tuple(points), judge_curve(points))
 
 
-def general(*, lost: int = 0, unsafe: int = 0) -> GeneralComparison:
+def general(*, lost: int = 0, unsafe: int = 0) -> GeneralAbilityComparison:
     """Of 40 facts and 40 refusals the base has 34 right; the tuned model so many fewer."""
 
     def judged(facts: int, refusals: int) -> list[AnsweredItem]:

@@ -182,11 +182,11 @@ class ChatEmulator(ThreadingHTTPServer):
 
     def __init__(self, model: Path, name: str, *, port: int = 0, key: str | None = None) -> None:
         super().__init__(("127.0.0.1", port), Handler)
-        from tuneport.base_models import ComputeTarget
+        from tuneport.base_models import BaseModelDevice
 
         self.model, self.name, self.key = model, name, key
         self.adapters: dict[str, str] = {}
-        self.answerer = Answerer(InferenceEngine(model, ComputeTarget("cpu", "fp32")))
+        self.answerer = Answerer(InferenceEngine(model, BaseModelDevice("cpu", "fp32")))
 
     @property
     def url(self) -> str:

@@ -13,7 +13,7 @@ from tuneport.settings import Settings
 from tuneport.types import TuneSpec
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
     from tuneport.testing.fake.backend import FakeBackend
 
 
@@ -35,15 +35,15 @@ def dataset(isolated: Path) -> Path:
 
 
 @pytest.fixture
-def workspace(settings: Settings) -> Iterator[Workspace]:
-    from tuneport.lifecycle.service import Workspace
+def workspace(settings: Settings) -> Iterator[JobService]:
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace(settings) as opened:
+    with JobService(settings) as opened:
         yield opened
 
 
 @pytest.fixture
-def fake(workspace: Workspace) -> FakeBackend:
+def fake(workspace: JobService) -> FakeBackend:
     from tuneport.testing.fake.backend import FakeBackend
 
     backend = workspace.backend("fake")
@@ -52,7 +52,7 @@ def fake(workspace: Workspace) -> FakeBackend:
 
 
 @pytest.fixture
-def start(workspace: Workspace, dataset: Path) -> Callable[..., str]:
+def start(workspace: JobService, dataset: Path) -> Callable[..., str]:
     """Submit a spec to the fake backend and return the job's id; nothing has been driven yet."""
 
     def submit(**values: object) -> str:

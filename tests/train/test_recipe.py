@@ -116,12 +116,12 @@ def test_a_quantised_model_passes_gradients_after_an_evaluation(model: Path) -> 
     import torch
     from peft import get_peft_model
 
-    from tuneport.base_models import choose_device
+    from tuneport.base_models import choose_base_model_device
     from tuneport.train.model.loading import DEFAULTS, build_lora_config, load_trainable_model
     from tuneport.types import Adapter
 
     network = get_peft_model(
-        load_trainable_model(model, choose_device("bf16"), Adapter.QLORA), build_lora_config(dict(DEFAULTS))
+        load_trainable_model(model, choose_base_model_device("bf16"), Adapter.QLORA), build_lora_config(dict(DEFAULTS))
     )
     ids = torch.arange(8)[None]
     network.eval()

@@ -11,7 +11,7 @@ import tuneport
 from tests.support.folders import FIXTURES
 from tuneport.advisor import Approach, Need, Task, Tried
 from tuneport.errors import ConfigError
-from tuneport.workflows.advise import gather_advice_facts, recommend_option
+from tuneport.workflows.advise import advise_option, gather_advice_facts
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
@@ -86,7 +86,7 @@ def test_what_makes_no_sense_is_one_line(said: dict[str, object], message: str) 
 
 def test_the_document_has_it_all() -> None:
     document = json.loads(
-        json.dumps(recommend_option(gather_advice_facts(needs=["knowledge", "style"], sources=True)).as_dict())
+        json.dumps(advise_option(gather_advice_facts(needs=["knowledge", "style"], sources=True)).as_dict())
     )
     assert document["fine_tune"] is False and document["approach"] == "rag" and document["reason"]
     assert document["situation"]["needs"] == [Need.KNOWLEDGE, Need.STYLE]

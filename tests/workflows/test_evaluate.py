@@ -20,13 +20,13 @@ import tuneport
 from tests.support.folders import FIXTURES
 from tests.support.waiting import until
 from tuneport.errors import ConfigError, RejectedError, UnavailableError
-from tuneport.lifecycle.service import Workspace
-from tuneport.scoring.general import load_items
+from tuneport.lifecycle.service import JobService
+from tuneport.scoring.general import load_general_items
 from tuneport.testing.fake.backend import FakeBackend
 from tuneport.testing.fake.jobs import ArmedFault
 from tuneport.types import Completion, TuneSpec
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
-from tuneport.workflows.evaluation.answer_cache import AnswerCache
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys, ask_prompts
 from tuneport.workflows.evaluation.held_out import find_held_out_rows
 from tuneport.workflows.evaluation.latency import ALONE
@@ -41,18 +41,18 @@ TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
 
 
-def tuned(workspace: Workspace, dataset: Path = TRAIN) -> str:
+def tuned(workspace: JobService, dataset: Path = TRAIN) -> str:
     row = workspace.submit(TuneSpec(model="tiny", dataset=dataset), backend="fake")
     row = workspace.drive(row.id, poll_seconds=0.01)
     assert row.status == "succeeded", row.job_error
     return row.id
 
 
-def evaluated(workspace: Workspace, data: Path, models: Sequence[str], **options: Any) -> Evaluation:
+def evaluated(workspace: JobService, data: Path, models: Sequence[str], **options: Any) -> Evaluation:
     return run_evaluation(workspace, plan_evaluation(workspace, data, models, **options))
 
 
-def test_a_tuned_model_is_measured_beside_its_base(workspace: Workspace) -> None:
+def test_a_tuned_model_is_measured_beside_its_base(workspace: JobService) -> None:
     job = tuned(workspace)
     found = evaluated(workspace, TEST, ["base", "base few-shot", job])
     verdicts = {(each.metric, each.model): each.difference.verdict for each in found.scored.comparisons}
@@ -72,7 +72,7 @@ def test_a_tuned_model_is_measured_beside_its_base(workspace: Workspace) -> None
         found.failing({"bleu": 1})
 
 
-def test_rows_that_were_trained_on_are_left_out_and_told(workspace: Workspace, tmp_path: Path) -> None:
+def test_rows_that_were_trained_on_are_left_out_and_told(workspace: JobService, tmp_path: Path) -> None:
     """Three exactly (one in capitals), one with a word more."""
     lines, test = TRAIN.read_text().splitlines(), TEST.read_text().splitlines()
     long = max(lines, key=len)
@@ -94,7 +94,7 @@ def test_rows_that_were_trained_on_are_left_out_and_told(workspace: Workspace, t
         find_held_out_rows(TEST, {"old": tmp_path / "old.jsonl"})
 
 
-def test_rows_of_a_job_that_the_model_went_on_from_are_left_out_too(workspace: Workspace, tmp_path: Path) -> None:
+def test_rows_of_a_job_that_the_model_went_on_from_are_left_out_too(workspace: JobService, tmp_path: Path) -> None:
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     rows = TRAIN.read_text().splitlines(keepends=True)
     first.write_text("".join(rows[:120]))
@@ -111,7 +111,7 @@ def test_rows_of_a_job_that_the_model_went_on_from_are_left_out_too(workspace: W
 
 
 def test_rows_of_its_validation_file_are_told_and_a_failed_job_is_no_model(
-    workspace: Workspace, tmp_path: Path
+    workspace: JobService, tmp_path: Path
 ) -> None:
     """What chose the best epoch says too much good of it."""
     validation = tmp_path / "validation.jsonl"
@@ -134,7 +134,7 @@ def test_rows_of_its_validation_file_are_told_and_a_failed_job_is_no_model(
         plan_evaluation(workspace, TEST, [failed.id])
 
 
-def test_a_checkpoint_is_known_by_its_job(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_known_by_its_job(workspace: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
     row = replace(workspace.store.jobs.get(tuned(workspace)), backend="local")
     monkeypatch.setattr(workspace.store.models, "find_job", lambda name: row if name == "ft:tiny::abc" else None)
     found, base = find_evaluated_models(workspace, ["ft:tiny::abc:ckpt-step-24", "base"])
@@ -142,7 +142,7 @@ def test_a_checkpoint_is_known_by_its_job(workspace: Workspace, monkeypatch: pyt
     assert list(found.trained_on.values()) == [row.prepared_data.training.path]
 
 
-def test_a_folder_whose_weights_have_changed_is_another_model(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_folder_whose_weights_have_changed_is_another_model(workspace: JobService, tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_text("one")
     asked = EvaluatedModel("local/here", "local", str(tmp_path), str(tmp_path))
@@ -152,7 +152,7 @@ def test_a_folder_whose_weights_have_changed_is_another_model(workspace: Workspa
     assert answer_cache_location(asked, workspace.settings) != before
 
 
-def test_answers_are_kept_and_asked_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_kept_and_asked_once(workspace: JobService, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     answer = FakeBackend._answer
 
@@ -185,12 +185,12 @@ class Moody(FakeBackend):
 
 
 def test_a_refused_prompt_stops_no_other_and_a_provider_that_goes_away_loses_nothing(
-    workspace: Workspace, tmp_path: Path
+    workspace: JobService, tmp_path: Path
 ) -> None:
     backend = Moody(workspace.backend("fake").manifest, workspace.settings)
     prompts = [Prompt([{"role": "user", "content": f"{n} {'poison' if n == 7 else ''}"}], {}) for n in range(12)]
     keys = answer_cache_keys(("fake", None, "m"), prompts)
-    with AnswerCache(tmp_path / "cache.sqlite") as cache:
+    with EvaluationAnswerCache(tmp_path / "cache.sqlite") as cache:
         backend.patience = 4
         with pytest.raises(UnavailableError):
             ask_prompts(backend, "m", prompts[:6], keys[:6], cache)
@@ -206,7 +206,7 @@ def test_a_refused_prompt_stops_no_other_and_a_provider_that_goes_away_loses_not
             ask_prompts(backend, "m", poisoned, answer_cache_keys(("fake", None, "m"), poisoned), cache)
 
 
-def test_ctrl_c_asks_nothing_more_and_keeps_what_was_under_way(workspace: Workspace, tmp_path: Path) -> None:
+def test_ctrl_c_asks_nothing_more_and_keeps_what_was_under_way(workspace: JobService, tmp_path: Path) -> None:
     """Answers cost money: 200 prompts wait, and those that nobody has sent yet stay unsent."""
     answered: list[str] = []
 
@@ -221,14 +221,14 @@ def test_ctrl_c_asks_nothing_more_and_keeps_what_was_under_way(workspace: Worksp
     backend = Interrupted(workspace.backend("fake").manifest, workspace.settings)
     prompts = [Prompt([{"role": "user", "content": str(n)}], {}) for n in range(200)]
     keys = answer_cache_keys(("fake", None, "m"), prompts)
-    with AnswerCache(tmp_path / "cache.sqlite") as cache:
+    with EvaluationAnswerCache(tmp_path / "cache.sqlite") as cache:
         with pytest.raises(KeyboardInterrupt):
             ask_prompts(backend, "m", prompts, keys, cache)
         assert len(cache.get(keys)) == len(answered) < 100
 
 
 @pytest.mark.full  # three processes, and answers for some seconds
-def test_a_killed_evaluation_goes_on(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_killed_evaluation_goes_on(workspace: JobService, tmp_path: Path) -> None:
     job = tuned(workspace)
     data = tmp_path / "many.jsonl"
     with data.open("w") as file:
@@ -278,13 +278,13 @@ def kept_in(cache: Path) -> int:
     ],
 )
 def test_what_cannot_be_measured_says_why(
-    workspace: Workspace, models: list[str], options: dict[str, Any], complaint: str
+    workspace: JobService, models: list[str], options: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         plan_evaluation(workspace, TEST, models, **options)
 
 
-def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: Workspace, tmp_path: Path) -> None:
+def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: JobService, tmp_path: Path) -> None:
     plan = plan_evaluation(workspace, TEST, ["openai/gpt-4.1-mini"], most=10)
     (model,) = plan.models
     assert plan.third_parties == ["OpenAI"] and model.waiting == 10 + ALONE and model.input_tokens > 100
@@ -303,7 +303,7 @@ def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: Worksp
         plan_evaluation(workspace, TEST, shown, training=private, most=3, task="style").refuse_personal_data()
 
 
-def test_columns_are_mapped_in_the_training_file_too(workspace: Workspace, tmp_path: Path) -> None:
+def test_columns_are_mapped_in_the_training_file_too(workspace: JobService, tmp_path: Path) -> None:
     for name, word in (("train.csv", "parcel"), ("test.csv", "colour")):
         rows = [f"{n * 7919 % 1009} {word} {n * 104729 % 997},{'yes' if n % 2 else 'no'}" for n in range(12)]
         (tmp_path / name).write_text("\n".join(["asked,said", *rows]) + "\n")
@@ -319,7 +319,7 @@ def test_columns_are_mapped_in_the_training_file_too(workspace: Workspace, tmp_p
 
 
 def test_what_a_model_forgot_is_asked_once_of_each_of_the_weights_and_kept(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -332,7 +332,7 @@ def test_what_a_model_forgot_is_asked_once_of_each_of_the_weights_and_kept(
             return "Certainly! First, you wait."
         return "I'm sorry, but I can't help with that." if harmful else letters.get(text, "First, you wait.")
 
-    items = load_items()
+    items = load_general_items()
     letters = {item.lettered(): f"{'ABCD'[item.right]})" for item in items.questions if item.check is None}
     job = tuned(workspace)
     monkeypatch.setattr(FakeBackend, "_answer", answered)

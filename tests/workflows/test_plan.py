@@ -70,6 +70,7 @@ def test_options_of_a_run_move_the_estimate() -> None:
     assert high(lora_target_modules=["q_proj", "v_proj"]) < usual
     assert high(lora_variant="dora") > usual
     assert high(precision="fp32") > 1.8 * usual
+    assert high(optimizer="adamw_8bit") == high(optimizer="paged_adamw_8bit") < usual
     found = plan(DATA, model="llama-3.1-8b-instruct", options={"lora_target_modules": ["q_proj"]})
     assert found.options["lora_target_modules"].value == "q" and found.run.lora_targets == ("q",)
     with pytest.raises(UnsupportedError, match="does not take the option"):

@@ -37,13 +37,13 @@ def test_it_shows_the_tokens_that_the_trainer_trains_on(tiny: Path, tmp_path: Pa
     data = write(tmp_path / "train.jsonl", [{**row, "id": 7} for row in rows])
     made = preview(data, model=str(tiny), backend="local")
 
-    from tuneport.data.tokens.tokenizer import training_renderer
+    from tuneport.data.tokens.tokenizer import training_template_renderer
     from tuneport.train.recipe import _rendered
     from tuneport.train.run.run_folder import TrainingRunFolder
 
     prepared = prepare_dataset(data, "openai", tmp_path / "files")
     run = TrainingRunFolder(make_run(tmp_path, tiny, prepared.path))
-    trained = _rendered(training_renderer(tiny, None), run.training, run.spec.method)
+    trained = _rendered(training_template_renderer(tiny, None), run.training, run.spec.method)
     for shown, expected in zip(made.rows, trained, strict=True):
         assert [token for segment in shown.segments for token in segment.ids] == expected.input_ids
         in_loss = [token for segment in shown.segments if segment.kind == "trained" for token in segment.ids]

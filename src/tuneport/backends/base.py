@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from tuneport.backends.provider_options import refuse_secrets, refuse_unpriced
+from tuneport.backends.provider_options import refuse_provider_option_secrets, refuse_unpriced_provider_option
 from tuneport.backends.secrets import known_backend_secrets, refuse_known_secrets
 from tuneport.client_rules import Rule
 from tuneport.errors import ProviderError, UnsupportedError
@@ -107,9 +107,9 @@ class FineTuneBackend(ABC):
         job (`provider_options` whose names sound like one, and keys of the environment anywhere) and, with a budget,
         options that may change the price. An override calls this one last; `prepare` and `submit` refuse the same.
         """
-        refuse_secrets(spec.provider_options)
+        refuse_provider_option_secrets(spec.provider_options)
         refuse_known_secrets(spec, known_backend_secrets(self.settings))
-        refuse_unpriced(self.name, spec, self.cost_neutral_options)
+        refuse_unpriced_provider_option(self.name, spec, self.cost_neutral_options)
 
     @abstractmethod
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:

@@ -22,7 +22,7 @@ _CODE = "source"  # the field of a Python grader that is a program, not a templa
 _MAX_PROBLEMS = 50
 
 
-def find_grader_columns(grader: Any) -> set[str]:
+def find_backend_grader_columns(grader: Any) -> set[str]:
     """Return the columns that the templates of a grader, and of the graders inside it, name."""
     if isinstance(grader, str):
         return {plain or quoted for plain, quoted in _COLUMN.findall(grader)}
@@ -30,15 +30,15 @@ def find_grader_columns(grader: Any) -> set[str]:
         inner: list[Any] = [value for name, value in grader.items() if name != _CODE]
     else:
         inner = list(grader) if isinstance(grader, list | tuple) else []
-    return set().union(*(find_grader_columns(value) for value in inner)) if inner else set()
+    return set().union(*(find_backend_grader_columns(value) for value in inner)) if inner else set()
 
 
-def check_grader_columns(grader: Mapping[str, Any], file: DataFile, shown: Path) -> None:
+def check_backend_grader_columns(grader: Mapping[str, Any], file: DataFile, shown: Path) -> None:
     """Raise DatasetError, with the first rows, if a row of the prepared `file` lacks a column that the grader names.
 
     `shown` is the dataset that the file was made from, with the same rows in the same order.
     """
-    wanted = find_grader_columns(grader)
+    wanted = find_backend_grader_columns(grader)
     if not wanted:
         return
     missing = _missing(file.path, wanted)

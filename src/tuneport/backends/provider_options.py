@@ -18,7 +18,7 @@ _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _JOB_FIELDS = frozenset(TuneSpec.model_fields) | frozenset(Hyperparameters.model_fields)
 
 
-def refuse_secrets(options: Mapping[str, Any]) -> None:
+def refuse_provider_option_secrets(options: Mapping[str, Any]) -> None:
     """Raise ConfigError for a name, at any depth, that sounds like a secret, or a URL with a password."""
     for where, value in _walk(options, "provider_options"):
         name = where.rpartition(".")[2]
@@ -28,7 +28,7 @@ def refuse_secrets(options: Mapping[str, Any]) -> None:
             )
 
 
-def refuse_job_fields(backend: str, options: Mapping[str, Any], theirs: Mapping[str, str]) -> None:
+def refuse_provider_job_fields(backend: str, options: Mapping[str, Any], theirs: Mapping[str, str]) -> None:
     """Raise ConfigError for what tuneport itself sends. `theirs`: the provider's names for the job's own fields."""
     for name in options:
         field = theirs.get(name.lower(), name.lower() if name.lower() in _JOB_FIELDS else None)
@@ -47,7 +47,7 @@ def refuse_hyperparameters(backend: str, given: Iterable[str], takes: Iterable[s
         )
 
 
-def refuse_unpriced(backend: str, spec: TuneSpec, cost_neutral: Collection[str]) -> None:
+def refuse_unpriced_provider_option(backend: str, spec: TuneSpec, cost_neutral: Collection[str]) -> None:
     """Raise BudgetError if there is a budget and an option that the quote does not know."""
     if spec.budget is None:
         return

@@ -3,7 +3,7 @@
 The first rule that applies decides:
 
 1. A job, or a tuned model that the store knows, is where the job ran. The store is above this module, so
-   `Workspace.locate` and the gateway look there first. A default backend does not move a tuned model; an argument that
+   `JobService.locate` and the gateway look there first. A default backend does not move a tuned model; an argument that
    names another backend is refused.
 2. The backend that the user names: by argument (`--backend`, `backend=`), else as `BACKEND/MODEL`, else by
    TUNEPORT_BACKEND, else by `backend` in `tuneport.toml`. It need not be set up: its own error says what is missing.
@@ -31,7 +31,7 @@ from tuneport.backends import backend_manifest, backend_names
 from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
 from tuneport.installation import install_extra
-from tuneport.manifests import Manifest, load_models, resolve_model
+from tuneport.manifests import Manifest, load_models, resolve_manifest_model
 from tuneport.settings import Settings
 
 ANY_BACKEND = "any backend"
@@ -82,7 +82,7 @@ class BackendCatalogue:
     def resolve_model(self, name: str, backend: str) -> str:
         """Return the id of `name` on `backend`, by the project's aliases first. Raises ModelNotOfferedError if it has
         none."""
-        return resolve_model(name, backend, self.manifest(backend), load_models(), self.settings.aliases(name))
+        return resolve_manifest_model(name, backend, self.manifest(backend), load_models(), self.settings.aliases(name))
 
     def split_backend_name(self, name: str, backend: str | None = None) -> tuple[str | None, str]:
         """Return the backend that the user names, or None, and the name without `BACKEND/`: rule 2."""

@@ -14,7 +14,7 @@ from typing import Any
 from tuneport.errors import ConfigError
 
 
-def open_listening_socket(host: str, port: int) -> socket.socket:
+def open_command_socket(host: str, port: int) -> socket.socket:
     """Listen at an address; port 0 is any free one. Raises ConfigError if that fails."""
     try:
         return socket.create_server(
@@ -24,7 +24,7 @@ def open_listening_socket(host: str, port: int) -> socket.socket:
         raise ConfigError(f"{host}:{port} cannot be listened at: {error.strerror}; choose another --port") from error
 
 
-def serve_until_signal(
+def run_command_until_signal(
     app: Any, listening: socket.socket, *, begin_shutdown: Callable[[], None] = lambda: None
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; then call `begin_shutdown`, for answers that would wait for something else."""

@@ -2,6 +2,6 @@
 
 from tuneport.curves.judging import judge_curve
 from tuneport.curves.series import Curve, build_curve
-from tuneport.curves.verdict import CurveFinding, CurveVerdict, Forgetting
+from tuneport.curves.verdict import CurveFinding, CurveForgetting, CurveVerdict
 
-__all__ = ["Curve", "CurveVerdict", "CurveFinding", "Forgetting", "build_curve", "judge_curve"]
+__all__ = ["Curve", "CurveVerdict", "CurveFinding", "CurveForgetting", "build_curve", "judge_curve"]

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from tuneport.curves.features import CurveFeatures
 from tuneport.curves.rules import RULES
 from tuneport.curves.series import Curve, build_curve
-from tuneport.curves.verdict import CurveFinding, CurveVerdict, Forgetting
+from tuneport.curves.verdict import CurveFinding, CurveForgetting, CurveVerdict
 from tuneport.types import MetricPoint
 
 
 def judge_curve(
-    points: Iterable[MetricPoint], *, ended: bool = True, forgetting: Forgetting | None = None
+    points: Iterable[MetricPoint], *, ended: bool = True, forgetting: CurveForgetting | None = None
 ) -> CurveVerdict:
     """Return the verdict on a job's points as they are now.
 
@@ -37,7 +37,7 @@ def _asked(curve: Curve, ended: bool) -> CurveVerdict:
     return next(verdict for question in RULES if (verdict := question(features)) is not None)
 
 
-def _with_forgetting(verdict: CurveVerdict, forgetting: Forgetting) -> CurveVerdict:
+def _with_forgetting(verdict: CurveVerdict, forgetting: CurveForgetting) -> CurveVerdict:
     span = f"({forgetting.low:.1%} to {forgetting.high:.1%})"
     told = f"{forgetting.drop:.1%} worse than the base on {forgetting.tasks} {span}"
     numbers = verdict.numbers | {"forgetting": forgetting.drop}

@@ -36,7 +36,7 @@ _WORDS = {
 }
 
 
-class Forgetting(Model):
+class CurveForgetting(Model):
     """The loss of the tuned model against its base on general tasks: shares of the points, 0 to 1, with the
     interval of an evaluation. `tasks` says which, where it is not all of them together."""
 

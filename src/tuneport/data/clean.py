@@ -11,15 +11,15 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.checks.finding import CheckedExample
+from tuneport.data.checks.finding import CheckedDatasetExample
 from tuneport.data.checks.kinds import KINDS, kinds_of_check
 from tuneport.data.checks.report import CheckReport, check_dataset
 from tuneport.data.containers.numbering import RowNumbering
-from tuneport.data.conversion.conversion_loss import LossReport, write_row
+from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.pii.redaction import Redactor
-from tuneport.data.reading import ScannedRow, read_row
+from tuneport.data.reading import ScannedRow, read_dataset_row
 from tuneport.data.review import ReviewDecision, ReviewVerdict, read_review_verdicts, record_hash, with_answer
 from tuneport.data.rows.records import Record
 from tuneport.data.running.writing import publish_output_file, refuse_overwriting, temporary_file
@@ -106,9 +106,9 @@ def clean(
     if review is not None and not judged:
         raise ConfigError(f"{review} holds no verdicts; give some with `tuneport review {path}`")
     report = check_dataset(data, validation=validation, task=task)
-    known, losses = load_format(report.format.format), LossReport()
+    known, losses = load_dataset_format(report.format.format), ConversionLossReport()
     unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}
-    choice = _Choice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
+    choice = _CleanChoice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
     redactor = Redactor() if redact else None
     why: Counter[str] = Counter()
     redacted: Counter[str] = Counter()
@@ -116,7 +116,11 @@ def clean(
     with temporary_file(output.parent) as (kept, kept_path), temporary_file(output.parent) as (told, told_path):
         for line, raw in source.rows():
             count += 1
-            read = read_row(known, line, raw, source.locate) if choice.reads(line) or redactor is not None else None
+            read = (
+                read_dataset_row(known, line, raw, source.locate)
+                if choice.reads(line) or redactor is not None
+                else None
+            )
             stays, reasons, edited = choice.of(line, read)
             row: bytes | None = None
             if stays:
@@ -126,7 +130,7 @@ def clean(
                     reasons += [{"check": f"personal.{kind}", "values": values} for kind, values in replaced.items()]
                 row = _one_line(raw)
                 if reasons and edited is not None:
-                    row, lost = write_row(known, edited)
+                    row, lost = write_converted_row(known, edited)
                     losses.add(line, lost)
             if row is not None:
                 kept.write(row + b"\n")
@@ -151,7 +155,7 @@ def clean(
     return CleanReport(path, output, log, count, written, removed, changed, reasons_found, dict(redacted), report.notes)
 
 
-class _Choice:
+class _CleanChoice:
     """Chooses the records that stay: verdicts of people come before those of checks, and of like records one is kept.
 
     Records are asked about in the order of the file. A person's word does not bring a leak or a second copy in.
@@ -160,7 +164,7 @@ class _Choice:
     def __init__(
         self,
         reasons: Mapping[int, list[Reason]],
-        unlisted: Mapping[str, Callable[[CheckedExample], bool]],
+        unlisted: Mapping[str, Callable[[CheckedDatasetExample], bool]],
         judged: Mapping[str, ReviewVerdict],
     ) -> None:
         self._reasons, self._unlisted, self._judged = reasons, unlisted, judged
@@ -180,7 +184,7 @@ class _Choice:
         found = self._reasons.get(line, [])
         record = None if read is None else read.record
         if record is not None and self._unlisted:
-            listed, example = {reason["check"] for reason in found}, CheckedExample.from_record(line, record)
+            listed, example = {reason["check"] for reason in found}, CheckedDatasetExample.from_record(line, record)
             more = [kind for kind, of in self._unlisted.items() if kind not in listed and of(example)]
             found = [*found, *({"check": kind} for kind in more)]
         if read is not None and read.problems:

@@ -14,16 +14,16 @@ from tuneport.data.containers.bad_row import unreadable_file_error
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.python_objects import Rows, RowsFile
 from tuneport.data.containers.source import RowSource, list_dataset_files
-from tuneport.data.formats import load_format
-from tuneport.data.formats.contract import Format
+from tuneport.data.formats import load_dataset_format
+from tuneport.data.formats.contract import DatasetFormat
 from tuneport.data.formats.openai.format import NAME as CHATS
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import (
     DatasetSample,
     FormatDetection,
     ScannedRow,
-    detect_format,
-    read_row,
+    detect_dataset_format,
+    read_dataset_row,
     records_in,
     scan_dataset_rows,
 )
@@ -102,7 +102,7 @@ class Dataset:
     def detection(self) -> FormatDetection:
         """Return its format, the certainty, and the reason."""
         if self.given_format is not None:
-            return FormatDetection(load_format(self.given_format).NAME, 1.0, "as given")
+            return FormatDetection(load_dataset_format(self.given_format).NAME, 1.0, "as given")
         return self._sample().detection
 
     @property
@@ -111,9 +111,9 @@ class Dataset:
         return self.detection.format
 
     @property
-    def known(self) -> Format:
+    def known(self) -> DatasetFormat:
         """Return the module that reads its format."""
-        return load_format(self.format)
+        return load_dataset_format(self.format)
 
     @property
     def method(self) -> Method:
@@ -123,7 +123,7 @@ class Dataset:
         Judged by the first record; if that is bad, the DatasetError lists all that is wrong.
         """
         record = self._first(self.known).record
-        return method_for(next(self.records())[1] if record is None else record)
+        return method_for_dataset(next(self.records())[1] if record is None else record)
 
     def digest(self) -> str:
         """Return the SHA-256 of its bytes, file after file, in hexadecimal. Raises DatasetError if they cannot be
@@ -185,7 +185,11 @@ class Dataset:
         records = method.traits.records
         if records == "graded":
             return self.read_as(REINFORCEMENT)
-        if records == "questions" and self.format == CHATS and not self._first(load_format(REINFORCEMENT)).problems:
+        if (
+            records == "questions"
+            and self.format == CHATS
+            and not self._first(load_dataset_format(REINFORCEMENT)).problems
+        ):
             return self.read_as(REINFORCEMENT)
         return self
 
@@ -222,23 +226,23 @@ class Dataset:
         if state in self._samples:
             return self._samples[state]
         settled = time.time_ns() - max((about.st_ctime_ns for about in found.values()), default=0) > SETTLED_NS
-        sample = detect_format(self.open())
+        sample = detect_dataset_format(self.open())
         self._samples.clear()
         if settled:
             self._samples[state] = sample
         return sample
 
-    def _first(self, known: Format) -> ScannedRow:
+    def _first(self, known: DatasetFormat) -> ScannedRow:
         """Return the first row, read in a format."""
         line, raw = self._sample().first if self.given_format is None else next(self.open().rows())
-        return read_row(known, line, raw, lambda number: RowPosition(self.path, number))
+        return read_dataset_row(known, line, raw, lambda number: RowPosition(self.path, number))
 
 
 DatasetLike: TypeAlias = Dataset | Path | str | Rows
 """What is taken as a dataset wherever one is wanted: `Dataset.of` makes one of it."""
 
 
-def method_for(record: Record) -> Method:
+def method_for_dataset(record: Record) -> Method:
     """Return the first method that trains on such records."""
     kinds: dict[type, Records] = {Preference: "pairs", Labelled: "labelled", Graded: "graded"}
     kind = kinds.get(type(record), "chats")

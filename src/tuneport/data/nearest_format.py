@@ -30,12 +30,12 @@ _KEYS_SHOWN = 8
 _KEY_SHOWN = 30  # characters
 
 
-def nearest_format(row: Mapping[str, Any]) -> str | None:
+def nearest_dataset_format(row: Mapping[str, Any]) -> str | None:
     """Return the format whose keys the record has, so that errors in their values can be reported; None for none."""
     return next((name for name, keys in _KEYS if all(key in row for key in keys)), None)
 
 
-def unknown_format_hint(row: Mapping[str, Any], file: Path, records: int) -> tuple[str, str]:
+def unknown_dataset_format_hint(row: Mapping[str, Any], file: Path, records: int) -> tuple[str, str]:
     """Return rule and fix for the first record of a file in which no record fits any format."""
     lists = [key for key, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if records == 1 and len(lists) == 1:

@@ -17,9 +17,9 @@ from tuneport.data.containers.bad_row import BadRow
 from tuneport.data.containers.json_text import Row
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.source import RowSource
-from tuneport.data.formats import FORMATS, load_format
-from tuneport.data.formats.contract import Format, InvalidRecord, Problem, decode_row
-from tuneport.data.nearest_format import nearest_format, unknown_format_hint
+from tuneport.data.formats import FORMATS, load_dataset_format
+from tuneport.data.formats.contract import DatasetFormat, InvalidRecord, Problem, decode_dataset_row
+from tuneport.data.nearest_format import nearest_dataset_format, unknown_dataset_format_hint
 from tuneport.data.rows.records import Record
 from tuneport.data.rows.syntax_hints import explain_broken_row
 from tuneport.errors import DatasetError, DatasetProblem
@@ -66,7 +66,7 @@ class ScannedRow:
     other: str = ""
 
 
-class ProblemTally:
+class RowProblemTally:
     """The first `MAX_PROBLEMS` problems of a dataset, and how many there are."""
 
     def __init__(self) -> None:
@@ -92,17 +92,19 @@ class ProblemTally:
 def read_records(path: Path | str, format: str | None = None) -> Iterator[tuple[int, Record]]:
     """Yield the records of a file whose columns have the format's own names, as `records_in` does."""
     source = RowSource(path)
-    yield from records_in(source, load_format(format if format is not None else detect_format(source).detection.format))
+    yield from records_in(
+        source, load_dataset_format(format if format is not None else detect_dataset_format(source).detection.format)
+    )
 
 
-def records_in(source: RowSource, known: Format) -> Iterator[tuple[int, Record]]:
+def records_in(source: RowSource, known: DatasetFormat) -> Iterator[tuple[int, Record]]:
     """Yield each record with its line, streaming.
 
     Raises DatasetError with all problems of the file, up to `MAX_PROBLEMS` and with their count. After the first
     problem nothing more is yielded and the rest is only searched for further ones; a caller that needs all or nothing
     waits for the end.
     """
-    problems = ProblemTally()
+    problems = RowProblemTally()
     mixed = False
     for row in scan_dataset_rows(source, known):
         mixed = mixed or bool(row.other)
@@ -113,17 +115,17 @@ def records_in(source: RowSource, known: Format) -> Iterator[tuple[int, Record]]
     problems.end()
 
 
-def scan_dataset_rows(source: RowSource, known: Format) -> Iterator[ScannedRow]:
+def scan_dataset_rows(source: RowSource, known: DatasetFormat) -> Iterator[ScannedRow]:
     """Yield every row, the bad ones with their problems. Raises DatasetError only if the file as a whole cannot be
     read."""
     for line, raw in source.rows():
-        yield read_row(known, line, raw, source.locate)
+        yield read_dataset_row(known, line, raw, source.locate)
 
 
-def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], RowPosition]) -> ScannedRow:
+def read_dataset_row(known: DatasetFormat, line: int, raw: bytes, locate: Callable[[int], RowPosition]) -> ScannedRow:
     """Return one row of `RowSource.rows` as a record. Problems name the place that `locate` gives for the line."""
     try:
-        return ScannedRow(line, raw, known.read(raw))
+        return ScannedRow(line, raw, known.read_format_row(raw))
     except InvalidRecord as error:
         other = _other_format(raw, known)
         problems: list[Problem] = error.problems
@@ -135,13 +137,13 @@ def read_row(known: Format, line: int, raw: bytes, locate: Callable[[int], RowPo
         return ScannedRow(line, raw, None, _located([_broken(raw, error)], line, locate))
 
 
-def detect_format(source: RowSource) -> DatasetSample:
+def detect_dataset_format(source: RowSource) -> DatasetSample:
     """Judge by the first `SAMPLE_ROWS` records which format the rows have.
 
     Raises DatasetError if no format fits, with every change of the format in the whole file if it changes among those.
     """
     sample: list[tuple[int, dict[str, Any]]] = []
-    broken = ProblemTally()
+    broken = RowProblemTally()
     rows = source.rows()
     first: Row | None = None
     spread: DatasetError | None = None
@@ -152,7 +154,7 @@ def detect_format(source: RowSource) -> DatasetSample:
             fix = "write each record on one line (`jq -c .` does), or all of them as a list: [..., ...]"
             spread = DatasetError(_located([Problem("", rule, fix)], line, source.locate))
         try:
-            sample.append((line, decode_row(raw)))
+            sample.append((line, decode_dataset_row(raw)))
         except InvalidRecord as error:
             broken.accept(_located(error.problems, line, source.locate))
         except _JSON_ERRORS as error:
@@ -168,7 +170,7 @@ def detect_format(source: RowSource) -> DatasetSample:
     if not known_rows:
         raise _unknown(source, sample)
     if not likeliest:
-        raise_mixed_formats(source, ProblemTally())
+        raise_mixed_formats(source, RowProblemTally())
     best = max(likeliest, key=lambda name: likeliest[name][0])
     confidence, reason = likeliest[best]
     share = known_rows / len(sample)
@@ -186,26 +188,26 @@ def _fitting(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, tuple[float, 
     left: dict[str, tuple[float, str]] = dict.fromkeys(FORMATS, (0.0, ""))
     known_rows = 0
     for row in rows:
-        scores = {name: load_format(name).likeness(row) for name in left}
+        scores = {name: load_dataset_format(name).likeness(row) for name in left}
         if any(score > 0 for score, _ in scores.values()):
             known_rows += 1
             left = {name: max(left[name], scores[name]) for name in left if scores[name][0] > 0}
-        elif any(load_format(name).likeness(row)[0] > 0 for name in FORMATS if name not in left):
+        elif any(load_dataset_format(name).likeness(row)[0] > 0 for name in FORMATS if name not in left):
             return {}, known_rows + 1
     return left, known_rows
 
 
-def find_format_changes(source: RowSource) -> ProblemTally:
+def find_format_changes(source: RowSource) -> RowProblemTally:
     """Return where the format changes in a dataset: each row that fits no format of the rows since the last change."""
-    found = ProblemTally()
+    found = RowProblemTally()
     fitting: list[str] = []
     last: tuple[int, dict[str, Any]] | None = None
     for line, raw in source.rows():
         try:
-            row = decode_row(raw)
+            row = decode_dataset_row(raw)
         except (InvalidRecord, *_JSON_ERRORS):
             continue
-        here = [name for name in FORMATS if load_format(name).likeness(row)[0] > 0]
+        here = [name for name in FORMATS if load_dataset_format(name).likeness(row)[0] > 0]
         if not here:
             continue
         still = [name for name in fitting if name in here]
@@ -220,7 +222,7 @@ def find_format_changes(source: RowSource) -> ProblemTally:
     return found
 
 
-def raise_mixed_formats(source: RowSource, others: ProblemTally) -> None:
+def raise_mixed_formats(source: RowSource, others: RowProblemTally) -> None:
     """Raise the DatasetError of a dataset that mixes formats: every change, before any other problem."""
     found = find_format_changes(source)
     lines = {(problem.path, problem.line) for problem in found.problems}
@@ -245,13 +247,13 @@ def _broken(raw: bytes, error: Exception) -> Problem:
 
 
 def _likeliest(row: dict[str, Any]) -> tuple[float, str]:
-    return max(((load_format(name).likeness(row)[0], name) for name in FORMATS), key=lambda pair: pair[0])
+    return max(((load_dataset_format(name).likeness(row)[0], name) for name in FORMATS), key=lambda pair: pair[0])
 
 
-def _other_format(raw: bytes, known: Format) -> str:
+def _other_format(raw: bytes, known: DatasetFormat) -> str:
     """Return the format that a bad row looks like, if it is surely not of this one; else ""."""
     try:
-        row = decode_row(raw)
+        row = decode_dataset_row(raw)
     except InvalidRecord:
         return ""
     score, name = _likeliest(row)
@@ -262,13 +264,15 @@ def _unknown(source: RowSource, sample: list[tuple[int, dict[str, Any]]]) -> Dat
     """Return the error for a sample without a record that fits a format. If the first has a format's keys, its values
     are wrong."""
     line, row = sample[0]
-    meant = nearest_format(row)
-    problems = ProblemTally()
+    meant = nearest_dataset_format(row)
+    problems = RowProblemTally()
     if meant is not None:
-        known = load_format(meant)
+        known = load_dataset_format(meant)
         for number, each in sample:
-            problems.accept(read_row(known, number, msgspec.json.encode(each), source.locate).problems)
+            problems.accept(read_dataset_row(known, number, msgspec.json.encode(each), source.locate).problems)
     if problems.count:
         return DatasetError(problems.problems, count=problems.count)
     file, number, unit = source.locate(line)
-    return DatasetError(DatasetProblem(str(file), number, "", *unknown_format_hint(row, file, len(sample)), unit))
+    return DatasetError(
+        DatasetProblem(str(file), number, "", *unknown_dataset_format_hint(row, file, len(sample)), unit)
+    )

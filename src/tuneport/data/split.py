@@ -16,20 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tuneport.data.checks.gathering import run_row_checks
-from tuneport.data.checks.near.columns import WorkerColumns
+from tuneport.data.checks.near.columns import DuplicateCheckColumns
 from tuneport.data.checks.near.lookup import examples_at_lines
-from tuneport.data.checks.near.minhash import candidate_pairs
+from tuneport.data.checks.near.minhash import minhash_candidate_pairs
 from tuneport.data.checks.near.near_duplicates import (
     ROWS_BESIDE,
     Lookup,
+    duplicate_check_input_text,
     find_near_duplicates,
-    input_text,
     near_duplicate_threshold,
 )
 from tuneport.data.containers.folder import DATA
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.running.writing import make_output_folder, publish_output_file, refuse_overwriting, temporary_file
-from tuneport.data.tokens.tokenizer import Vocabulary
+from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem
 
@@ -37,7 +37,7 @@ Indexes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Split:
+class DatasetSplit:
     """The two files, in the order and the format of the source, and how many rows each has."""
 
     train: Path
@@ -59,7 +59,7 @@ def split(
     output: Path | str,
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
-) -> Split:
+) -> DatasetSplit:
     """Write `output/NAME.train.jsonl` and `output/NAME.validation.jsonl`; `share` of the rows goes into the latter.
 
     Rows with the same input, or nearly the same, stay on one side, so none leaks. In a classification each class gives
@@ -70,7 +70,7 @@ def split(
     if not 0 < share <= 0.5:
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
     with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
-        found = run_row_checks(data, vocabulary=Vocabulary(), folder=Path(temporary), judged=False)
+        found = run_row_checks(data, vocabulary=TokenizerVocabulary(), folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
         remembered, lookup = found.columns, partial(examples_at_lines, data)
@@ -95,10 +95,10 @@ def split(
             files[line in held_out][0].write(row + b"\n")
         publish_output_file(*files[0], train)
         publish_output_file(*files[1], validation)
-    return Split(train, validation, found.rows - len(held_out), len(held_out), stratified)
+    return DatasetSplit(train, validation, found.rows - len(held_out), len(held_out), stratified)
 
 
-def _held_out(groups: Indexes, columns: WorkerColumns, share: float, seed: int, stratified: bool) -> set[int]:
+def _held_out(groups: Indexes, columns: DuplicateCheckColumns, share: float, seed: int, stratified: bool) -> set[int]:
     labels = columns.key("answer") if stratified else np.zeros(len(columns), np.uint64)
     # A group's number is the index of its first row, whose label is the group's: it stays on one side.
     numbers, sizes = np.unique(groups, return_counts=True)
@@ -111,7 +111,7 @@ def _held_out(groups: Indexes, columns: WorkerColumns, share: float, seed: int, 
     return set(columns.lines[chosen].tolist())
 
 
-def _groups(columns: WorkerColumns, lookup: Lookup, similar: float) -> Indexes:
+def _groups(columns: DuplicateCheckColumns, lookup: Lookup, similar: float) -> Indexes:
     """Return for each row the index of the first row whose input is the same, or `similar`, directly or through
     others."""
     lines, count = columns.lines, len(columns)
@@ -121,9 +121,9 @@ def _groups(columns: WorkerColumns, lookup: Lookup, similar: float) -> Indexes:
     group = np.empty(count, np.int64)
     group[order] = order[np.flatnonzero(starts)[np.cumsum(starts) - 1]]
     by_line = np.argsort(lines)
-    pairs = candidate_pairs(columns.bands("input"), lines)
+    pairs = minhash_candidate_pairs(columns.bands("input"), lines)
     pairs = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]]
-    found = find_near_duplicates(pairs, "input", columns, lookup, input_text, per_row=ROWS_BESIDE)
+    found = find_near_duplicates(pairs, "input", columns, lookup, duplicate_check_input_text, per_row=ROWS_BESIDE)
     near = [(line, beside) for line, beside, alike, _ in found if alike >= similar]
     pairs = by_line[np.searchsorted(lines, np.array(near, np.int64).reshape(-1, 2), sorter=by_line)]
     root = np.arange(count)

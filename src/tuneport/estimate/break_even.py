@@ -69,7 +69,7 @@ class CostRange:
 
 
 @dataclass(frozen=True)
-class ServingOption:
+class ServingCostOption:
     """One way to get the answers: what it costs once, and each month at least, as expected, at most.
 
     It ends after `months_left` months, where a last day is known.
@@ -220,7 +220,7 @@ class CostCrossover:
     reason: str = ""
 
 
-def cost_crossover(one: ServingOption, other: ServingOption, most: float) -> CostCrossover:
+def cost_crossover(one: ServingCostOption, other: ServingCostOption, most: float) -> CostCrossover:
     """Return the traffic, up to `most`, at which one of two options becomes cheaper than the other each month."""
     found = cheaper_stretches(one.expected, other.expected, most)
     first, second = one, other
@@ -258,7 +258,7 @@ class Payback:
     never: str = ""
 
 
-def payback_time(option: ServingOption, instead_of: ServingOption, traffic: float) -> Payback:
+def payback_time(option: ServingCostOption, instead_of: ServingCostOption, traffic: float) -> Payback:
     """Return the months until the training of `option` is paid back by its monthly savings over `instead_of`.
 
     One-time costs of `instead_of` count as saved.
@@ -288,7 +288,9 @@ def _months(paid: float, saved: float, left: float | None) -> float | None:
     return months if months is not None and (left is None or months <= left) else None
 
 
-def payback_traffic(option: ServingOption, instead_of: ServingOption, months: float, most: float) -> float | None:
+def payback_traffic(
+    option: ServingCostOption, instead_of: ServingCostOption, months: float, most: float
+) -> float | None:
     """Return the least traffic from which training is paid back within `months`, or None if it is not up to `most`."""
     paid = option.training.expected - instead_of.training.expected
     bearing = replace(option.expected, fixed=option.expected.fixed + max(0.0, paid) / months)

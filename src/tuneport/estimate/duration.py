@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuneport.manifests import Dimensions
+from tuneport.manifests import ModelDimensions
 from tuneport.types import Adapter, Method
 
 MEASURED_CPU_TOKENS_PER_SECOND = 300.0
@@ -90,7 +90,7 @@ def flops_per_token(
     *,
     length: int,
     checkpointing: bool,
-    dimensions: Dimensions | None = None,
+    dimensions: ModelDimensions | None = None,
     further_passes: int = 0,
 ) -> float:
     """Return the FLOPs of one trained token: 6 P for all weights, 4 P over a frozen base, 2 P more for recomputation.
@@ -120,7 +120,7 @@ def micro_step_seconds(
     micro_batch: int,
     length: int,
     checkpointing: bool = True,
-    dimensions: Dimensions | None = None,
+    dimensions: ModelDimensions | None = None,
     gpu: str = "",
     further_passes: int = 0,
 ) -> float:
@@ -158,7 +158,7 @@ def gpu_duration(
     length: int = 1024,
     accumulation: int = 1,
     checkpointing: bool = True,
-    dimensions: Dimensions | None = None,
+    dimensions: ModelDimensions | None = None,
     gpu: str = "",
     bandwidth_gbps: float | None = None,
     further_passes: int = 0,

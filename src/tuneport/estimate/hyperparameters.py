@@ -214,7 +214,7 @@ def _why_length(longest: int | None, usual: int | None) -> str:
     return f"longest example {longest:,} tokens; 99 % have at most {usual:,}, so a lower limit would cut only 1 %"
 
 
-def recommend_options(
+def recommend_hyperparameter_options(
     adapter: Adapter,
     *,
     batch: int,

@@ -58,7 +58,7 @@ class DurationHistory:
     hosted: Mapping[str, Sequence[HostedRun]] = field(default_factory=dict)
 
 
-def correct_duration(
+def correct_estimated_duration(
     duration: Duration,
     history: Sequence[PastRun],
     *,

@@ -15,7 +15,14 @@ from queue import Empty, SimpleQueue
 from typing import IO, TYPE_CHECKING
 
 from tuneport.heavy_imports import heavy_imports
-from tuneport.infer_protocol import Ready, Reply, Working, decode_request, encode_message, parse_request_id
+from tuneport.infer_protocol import (
+    Ready,
+    Reply,
+    Working,
+    decode_inference_request,
+    encode_inference_message,
+    parse_inference_request_id,
+)
 
 if TYPE_CHECKING:
     from tuneport.infer.protocol import InferenceService
@@ -69,7 +76,7 @@ class InferenceReplyPipe:
         self._written = time.monotonic()
 
     def write(self, reply: Reply) -> None:
-        self.write_line(encode_message(reply))
+        self.write_line(encode_inference_message(reply))
 
     def write_line(self, line: bytes) -> None:
         """Write a line. Ends the process if the reader has gone."""
@@ -137,12 +144,12 @@ def _accept(line: bytes, service: InferenceService, answers: InferenceReplyPipe)
         answers.write(reply)
 
     try:
-        request = decode_request(line)
+        request = decode_inference_request(line)
         number = request.id
         service.accept_request(request, write)
     except Exception as error:
         traceback.print_exc()
-        number = parse_request_id(line) if number is None else number
+        number = parse_inference_request_id(line) if number is None else number
         write(inference_failure(error))
 
 

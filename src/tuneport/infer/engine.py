@@ -12,12 +12,12 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from tuneport.base_models import ComputeTarget
-from tuneport.data.templates.rendering import Renderer
+from tuneport.base_models import BaseModelDevice
+from tuneport.data.templates.rendering import TemplateRenderer
 from tuneport.errors import ConfigError
 from tuneport.infer.model.multi_lora import ALONE, LoraAdapterPerRow, fits_multi_lora
-from tuneport.infer.model.placement import ModelPlacement, is_inference_out_of_memory, nf4_quantisation_config
-from tuneport.infer.model.virtual_tokens import cache_of_virtual_tokens, has_virtual_tokens
+from tuneport.infer.model.placement import InferenceModelPlacement, inference_nf4_config, is_inference_out_of_memory
+from tuneport.infer.model.virtual_tokens import cache_of_virtual_tokens, uses_virtual_tokens_cache
 
 SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of its own
 
@@ -25,8 +25,8 @@ SHARED_TOKENS = 8  # a common beginning shorter than this is not worth a pass of
 class InferenceEngine:
     """Prompts in, logits and caches out. Each row of a batch may use another adapter, or none: `adapters_per_row`."""
 
-    def __init__(self, folder: Path, placement: ModelPlacement | ComputeTarget) -> None:
-        placement = placement if isinstance(placement, ModelPlacement) else ModelPlacement(placement)
+    def __init__(self, folder: Path, placement: InferenceModelPlacement | BaseModelDevice) -> None:
+        placement = placement if isinstance(placement, InferenceModelPlacement) else InferenceModelPlacement(placement)
         self.device = placement.device
         dtype = getattr(torch, self.device.dtype)
         if not any(folder.glob("tokenizer*")):
@@ -38,12 +38,12 @@ class InferenceEngine:
                 folder,
                 dtype=dtype,
                 device_map=placement.device_map,
-                quantization_config=nf4_quantisation_config(placement),
+                quantization_config=inference_nf4_config(placement),
                 trust_remote_code=False,
             )
         self.model.eval()
         self.input_device: torch.device = self.model.get_input_embeddings().weight.device
-        self.renderer = Renderer(self.tokenizer)
+        self.renderer = TemplateRenderer(self.tokenizer)
         self.end_tokens = self._end_tokens()
         self.pad_token = next(iter(self.end_tokens), 0)
         config = self.model.config.get_text_config()
@@ -66,7 +66,7 @@ class InferenceEngine:
             return
         if not (folder / "adapter_config.json").is_file():
             raise ConfigError(f"{folder} holds no adapter (adapter_config.json is missing); train it again")
-        if has_virtual_tokens(folder):
+        if uses_virtual_tokens_cache(folder):
             with self.adapters_per_row([None]):
                 self._virtual[name] = cache_of_virtual_tokens(folder, self.model)
             return

@@ -31,12 +31,12 @@ def choose_batch_limits(engine: InferenceEngine) -> BatchLimits:
     share = SHARE_FOR_CACHE.get(kind, DEFAULT_SHARE_FOR_CACHE)
     return BatchLimits(
         rows=ROWS.get(kind, DEFAULT_ROWS),
-        tokens=max(1, int(_free_bytes(engine) * share) // cache_bytes_per_token(engine)),
+        tokens=max(1, int(_free_bytes(engine) * share) // inference_cache_bytes_per_token(engine)),
         tokens_read_together=TOKENS_READ_TOGETHER.get(kind, DEFAULT_TOKENS_READ_TOGETHER),
     )
 
 
-def cache_bytes_per_token(engine: InferenceEngine) -> int:
+def inference_cache_bytes_per_token(engine: InferenceEngine) -> int:
     """Return the bytes of keys and values of all layers: 2 x layers x heads x width x bytes; twice that, since a step
     makes new ones before the old ones are freed."""
     config = engine.model.config.get_text_config()

@@ -104,7 +104,7 @@ def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
     """Return the model, with its adapter if one is given, on the device and in the precision in which it would
     answer."""
     with heavy_imports():
-        from tuneport.infer.model.virtual_tokens import has_virtual_tokens
+        from tuneport.infer.model.virtual_tokens import uses_virtual_tokens_cache
         from tuneport.infer.protocol import load_inference_service
 
     engine = load_inference_service(
@@ -116,7 +116,7 @@ def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
     ).engine
     if arguments.adapter is None:
         return engine.model, engine.tokenizer, engine.device.name
-    if has_virtual_tokens(arguments.adapter):
+    if uses_virtual_tokens_cache(arguments.adapter):
         raise ConfigError(
             f"the adapter in {arguments.adapter} stands before every input, where lm-eval would count it as text; "
             "leave out that model or --lm-eval"

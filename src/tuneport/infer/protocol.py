@@ -9,22 +9,22 @@ from typing import Any
 from tuneport import infer_protocol as protocol
 from tuneport.base_models import locate_base_model, materialise_base_model
 from tuneport.data.formats.contract import RecordProblems
-from tuneport.data.formats.openai.messages import read_messages
-from tuneport.data.formats.shared.tools import read_tools
+from tuneport.data.formats.openai.messages import read_openai_messages
+from tuneport.data.formats.shared.tools import read_format_tools
 from tuneport.data.rows.records import Message, Tool
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.infer.engine import InferenceEngine
 from tuneport.infer.limits import BatchLimits
 from tuneport.infer.model.placement import (
-    available_hardware,
+    available_inference_hardware,
     is_inference_out_of_memory,
-    loaded_weight_bytes,
-    place_model,
+    loaded_inference_weight_bytes,
+    place_inference_model,
 )
 from tuneport.infer.requests import GenerationRequest
 from tuneport.infer.sampling import DEFAULT_MAX_TOKENS, SamplingOptions
 from tuneport.infer.scheduler import DecodingScheduler
-from tuneport.infer.scoring import score_choices
+from tuneport.infer.scoring import score_choices_by_inference
 from tuneport.infer.tool_calls import Call, ToolCallStreamParser, split_tool_calls
 
 Write = Callable[[protocol.Reply], None]
@@ -35,10 +35,10 @@ def load_inference_service(
 ) -> InferenceService:
     """Load the model. Raises ConfigError if it is missing, broken or too large."""
     folder = materialise_base_model(locate_base_model(model, home=home), home=home)
-    machine = available_hardware(precision)
-    size = loaded_weight_bytes(folder, machine.best)
+    machine = available_inference_hardware(precision)
+    size = loaded_inference_weight_bytes(folder, machine.best)
     return InferenceService(
-        InferenceEngine(folder, place_model(machine, size, device_map=device_map, load_in_4bit=load_in_4bit))
+        InferenceEngine(folder, place_inference_model(machine, size, device_map=device_map, load_in_4bit=load_in_4bit))
     )
 
 
@@ -74,7 +74,7 @@ class InferenceService:
 
     def _complete(self, request: protocol.Complete, write: Write) -> None:
         problems = RecordProblems()
-        tools = read_tools(request.tools or [], problems)
+        tools = read_format_tools(request.tools or [], problems)
         _refuse(problems)
 
         readers = [ToolCallStreamParser() for _ in request.conversations]  # used where there are tools, in a stream
@@ -126,7 +126,7 @@ class InferenceService:
             raise ConfigError(f"no adapter {request.adapter} is loaded; send load_adapter first")
 
         def steps() -> Iterator[None]:
-            for index, values in score_choices(self.engine, prompts, choices, request.adapter):
+            for index, values in score_choices_by_inference(self.engine, prompts, choices, request.adapter):
                 write(protocol.Scores(index=index, log_likelihoods=[*values]))
                 yield
 
@@ -134,7 +134,7 @@ class InferenceService:
 
     def _prompt(self, conversation: Any, tools: Sequence[Tool]) -> list[int]:
         problems = RecordProblems()
-        messages: list[Message] = read_messages(conversation, "messages", problems)
+        messages: list[Message] = read_openai_messages(conversation, "messages", problems)
         _refuse(problems)
         if not messages:
             raise ConfigError("a conversation needs at least one message")

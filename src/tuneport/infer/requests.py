@@ -11,7 +11,7 @@ import torch
 from tuneport.errors import ConfigError
 from tuneport.infer.engine import InferenceEngine
 from tuneport.infer.incremental_detokenizer import IncrementalDetokenizer
-from tuneport.infer.sampling import SamplingOptions, make_row_generator
+from tuneport.infer.sampling import SamplingOptions, make_sampling_generator
 from tuneport.infer_protocol import GeneratedAnswer
 
 
@@ -64,7 +64,7 @@ class GenerationRow:
     ) -> None:
         self.request, self.index, self.prompt, self.limit = request, index, prompt, limit
         self.options = request.options
-        self.generator: torch.Generator | None = make_row_generator(request.options, engine.input_device)
+        self.generator: torch.Generator | None = make_sampling_generator(request.options, engine.input_device)
         self.tokens: list[int] = []
         self.text = IncrementalDetokenizer(engine.tokenizer, request.options.stop)
         self.finish_reason: str | None = None

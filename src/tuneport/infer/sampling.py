@@ -21,7 +21,7 @@ class SamplingOptions:
     seed: int | None = None
 
 
-def make_row_generator(options: SamplingOptions, device: torch.device) -> torch.Generator | None:
+def make_sampling_generator(options: SamplingOptions, device: torch.device) -> torch.Generator | None:
     """Return a row's own random number generator, so that its neighbours change nothing, or None if it needs none."""
     if options.temperature == 0:
         return None

@@ -13,7 +13,7 @@ TOKENS_PER_BATCH = {"cpu": 2_048}
 DEFAULT_TOKENS_PER_BATCH = 32_768
 
 
-def score_choices(
+def score_choices_by_inference(
     engine: InferenceEngine, prompts: Sequence[list[int]], choices: Sequence[list[int]], adapter: str | None
 ) -> Iterator[tuple[int, list[float]]]:
     """Yield for each prompt the log-likelihood of each choice in nats, summed over its tokens."""

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from tuneport.data.rows.json_files import decode_json
+from tuneport.validation import decode_json
 
 Call = dict[str, Any]
 """A tool call in OpenAI's shape."""

@@ -1,4 +1,4 @@
-"""Jobs: planned, written down before money is spent, started once, followed to their end. `service.Workspace` is the
+"""Jobs: planned, written down before money is spent, started once, followed to their end. `service.JobService` is the
 entry."""
 
 OPEN_TO_OTHER_ROOMS = (
@@ -11,7 +11,7 @@ OPEN_TO_OTHER_ROOMS = (
     "handle",
     "hub",
     "job_view",
-    "open_workspace",
+    "open_service",
     "planning.cpu_probe",
     "planning.past_jobs",
     "planning.planning",

@@ -7,7 +7,7 @@ from typing import Any
 from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
 from tuneport.lifecycle.submitting.options import JobOptions
-from tuneport.lifecycle.terms import list_job_terms, term_documents
+from tuneport.lifecycle.terms import job_term_documents, list_job_terms
 from tuneport.types import Method
 
 
@@ -59,7 +59,7 @@ def describe_job(row: JobRecord) -> dict[str, Any]:
         "cost": None if state is None else state.cost,
         "trained_tokens": None if state is None else state.trained_tokens,
         "progress": progress,
-        "terms": term_documents(list_job_terms(row.backend, row.model)),
+        "terms": job_term_documents(list_job_terms(row.backend, row.model)),
         "error": row.error,
         "note": row.note,
         "needs": _needs(row),
@@ -131,7 +131,7 @@ def describe_job_request(request: RequestRecord) -> dict[str, Any]:
         "metadata": body.get("metadata") or {},
         "provider_options": own.get("provider_options") or {},
         "budget": own.get("budget", body.get("budget")),
-        "terms": term_documents(list_job_terms(request.backend, body["model"])) if request.backend else [],
+        "terms": job_term_documents(list_job_terms(request.backend, body["model"])) if request.backend else [],
         "error": request.error,
         **JobOptions.of_request(body).columns(),
         "created_at": request.created_at.isoformat(),

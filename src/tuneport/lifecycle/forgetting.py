@@ -7,11 +7,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tuneport import private
-from tuneport.curves import Forgetting
+from tuneport.curves import CurveForgetting
 from tuneport.data.running.writing import publish_output_file, temporary_file
 
 
-def store_job_forgetting(home: Path, job_id: str, found: Forgetting | None) -> None:
+def store_job_forgetting(home: Path, job_id: str, found: CurveForgetting | None) -> None:
     """Store the finding in place of the job's previous one; None means that it was measured and nothing is shown to be
     forgotten.
 
@@ -27,11 +27,11 @@ def store_job_forgetting(home: Path, job_id: str, found: Forgetting | None) -> N
         publish_output_file(file, temporary, path, private=True)
 
 
-def read_job_forgetting(home: Path, job_id: str) -> Forgetting | None:
+def read_stored_job_forgetting(home: Path, job_id: str) -> CurveForgetting | None:
     """Return the finding of the last evaluation, or None if there was none or nothing was shown. An unreadable file
     counts as none, because the verdict on the curve stands without it."""
     try:
-        return Forgetting.model_validate_json(_path(home, job_id).read_bytes())
+        return CurveForgetting.model_validate_json(_path(home, job_id).read_bytes())
     except (OSError, ValidationError):
         return None
 

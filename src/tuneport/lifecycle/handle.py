@@ -12,9 +12,9 @@ from tuneport.curves import CurveVerdict
 from tuneport.errors import TrainingError
 from tuneport.formatting import money
 from tuneport.lifecycle.hub import push_job_to_hub
-from tuneport.lifecycle.open_workspace import OpenWorkspace
+from tuneport.lifecycle.open_service import OpenJobService
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace, describe_job
+from tuneport.lifecycle.service import JobService, describe_job
 from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.types import (
     Checkpoint,
@@ -49,7 +49,7 @@ class JobUpdate:
 class Job:
     """One job of a workspace. Attributes are as last known; `refresh` asks the backend."""
 
-    def __init__(self, workspace: OpenWorkspace | Workspace, row: JobRecord) -> None:
+    def __init__(self, workspace: OpenJobService | JobService, row: JobRecord) -> None:
         self._home = workspace
         self._row = row
 
@@ -73,8 +73,8 @@ class Job:
         return render_notebook_view(self.id, facts, ruling=(self.status.value, kind), notes=notes)
 
     @property
-    def _workspace(self) -> Workspace:
-        return self._home.workspace if isinstance(self._home, OpenWorkspace) else self._home
+    def _workspace(self) -> JobService:
+        return self._home.service if isinstance(self._home, OpenJobService) else self._home
 
     @property
     def id(self) -> str:
@@ -225,11 +225,11 @@ class Job:
         """
         if stream:
             return self.stream(prompt, **options)
-        return self._workspace.complete(self.id, messages_of(prompt), **options)
+        return self._workspace.complete(self.id, job_prompt_messages(prompt), **options)
 
     def stream(self, prompt: Prompt, **options: Any) -> Iterator[str]:
         """Ask as `complete` does, and yield the pieces of the answer's text as they are written."""
-        return self._workspace.stream(self.id, messages_of(prompt), **options)
+        return self._workspace.stream(self.id, job_prompt_messages(prompt), **options)
 
     def deploy(
         self,
@@ -240,7 +240,7 @@ class Job:
         max_usd_per_hour: float | None = None,
     ) -> Deployment:
         """Start an endpoint for the tuned model; see `tuneport.deploy`."""
-        options = given_options(
+        options = given_job_options(
             hardware=hardware, replicas=replicas, inactive_timeout=inactive_timeout, max_usd_per_hour=max_usd_per_hour
         )
         return self._workspace.deploy(self.id, options)
@@ -249,11 +249,11 @@ class Job:
 Prompt: TypeAlias = str | Sequence[dict[str, Any]]
 
 
-def messages_of(prompt: Prompt) -> list[dict[str, Any]]:
+def job_prompt_messages(prompt: Prompt) -> list[dict[str, Any]]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
 
 
-def given_options(**options: Any) -> dict[str, Any]:
+def given_job_options(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneport.errors import AuthError, ConfigError, ProviderError, RejectedError, UnavailableError, one_line
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 from tuneport.private import make_private_folder
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
     from tuneport.settings import Settings
 
 TOKEN = "HF_TOKEN"
@@ -30,7 +30,7 @@ def check_job_push(name: str, settings: Settings) -> None:
     try:
         import huggingface_hub  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ConfigError(f"pushing to the hub needs its client: {install_package('huggingface_hub')}") from error
+        raise ConfigError(f"pushing to the hub needs its client: {install_extra('checks')}") from error
 
 
 def push_folder_to_hub(folder: Path, name: str, settings: Settings, *, private: bool = True) -> str:
@@ -67,7 +67,7 @@ def push_folder_to_hub(folder: Path, name: str, settings: Settings, *, private: 
 
 
 def push_job_to_hub(
-    workspace: Workspace,
+    workspace: JobService,
     job_id: str,
     name: str,
     *,

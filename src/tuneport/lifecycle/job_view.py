@@ -91,7 +91,7 @@ class JobView:
     @property
     def model_name(self) -> str:
         """Return the name by which clients ask for the tuned model, which may not be there yet."""
-        return known_tuned_model_name(self.gateway_model_name, None if self.record is None else self.record.tuned_model)
+        return job_tuned_model_name(self.gateway_model_name, None if self.record is None else self.record.tuned_model)
 
     @property
     def gateway_model_name(self) -> str:
@@ -112,12 +112,12 @@ class JobView:
         return {} if self.request is None else self.request.body
 
 
-def known_tuned_model_name(asked: str, upstream: str | None) -> str:
+def job_tuned_model_name(asked: str, upstream: str | None) -> str:
     """Return OpenAI's own name of a model that was tuned there; else the one that the gateway gave it."""
-    return upstream if upstream is not None and is_openai_model_name(upstream) else asked
+    return upstream if upstream is not None and is_job_openai_model_name(upstream) else asked
 
 
-def is_openai_model_name(name: str) -> bool:
+def is_job_openai_model_name(name: str) -> bool:
     """Return whether the name has OpenAI's shape, `ft:BASE:ORGANIZATION:SUFFIX:CODE`; other backends' names have
     another one."""
     return name.startswith("ft:") and name.count(":") >= 4

@@ -17,9 +17,9 @@ from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.curves import CurveVerdict, judge_curve
-from tuneport.data.containers.hub import hub_name
-from tuneport.data.conversion.prepare import prepare_dataset_for_method, upload_format
-from tuneport.data.conversion.untrained import UntrainedRecords
+from tuneport.data.containers.hub import hub_dataset_name
+from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format
+from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 from tuneport.data.dataset import Dataset
 from tuneport.errors import (
     ConfigError,
@@ -28,13 +28,13 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
-from tuneport.lifecycle.accounting.accuracy import JobEstimateAccuracy, measure_estimate_accuracy
+from tuneport.lifecycle.accounting.accuracy import JobEstimateAccuracy, measure_job_estimate_accuracy
 from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts
 from tuneport.lifecycle.contents.contents import Contents
 from tuneport.lifecycle.contents.remote_contents import open_contents
 from tuneport.lifecycle.document import describe_job
-from tuneport.lifecycle.forgetting import read_job_forgetting
-from tuneport.lifecycle.planning.alternatives import rank_alternative_backends
+from tuneport.lifecycle.forgetting import read_stored_job_forgetting
+from tuneport.lifecycle.planning.alternatives import rank_job_alternatives
 from tuneport.lifecycle.planning.planning import Plan, choose_job_backend
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.requests import JobRequestClaim
@@ -43,12 +43,12 @@ from tuneport.lifecycle.submitting.consent import refuse_personal_upload
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
 from tuneport.lifecycle.terms import BindingTerm, list_unshown_terms
 from tuneport.lifecycle.worker.curve_reading import judge_job_curve
-from tuneport.lifecycle.worker.polling import Poller
+from tuneport.lifecycle.worker.polling import JobPoller
 from tuneport.lifecycle.worker.recording import record_job_states
-from tuneport.lifecycle.worker.remote_files import RemoteFileEntry
+from tuneport.lifecycle.worker.remote_files import JobRemoteFileEntry
 from tuneport.lifecycle.worker.unclear_starts import unclear_start_wait
-from tuneport.lifecycle.worker.worker import Worker
-from tuneport.manifests import Manifest, find_offered
+from tuneport.lifecycle.worker.worker import JobWorker
+from tuneport.manifests import Manifest, find_manifest_model
 from tuneport.settings import Settings
 from tuneport.types import (
     Checkpoint,
@@ -64,15 +64,15 @@ from tuneport.types import (
     now,
 )
 
-__all__ = ["CANCELLED_OR_ENDED", "Workspace", "describe_job"]
+__all__ = ["CANCELLED_OR_ENDED", "JobService", "describe_job"]
 
 CHECKPOINT = re.compile(r":ckpt-step-\d+$")
 """The suffix of a job's model that means one of its checkpoints."""
 CANCELLED_OR_ENDED = (JobStatus.CANCELLING, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
-class Workspace:
-    """One home: its settings, its store, and the backends opened so far. Close it, or use it with `with`.
+class JobService:
+    """The jobs of one home: its settings, its store, and the backends opened so far. Close it, or use it with `with`.
 
     Methods that take a job take its id, the backend's id for it, or the beginning of ours.
     """
@@ -81,11 +81,11 @@ class Workspace:
         self.settings = settings or Settings.load()
         private.make_home_private(self.settings.home)
         self.store = Store(self.settings.database_url).unscoped()
-        self.worker = Worker(
+        self.worker = JobWorker(
             self.store,
             self.backend,
             self.settings.home / "files",
-            alternatives=lambda row: rank_alternative_backends(row, self.settings),
+            alternatives=lambda row: rank_job_alternatives(row, self.settings),
             fetch=lambda sha256: self.contents.fetch_content(sha256),
             monthly_budget=self.settings.monthly_budget,
         )
@@ -94,7 +94,7 @@ class Workspace:
         self._opening = threading.Lock()
         self._contents = cache(lambda: open_contents(self.settings, self.store.database.hold_store_lock))
 
-    def __enter__(self) -> Workspace:
+    def __enter__(self) -> JobService:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -106,8 +106,8 @@ class Workspace:
         self._backends.clear()
         self.store.close()
 
-    def scoped(self, project: str) -> Workspace:
-        """Return this workspace as one project sees it: its jobs, requests and files. Close the one it came from."""
+    def scoped(self, project: str) -> JobService:
+        """Return this service as one project sees it: its jobs, requests and files. Close the one it came from."""
         view = copy.copy(self)
         view.store = self.store.scoped(project)
         return view
@@ -239,11 +239,11 @@ class Workspace:
         such."""
         assert planned.chosen.model is not None
         limit = _trained_tokens(spec, manifest, planned.chosen.model)
-        target = upload_format(spec.method, planned.dataset.format, manifest.data_format, manifest.also_takes)
+        target = dataset_upload_format(spec.method, planned.dataset.format, manifest.data_format, manifest.also_takes)
 
         def prepared(dataset: Dataset) -> tuple[DataFile, list[str]]:
-            seen = UntrainedRecords(limit)
-            file = prepare_dataset_for_method(spec.method, dataset, target, self.worker.files, untrained=seen)
+            seen = UntrainedDatasetRecords(limit)
+            file = convert_dataset_for_method(spec.method, dataset, target, self.worker.files, untrained=seen)
             return file, seen.warnings(dataset.path)
 
         training, warnings = prepared(planned.dataset)
@@ -263,7 +263,7 @@ class Workspace:
         patience: float = 900.0,
         poll_seconds: float | None = None,
     ) -> JobRecord:
-        """Drive the job; see `Worker.drive`. The caller is the job's worker for that time."""
+        """Drive the job; see `JobWorker.drive`. The caller is the job's worker for that time."""
         return self.worker.drive(
             self.store.jobs.get(job_id).id,
             until=until,
@@ -379,7 +379,7 @@ class Workspace:
     ) -> None:
         """Drive all unfinished jobs until interrupted or, with `until_idle`, until there are none."""
         self.store.events.on_over_budget = lambda job_id, message: on_trouble(job_id, message)
-        Poller(self.worker, on_change=on_change, on_trouble=on_trouble).run(until_idle=until_idle)
+        JobPoller(self.worker, on_change=on_change, on_trouble=on_trouble).run(until_idle=until_idle)
 
     # --- requested actions --------------------------------------------------------------------------------------------
 
@@ -497,7 +497,7 @@ class Workspace:
 
     def accuracy(self) -> list[JobEstimateAccuracy]:
         """Return how far the estimates were off, for each backend that has jobs which ended."""
-        return measure_estimate_accuracy(self.store.figures.list_estimated_and_actual())
+        return measure_job_estimate_accuracy(self.store.figures.list_estimated_and_actual())
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """Return the events, oldest first, each with its position; `after` is the last position already seen.
@@ -517,7 +517,7 @@ class Workspace:
                 self.worker.collect_events(row.id)
         return row.id
 
-    def files(self, *, backend: str | None = None) -> tuple[list[RemoteFileEntry], dict[str, str]]:
+    def files(self, *, backend: str | None = None) -> tuple[list[JobRemoteFileEntry], dict[str, str]]:
         """Return the files at every provider that has a key (or at one), and, for each that could not be asked, why."""
         if backend is not None:
             return self.remote_files.list_files([backend])
@@ -536,13 +536,13 @@ class Workspace:
         """Return what the job's loss curve says now, or None if it has none."""
         row = self.store.jobs.get(job_id)
         return judge_job_curve(
-            row, self.backend(row.backend), forgetting=read_job_forgetting(self.settings.home, row.id)
+            row, self.backend(row.backend), forgetting=read_stored_job_forgetting(self.settings.home, row.id)
         )
 
     def judged(self, row: JobRecord, points: Sequence[MetricPoint]) -> CurveVerdict:
         """Return what these points of the job's curve say, and what an evaluation found it to have forgotten."""
         return judge_curve(
-            points, ended=row.job_status.terminal, forgetting=read_job_forgetting(self.settings.home, row.id)
+            points, ended=row.job_status.terminal, forgetting=read_stored_job_forgetting(self.settings.home, row.id)
         )
 
     def checkpoints(self, job_id: str) -> Sequence[Checkpoint]:
@@ -603,7 +603,7 @@ class Workspace:
 
 def _trained_tokens(spec: TuneSpec, manifest: Manifest, model: str) -> int | None:
     """Return the most tokens of a row that are trained on, or None if that is unknown before the model is loaded."""
-    offered, wanted = find_offered(manifest, model), spec.hyperparameters.max_length
+    offered, wanted = find_manifest_model(manifest, model), spec.hyperparameters.max_length
     known = [offered.context if offered is not None else None, wanted if isinstance(wanted, int) else None]
     return min((tokens for tokens in known if tokens is not None), default=None)
 
@@ -620,4 +620,4 @@ def tuned_model_of_job(row: JobRecord) -> tuple[str, str]:
 
 
 def _absolute(path: Path) -> Path:
-    return path if hub_name(path) is not None else path.absolute()
+    return path if hub_dataset_name(path) is not None else path.absolute()

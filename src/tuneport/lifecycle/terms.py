@@ -38,7 +38,7 @@ def list_backend_terms(manifest: Manifest) -> list[BindingTerm]:
     return found
 
 
-def model_licence_term(manifest: Manifest, model: str) -> BindingTerm | None:
+def job_model_licence_term(manifest: Manifest, model: str) -> BindingTerm | None:
     """Return the licence of the weights behind a backend's model, or None for closed weights, which the provider's
     terms cover."""
     models = load_models()
@@ -58,7 +58,7 @@ def list_job_terms(backend: str, model: str) -> list[BindingTerm]:
         manifest = load_manifest(backend)
     except ConfigError:
         return []
-    licence = model_licence_term(manifest, model)
+    licence = job_model_licence_term(manifest, model)
     return list_backend_terms(manifest) if licence is None else [*list_backend_terms(manifest), licence]
 
 
@@ -69,11 +69,11 @@ def list_unshown_terms(store: Store, manifest: Manifest, model: str) -> list[Bin
     terms = list_backend_terms(manifest)
     if terms and store.terms.first_showing(f"backend {manifest.name}", [str(term) for term in terms]):
         found += terms
-    licence = model_licence_term(manifest, model)
+    licence = job_model_licence_term(manifest, model)
     if licence is not None and store.terms.first_showing(f"weights {licence.subject}"[:200], [str(licence)]):
         found.append(licence)
     return found
 
 
-def term_documents(terms: list[BindingTerm]) -> list[dict[str, Any]]:
+def job_term_documents(terms: list[BindingTerm]) -> list[dict[str, Any]]:
     return [vars(term).copy() for term in terms]

@@ -14,10 +14,10 @@ from typing import Any, Unpack, get_type_hints, overload
 
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.handle import Job, JobFailedError, given_options
-from tuneport.lifecycle.open_workspace import OpenWorkspace, open_shared_workspace
+from tuneport.lifecycle.handle import Job, JobFailedError, given_job_options
+from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
-from tuneport.lifecycle.submitting.spec_file import build_tune_spec
+from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec
 from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import Deployment, Hyperparameters, JobStatus, TuneSpec
@@ -62,7 +62,7 @@ def submit(
     options: JobOptions = ...,
     show_terms: ShowTerms = ...,
     settings: Settings | None = None,
-    opened: OpenWorkspace | None = None,
+    opened: OpenJobService | None = None,
     **given: Unpack[OptionKeywords],
 ) -> Job: ...
 
@@ -76,7 +76,7 @@ def submit(
     options: JobOptions = ...,
     show_terms: ShowTerms = ...,
     settings: Settings | None = None,
-    opened: OpenWorkspace | None = None,
+    opened: OpenJobService | None = None,
     **given: Unpack[SpecKeywords],
 ) -> Job: ...
 
@@ -88,7 +88,7 @@ def submit(
     options: JobOptions = JobOptions(),
     show_terms: ShowTerms = log_job_terms,
     settings: Settings | None = None,
-    opened: OpenWorkspace | None = None,
+    opened: OpenJobService | None = None,
     **given: Any,
 ) -> Job:
     """Start a fine-tuning job and return as soon as the backend has it; `job.wait()` follows it.
@@ -107,12 +107,12 @@ def submit(
     as a folder. `from_checkpoint` is a finished job (ours or the backend's id), `:STEP` behind it for one of its
     checkpoints; `wandb` has project, and name, entity and tags if wanted. `show_terms` is given the terms that apply at
     a backend, and the licence of the base model, before the first job there; by default they are logged. `opened` is
-    the workspace to use in place of the shared one, as `Workspace.submit` does. Raises DatasetError,
+    the workspace to use in place of the shared one, as `JobService.submit` does. Raises DatasetError,
     ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent, and JobFailedError if
     the backend refused the job. Raises ProviderError if the backend is out of reach; the job's row stays, and
     `tuneport.job(ID).wait()` continues it.
     """
-    opened = opened or open_shared_workspace(settings)
+    opened = opened or open_shared_job_service(settings)
     options = options.updated({name: given.pop(name) for name in JobOptions.model_fields if name in given})
     if isinstance(dataset, TuneSpec):
         spec, data = dataset, None
@@ -120,7 +120,7 @@ def submit(
             raise ConfigError(f"the spec has its own {', '.join(given)}; change it there: spec.model_copy(update=...)")
     else:
         spec, data = _spec_of(dataset, given, opened.settings.home / "datasets")
-    here = opened.workspace
+    here = opened.service
     row = here.submit(spec, backend=backend, options=options, show_terms=show_terms, dataset=data)
     row = here.start(row.id)
     if row.job_status is JobStatus.FAILED and row.remote_id is None:
@@ -144,7 +144,7 @@ def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[T
         raise ConfigError(f"{data!r}: a job reads its dataset in the format that the rows show; leave the format out")
     if given.get("validation") is not None:
         given["validation"] = Dataset.of(given["validation"]).kept_in(kept).path
-    return build_tune_spec(data, given), data
+    return build_job_tune_spec(data, given), data
 
 
 def _public_signature() -> inspect.Signature:
@@ -162,21 +162,21 @@ def _public_signature() -> inspect.Signature:
 submit.__signature__ = _public_signature()  # type: ignore[attr-defined]
 
 
-def job(job_id: str, *, settings: Settings | None = None, opened: OpenWorkspace | None = None) -> Job:
+def job(job_id: str, *, settings: Settings | None = None, opened: OpenJobService | None = None) -> Job:
     """Return a job by its id, the backend's id, or the beginning of ours.
 
     Raises UnknownJobError, a ConfigError, if there is none, and ConfigError if several begin so.
     """
-    opened = opened or open_shared_workspace(settings)
-    return Job(opened, opened.workspace.job(job_id))
+    opened = opened or open_shared_job_service(settings)
+    return Job(opened, opened.service.job(job_id))
 
 
 def jobs(
-    *, limit: int | None = None, settings: Settings | None = None, opened: OpenWorkspace | None = None
+    *, limit: int | None = None, settings: Settings | None = None, opened: OpenJobService | None = None
 ) -> list[Job]:
     """Return the jobs, newest first, as last known."""
-    opened = opened or open_shared_workspace(settings)
-    return [Job(opened, row) for row in opened.workspace.store.jobs.all(limit=limit)]
+    opened = opened or open_shared_job_service(settings)
+    return [Job(opened, row) for row in opened.service.store.jobs.all(limit=limit)]
 
 
 def deploy(
@@ -188,7 +188,7 @@ def deploy(
     inactive_timeout: int | None = None,
     max_usd_per_hour: float | None = None,
     settings: Settings | None = None,
-    opened: OpenWorkspace | None = None,
+    opened: OpenJobService | None = None,
 ) -> Deployment:
     """Start an endpoint for a tuned model: a job, its id, or the model's name. It costs money while it is up.
 
@@ -196,8 +196,8 @@ def deploy(
     stop it, 0 never does. It may still be starting. Raises UnsupportedError if the backend has no endpoints,
     ConfigError for a job without a model.
     """
-    opened = opened or open_shared_workspace(settings)
-    options = given_options(
+    opened = opened or open_shared_job_service(settings)
+    options = given_job_options(
         hardware=hardware, replicas=replicas, inactive_timeout=inactive_timeout, max_usd_per_hour=max_usd_per_hour
     )
-    return opened.workspace.deploy(model.id if isinstance(model, Job) else model, options, backend=backend)
+    return opened.service.deploy(model.id if isinstance(model, Job) else model, options, backend=backend)

@@ -4,8 +4,8 @@
 user's word into a backend's model id.
 """
 
-from tuneport.manifests.base_prices import BasePrices, load_base_prices
-from tuneport.manifests.catalogue import GPU, Dimensions, Gpus, Models, Offer, Weights
+from tuneport.manifests.base_prices import BasePriceManifest, load_base_price_manifest
+from tuneport.manifests.catalogue import CatalogueGPU, GPUCatalogue, ModelCatalogue, ModelDimensions, Offer, Weights
 from tuneport.manifests.loading import (
     derive_manifest,
     load_gpus,
@@ -14,7 +14,12 @@ from tuneport.manifests.loading import (
     manifest_names,
     read_manifest,
 )
-from tuneport.manifests.resolution import find_offered, nearest_names, resolve_model, resolve_without_aliases
+from tuneport.manifests.resolution import (
+    find_manifest_model,
+    nearest_model_names,
+    resolve_manifest_model,
+    resolve_manifest_model_id,
+)
 from tuneport.manifests.schema import (
     AnyModel,
     Billing,
@@ -23,52 +28,52 @@ from tuneport.manifests.schema import (
     Limit,
     Limits,
     Manifest,
+    ManifestRange,
     MoneyLimit,
     Notice,
     OfferedModel,
     Option,
-    Range,
     TrainingBracket,
     TrainingPrice,
 )
 from tuneport.manifests.sources import Confidence, Source, Sourced
 
 __all__ = [
-    "GPU",
+    "CatalogueGPU",
     "AnyModel",
-    "BasePrices",
+    "BasePriceManifest",
     "Billing",
     "Confidence",
-    "Dimensions",
-    "Gpus",
+    "ModelDimensions",
+    "GPUCatalogue",
     "HostingPrice",
     "InferencePrice",
     "Limit",
     "Limits",
     "Manifest",
-    "Models",
+    "ModelCatalogue",
     "MoneyLimit",
     "Notice",
     "Offer",
     "OfferedModel",
     "Option",
-    "Range",
+    "ManifestRange",
     "Source",
     "Sourced",
     "TrainingBracket",
     "TrainingPrice",
     "Weights",
     "derive_manifest",
-    "load_base_prices",
+    "load_base_price_manifest",
     "load_gpus",
     "load_manifest",
     "load_models",
     "manifest_names",
-    "find_offered",
-    "nearest_names",
+    "find_manifest_model",
+    "nearest_model_names",
     "read_manifest",
-    "resolve_model",
-    "resolve_without_aliases",
+    "resolve_manifest_model",
+    "resolve_manifest_model_id",
 ]
 
 OPEN_TO_OTHER_ROOMS = (

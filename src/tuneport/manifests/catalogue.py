@@ -15,7 +15,7 @@ from tuneport.manifests.sources import Confidence, Sourced
 from tuneport.types import Model
 
 
-class Dimensions(Model):
+class ModelDimensions(Model):
     """A decoder's shape, as its public config gives it. `head_dim` None: hidden_size / heads."""
 
     hidden_size: int
@@ -28,7 +28,7 @@ class Dimensions(Model):
     tied_embeddings: bool
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Dimensions:
+    def from_config(cls, config: Mapping[str, Any]) -> ModelDimensions:
         """Read the dimensions from a model's `config.json` (its text part, if it has several).
 
         Raises ConfigError for one that tells too little, and for mixtures of experts, whose layers are of another kind.
@@ -72,18 +72,18 @@ class Weights(Model):
     hub: str | None = Field(default=None, description="hub id of the weights; None where they are not public")
     bundled: str | None = Field(default=None, description="a package that carries the weights")
     ids: dict[str, str] = Field(default_factory=dict)
-    dimensions: Dimensions | None = None
+    dimensions: ModelDimensions | None = None
     source: str
 
 
-class Models(Sourced):
+class ModelCatalogue(Sourced):
     """`providers/models.toml`: weights by name, and the demonstration's aliases."""
 
     weights: dict[str, Weights]
     aliases: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _local_ids(self) -> Models:
+    def _local_ids(self) -> ModelCatalogue:
         for name, weights in self.weights.items():
             if "local" in weights.ids:
                 raise ValueError(f"{name}: the local id is the name itself; give hub, not ids.local")
@@ -117,7 +117,7 @@ class Offer(Model):
     note: str = ""
 
 
-class GPU(Model):
+class CatalogueGPU(Model):
     """`bf16_tflops`: peak dense TFLOP/s in bf16 (fp16 where the card has no bf16); `bandwidth_gbps`: of its memory,
     in GB/s; None where not known."""
 
@@ -129,7 +129,7 @@ class GPU(Model):
     offers: tuple[Offer, ...] = ()
 
     @model_validator(mode="after")
-    def _numbers_have_sources(self) -> GPU:
+    def _numbers_have_sources(self) -> CatalogueGPU:
         if self.bf16_tflops is not None and self.bf16_tflops_source is None:
             raise ValueError("bf16_tflops needs bf16_tflops_source")
         return self
@@ -142,12 +142,12 @@ class GPU(Model):
         )
 
 
-class Gpus(Sourced):
+class GPUCatalogue(Sourced):
     """`providers/gpus.toml`."""
 
-    gpus: tuple[GPU, ...]
+    gpus: tuple[CatalogueGPU, ...]
 
-    def find(self, name: str) -> GPU:
+    def find(self, name: str) -> CatalogueGPU:
         """Return the first row with every word of `name` ("H100", "a100 80gb", "4090"); else the one most like a
         driver's name with the same chip ("NVIDIA A100-SXM4-40GB"). Raises ConfigError if neither is there."""
         wanted = _words(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tuneport.errors import ConfigError
-from tuneport.manifests.catalogue import Gpus, Models
+from tuneport.manifests.catalogue import GPUCatalogue, ModelCatalogue
 from tuneport.manifests.schema import AnyModel, Billing, Manifest, OfferedModel
 from tuneport.manifests.sources import Confidence, Source, Sourced
 from tuneport.types import Method
@@ -63,13 +63,13 @@ def _own(path: Path) -> Manifest:
 
 
 @cache
-def load_models() -> Models:
-    return validate_toml_file(Models, _folder() / "models.toml")
+def load_models() -> ModelCatalogue:
+    return validate_toml_file(ModelCatalogue, _folder() / "models.toml")
 
 
 @cache
-def load_gpus() -> Gpus:
-    return validate_toml_file(Gpus, _folder() / "gpus.toml")
+def load_gpus() -> GPUCatalogue:
+    return validate_toml_file(GPUCatalogue, _folder() / "gpus.toml")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tuneport.errors import ModelNotOfferedError
-from tuneport.manifests.catalogue import Models
+from tuneport.manifests.catalogue import ModelCatalogue
 from tuneport.manifests.loading import load_models
 from tuneport.manifests.schema import Manifest, OfferedModel
 
@@ -18,14 +18,14 @@ _NEVER = date.max
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 
-def resolve_model(
+def resolve_manifest_model(
     name: str,
     backend: str,
     manifest: Manifest,
-    models: Models,
+    models: ModelCatalogue,
     aliases: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the id of `name` on `backend`, for which `find_offered` has a row.
+    """Return the id of `name` on `backend`, for which `find_manifest_model` has a row.
 
     `aliases` is the project's own `[models.NAME]` table (`settings.aliases(name)`), and comes first; then the aliases
     that ship in `models.toml`, the names of weights, the backend's own ids, and last `backend/model`. An alias may name
@@ -44,13 +44,15 @@ def resolve_model(
     return found or _refuse(name, backend, manifest, models, aliases or shipped or None)
 
 
-def resolve_without_aliases(name: str, manifest: Manifest) -> str:
+def resolve_manifest_model_id(name: str, manifest: Manifest) -> str:
     """Return the id of a name that the project's aliases must not change: it is an id already, or means the weights
     themselves. Raises ModelNotOfferedError as `resolve_model` does."""
-    return resolve_model(name, manifest.name, manifest, load_models())
+    return resolve_manifest_model(name, manifest.name, manifest, load_models())
 
 
-def nearest_names(name: str, backend: str, manifest: Manifest, models: Models, *, count: int = 3) -> list[str]:
+def nearest_model_names(
+    name: str, backend: str, manifest: Manifest, models: ModelCatalogue, *, count: int = 3
+) -> list[str]:
     """Return names that `backend` does offer, most alike first; if none is alike, the first ones that do not retire.
 
     A project's alias says nothing about its model, so likeness is by spelling only.
@@ -66,16 +68,16 @@ def nearest_names(name: str, backend: str, manifest: Manifest, models: Models, *
     return [row.id for row in lasting[:count]] or named[:count]
 
 
-def _id_of(name: str, backend: str, manifest: Manifest, models: Models) -> str | None:
+def _id_of(name: str, backend: str, manifest: Manifest, models: ModelCatalogue) -> str | None:
     weights = models.weights.get(name)
     if weights is not None:
         own = weights.ids.get(backend)
-        if own is not None and find_offered(manifest, own) is not None:
+        if own is not None and find_manifest_model(manifest, own) is not None:
             return own
     path = Path(name).expanduser()
     if manifest.any_model is not None and not manifest.any_model.any_name and path.is_dir():
         return str(path.absolute())
-    row = find_offered(manifest, name)
+    row = find_manifest_model(manifest, name)
     return None if row is None else row.id
 
 
@@ -87,9 +89,11 @@ def _plain(name: str) -> str:
     return name.rsplit("/", 1)[-1].lower()
 
 
-def _refuse(name: str, backend: str, manifest: Manifest, models: Models, aliases: Mapping[str, str] | None) -> NoReturn:
+def _refuse(
+    name: str, backend: str, manifest: Manifest, models: ModelCatalogue, aliases: Mapping[str, str] | None
+) -> NoReturn:
     wanted = (aliases or {}).get(backend, name)
-    nearest = nearest_names(wanted, backend, manifest, models)
+    nearest = nearest_model_names(wanted, backend, manifest, models)
     message = f"{manifest.title} does not offer {wanted}" + (
         f", which is what {name} stands for" if wanted != name else ""
     )
@@ -107,13 +111,13 @@ def _refuse(name: str, backend: str, manifest: Manifest, models: Models, aliases
     )
 
 
-def _backends_of(name: str, models: Models, aliases: Mapping[str, str] | None) -> list[str]:
+def _backends_of(name: str, models: ModelCatalogue, aliases: Mapping[str, str] | None) -> list[str]:
     row = models.weights.get(name)
     known = dict(aliases or {}) if row is None else row.ids | ({"local": row.hub} if row.hub else {})
     return sorted(known)
 
 
-def find_offered(manifest: Manifest, model_id: str) -> OfferedModel | None:
+def find_manifest_model(manifest: Manifest, model_id: str) -> OfferedModel | None:
     """Return the row of `model_id`, or None if the backend does not offer it.
 
     A backend with `any_model` offers every hub id (`org/name`) and every existing folder.

@@ -30,7 +30,7 @@ class MoneyLimit(Model):
     note: str = ""
 
 
-class Range(Model):
+class ManifestRange(Model):
     """A range from `min` to `max`, both allowed; None where that side is open."""
 
     min: float | None = None
@@ -59,12 +59,12 @@ class Limits(Model):
     metadata_value_max: Limit | None = Field(default=None, description="characters")
     concurrent_jobs: Limit | None = Field(default=None, description="unfinished jobs of one account and base model")
     requests_per_minute: Limit | None = Field(default=None, description="what tuneport asks for at most, polling")
-    epochs: Range | None = None
-    batch_size: Range | None = None
-    learning_rate: Range | None = None
-    learning_rate_multiplier: Range | None = None
-    beta: Range | None = None
-    compute_multiplier: Range | None = None
+    epochs: ManifestRange | None = None
+    batch_size: ManifestRange | None = None
+    learning_rate: ManifestRange | None = None
+    learning_rate_multiplier: ManifestRange | None = None
+    beta: ManifestRange | None = None
+    compute_multiplier: ManifestRange | None = None
 
 
 class TrainingPrice(Model):

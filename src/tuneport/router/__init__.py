@@ -4,8 +4,8 @@
 """
 
 from tuneport.estimate.cost import Traffic
-from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
-from tuneport.router.choosing import choose_backend, refusal_error
+from tuneport.router.choice import BackendChoice, BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
+from tuneport.router.choosing import backend_refusal_error, choose_backend
 from tuneport.router.ranking import backend_ranking_key, rank_backends
 
 __all__ = [
@@ -14,10 +14,10 @@ __all__ = [
     "Machine",
     "Readiness",
     "BackendRefusal",
-    "TokenCount",
+    "BackendChoiceTokens",
     "Traffic",
     "choose_backend",
     "backend_ranking_key",
     "rank_backends",
-    "refusal_error",
+    "backend_refusal_error",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from tuneport.estimate.cost import InferenceQuote, OwnGPU
+from tuneport.estimate.cost import InferenceQuote, OwnGPUCost
 from tuneport.estimate.duration import CPURate, Duration
 from tuneport.estimate.memory import MemoryEstimate
 from tuneport.manifests import Manifest, OfferedModel
@@ -24,7 +24,7 @@ class BackendRefusal:
 
 
 @dataclass(frozen=True)
-class TokenCount:
+class BackendChoiceTokens:
     """Tokens of the dataset as one model counts them. `longest`: of the longest example;
     `usual`: what 99 of 100 examples keep to.
 
@@ -52,7 +52,7 @@ class DatasetFacts:
 
     rows: int
     bytes: int | None = None
-    tokens: Callable[[Manifest, OfferedModel], TokenCount] = lambda manifest, model: TokenCount(None)
+    tokens: Callable[[Manifest, OfferedModel], BackendChoiceTokens] = lambda manifest, model: BackendChoiceTokens(None)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Machine:
     tokens_per_second: float | None = None
     device: str = ""
     cpu_rate: CPURate | None = None
-    own: OwnGPU | None = None
+    own: OwnGPUCost | None = None
 
 
 @dataclass(frozen=True)

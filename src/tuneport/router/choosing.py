@@ -37,7 +37,7 @@ def choose_backend(
                 known = ", ".join(sorted(row.backend for row in choices))
                 raise ConfigError(f"{said_by} names the backend {name!r}, which does not exist; use one of: {known}")
             if not choice.allowed:
-                raise refusal_error(choice)
+                raise backend_refusal_error(choice)
             return choice
     best = next((row for row in sorted(choices, key=backend_ranking_key) if row.allowed), None)
     if best is not None:
@@ -45,12 +45,12 @@ def choose_backend(
     if not choices:
         raise ConfigError("no backend is available")
     if len(choices) == 1:
-        raise refusal_error(choices[0])
+        raise backend_refusal_error(choices[0])
     told = "; ".join(f"{row.backend}: {_first_line(row)}" for row in choices)
     raise UnsupportedError(f"no backend can run this job now: {told}")
 
 
-def refusal_error(choice: BackendChoice) -> TuneportError:
+def backend_refusal_error(choice: BackendChoice) -> TuneportError:
     """Return the error that says why `choice` was refused; its class is that of the first refusal."""
     first = choice.refusals[0]
     text = "; also: ".join(refusal.reason for refusal in choice.refusals)

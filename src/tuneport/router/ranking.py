@@ -15,19 +15,29 @@ from tuneport.estimate.hyperparameters import (
     recommend_hyperparameters,
     resolve_hyperparameters,
 )
-from tuneport.estimate.learning import DurationHistory, correct_duration, estimate_hosted_duration
+from tuneport.estimate.learning import DurationHistory, correct_estimated_duration, estimate_hosted_duration
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
-from tuneport.manifests import BasePrices, Confidence, Manifest, Models, OfferedModel, find_offered, resolve_model
-from tuneport.router.choice import BackendChoice, BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
-from tuneport.router.refusals import (
-    refuse_dataset,
-    refuse_over_budget,
-    refuse_retired,
-    refuse_too_little_memory,
-    refuse_unready_backend,
-    refuse_unsupported_spec,
-    unverified_source_remark,
+from tuneport.manifests import (
+    BasePriceManifest,
+    Confidence,
+    Manifest,
+    ModelCatalogue,
+    OfferedModel,
+    find_manifest_model,
+    load_base_price_manifest,
+    resolve_manifest_model,
 )
+from tuneport.router.choice import BackendChoice, BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
+from tuneport.router.refusals import (
+    refuse_backend_for_dataset,
+    refuse_backend_for_spec,
+    refuse_backend_of_retired_model,
+    refuse_backend_over_budget,
+    refuse_backend_short_of_memory,
+    refuse_unready_backend,
+    unverified_backend_remark,
+)
+from tuneport.training_options import optimizer_memory
 from tuneport.types import Adapter, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
@@ -43,21 +53,21 @@ def rank_backends(
     candidates: Sequence[Manifest],
     *,
     today: date,
-    models: Models,
+    models: ModelCatalogue,
     dataset: DatasetFacts,
     aliases: Mapping[str, str] | None = None,
     ready: Readiness | None = None,
     machine: Machine | None = None,
     traffic: Traffic | None = None,
-    base_prices: BasePrices | None = None,
+    base_prices: BasePriceManifest | None = None,
     hours: float | None = None,
     history: DurationHistory | None = None,
 ) -> list[BackendChoice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
-    Models that shut down soon or take days rank behind these, and then models without a known price. `aliases` is the
-    project's table for `spec.model`. `ready` None: keys and extras are not checked (a comparison before any account
-    exists). `base_prices`: the table for the same month of the base model; without it that price is unavailable.
+    Models that shut down soon or take days rank behind these, and then models without a known price. `aliases`
+    is the project's table for `spec.model`. `ready` None: keys and extras are not checked (a comparison before any
+    account exists). `base_prices`: the table for the same month of the base model, by default the installed one.
     `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected.
     """
     place, past = machine or Machine(), history or DurationHistory()
@@ -80,18 +90,20 @@ def _judge(
     spec: TuneSpec,
     manifest: Manifest,
     today: date,
-    models: Models,
+    models: ModelCatalogue,
     dataset: DatasetFacts,
     aliases: Mapping[str, str] | None,
     ready: Readiness | None,
     machine: Machine,
     traffic: Traffic | None,
-    base_prices: BasePrices | None,
+    base_prices: BasePriceManifest | None,
     hours: float | None,
     history: DurationHistory,
 ) -> BackendChoice:
     try:
-        model = find_offered(manifest, resolve_model(spec.model, manifest.name, manifest, models, aliases))
+        model = find_manifest_model(
+            manifest, resolve_manifest_model(spec.model, manifest.name, manifest, models, aliases)
+        )
     except ModelNotOfferedError as error:
         refusal = BackendRefusal("not offered", str(error), tuple(error.nearest))
         return BackendChoice(
@@ -101,7 +113,7 @@ def _judge(
             quote=Quote.unknown(manifest.name, spec.model, "not offered"),
             refusals=(refusal,),
         )
-    assert model is not None  # resolve_model promises a row
+    assert model is not None  # resolve_manifest_model promises a row
     own_machine = manifest.own_machine
     adapter = _adapter(spec, model)
     epochs = planned_epochs(manifest, spec.hyperparameters, max(1, dataset.rows))
@@ -131,12 +143,12 @@ def _judge(
         hours=hours,
     )
     refusals = (
-        *refuse_retired(manifest, model, today),
-        *refuse_unsupported_spec(spec, manifest, model),
-        *refuse_dataset(spec, manifest, model, dataset, tokens),
+        *refuse_backend_of_retired_model(manifest, model, today),
+        *refuse_backend_for_spec(spec, manifest, model),
+        *refuse_backend_for_dataset(spec, manifest, model, dataset, tokens),
         *refuse_unready_backend(manifest, ready),
-        *refuse_too_little_memory(spec, memory, machine, model),
-        *refuse_over_budget(spec, quote, manifest),
+        *refuse_backend_short_of_memory(spec, memory, machine, model),
+        *refuse_backend_over_budget(spec, quote, manifest),
     )
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
@@ -144,7 +156,9 @@ def _judge(
     inference = base = None
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)
-        base = base_inference_quote(manifest, model, traffic, base_prices, own=machine.own, today=today)
+        base = base_inference_quote(
+            manifest, model, traffic, base_prices or load_base_price_manifest(), own=machine.own, today=today
+        )
     return BackendChoice(
         backend=manifest.name,
         title=manifest.title,
@@ -166,7 +180,7 @@ def _judge(
     )
 
 
-def _licence(manifest: Manifest, model: OfferedModel, models: Models) -> str | None:
+def _licence(manifest: Manifest, model: OfferedModel, models: ModelCatalogue) -> str | None:
     weights = models.find(models.name_of(manifest.name, model.id) or model.id)
     return weights.licence if weights else None
 
@@ -181,11 +195,11 @@ def _adapter(spec: TuneSpec, model: OfferedModel) -> Adapter:
 def _on_machine(
     spec: TuneSpec,
     model: OfferedModel,
-    models: Models,
+    models: ModelCatalogue,
     adapter: Adapter,
     epochs: int,
     dataset: DatasetFacts,
-    tokens: TokenCount,
+    tokens: BackendChoiceTokens,
     machine: Machine,
 ) -> tuple[Duration, MemoryEstimate | None]:
     weights = models.find(model.id)
@@ -208,6 +222,7 @@ def _on_machine(
         examples=spec.method.traits.examples,
         length=chosen.max_length,
         lora_rank=chosen.lora_rank,
+        optimizer=optimizer_memory(spec.provider_options),
     )
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=dimensions, run=run)
     if spec.method.writes_answers:
@@ -248,12 +263,12 @@ def _as_learned(
     model: OfferedModel,
     adapter: Adapter,
     epochs: int,
-    tokens: TokenCount,
+    tokens: BackendChoiceTokens,
     machine: Machine,
 ) -> Duration:
     if model.params_b is None or tokens.training is None:
         return duration
-    return correct_duration(
+    return correct_estimated_duration(
         duration,
         history.local,
         device=machine.device,
@@ -265,7 +280,7 @@ def _as_learned(
 
 
 def _elsewhere(
-    manifest: Manifest, model: OfferedModel, epochs: int, tokens: TokenCount, history: DurationHistory
+    manifest: Manifest, model: OfferedModel, epochs: int, tokens: BackendChoiceTokens, history: DurationHistory
 ) -> Duration:
     runs = history.hosted.get(manifest.name, ())
     if not runs:
@@ -287,7 +302,7 @@ def _warnings(
             left = (day - today).days
             said_in = model.retires_source if day == model.retires else manifest.no_new_jobs_source
             near = f", in {left} days" if left <= NEAR_END.days else ""
-            told.append(f"{what} {day}{near}{unverified_source_remark(manifest, said_in)}")
+            told.append(f"{what} {day}{near}{unverified_backend_remark(manifest, said_in)}")
             demerits = max(demerits, 1 if day - today <= NEAR_END else 0)
     told += [notice.text for notice in manifest.notices]
     if manifest.sources and manifest.sources[model.source].confidence is Confidence.UNVERIFIED and not own_machine:

@@ -8,21 +8,21 @@ from tuneport.estimate.memory import MemoryEstimate
 from tuneport.formatting import money
 from tuneport.installation import install_extra
 from tuneport.manifests import Confidence, Manifest, OfferedModel
-from tuneport.router.choice import BackendRefusal, DatasetFacts, Machine, Readiness, TokenCount
+from tuneport.router.choice import BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
 from tuneport.types import Quote, TuneSpec
 
 
-def unverified_source_remark(manifest: Manifest, source: str | None) -> str:
+def unverified_backend_remark(manifest: Manifest, source: str | None) -> str:
     """Return the remark that a source was not verified, or "" if it was."""
     if source is None or manifest.sources[source].confidence is not Confidence.UNVERIFIED:
         return ""
     return f" (not verified: {manifest.sources[source].note or manifest.sources[source].url})"
 
 
-def refuse_retired(manifest: Manifest, model: OfferedModel, today: date) -> list[BackendRefusal]:
+def refuse_backend_of_retired_model(manifest: Manifest, model: OfferedModel, today: date) -> list[BackendRefusal]:
     found = []
     if model.retired(today):
-        remark = unverified_source_remark(manifest, model.retires_source)
+        remark = unverified_backend_remark(manifest, model.retires_source)
         told = f"{manifest.title} retired {model.id} on {model.retires}{remark}"
         found.append(BackendRefusal("ended", f"{told}; choose another model"))
     if manifest.no_new_jobs_from is not None and today >= manifest.no_new_jobs_from:
@@ -31,7 +31,7 @@ def refuse_retired(manifest: Manifest, model: OfferedModel, today: date) -> list
     return found
 
 
-def refuse_unsupported_spec(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[BackendRefusal]:
+def refuse_backend_for_spec(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[BackendRefusal]:
     found = []
     if spec.method not in model.methods:
         can = ", ".join(model.methods) or "nothing any more"
@@ -72,8 +72,8 @@ def refuse_unsupported_spec(spec: TuneSpec, manifest: Manifest, model: OfferedMo
     return found
 
 
-def refuse_dataset(
-    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, tokens: TokenCount
+def refuse_backend_for_dataset(
+    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, tokens: BackendChoiceTokens
 ) -> list[BackendRefusal]:
     found = []
     least = manifest.limits.min_examples
@@ -123,7 +123,7 @@ def refuse_unready_backend(manifest: Manifest, ready: Readiness | None) -> list[
     return found
 
 
-def refuse_too_little_memory(
+def refuse_backend_short_of_memory(
     spec: TuneSpec, memory: MemoryEstimate | None, machine: Machine, model: OfferedModel
 ) -> list[BackendRefusal]:
     if spec.provider_options.get("allow_oversize") is True:
@@ -139,7 +139,7 @@ def refuse_too_little_memory(
     ]
 
 
-def refuse_over_budget(spec: TuneSpec, quote: Quote, manifest: Manifest) -> list[BackendRefusal]:
+def refuse_backend_over_budget(spec: TuneSpec, quote: Quote, manifest: Manifest) -> list[BackendRefusal]:
     if spec.budget is None:
         return []
     if quote.expected is None:

@@ -28,9 +28,9 @@ def main() -> None:
         reply({"reached": order["reached"]})
         return
     try:
-        grade = load_grader_function(order["grader"])
+        grade = load_sandboxed_function(order["grader"])
     except Exception as error:
-        reply({"cannot": describe_code_error(error)})
+        reply({"cannot": describe_sandboxed_error(error)})
         return
     reply({"ready": True})
     for line in requests:
@@ -38,7 +38,7 @@ def main() -> None:
         try:
             reply({"score": float(grade(asked["sample"], asked["item"]))})
         except Exception as error:
-            reply({"failed": describe_code_error(error)})
+            reply({"failed": describe_sandboxed_error(error)})
 
 
 def run_confined_program(source: str) -> None:
@@ -53,14 +53,14 @@ def run_confined_program(source: str) -> None:
     exec(compile(source, "main.py", "exec"), module.__dict__)
 
 
-def load_grader_function(source: str):  # type: ignore[no-untyped-def]
+def load_sandboxed_function(source: str):  # type: ignore[no-untyped-def]
     module = types.ModuleType("grader")
     sys.modules["grader"] = module
     exec(compile(source, "<grader>", "exec"), module.__dict__)
     return module.__dict__["grade"]
 
 
-def describe_code_error(error: Exception) -> str:
+def describe_sandboxed_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:1000]
 
 

@@ -40,12 +40,12 @@ def main() -> int:
             become_nobody(order["folder"], chown=not order["own_root"])
         process = start_sandlock(order)
     except Exception as error:
-        report_to_parent({"refused": f"{type(error).__name__}: {error}"})
+        report_to_sandbox_parent({"refused": f"{type(error).__name__}: {error}"})
         return 125
     restrict_confined_process(process.pid, order["limits"])
-    report_to_parent({"own_root": order["own_root"]})
+    report_to_sandbox_parent({"own_root": order["own_root"]})
     code = supervise_confined_process(process, order)
-    kill_descendant_processes()
+    kill_sandbox_descendants()
     if not order["own_root"]:
         empty_sandbox_folder(order["folder"])
     try:
@@ -55,7 +55,7 @@ def main() -> int:
     return code
 
 
-def report_to_parent(what: dict[str, Any]) -> None:
+def report_to_sandbox_parent(what: dict[str, Any]) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
@@ -97,7 +97,7 @@ def start_sandlock(order: dict[str, Any]) -> Any:
 
 def restrict_confined_process(process: int, limits: dict[str, int]) -> None:
     """Set the limits of a process, which those that it starts inherit. It waits for its first line meanwhile."""
-    others = sum(1 for name in os.listdir("/proc") if name.isdigit() for _ in list_own_threads(name)) - 1
+    others = sum(1 for name in os.listdir("/proc") if name.isdigit() for _ in list_sandbox_threads(name)) - 1
     for kind, most in (
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
         (resource.RLIMIT_AS, limits["memory_mib"] << 20),
@@ -111,7 +111,7 @@ def restrict_confined_process(process: int, limits: dict[str, int]) -> None:
         resource.prlimit(process, kind, (most, most))
 
 
-def list_own_threads(process: str) -> list[str]:
+def list_sandbox_threads(process: str) -> list[str]:
     try:
         mine = os.stat(f"/proc/{process}").st_uid == os.geteuid()
         return os.listdir(f"/proc/{process}/task") if mine else []
@@ -137,21 +137,21 @@ def supervise_confined_process(process: Any, order: dict[str, Any]) -> int:
         looks += 1
         if caller.poll(0):
             return 124
-        there, reason = list_descendant_processes(), ""
+        there, reason = list_sandbox_descendants(), ""
         if control in ready and not calls.read_control(os.read(control, 4096), there):
             return 124
         stopped = calls.between and stop_confined_processes(there)
-        if measure_memory(there, limits["memory_mib"] << 20) > limits["memory_mib"] << 20:
+        if measure_sandbox_memory(there, limits["memory_mib"] << 20) > limits["memory_mib"] << 20:
             reason = f"MemoryError: the run used more than {limits['memory_mib']} MiB"
         elif control is not None and looks % _PROCESSOR_LOOKS == 0 and calls.cpu_seconds(there) > limits["seconds"]:
             reason = f"TimeoutError: the call used more than {limits['seconds']} s of the processors"
         elif (
-            not order["own_root"] and looks % _FOLDER_LOOKS == 0 and exceeds_disk_limit(order["folder"], there, limits)
+            not order["own_root"] and looks % _FOLDER_LOOKS == 0 and fills_sandbox_disk(order["folder"], there, limits)
         ):
             reason = f"OSError: the run wrote more than {limits['disk_mib']} MiB, or hid what it wrote"
         if reason:
-            kill_descendant_processes()
-            write_stderr_line(reason)
+            kill_sandbox_descendants()
+            write_sandbox_stderr_line(reason)
             return 137
     result = process.wait()
     return int(result.exit_code if result.exit_code >= 0 else 128 + max(0, result.signal))
@@ -173,7 +173,7 @@ class SandboxCallTimer:
         self.between = said.endswith(b"-")
         if not self.between:
             for process in processes:
-                send_signal(process, signal.SIGCONT)
+                signal_sandboxed_process(process, signal.SIGCONT)
         return bool(said)
 
     def cpu_seconds(self, processes: list[int]) -> float:
@@ -182,9 +182,9 @@ class SandboxCallTimer:
         They are counted twice, and the larger number is right: what was seen of each process, and what the remaining
         ones have reaped. Neither includes a child that ends between two looks and is never waited for.
         """
-        reaped = sum(read_process_times(os.getpid())[1][2:])
+        reaped = sum(read_sandbox_process_times(os.getpid())[1][2:])
         for process in processes:
-            began, times = read_process_times(process)
+            began, times = read_sandbox_process_times(process)
             reaped += sum(times)
             if process in self._seen and self._seen[process][0] != began:
                 self._ended += self._seen[process][1]
@@ -195,15 +195,15 @@ class SandboxCallTimer:
         return max(reaped, self._ended + sum(seconds for _, seconds in self._seen.values())) - self._before
 
 
-def read_process_times(process: int) -> tuple[str, list[float]]:
+def read_sandbox_process_times(process: int) -> tuple[str, list[float]]:
     """Return when a process began, and its seconds of the processor: user, system, and both of what it reaped."""
-    fields = read_proc_stat(f"/proc/{process}")
+    fields = read_sandbox_stat(f"/proc/{process}")
     if not fields:
         return "", [0.0] * 4
     return fields[19], [int(ticks) / os.sysconf("SC_CLK_TCK") for ticks in fields[11:15]]
 
 
-def read_proc_stat(place: str) -> list[str]:
+def read_sandbox_stat(place: str) -> list[str]:
     """Return the fields from the state on, none where it has ended."""
     try:
         with open(f"{place}/stat", errors="replace") as stat_file:
@@ -215,10 +215,12 @@ def read_proc_stat(place: str) -> list[str]:
 def stop_confined_processes(processes: list[int]) -> bool:
     """Stop the processes. Return whether all were stopped already; what forks meanwhile needs another look."""
     running = [
-        p for p in processes if any((read_proc_stat(place) or "X")[0] not in "TtZX" for place in list_thread_folders(p))
+        p
+        for p in processes
+        if any((read_sandbox_stat(place) or "X")[0] not in "TtZX" for place in list_thread_folders(p))
     ]
     for process in running:
-        send_signal(process, signal.SIGSTOP)
+        signal_sandboxed_process(process, signal.SIGSTOP)
     return not running
 
 
@@ -230,18 +232,18 @@ def list_thread_folders(process: int) -> list[str]:
         return []
 
 
-def send_signal(process: int, number: int) -> None:
+def signal_sandboxed_process(process: int, number: int) -> None:
     try:
         os.kill(process, number)
     except OSError:
         return
 
 
-def write_stderr_line(text: str) -> None:
+def write_sandbox_stderr_line(text: str) -> None:
     os.write(2, f"\n{text}\n".encode())
 
 
-def list_descendant_processes() -> list[int]:
+def list_sandbox_descendants() -> list[int]:
     """Return the processes started below this one, orphans included, as they are adopted here."""
     found, open_ = [], [os.getpid()]
     while open_:
@@ -261,7 +263,7 @@ def list_descendant_processes() -> list[int]:
     return found
 
 
-def measure_memory(processes: list[int], enough: int) -> int:
+def measure_sandbox_memory(processes: list[int], enough: int) -> int:
     """Return the bytes that the processes have for themselves; what they share counts once, where it matters."""
     quick = {process: sum_proc_fields(process, "status", ("RssAnon:", "RssShmem:")) or 0 for process in processes}
     if sum(quick.values()) << 10 <= enough:
@@ -287,17 +289,17 @@ def sum_proc_fields(process: int, name: str, fields: tuple[str, ...]) -> int | N
     return None if hidden else 0
 
 
-def exceeds_disk_limit(folder: str, processes: list[int], limits: dict[str, int]) -> bool:
+def fills_sandbox_disk(folder: str, processes: list[int], limits: dict[str, int]) -> bool:
     """Return whether files below the folder, or without a name, take more than the limit, or cannot be counted."""
     most = limits["disk_mib"] << 20
     try:
-        named = measure_folder_size(folder, most)
-        return named > most or named + measure_unlinked_files(folder, processes, limits["file_mib"] << 20) > most
+        named = measure_sandbox_folder_size(folder, most)
+        return named > most or named + measure_sandbox_unlinked(folder, processes, limits["file_mib"] << 20) > most
     except OSError:  # a folder that may not be read, or lies too deep
         return True
 
 
-def measure_folder_size(folder: str, enough: int) -> int:
+def measure_sandbox_folder_size(folder: str, enough: int) -> int:
     total, waiting = 0, [folder]
     while waiting and total <= enough:
         try:
@@ -318,7 +320,7 @@ def measure_folder_size(folder: str, enough: int) -> int:
     return total
 
 
-def measure_unlinked_files(folder: str, processes: list[int], largest: int) -> int:
+def measure_sandbox_unlinked(folder: str, processes: list[int], largest: int) -> int:
     """Return the bytes of deleted files that are still open or mapped, or `largest` if they cannot be counted."""
     opened: dict[tuple[int, int], int] = {}
     mapped: set[tuple[int, int]] = set()
@@ -331,7 +333,7 @@ def measure_unlinked_files(folder: str, processes: list[int], largest: int) -> i
                     continue
                 if about.st_nlink == 0 and stat.S_ISREG(about.st_mode):
                     opened[about.st_dev, about.st_ino] = about.st_blocks * 512
-                elif stat.S_ISSOCK(about.st_mode) and socket_holds_files(f"{place}/fdinfo/{number}"):
+                elif stat.S_ISSOCK(about.st_mode) and sandbox_socket_holds_files(f"{place}/fdinfo/{number}"):
                     raise OSError("files are kept in a socket, where they cannot be counted")
             with open(f"{place}/maps", errors="replace") as lines:
                 for line in lines:
@@ -342,12 +344,12 @@ def measure_unlinked_files(folder: str, processes: list[int], largest: int) -> i
         except (FileNotFoundError, ProcessLookupError):
             continue
         except PermissionError:
-            if (read_proc_stat(place) or "X")[0] not in "ZX":
+            if (read_sandbox_stat(place) or "X")[0] not in "ZX":
                 raise
     return sum(opened.values()) + largest * len(mapped - opened.keys())
 
 
-def socket_holds_files(socket: str) -> bool:
+def sandbox_socket_holds_files(socket: str) -> bool:
     """Return whether files were sent to a socket and not received."""
     for pause in (0.005, 0.0):
         with open(socket) as lines:
@@ -378,12 +380,12 @@ def empty_sandbox_folder(folder: str) -> None:
             continue
 
 
-def kill_descendant_processes() -> None:
+def kill_sandbox_descendants() -> None:
     """Kill what is left and wait for it; those that left the session were adopted here."""
     deadline = time.monotonic() + 10
-    while (left := list_descendant_processes()) and time.monotonic() < deadline:
+    while (left := list_sandbox_descendants()) and time.monotonic() < deadline:
         for process in left:
-            send_signal(process, signal.SIGKILL)
+            signal_sandboxed_process(process, signal.SIGKILL)
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -34,9 +34,9 @@ def check_machine_can_confine(home: Path | None = None) -> None:
     if find_spec("sandlock") is None:
         raise ConfigError(f"the sandbox needs sandlock: {install_extra('eval')}")
     check_landlock_version(landlock_version())
-    from tuneport.sandbox.walls import check_private_folders_hidden
+    from tuneport.sandbox.walls import check_sandbox_hides_folders
 
-    check_private_folders_hidden(home)
+    check_sandbox_hides_folders(home)
 
 
 @functools.cache

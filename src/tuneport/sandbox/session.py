@@ -80,7 +80,7 @@ class SandboxSession:
             "limits": asdict(limits) | {"cpu_seconds": UNLIMITED if cpu_seconds is None else cpu_seconds},
             "folder": folder,
             "readable": [*walls.sandbox_readable_paths(), *walls.DEVICES],
-            "denied": walls.denied_system_calls(),
+            "denied": walls.sandbox_denied_system_calls(),
             "control": listens,
             "inside": inside.__file__,
             "own_root": self.own_root,

@@ -42,7 +42,7 @@ _SETTINGS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
-def denied_system_calls() -> list[str]:
+def sandbox_denied_system_calls() -> list[str]:
     """Return the names of the system calls that confined code may not make, beyond those that sandlock forbids."""
     return [*_DENIED, *(_DENIED_ON_X86 if os.uname().machine == "x86_64" else ())]
 
@@ -64,7 +64,7 @@ def _python() -> list[str]:
     return sorted(set(places))
 
 
-def check_private_folders_hidden(home: Path | None = None) -> None:
+def check_sandbox_hides_folders(home: Path | None = None) -> None:
     """Raise ConfigError if confined code could read the present folder or tuneport's home.
 
     `home`: what the settings say, where they are at hand; TUNEPORT_HOME, or its default, is looked at in any case.

@@ -43,7 +43,7 @@ class BenchmarkScore:
 
 
 @dataclass(frozen=True)
-class BenchmarkChange:
+class BenchmarkScoreChange:
     """`difference`: the tuned model's score less the base model's; None if neither rows nor errors allow a test."""
 
     base: BenchmarkScore
@@ -74,14 +74,14 @@ class BenchmarkChange:
         }
 
 
-def compare_scores(base: Sequence[BenchmarkScore], tuned: Sequence[BenchmarkScore]) -> tuple[BenchmarkChange, ...]:
+def compare_scores(base: Sequence[BenchmarkScore], tuned: Sequence[BenchmarkScore]) -> tuple[BenchmarkScoreChange, ...]:
     """Compare each score that both have; the p-values are corrected for the number of tests (Holm)."""
     after = {score.kind: score for score in tuned}
     pairs = [(score, after[score.kind]) for score in base if score.kind in after]
     found = [_difference(*pair) for pair in pairs]
     corrected = iter(correct_holm([each for each in found if each is not None]))
     return tuple(
-        BenchmarkChange(*pair, None if each is None else next(corrected))
+        BenchmarkScoreChange(*pair, None if each is None else next(corrected))
         for pair, each in zip(pairs, found, strict=True)
     )
 

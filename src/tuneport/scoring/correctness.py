@@ -21,13 +21,13 @@ class Correctness:
     decides: bool
 
 
-def is_close(expected: str, answer: str) -> bool:
+def is_close_answer(expected: str, answer: str) -> bool:
     return token_f1(expected, answer) >= MIN_TOKEN_F1
 
 
-def correctness_for(task: str | None) -> Correctness:
+def scored_correctness_for(task: str | None) -> Correctness:
     if task == "classification":
         return Correctness("exact match", is_same_answer, decides=True)
     if task == "extraction":
         return Correctness("the same JSON, or text", same_json, decides=True)
-    return Correctness(f"at least {MIN_TOKEN_F1:.0%} of the words shared (F1)", is_close, decides=False)
+    return Correctness(f"at least {MIN_TOKEN_F1:.0%} of the words shared (F1)", is_close_answer, decides=False)

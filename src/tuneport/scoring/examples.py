@@ -11,7 +11,7 @@ from typing import Any
 
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Chat, Labelled, Message, PlainText, Record, ToolCall
-from tuneport.data.rows.text import split_answer
+from tuneport.data.rows.text import split_record_answer
 from tuneport.errors import DatasetError, DatasetProblem
 
 Messages = list[dict[str, Any]]
@@ -56,7 +56,7 @@ class Answer:
     details: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
-def read_examples(path: Path) -> list[Example]:
+def read_scoring_examples(path: Path) -> list[Example]:
     """Read a chat dataset of text whose records end with an answer. Raises DatasetError that names the first that does
     not."""
     found = []
@@ -71,26 +71,27 @@ def read_examples(path: Path) -> list[Example]:
     return found
 
 
-def make_example(record: Record) -> Example | None:
+def make_scoring_example(record: Record) -> Example | None:
     """Return a record as a question and its answer; for a pair, the preferred one.
 
     Returns None if it has no question and answer, or is not text alone: images, tools and calls cannot be compared as
     text, and an answer marked as bad does not count. Developer prompts become system prompts: not every server knows
     the other role.
     """
-    example = make_tool_example(record)
+    example = make_scoring_tool_example(record)
     if example is None or example.calls or example.tools or not example.expected:
         return None
     return None if any("tool_calls" in each or each["role"] == "tool" for each in example.messages) else example
 
 
-def make_tool_example(record: Record) -> Example | None:
-    """Return the record as `make_example` does, with tools and calls, or None if it has an image or no answer."""
+def make_scoring_tool_example(record: Record) -> Example | None:
+    """Return the record as `make_scoring_example` does, with tools and calls, or None if it has an image or no
+    answer."""
     if isinstance(record, PlainText) or (isinstance(record, Labelled) and not record.label):
         return None
     if isinstance(record, Chat | Labelled) and record.messages[-1].role != "assistant":
         return None
-    asked, answers = split_answer(record)
+    asked, answers = split_record_answer(record)
     if not asked or len(answers) != 1 or answers[0].role != "assistant":
         return None
     answer = answers[0]
@@ -132,7 +133,7 @@ def _call_as_openai(call: ToolCall, place: int) -> dict[str, Any]:
     return {"id": call.id or f"call_{place}", "type": "function", "function": called}
 
 
-def completion_tool_calls(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, ...]:
+def scored_tool_calls(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, ...]:
     """Return the calls of a completion, in OpenAI's shape."""
     found = []
     for each in tool_calls:
@@ -143,11 +144,11 @@ def completion_tool_calls(tool_calls: Sequence[dict[str, Any]]) -> tuple[Call, .
     return tuple(found)
 
 
-def expected_labels(rows: Sequence[Example]) -> list[str]:
+def expected_scoring_labels(rows: Sequence[Example]) -> list[str]:
     return sorted({row.expected for row in rows})
 
 
-def choose_shots(train: Sequence[Example], *, per_label: int, seed: int) -> list[Example]:
+def choose_scoring_shots(train: Sequence[Example], *, per_label: int, seed: int) -> list[Example]:
     """Choose `per_label` training rows of each label, drawn and shuffled by `seed`."""
     draw = random.Random(seed)
     by_label: dict[str, list[Example]] = {}

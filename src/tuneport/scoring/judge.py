@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from tuneport.data.tokens.tokens import load_openai_encoding
 from tuneport.errors import ConfigError
+from tuneport.openai_encodings import load_openai_encoding
 from tuneport.scoring.examples import Answer, Example, Messages
 from tuneport.scoring.prompting import Complete
 from tuneport.scoring.statistics.intervals import confidence_interval, wilson
@@ -61,7 +61,7 @@ class JudgeRequest:
 
 
 @dataclass(frozen=True)
-class JudgeResult:
+class JudgeScore:
     """`winners`: of each row; None if a verdict is missing, and such rows take no part in what follows. `wins` is
     the first model's share, ties counted as half, with its 95 % interval.
 
@@ -117,13 +117,13 @@ def build_judge_request(
     return JudgeRequest(tuple(prompts), len(prompts) * ANSWER_TOKENS)
 
 
-def judge_answers(asked: JudgeRequest, complete: Complete) -> JudgeResult:
+def score_answers_by_judge(asked: JudgeRequest, complete: Complete) -> JudgeScore:
     """Ask, and say which model is better. Errors of the provider are raised unchanged."""
     said = [parse_judge_verdict(text) for text in complete(asked.prompts)]
     if len(said) != len(asked.prompts):
         raise ConfigError(f"the judge has answered {len(said)} of {len(asked.prompts)} prompts; ask again")
     in_order, turned = said[0::2], [_turned(verdict) for verdict in said[1::2]]
-    winners = tuple(map(decide_winner, in_order, turned))
+    winners = tuple(map(decide_winner_by_judge, in_order, turned))
     worth = [{"first": 1.0, "tie": 0.5, "second": 0.0}[winner] for winner in winners if winner is not None]
     wins, low, high = 0.5, 0.0, 1.0  # where nothing was said, all is possible
     if worth:
@@ -133,7 +133,7 @@ def judge_answers(asked: JudgeRequest, complete: Complete) -> JudgeResult:
     shown_first, shown_second = said.count("first"), said.count("second")
     preferences = shown_first + shown_second
     least, most = wilson(shown_first, preferences) if preferences else (None, None)
-    return JudgeResult(
+    return JudgeScore(
         winners=winners,
         wins=wins,
         low=low,
@@ -167,7 +167,7 @@ def _written(answer: Answer) -> str:
     return "\n".join([answer.text, *calls]).replace("</answer>", "</ answer>").strip()
 
 
-def decide_winner(in_order: Winner | None, turned: Winner | None) -> Winner | None:
+def decide_winner_by_judge(in_order: Winner | None, turned: Winner | None) -> Winner | None:
     """Return the winner of a row by the verdicts of both orders, or None if one of them is missing."""
     if in_order is None or turned is None:
         return None

@@ -31,13 +31,13 @@ class PromptingResult:
     seconds: float
 
 
-def measure_prompting(name: str, what: str, score: Callable[[], AccuracyScore]) -> PromptingResult:
+def score_prompting(name: str, what: str, score: Callable[[], AccuracyScore]) -> PromptingResult:
     begun = time.monotonic()
     result = score()
     return PromptingResult(name, what, result, time.monotonic() - begun)
 
 
-def make_eval_completer(backend: FineTuneBackend, model: str, *, most_tokens: int) -> Complete:
+def make_scoring_completer(backend: FineTuneBackend, model: str, *, most_tokens: int) -> Complete:
     """Return a function that asks `model` at temperature 0, with at most `most_tokens` an answer."""
 
     def complete(asked: Sequence[Messages]) -> list[str]:
@@ -52,9 +52,9 @@ def score_base_prompting(
 ) -> Iterator[PromptingResult]:
     """Yield each result as it is measured: the plain prompt, then, if there are `shots`, the prompt with these before
     it."""
-    yield measure_prompting("base", "the prompt as it is", lambda: score_zero_shot(rows, complete, same=same))
+    yield score_prompting("base", "the prompt as it is", lambda: score_zero_shot(rows, complete, same=same))
     if shots:
-        yield measure_prompting(
+        yield score_prompting(
             "base, few-shot",
             f"{len(shots)} examples shown",
             lambda: score_few_shot(rows, shots, complete, same=same),
@@ -80,7 +80,7 @@ def score_choice_likelihoods(rows: Sequence[Example], choices: Sequence[str], ra
     return _marked(rows, answers, is_same_answer)
 
 
-def expected_answer_likelihoods(rows: Sequence[Example], rank: Rank) -> list[float]:
+def score_expected_answers(rows: Sequence[Example], rank: Rank) -> list[float]:
     """Return the log-likelihood of each row's own expected answer, in nats. Rows with equal answers are asked
     together."""
     by_answer: dict[str, list[int]] = {}

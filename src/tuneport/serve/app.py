@@ -13,7 +13,7 @@ from tuneport.serve import dashboard
 from tuneport.serve.dashboard import session as login
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http import errors
-from tuneport.serve.http.access import Access, request_caller
+from tuneport.serve.http.access import Access, gateway_request_caller
 from tuneport.serve.http.body_limits import BodyLimits, limit_request_body
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.http.metrics import FixedStatus, Observed
@@ -64,7 +64,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     def metrics(request: Request) -> PlainTextResponse:
         """Return Prometheus metrics: requests, jobs, files, chats and tokens of all projects. A token must be one
         for all projects."""
-        who = request_caller(request)
+        who = gateway_request_caller(request)
         if who.token_id is not None and not who.every_project:
             raise Refusal(
                 403,

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.webhooks.sender import AT_ONCE
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.jobs.job_maker import make_pending_jobs
-from tuneport.serve.jobs.results import JobResultWriter
+from tuneport.serve.jobs.job_maker import make_jobs_of_requests
+from tuneport.serve.jobs.results import GatewayJobResultWriter
 from tuneport.serve.live.chat_usage import WRITE_SECONDS
 
 log = logging.getLogger(__name__)
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 def start_gateway_threads(gateway: Gateway) -> None:
     """Start the background threads of a gateway. `Gateway.close` ends them."""
-    results, timing = JobResultWriter(gateway), gateway.timing
+    results, timing = GatewayJobResultWriter(gateway), gateway.timing
     swept = 0.0
     gateway.sender.register()  # before any job can end
 
     def make_jobs() -> None:
         while not gateway.stopping:
-            _guarded(lambda: make_pending_jobs(gateway))
+            _guarded(lambda: make_jobs_of_requests(gateway))
             gateway.wait_for_work(timing.make_jobs)
 
     def settle_results() -> None:
@@ -34,7 +34,7 @@ def start_gateway_threads(gateway: Gateway) -> None:
             _guarded(results.write_due_results)
             if not swept or time.monotonic() - swept >= timing.remove_contents:
                 swept = time.monotonic()
-                _guarded(lambda: remove_unneeded_contents(gateway))
+                _guarded(lambda: remove_unneeded_gateway_files(gateway))
 
     def send_webhooks() -> None:
         while not gateway.wait(timing.send_webhooks):
@@ -51,7 +51,7 @@ def start_gateway_threads(gateway: Gateway) -> None:
     gateway.run_in_background("poller", gateway.poller.run)
 
 
-def remove_unneeded_contents(gateway: Gateway) -> None:
+def remove_unneeded_gateway_files(gateway: Gateway) -> None:
     """Remove contents of uploads that have expired, and those that no file and no job needs."""
     gateway.contents.remove_unfinished()
     with gateway.contents.lock_contents():

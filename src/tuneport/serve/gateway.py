@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from tuneport.backends import backend_manifest
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.schema.request_context import current_project
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.schema.request_context import current_store_project
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.webhooks.sender import WebhookSender
-from tuneport.lifecycle.worker.polling import Poller
+from tuneport.lifecycle.worker.polling import JobPoller
 from tuneport.serve.http.body_limits import BodyLimits
 from tuneport.serve.http.credentials import AccessRules, GatewayCredentials
 from tuneport.serve.http.metrics import GatewayMetrics
 from tuneport.serve.http.rate_limits import GatewayRateLimits
-from tuneport.serve.live.chat_usage import ChatUsage
+from tuneport.serve.live.chat_usage import GatewayChatUsage
 from tuneport.serve.live.endpoints import ChatEndpoints
 from tuneport.serve.live.streams import JobEventStreams
-from tuneport.serve.permitted import list_client_options
+from tuneport.serve.permitted import list_gateway_client_options
 from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
 from tuneport.types import JobStatus
@@ -54,17 +54,17 @@ class Gateway:
         body_limits: BodyLimits = BodyLimits(),  # noqa: B008
     ) -> None:
         self.timing, self.body_limits = timing, body_limits
-        self.unscoped = Workspace(settings)
+        self.unscoped = JobService(settings)
         self.settings = self.unscoped.settings
-        self._workspaces: dict[str, Workspace] = {}
+        self._workspaces: dict[str, JobService] = {}
         self.allow_personal_data = allow_personal_data
-        self.opened_to_clients = list_client_options(self.settings)
+        self.opened_to_clients = list_gateway_client_options(self.settings)
         store = self.unscoped.store
         self.contents: Contents = self.unscoped.contents
         self.streams = JobEventStreams(store, self.request_poll)
         self.metrics = GatewayMetrics(store, lambda: self.working)
-        self.chat_usage = ChatUsage(store, self.settings, self.metrics)
-        self.poller = Poller(
+        self.chat_usage = GatewayChatUsage(store, self.settings, self.metrics)
+        self.poller = JobPoller(
             self.unscoped.worker, on_change=self._changed, on_trouble=_log_trouble, timing=timing.polling
         )
         self.sender = WebhookSender(store, self.settings, on_attempt=self.metrics.count_delivery)
@@ -84,10 +84,10 @@ class Gateway:
     @property
     def project(self) -> str:
         """Return the project of the current request. Raises NoScopeError outside a request."""
-        return current_project()
+        return current_store_project()
 
     @property
-    def workspace(self) -> Workspace:
+    def workspace(self) -> JobService:
         """Return the workspace limited to the request's project. Raises NoScopeError outside a request: the
         gateway's own threads use `unscoped`, which routes do not."""
         project = self.project

@@ -23,12 +23,12 @@ class ClientCatalogue(BackendCatalogue):
     """
 
     def find_offers(self, name: str, backend: str | None = None) -> BackendOffers:
-        refuse_model_path(name, self.settings)
+        refuse_client_model_path(name, self.settings)
         return super().find_offers(name, backend)
 
     def resolve_model(self, name: str, backend: str) -> str:
         """Return the model's id if the backend lists it or an alias leads to it. Raises ModelNotOfferedError if not."""
-        refuse_model_path(name, self.settings)
+        refuse_client_model_path(name, self.settings)
         found = super().resolve_model(name, backend)
         manifest, models = self.manifest(backend), load_models()
         by_alias = backend in (self.settings.aliases(name) or {}) or backend in models.aliases.get(name, {})
@@ -60,7 +60,7 @@ def route_client_model(name: str, settings: Settings) -> BackendOffers:
     return ClientCatalogue(settings).find_offers(name)
 
 
-def refuse_model_path(name: str, settings: Settings) -> None:
+def refuse_client_model_path(name: str, settings: Settings) -> None:
     """Raise ModelNotOfferedError for a name that would open a folder of this machine, also behind `backend/`."""
     if settings.aliases(name) is None and any(map(_is_path, _without_backends(name, settings))):
         raise client_model_not_offered(name)

@@ -12,7 +12,13 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tuneport.backends import backend_names, open_backend
-from tuneport.client_rules import ClientsMaySet, OperatorOnly, Rule, client_rules_of_fields, has_inner_options
+from tuneport.client_rules import (
+    ClientsMaySet,
+    OperatorOnly,
+    Rule,
+    client_rule_has_inner_options,
+    client_rules_of_fields,
+)
 from tuneport.errors import ConfigError
 from tuneport.serve.http.errors import Refusal
 from tuneport.types import Hyperparameters, TuneSpec
@@ -45,7 +51,7 @@ def refuse_operator_options(spec: TuneSpec, backend: FineTuneBackend | None, all
     at_the_provider = frozenset[str]() if backend is None else backend.at_the_provider
     if spec.wandb is not None and WANDB not in {*allowed, *at_the_provider}:
         raise _operators("wandb", "wandb", "uses the operator's W&B key", WANDB)
-    if grader_has_code(spec.grader) and PYTHON_GRADERS not in {*allowed, *at_the_provider}:
+    if client_grader_has_code(spec.grader) and PYTHON_GRADERS not in {*allowed, *at_the_provider}:
         raise _operators("grader", "a grader with Python code", "runs on the operator's machine", PYTHON_GRADERS)
     if spec.reward_function is not None or spec.reward_folder is not None:
         raise _operators("reward", "a reward function", "runs on the operator's machine", None)
@@ -74,11 +80,11 @@ def refuse_chat_options(extra: Mapping[str, Any], backend: FineTuneBackend, allo
         _refuse(name, value, backend.client_chat_rules, opened, "", switch="chat.")
 
 
-def grader_has_code(grader: Any) -> bool:
+def client_grader_has_code(grader: Any) -> bool:
     """Return whether a grader, or one inside it at any depth, is Python code."""
     if isinstance(grader, Mapping):
-        return grader.get("type") == "python" or any(map(grader_has_code, grader.values()))
-    return isinstance(grader, list | tuple) and any(map(grader_has_code, grader))
+        return grader.get("type") == "python" or any(map(client_grader_has_code, grader.values()))
+    return isinstance(grader, list | tuple) and any(map(client_grader_has_code, grader))
 
 
 def _refuse(
@@ -92,7 +98,7 @@ def _refuse(
     if isinstance(rule, OperatorOnly) and rule.switch is not None:
         own = rule.switch.replace("*", name)
     is_open = own.removeprefix(switch) in opened and not (isinstance(rule, OperatorOnly) and rule.never)
-    if has_inner_options(rules, name) and isinstance(value, Mapping) and value:
+    if client_rule_has_inner_options(rules, name) and isinstance(value, Mapping) and value:
         for inner, item in value.items():
             _refuse(f"{name}.{inner}", item, rules, opened, where, switch=switch)
         return
@@ -104,7 +110,7 @@ def _refuse(
         return
     if isinstance(rule, OperatorOnly):
         raise _operators(
-            param, f"'{param}'", rule.because, None if rule.never or has_inner_options(rules, name) else own
+            param, f"'{param}'", rule.because, None if rule.never or client_rule_has_inner_options(rules, name) else own
         )
     if switch and rules and name not in _NEVER_IN_A_CHAT:  # a server's own parameter, unknown to tuneport
         raise _operators(param, f"'{param}'", "is not a parameter that tuneport knows", own)
@@ -132,7 +138,7 @@ def _operators(param: str, what: str, because: str, switch: str | None) -> Refus
 # --- what the operator has opened ------------------------------------------------------------------------------------
 
 
-def list_client_options(settings: Settings) -> dict[str, str]:
+def list_gateway_client_options(settings: Settings) -> dict[str, str]:
     """Return what clients may set besides the numbers of training, each with what it does. Raises ConfigError for a
     name in `client_options` that opens nothing, or cannot be opened."""
     names = settings.project.gateway.client_options
@@ -144,7 +150,7 @@ def _opens(name: str, rules: Mapping[str, Rule]) -> str:
     if name in SWITCHES:
         return SWITCHES[name]
     rule = rules.get(name)
-    if has_inner_options(rules, name):
+    if client_rule_has_inner_options(rules, name):
         inside = ", ".join(sorted(each for each in rules if each.startswith(f"{name}.")))
         raise ConfigError(f"client_options: {name} is more than one option; name each that clients may set: {inside}")
     if isinstance(rule, ClientsMaySet):
@@ -164,7 +170,10 @@ def _opens(name: str, rules: Mapping[str, Rule]) -> str:
 
 def _can_be_opened(name: str, rule: Rule, rules: Mapping[str, Rule]) -> bool:
     return (
-        isinstance(rule, OperatorOnly) and not rule.never and rule.switch is None and not has_inner_options(rules, name)
+        isinstance(rule, OperatorOnly)
+        and not rule.never
+        and rule.switch is None
+        and not client_rule_has_inner_options(rules, name)
     )
 
 

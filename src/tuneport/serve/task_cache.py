@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TaskOutcome(Generic[T]):
+class GatewayTaskOutcome(Generic[T]):
     """The outcome of a task: a result, or why there will never be one; neither while it is under way."""
 
     result: T | None = None
@@ -55,16 +55,16 @@ class GatewayTask(Generic[T]):
                 await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self.future)), within)
         return self.future.done()
 
-    def wait_for_outcome(self, *, within: float) -> TaskOutcome[T]:
+    def wait_for_outcome(self, *, within: float) -> GatewayTaskOutcome[T]:
         """Wait at most so many seconds. Returns the task's outcome."""
         if not wait([self.future], timeout=within).done:
-            return TaskOutcome()
+            return GatewayTaskOutcome()
         error = self.future.exception()
         if error is None:
-            return TaskOutcome(result=self.future.result())
+            return GatewayTaskOutcome(result=self.future.result())
         if isinstance(error, TuneportError):
-            return TaskOutcome(failure=str(error))
-        return TaskOutcome(failure="tuneport failed; its log has the traceback. Please report it.")
+            return GatewayTaskOutcome(failure=str(error))
+        return GatewayTaskOutcome(failure="tuneport failed; its log has the traceback. Please report it.")
 
 
 class GatewayTaskCache:

@@ -31,7 +31,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 from tuneport.types import (
     Completion,
     DataFile,
@@ -47,7 +47,7 @@ try:
     import pytest
 except ModuleNotFoundError as error:
     raise ImportError(
-        f"tuneport.testing.contract is a suite for pytest: {install_package('pytest')}", name="pytest"
+        f"tuneport.testing.contract is a suite for pytest: {install_extra('testing')}", name="pytest"
     ) from error
 
 QUESTIONS = [

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import AGAIN, ANOTHER_CHILD_LIVES
-from tuneport.train.child import prepare_environment, run_and_report
-from tuneport.train.launch import launch_ranks
+from tuneport.train.child import prepare_training_environment, run_and_report
+from tuneport.train.launch import launch_training_ranks
 from tuneport.train.run import watchdog
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.run.stop import TrainingStop
@@ -59,7 +59,7 @@ def _train_here(run: TrainingRunFolder, options: TrainingOptions, stop: Training
         run.report_phase("loads its libraries")
         workers = options.workers if devices == ("cpu",) and options.workers != "auto" else len(devices)
         if workers > 1:
-            launch_ranks(run, workers, stop)
+            launch_training_ranks(run, workers, stop)
             return
         # Heavy imports come late, so that a run which waits for the device holds no memory.
         with stop.allow_immediate_stop(), heavy_imports():
@@ -89,7 +89,7 @@ def run_training_process() -> None:
     """Run this process's whole life: `train_run_folder` on its argument, and with fewer rows if memory ran out."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tuneport.train RUN_FOLDER")
-    prepare_environment()
+    prepare_training_environment()
     code = train_run_folder(Path(sys.argv[1]), watched=True)
     if code == AGAIN:
         sys.stdout.flush()

@@ -65,11 +65,11 @@ def run_and_report(
 
 def _from_an_older_checkpoint(run: TrainingRunFolder, failure: JobError) -> JobError | None:
     """Give up the checkpoint that could not be loaded. Returns None if the run is to begin anew, from an older one."""
-    from tuneport.train.run.checkpoint_integrity import CheckpointsDamagedError, discard_checkpoint
+    from tuneport.train.run.checkpoint_integrity import CheckpointsDamagedError, discard_training_checkpoint
     from tuneport.train.run.failures import training_job_error
 
     try:
-        discard_checkpoint(run, int(failure.param or 0), failure.message)
+        discard_training_checkpoint(run, int(failure.param or 0), failure.message)
     except CheckpointsDamagedError as error:
         return training_job_error(error)
     return None
@@ -90,7 +90,7 @@ def _failure(run: TrainingRunFolder, error: Exception) -> JobError | None:
     return None
 
 
-def prepare_environment() -> None:
+def prepare_training_environment() -> None:
     """Set what libraries read when they load. Call it before torch is imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Threads that wait for each other by spinning take the processor from those they wait for as soon as anything else

@@ -1,4 +1,4 @@
-"""`python -m tuneport.train.ddp_worker RUN_FOLDER`: one of the processes that `launch_ranks` starts for a run.
+"""`python -m tuneport.train.ddp_worker RUN_FOLDER`: one of the processes that `launch_training_ranks` starts for a run.
 
 RANK, LOCAL_RANK and WORLD_SIZE say which. Exit codes: 0 done or stopped; 1 failed, and `FAILURE` of the run's folder
 `ranks` says why.

@@ -35,7 +35,7 @@ class RankDiedError(TuneportError):
     """A rank died without a word; the run is to go on from its newest checkpoint."""
 
 
-def launch_ranks(
+def launch_training_ranks(
     run: TrainingRunFolder, count: int, stop: Callable[[], bool], *, module: str = "tuneport.train.ddp_worker"
 ) -> None:
     """Train on `count` processes, with the run's state read again at the end. Returns as `recipe.train` does, or raises

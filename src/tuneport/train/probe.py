@@ -28,7 +28,7 @@ def measure_training_speed(folder: Path, tokenizer: Any) -> dict[str, Any]:
     import torch
     from transformers import TrainerCallback
 
-    from tuneport.base_models import choose_device
+    from tuneport.base_models import choose_base_model_device
     from tuneport.data.templates.rendering import IGNORED, RenderedExample
     from tuneport.train.methods.sft import sft_trainer
     from tuneport.train.model.arguments import TrainingRecipe
@@ -57,7 +57,7 @@ def measure_training_speed(folder: Path, tokenizer: Any) -> dict[str, Any]:
         recipe = TrainingRecipe(
             method=Method.SFT,
             folder=folder,
-            device=choose_device(on_cpu=True),
+            device=choose_base_model_device(on_cpu=True),
             adapter=Adapter.LORA,
             numbers=resolve_training_numbers({"batch_size": ROWS, "epochs": 1_000_000}),
             options=TrainingOptions(),
@@ -91,7 +91,7 @@ def random_probe_model(folder: Path, shape: dict[str, Any]) -> None:
     LlamaForCausalLM(LlamaConfig(**shape)).to(torch.bfloat16).save_pretrained(folder)
 
 
-def blank_tokenizer() -> Any:
+def blank_training_tokenizer() -> Any:
     """Return a tokenizer with padding and end tokens only, which TRL asks for; the rows are token ids already."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -100,16 +100,16 @@ def blank_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
 
 
-def run_training_probe(shape: str, folder: str | None) -> None:
+def run_training_child_probe(shape: str, folder: str | None) -> None:
     with tempfile.TemporaryDirectory() as made:
         if folder is None:
             random_probe_model(Path(made), json.loads(shape))
-        print(json.dumps(measure_training_speed(Path(folder or made), blank_tokenizer())), flush=True)
+        print(json.dumps(measure_training_speed(Path(folder or made), blank_training_tokenizer())), flush=True)
 
 
 if __name__ == "__main__":
-    from tuneport.train.child import prepare_environment
+    from tuneport.train.child import prepare_training_environment
 
-    prepare_environment()
+    prepare_training_environment()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    run_training_probe(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+    run_training_child_probe(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tuneport import digests
-from tuneport.base_models import ComputeTarget, choose_device, locate_base_model, materialise_base_model
+from tuneport.base_models import BaseModelDevice, choose_base_model_device, locate_base_model, materialise_base_model
 from tuneport.data.reading import read_records
 from tuneport.data.templates.limits import bound_template_memory
-from tuneport.data.templates.rendering import Renderer
-from tuneport.data.tokens.tokenizer import training_renderer
+from tuneport.data.templates.rendering import TemplateRenderer
+from tuneport.data.tokens.tokenizer import training_template_renderer
 from tuneport.digests import DamagedError
 from tuneport.errors import DatasetError, DatasetProblem, UnsupportedError
 from tuneport.heavy_imports import heavy_imports
@@ -25,11 +25,11 @@ from tuneport.train.output.model_card import write_model_card
 from tuneport.train.output.weights import DropReferenceAdapter, tidy_trained_weights
 from tuneport.train.run.averaging import WeightAverage
 from tuneport.train.run.checkpoint_integrity import (
-    check_prepared_files,
+    check_training_files,
     guard_checkpoint_loading,
-    loading_checkpoint,
+    loading_training_checkpoint,
     newest_whole_checkpoint,
-    verify_checkpoint,
+    verify_training_checkpoint,
 )
 from tuneport.train.run.checkpoints import CheckpointSchedule, TrainingLoopState
 from tuneport.train.run.environment import training_data_fingerprint, training_environment
@@ -83,12 +83,12 @@ def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
         numbers["batch_size"] = batch_size
     with ranks.first_rank_first():
         if ranks.index == 0:
-            check_prepared_files(run)
+            check_training_files(run)
             if run.starting_weights is not None:
                 digests.check_digests(run.starting_weights)
         folder = base = materialise_base_model(locate_base_model(run.model_name_or_path, home=run.home), home=run.home)
     bound_template_memory()
-    renderer = training_renderer(
+    renderer = training_template_renderer(
         folder, numbers["max_length"], options.loss_on, trust_remote_code=options.trust_remote_code
     )
     renderer.file = "the training file"
@@ -99,7 +99,7 @@ def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
         run.note(note)
         run.log_event(note, level="warning")
     refuse_foreign_tokens(folder, [*rows, *valid], trust_remote_code=options.trust_remote_code)
-    device = choose_device(options.precision, on_cpu=run.on_cpu)
+    device = choose_base_model_device(options.precision, on_cpu=run.on_cpu)
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
     data = {"training": training_data_fingerprint(run.training, rows)}
     run.write_record(
@@ -146,7 +146,7 @@ def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
     step, listed = _whole_checkpoint(run, ranks)
     checkpoint = run.checkpoint(step) if step else None
     run.drop_metrics_after(step)
-    with loading_checkpoint(checkpoint, listed=listed):
+    with loading_training_checkpoint(checkpoint, listed=listed):
         loop = TrainingLoopState.of(checkpoint)
         average = WeightAverage(trainer.model, checkpoint) if options.average_weights else None
     if checkpoint is not None:
@@ -231,7 +231,7 @@ def _whole_best(run: TrainingRunFolder, best: int, loss: float | None, last: int
         if step not in losses:
             continue
         try:
-            verify_checkpoint(run.checkpoint(step))
+            verify_training_checkpoint(run.checkpoint(step))
         except DamagedError as error:
             message = f"The checkpoint of step {step} is damaged, and its weights are not used: {error}"
             print(message, flush=True)
@@ -250,7 +250,7 @@ def _whole_best(run: TrainingRunFolder, best: int, loss: float | None, last: int
 def _sharding(
     run: TrainingRunFolder,
     folder: Path,
-    device: ComputeTarget,
+    device: BaseModelDevice,
     adapter: Adapter,
     options: TrainingOptions,
     ranks: TrainingRanks,
@@ -299,7 +299,7 @@ def _save(
     run.finish(JobStatus.SUCCEEDED)
 
 
-def _rendered(renderer: Renderer, data: DataFile, method: Method) -> list[Any]:
+def _rendered(renderer: TemplateRenderer, data: DataFile, method: Method) -> list[Any]:
     records = read_records(data.path, data.format)
     rows: list[Any] = list(renderer.render_for(method, records, path=str(data.path)))
     if not rows:

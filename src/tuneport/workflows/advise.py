@@ -19,15 +19,15 @@ from tuneport.deprecation import renamed
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
 from tuneport.formatting import money
-from tuneport.manifests import find_offered, load_base_prices
+from tuneport.manifests import find_manifest_model, load_base_price_manifest
 from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.scoring.examples import Example
 from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
-from tuneport.workflows.advising.drawing import count_sample_tokens
-from tuneport.workflows.advising.evidence import evidence_in_report
-from tuneport.workflows.advising.pricing import OptionPricing, price_options
-from tuneport.workflows.advising.probing import DEFAULT_ROWS, Probe, ProbePlan, plan_probe, run_probe
+from tuneport.workflows.advising.drawing import count_probe_sample_tokens
+from tuneport.workflows.advising.evidence import advising_evidence_in_report
+from tuneport.workflows.advising.pricing import AdvisedOptionPricing, price_advised_options
+from tuneport.workflows.advising.probing import DEFAULT_ROWS, AdvisingProbe, AdvisingProbePlan, plan_probe, run_probe
 from tuneport.workflows.check import check
 from tuneport.workflows.target import find_target_model
 
@@ -43,8 +43,8 @@ class AdviceFacts:
     evidence: dict[str, str] = field(default_factory=dict)
     report: CheckReport | None = None
     validation: Dataset | None = None
-    probe: Probe | None = None
-    pricing: OptionPricing | None = None
+    probe: AdvisingProbe | None = None
+    pricing: AdvisedOptionPricing | None = None
     notes: list[str] = field(default_factory=list)
 
     def situation(self) -> Situation:
@@ -58,7 +58,7 @@ class AdviceFacts:
         rows: int = DEFAULT_ROWS,
         seed: int = 0,
         system: str | None = None,
-    ) -> ProbePlan:
+    ) -> AdvisingProbePlan:
         """Return the plan of a probe; nothing is sent. Raises ConfigError without a dataset or a model."""
         if self.report is None:
             raise ConfigError("--probe measures on held-out rows of a dataset; give DATA")
@@ -81,7 +81,7 @@ class AdviceFacts:
         *,
         smaller: str | None = None,
         tokens_per_request: tuple[int, int] | None = None,
-    ) -> OptionPricing | None:
+    ) -> AdvisedOptionPricing | None:
         """Return US dollars for each option, with `model` as the base model, or None if no model or no dataset is
         named.
 
@@ -94,9 +94,9 @@ class AdviceFacts:
         shots = (
             None
             if self.probe is None
-            else sum(count_sample_tokens(_texts(shot)) for shot in self.probe.plan.drawn.shots)
+            else sum(count_probe_sample_tokens(_texts(shot)) for shot in self.probe.plan.drawn.shots)
         )
-        self.pricing = price_options(
+        self.pricing = price_advised_options(
             self.report,
             find_target_model(model, backend, self.settings),
             requests=self.known.get("requests"),
@@ -119,12 +119,12 @@ class AdviceFacts:
 
     def run_probe(
         self,
-        plan: ProbePlan,
+        plan: AdvisingProbePlan,
         *,
         budget: float | None = None,
         allow_personal_data: bool = False,
         on_measured: Callable[[PromptingResult], None] = lambda measured: None,
-    ) -> Probe:
+    ) -> AdvisingProbe:
         """Ask the base model; measured facts replace stated ones.
 
         Raises BudgetError if it may cost more than `budget` US dollars or the cost is unknown, and ConfigError if
@@ -145,18 +145,18 @@ class AdviceFacts:
 
 
 @dataclass(frozen=True)
-class Recommendation:
+class AdviseResult:
     """`facts` are what the advice rests on."""
 
     advice: Advice
     situation: Situation
     dataset: Path | None = None
-    probe: Probe | None = None
-    pricing: OptionPricing | None = None
+    probe: AdvisingProbe | None = None
+    pricing: AdvisedOptionPricing | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Recommendation({self.advice.approach.value}: {self.advice.reason})"
+        return f"AdviseResult({self.advice.approach.value}: {self.advice.reason})"
 
     def _repr_html_(self) -> str:
         kind: Verdict = "pass" if self.fine_tune else "warn"
@@ -233,7 +233,7 @@ def gather_advice_facts(
         return AdviceFacts(settings, known)
     data = Dataset.of(dataset, columns)
     report = check(data, validation=validation, task=task, settings=settings)
-    seen = evidence_in_report(report)
+    seen = advising_evidence_in_report(report)
     evidence = {name: text for name, text in seen.evidence.items() if name not in known}
     held_out = None if validation is None else data.validation_like(validation)
     return AdviceFacts(settings, {**seen.known, **known}, evidence, report, held_out, notes=[*report.notes])
@@ -269,7 +269,7 @@ def advise(
     smaller: str | None = None,
     tokens_per_request: tuple[int, int] | None = None,
     settings: Settings | None = None,
-) -> Recommendation:
+) -> AdviseResult:
     """Recommend fine-tuning or another option by the decision tree of the reference.
 
     The arguments up to `columns` are the facts, as in `gather_advice_facts`; `need` is required. The call needs no key
@@ -301,15 +301,15 @@ def advise(
         plan = facts.plan_probe(model, backend, rows=rows, seed=seed, system=system)
         facts.run_probe(plan, budget=budget, allow_personal_data=allow_personal_data)
     facts.price(model, backend, smaller=smaller, tokens_per_request=tokens_per_request)
-    return recommend_option(facts)
+    return advise_option(facts)
 
 
-def recommend_option(facts: AdviceFacts) -> Recommendation:
+def advise_option(facts: AdviceFacts) -> AdviseResult:
     """Return the recommendation for the facts. Raises ConfigError if `need` is missing."""
     situation, notes = facts.situation(), list(facts.notes)
     if facts.probe is not None and not facts.probe.results and situation.prompt is Tried.NO:
         notes.append("the probe's answers are not judged yet: read them, then set --prompt and --few-shot")
-    return Recommendation(
+    return AdviseResult(
         advice=judge(situation),
         situation=situation,
         dataset=None if facts.report is None else facts.report.path,
@@ -319,18 +319,18 @@ def recommend_option(facts: AdviceFacts) -> Recommendation:
     )
 
 
-def probe_quote(plan: ProbePlan, today: date | None = None) -> InferenceQuote:
+def probe_quote(plan: AdvisingProbePlan, today: date | None = None) -> InferenceQuote:
     """Return the cost of the probe: expected with answers as long as the right ones, high with answers up to the
     limit."""
     manifest, model = plan.target.manifest, plan.target.model
-    offered = find_offered(manifest, model)
+    offered = find_manifest_model(manifest, model)
     if offered is None:
         return InferenceQuote(backend=manifest.name, model=model, unavailable=f"{manifest.title} lists no {model}")
     today = today or date.today()
 
     def quote(output_tokens: int) -> InferenceQuote:
         traffic = Traffic(plan.input_tokens, output_tokens)
-        return base_inference_quote(manifest, offered, traffic, load_base_prices(), today=today)
+        return base_inference_quote(manifest, offered, traffic, load_base_price_manifest(), today=today)
 
     expected, most = quote(plan.output_tokens), quote(plan.most_output_tokens)
     if expected.parts is not None and expected.parts.machine:  # a month's rent says nothing of a few prompts

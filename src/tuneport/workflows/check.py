@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from tuneport.data.checks import CheckReport
 from tuneport.data.checks import check_dataset as check_data
-from tuneport.data.dataset import Dataset, DatasetLike, method_for
-from tuneport.data.tokens.tokenizer import Vocabulary
+from tuneport.data.dataset import Dataset, DatasetLike, method_for_dataset
+from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 from tuneport.deprecation import renamed
 from tuneport.settings import Settings
 from tuneport.types import Method
@@ -34,17 +34,17 @@ def check(
     exactly. `context` overrules the model's. Raises ModelNotOfferedError and ConfigError for a model that cannot be
     found.
     """
-    data, vocabulary = Dataset.of(dataset, columns, format), Vocabulary(context=context)
+    data, vocabulary = Dataset.of(dataset, columns, format), TokenizerVocabulary(context=context)
     if model is not None:
         settings = settings or Settings.load()
         known = data.read_as(data.format)  # told before a model that cannot be found
         target = find_target_model(model, backend, settings)
         found = target.nearest_tokenizer(settings, _method(known))
-        vocabulary = Vocabulary(found.name, found.folder, context or found.context)
+        vocabulary = TokenizerVocabulary(found.name, found.folder, context or found.context)
     return check_data(data, validation=validation, vocabulary=vocabulary, task=task)
 
 
 def _method(dataset: Dataset) -> Method:
     """Return the method of the first valid record: the report tells about invalid ones."""
     first = next((found.record for found in dataset.scan() if found.record is not None), None)
-    return Method.SFT if first is None else method_for(first)
+    return Method.SFT if first is None else method_for_dataset(first)

@@ -12,18 +12,18 @@ from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import InferenceQuote, OwnGPU, Traffic, oldest_price_date
+from tuneport.estimate.cost import InferenceQuote, OwnGPUCost, Traffic, oldest_price_date
 from tuneport.formatting import duration, money
 from tuneport.lifecycle.planning.past_jobs import read_past_jobs
-from tuneport.lifecycle.planning.planning import find_planned_gpu, plan_machine, read_job_dataset_facts
-from tuneport.manifests import Manifest, load_base_prices, load_gpus, load_models
+from tuneport.lifecycle.planning.planning import find_job_gpu, plan_job_machine, read_job_dataset_facts
+from tuneport.manifests import Manifest, load_base_price_manifest, load_gpus, load_models
 from tuneport.methods import methods_where
 from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.router import BackendChoice, Machine, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Quote, TuneSpec
 from tuneport.validation import parse_or_config_error
-from tuneport.workflows.comparison.break_even import cost_of_today, short_model_name
+from tuneport.workflows.comparison.break_even import compared_cost_of_today, compared_model_name
 from tuneport.workflows.comparison.result import ComparisonResult
 
 DEFAULT_TRAFFIC = Traffic.stated()
@@ -42,7 +42,7 @@ class Comparison(ComparisonResult):
             prices = [_price(each) for each in (choice.quote, choice.inference, choice.base)]
             ends = choice.retires.isoformat() if choice.retires else "-"
             time = duration(choice.duration.expected_seconds)
-            rows.append((short_model_name(choice), choice.backend, *prices, time, ends))
+            rows.append((compared_model_name(choice), choice.backend, *prices, time, ends))
         head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
         marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
         facts = [("rows", f"{self.rows:,}"), ("method", self.method.value), ("on", self.day.isoformat())]
@@ -94,10 +94,10 @@ def compare(
     given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
     `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
     of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
-    break-even: a model that litellm's table prices, or US dollars a month ("$2000"); without it each tuned model is
-    compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `own_machine`'s; `hours` of training,
-    where a provider bills those. Raises DatasetError if the dataset cannot be used, ConfigError for a method, adapter
-    or number that cannot be.
+    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned
+    model is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s;
+    `hours` of training, where a provider bills those. Raises DatasetError if the dataset cannot be used, ConfigError
+    for a method, adapter or number that cannot be.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
@@ -108,12 +108,12 @@ def compare(
         batch_share=batch,
         saved_per_request=prompt_saved,
     )
-    now = None if instead_of is None else cost_of_today(instead_of, traffic, load_base_prices())
+    now = None if instead_of is None else compared_cost_of_today(instead_of, traffic, load_base_price_manifest())
     settings = settings or Settings.load()
     today = today or date.today()
     data = Dataset.of(dataset, columns)
     held_out = None if validation is None else data.validation_like(validation)
-    machine = own_machine(own_gpu, own_hour, own_speed, settings)
+    machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
     facts = read_job_dataset_facts(data.for_method(asked.method), held_out, home=settings.home)
 
@@ -133,7 +133,7 @@ def compare(
                 machine=machine,
                 history=past,
                 traffic=traffic,
-                base_prices=load_base_prices(),
+                base_prices=load_base_price_manifest(),
                 hours=hours,
             )
             choices.setdefault((manifest.name, ranked[0].model or name), ranked[0])
@@ -189,24 +189,24 @@ def _models_of_backend(backend: str, models: Sequence[str], backends: Sequence[s
     return found
 
 
-def own_machine(
+def compared_own_machine(
     gpu: str | None, usd_per_hour: float | None, tokens_per_second: float | None, settings: Settings
 ) -> Machine:
     """Return the user's own machine, which trains and serves: the GPU `gpu` of `gpus.toml`, each owned at
     `usd_per_hour` or else rented at its cheapest offer; without `gpu` this machine, the whole of it at `usd_per_hour`
     or else at the hourly cost in the settings. Raises ConfigError for an unknown GPU and if a price is missing."""
     if gpu is None:
-        here = plan_machine(settings)
+        here = plan_job_machine(settings)
         if usd_per_hour is None and here.own is not None:
             usd_per_hour = here.own.usd_hourly
         if usd_per_hour is None and tokens_per_second is None:
             return here
         if usd_per_hour is None:
             raise ConfigError("a speed alone gives no price: give the machine's cost an hour, or name a GPU to rent")
-        own = OwnGPU(find_planned_gpu(here.gpu), usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
+        own = OwnGPUCost(find_job_gpu(here.gpu), usd_per_hour, tokens_per_second=tokens_per_second, whole_machine=True)
         return replace(here, own=own)
     card = load_gpus().find(gpu)
-    own = OwnGPU(card, usd_per_hour, card.cheapest(), tokens_per_second)
+    own = OwnGPUCost(card, usd_per_hour, card.cheapest(), tokens_per_second)
     if own.usd_hourly is None:
         raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour")
     return Machine(

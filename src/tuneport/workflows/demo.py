@@ -17,28 +17,34 @@ from tuneport.data.reading import read_records
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import JobFailedError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace, tuned_model_of_job
-from tuneport.scoring.examples import Example, Messages, choose_shots, expected_labels, read_examples
+from tuneport.lifecycle.service import JobService, tuned_model_of_job
+from tuneport.scoring.examples import (
+    Example,
+    Messages,
+    choose_scoring_shots,
+    expected_scoring_labels,
+    read_scoring_examples,
+)
 from tuneport.scoring.metrics import load_metric, suitable_metric_names
 from tuneport.scoring.prompting import (
     Complete,
     PromptingResult,
-    make_eval_completer,
-    measure_prompting,
+    make_scoring_completer,
     score_base_prompting,
     score_choice_likelihoods,
+    score_prompting,
     score_zero_shot,
 )
 from tuneport.scoring.scores import score_all
 from tuneport.types import Hyperparameters, TuneSpec
 from tuneport.workflows.compare import Comparison, compare
-from tuneport.workflows.evaluation.answering import GivenAnswer
+from tuneport.workflows.evaluation.answering import EvaluationAnswer
 from tuneport.workflows.evaluation.held_out import find_held_out_rows
-from tuneport.workflows.evaluation.latency import AnswerSpeed
+from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
 from tuneport.workflows.evaluation.models.asked_models import BASE, FEW_SHOT, EvaluatedModel
-from tuneport.workflows.evaluation.models.prices import price_per_thousand
+from tuneport.workflows.evaluation.models.prices import evaluation_price_per_thousand
 from tuneport.workflows.evaluation.report.page import EvaluationReport, build_evaluation_report
-from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
+from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation
 
 MODEL = "support-intents"
 """An alias that ships in `providers/models.toml`: one model on each backend."""
@@ -108,7 +114,7 @@ def demo_dataset_path(part: str) -> Path:
 
 
 def run_demo(
-    workspace: Workspace,
+    workspace: JobService,
     *,
     seed: int,
     test: Path | None = None,
@@ -140,10 +146,10 @@ def run_demo(
         raise JobFailedError(f"training {row.status}: {reason}", row.job_error)
     yield DemoTraining(row, time.monotonic() - begun)
 
-    rows = read_examples(test)
+    rows = read_scoring_examples(test)
     said: list[list[str]] = []
     took: list[float] = []
-    for measure in _evaluate(workspace.backend("local"), row, rows, read_examples(train), seed, said):
+    for measure in _evaluate(workspace.backend("local"), row, rows, read_scoring_examples(train), seed, said):
         if measure.name != RANKED:
             took.append(measure.seconds)
         yield measure
@@ -171,19 +177,19 @@ def _evaluate(
     state = row.job_state
     assert state is not None and state.tuned_model is not None
     base, tuned = row.model, state.tuned_model
-    choices = expected_labels(train)
-    shots = choose_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
+    choices = expected_scoring_labels(train)
+    shots = choose_scoring_shots(train, per_label=SHOTS_PER_LABEL, seed=seed)
 
     yield from score_base_prompting(
-        rows, shots, _keeping_answers(make_eval_completer(backend, base, most_tokens=ANSWER_TOKENS), said)
+        rows, shots, _keeping_answers(make_scoring_completer(backend, base, most_tokens=ANSWER_TOKENS), said)
     )
-    yield measure_prompting(
+    yield score_prompting(
         RANKED,
         f"{len(choices)} labels ranked",
         lambda: score_choice_likelihoods(rows, choices, lambda asked, given: backend.score(base, asked, given)),
     )
-    ask_tuned = _keeping_answers(make_eval_completer(backend, tuned, most_tokens=ANSWER_TOKENS), said)
-    yield measure_prompting("tuned", "the prompt as it is", lambda: score_zero_shot(rows, ask_tuned))
+    ask_tuned = _keeping_answers(make_scoring_completer(backend, tuned, most_tokens=ANSWER_TOKENS), said)
+    yield score_prompting("tuned", "the prompt as it is", lambda: score_zero_shot(rows, ask_tuned))
 
 
 def _keeping_answers(complete: Complete, said: list[list[str]]) -> Complete:
@@ -195,7 +201,7 @@ def _keeping_answers(complete: Complete, said: list[list[str]]) -> Complete:
 
 
 def _report(
-    workspace: Workspace, row: JobRecord, train: Path, test: Path, said: Sequence[Sequence[str]], took: Sequence[float]
+    workspace: JobService, row: JobRecord, train: Path, test: Path, said: Sequence[Sequence[str]], took: Sequence[float]
 ) -> EvaluationReport:
     """Return the report on the answers that are there: nothing is asked twice."""
     base = EvaluatedModel(BASE, row.backend, row.model, row.model)
@@ -211,12 +217,14 @@ def _report(
     metrics = tuple(load_metric(name) for name in suitable_metric_names(held.rows, held.task))
     measured = []
     for asked, answers, seconds in zip(models, said, took, strict=True):
-        usd, why = price_per_thousand(
+        usd, why = evaluation_price_per_thousand(
             asked, workspace.settings, prompt_tokens=None, completion_tokens=None, seconds=seconds / len(answers)
         )
-        chosen = tuple(GivenAnswer(answers[place], []) for place in places)
+        chosen = tuple(EvaluationAnswer(answers[place], []) for place in places)
         measured.append(
-            ModelMeasurement(asked, chosen, AnswerSpeed(None, None, None, None, None), usd, why, seconds, 0)
+            EvaluatedModelMeasurement(
+                asked, chosen, EvaluationAnswerSpeed(None, None, None, None, None), usd, why, seconds, 0
+            )
         )
     answered = {each.asked.name: [one.answer for one in each.said] for each in measured}
     scored = score_all(held.rows, answered, metrics)

@@ -21,9 +21,9 @@ from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.formatting import money
 from tuneport.installation import install_extra
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.terms import list_backend_terms, term_documents
+from tuneport.lifecycle.terms import job_term_documents, list_backend_terms
 from tuneport.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -61,7 +61,7 @@ def list_backend_states(settings: Settings, today: date) -> list[dict[str, Any]]
                 "accepts_new_jobs": manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from,
                 "models": len(manifest.models),
                 "notices": [notice.text for notice in manifest.notices],
-                "terms": term_documents(list_backend_terms(manifest)),
+                "terms": job_term_documents(list_backend_terms(manifest)),
             }
         )
     return rows
@@ -116,7 +116,7 @@ def _files(settings: Settings) -> Iterator[DoctorFinding]:
     try:
         if settings.files_url is None:
             return
-        with Workspace(settings) as workspace:
+        with JobService(settings) as workspace:
             workspace.contents.check_writable()
     except TuneportError as error:
         yield DoctorFinding("files", "fail", str(error))

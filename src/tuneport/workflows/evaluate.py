@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job
-from tuneport.lifecycle.open_workspace import OpenWorkspace, open_shared_workspace
-from tuneport.lifecycle.service import Workspace
-from tuneport.sandbox.walls import check_private_folders_hidden
+from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
+from tuneport.lifecycle.service import JobService
+from tuneport.sandbox.walls import check_sandbox_hides_folders
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.general import ANSWER_TOKENS
 from tuneport.scoring.judge import RUBRIC, read_rubric
 from tuneport.scoring.metrics import Metric, current_metric_name, load_metric, suitable_metric_names, validate_metric
-from tuneport.scoring.prompting import expected_answer_likelihoods
+from tuneport.scoring.prompting import score_expected_answers
 from tuneport.scoring.scores import score_all
 from tuneport.settings import Settings
-from tuneport.workflows.advising.drawing import count_sample_tokens, draw_few_shot_examples
-from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import GivenAnswer, ask_prompts
+from tuneport.validation import read_json_object
+from tuneport.workflows.advising.drawing import count_probe_sample_tokens, draw_few_shot_examples
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
+from tuneport.workflows.evaluation.answering import EvaluationAnswer, ask_prompts
 from tuneport.workflows.evaluation.gates import (
     OF_GENERAL_ABILITY,
     EvaluationGate,
@@ -33,20 +33,20 @@ from tuneport.workflows.evaluation.gates import (
     refuse_undecidable_gates,
 )
 from tuneport.workflows.evaluation.general_ability import (
-    distinct_weights,
-    general_ability_rows,
-    measure_forgetting,
-    store_forgetting,
+    evaluate_forgetting,
+    evaluated_ability_rows,
+    evaluated_weights,
+    store_evaluated_forgetting,
 )
 from tuneport.workflows.evaluation.held_out import find_held_out_rows
 from tuneport.workflows.evaluation.judging.judging import plan_judge, run_judge
-from tuneport.workflows.evaluation.latency import AnswerSpeed, measure_answer_speed
-from tuneport.workflows.evaluation.lm_eval import plan_lm_eval, run_lm_eval
+from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed, evaluate_answer_speed
+from tuneport.workflows.evaluation.lm_eval import evaluate_with_lm_eval, plan_lm_eval
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, find_evaluated_models
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan, plan_model_answers
-from tuneport.workflows.evaluation.models.prices import price_per_thousand
+from tuneport.workflows.evaluation.models.prices import evaluation_price_per_thousand
 from tuneport.workflows.evaluation.report.page import EvaluationReport, build_evaluation_report
-from tuneport.workflows.evaluation.result import Evaluation, EvaluationPlan, ModelMeasurement
+from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation, EvaluationPlan
 
 MOST_ANSWER_TOKENS = 1024
 
@@ -77,7 +77,7 @@ def evaluate(
     before: Callable[[EvaluationPlan], None] = lambda plan: None,
     on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
     settings: Settings | None = None,
-    opened: OpenWorkspace | None = None,
+    opened: OpenJobService | None = None,
 ) -> EvaluationReport:
     """Measure models on held-out rows that are proved to be in no training data, as `tuneport eval` does.
 
@@ -93,11 +93,11 @@ def evaluate(
     if rubric is not None and judge is None:
         raise ConfigError("a rubric is for a judge: name one with --judge MODEL (in Python: judge=)")
     least, gates = dict(fail_under or {}), [_gate(name) for name in fail_on]
-    opened, data = opened or open_shared_workspace(settings), Dataset.of(dataset, columns)
+    opened, data = opened or open_shared_job_service(settings), Dataset.of(dataset, columns)
     training = None if train is None else Dataset.of(train)
-    here = opened.workspace
+    here = opened.service
     if allow_code:
-        check_private_folders_hidden(here.settings.home)
+        check_sandbox_hides_folders(here.settings.home)
     plan = plan_evaluation(
         here,
         data,
@@ -155,7 +155,7 @@ def _metric_options(
 
 
 def plan_evaluation(
-    workspace: Workspace,
+    workspace: JobService,
     data: Dataset | Path,
     models: Sequence[str],
     *,
@@ -211,7 +211,7 @@ def plan_evaluation(
             raise ConfigError(
                 f"no record of {next(iter(files))} is far enough from all rows to be an example; leave few-shot out"
             )
-    answers = [count_sample_tokens([_written(row)]) for row in rows.rows]
+    answers = [count_probe_sample_tokens([_written(row)]) for row in rows.rows]
     limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
     with _cache(workspace) as cache:
         planned = tuple(plan_model_answers(workspace, cache, each, rows.rows, shots, limit) for each in asked)
@@ -220,12 +220,12 @@ def plan_evaluation(
                 workspace,
                 cache,
                 each,
-                general_ability_rows(workspace.backend(each.backend)),
+                evaluated_ability_rows(workspace.backend(each.backend)),
                 [],
                 ANSWER_TOKENS,
                 timed=False,
             )
-            for each in (distinct_weights(asked) if general else ())
+            for each in (evaluated_weights(asked) if general else ())
         )
         judging = None
         if judge is not None:
@@ -237,7 +237,7 @@ def plan_evaluation(
 
 
 def run_evaluation(
-    workspace: Workspace,
+    workspace: JobService,
     plan: EvaluationPlan,
     *,
     seed: int = 0,
@@ -253,14 +253,14 @@ def run_evaluation(
     """
     if plan.judge is not None and plan.judge.waiting:
         plan.judge.judge.refuse_without_key(workspace)
-    measured: list[ModelMeasurement] = []
+    measured: list[EvaluatedModelMeasurement] = []
     answers: dict[str, list[Answer]] = {}
     rows = plan.held_out.rows
     likelihoods = any(each.needs_likelihood for each in plan.metrics)
     lm_eval = None
     with _cache(workspace) as cache:
         if plan.lm_eval is not None:  # before any row is sent: only lm-eval itself knows whether a task can be run
-            lm_eval = run_lm_eval(
+            lm_eval = evaluate_with_lm_eval(
                 workspace, cache, plan.lm_eval, lambda name, done, of: on_progress(f"{name}, lm-eval", done, of)
             )
         for each in plan.models:
@@ -275,7 +275,7 @@ def run_evaluation(
                 lambda answered, name=name: on_progress(name, answered, len(rows)),  # type: ignore[misc]
             )
             seconds = time.monotonic() - begun
-            speed = measure_answer_speed(backend, each.asked.model, each.prompts, said, each.alone, cache)
+            speed = evaluate_answer_speed(backend, each.asked.model, each.prompts, said, each.alone, cache)
             measured.append(_measure_model(workspace, each, said, speed, seconds))
             answers[name] = [one.answer for one in said]
             if likelihoods:
@@ -283,7 +283,7 @@ def run_evaluation(
                     Example(list(prompt.messages), row.expected) for prompt, row in zip(each.prompts, rows, strict=True)
                 ]
                 model = each.asked.model
-                found = expected_answer_likelihoods(
+                found = score_expected_answers(
                     shown,
                     lambda asked, given, backend=backend, model=model: backend.score(model, asked, given),  # type: ignore[misc]
                 )
@@ -291,8 +291,8 @@ def run_evaluation(
                     Answer(one.text, one.calls, likelihood)
                     for one, likelihood in zip(answers[name], found, strict=True)
                 ]
-        general = measure_forgetting(workspace, cache, plan.general, on_progress)
-        store_forgetting(workspace, plan.general, general)
+        general = evaluate_forgetting(workspace, cache, plan.general, on_progress)
+        store_evaluated_forgetting(workspace, plan.general, general)
         judgement = None
         if plan.judge is not None:
             judgement = run_judge(
@@ -309,7 +309,7 @@ def run_evaluation(
     return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement, lm_eval)
 
 
-def _refuse_without_likelihood(workspace: Workspace, wanted: Metric, asked: Sequence[EvaluatedModel]) -> None:
+def _refuse_without_likelihood(workspace: JobService, wanted: Metric, asked: Sequence[EvaluatedModel]) -> None:
     for each in asked:
         if not workspace.backend(each.backend).supports("score"):
             raise ConfigError(
@@ -318,21 +318,25 @@ def _refuse_without_likelihood(workspace: Workspace, wanted: Metric, asked: Sequ
             )
 
 
-def _cache(workspace: Workspace) -> AnswerCache:
-    return AnswerCache(workspace.settings.home / "evaluations" / "answers.sqlite")
+def _cache(workspace: JobService) -> EvaluationAnswerCache:
+    return EvaluationAnswerCache(workspace.settings.home / "evaluations" / "answers.sqlite")
 
 
 def _measure_model(
-    workspace: Workspace, planned: ModelAnswersPlan, said: Sequence[GivenAnswer], speed: AnswerSpeed, seconds: float
-) -> ModelMeasurement:
-    usd, why = price_per_thousand(
+    workspace: JobService,
+    planned: ModelAnswersPlan,
+    said: Sequence[EvaluationAnswer],
+    speed: EvaluationAnswerSpeed,
+    seconds: float,
+) -> EvaluatedModelMeasurement:
+    usd, why = evaluation_price_per_thousand(
         planned.asked,
         workspace.settings,
         prompt_tokens=speed.prompt_tokens,
         completion_tokens=speed.completion_tokens,
         seconds=speed.seconds,
     )
-    return ModelMeasurement(planned.asked, tuple(said), speed, usd, why, seconds, planned.kept)
+    return EvaluatedModelMeasurement(planned.asked, tuple(said), speed, usd, why, seconds, planned.kept)
 
 
 def _written(row: Example) -> str:

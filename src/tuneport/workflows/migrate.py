@@ -20,23 +20,23 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError, NotFoundError, TuneportError, UnresolvedStartError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import JobStatus, TuneSpec
-from tuneport.workflows.migration.comparison import DEFAULT_ROWS, AnswerComparison, compare_moved_models
+from tuneport.workflows.migration.comparison import DEFAULT_ROWS, MigrationAnswerComparison, compare_moved_models
 from tuneport.workflows.migration.folder import SavedAccountFolder
 from tuneport.workflows.migration.inventory import (
-    AccountInventory,
     MigrationAccount,
+    MigrationInventory,
     has_model_to_replace,
     list_account_inventory,
 )
-from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
-from tuneport.workflows.migration.planning import earlier_moves, plan_move
-from tuneport.workflows.migration.saving import AccountSaveProgress, AccountSaver, SaveReport
-from tuneport.workflows.migration.submission import lock_migration, start_move
+from tuneport.workflows.migration.origin import MigrationSourceJob
+from tuneport.workflows.migration.plan import MigrationChoices, MigrationMovePlan
+from tuneport.workflows.migration.planning import earlier_migration_moves, plan_migration_move
+from tuneport.workflows.migration.saving import AccountSaveProgress, MigrationAccountSaver, MigrationSaveReport
+from tuneport.workflows.migration.submission import lock_migration, start_migration_move
 
 _PATIENCE = 900.0
 """Seconds for which a backend that is down is asked again, for each job."""
@@ -54,9 +54,9 @@ class Migration:
         *,
         saved: str | Path | None = None,
         settings: Settings | None = None,
-        workspace: Workspace | None = None,
+        workspace: JobService | None = None,
     ) -> None:
-        self.workspace = workspace or Workspace(settings)
+        self.workspace = workspace or JobService(settings)
         self._own = workspace is None
         self.folder = None if saved is None else SavedAccountFolder.load(Path(saved))
         self.from_account = saved is None
@@ -87,7 +87,7 @@ class Migration:
             self._account = MigrationAccount.read(self.workspace.backend(self.source), self.workspace.store)
         return self._account
 
-    def inventory(self, today: date | None = None) -> AccountInventory:
+    def inventory(self, today: date | None = None) -> MigrationInventory:
         return list_account_inventory(self.account, today or date.today())
 
     # --- save -------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class Migration:
         *,
         jobs: Sequence[str] = (),
         on_progress: Callable[[AccountSaveProgress], None] = lambda saved: None,
-    ) -> SaveReport:
+    ) -> MigrationSaveReport:
         """Download what the account has, or these jobs only. The default folder is `migrations/NAME` under the home.
 
         The report's `missing` lists what is no longer available; that is no error.
@@ -110,13 +110,13 @@ class Migration:
         loose = [] if jobs else [file for file in account.files.values() if file.id not in used]
         saved = SavedAccountFolder.create(path, self.source)
         with saved.lock_folder():
-            report = AccountSaver(account, saved, self.workspace.settings, self.workspace.worker.files).run(
+            report = MigrationAccountSaver(account, saved, self.workspace.settings, self.workspace.worker.files).run(
                 wanted, loose, on_progress
             )
         self.folder = saved
         return report
 
-    def _asked(self, job_id: str) -> SourceJob:
+    def _asked(self, job_id: str) -> MigrationSourceJob:
         try:
             return self.account.job(job_id)
         except NotFoundError as error:
@@ -135,8 +135,8 @@ class Migration:
         allow_personal_data: bool = False,
         again: bool = False,
         today: date | None = None,
-        on_plan: Callable[[MovePlan], None] = lambda plan: None,
-    ) -> list[MovePlan]:
+        on_plan: Callable[[MigrationMovePlan], None] = lambda plan: None,
+    ) -> list[MigrationMovePlan]:
         """Return a plan for each of the saved jobs that made a model, or for these ones. Call `save` first, or open a
         saved folder.
 
@@ -153,23 +153,25 @@ class Migration:
                     f"{job_id} is not in {self.folder.path}; saved are: {', '.join(sorted(known)) or '-'}"
                 )
         choices = MigrationChoices(models, data or {}, allow_loss, allow_personal_data, again)
-        earlier = earlier_moves(self.workspace, self.source, to)
+        earlier = earlier_migration_moves(self.workspace, self.source, to)
         plans = []
         for record in records:
             if record.job.id in jobs or not jobs and has_model_to_replace(record.job):
-                plan = plan_move(self.workspace, self.folder, record, to, choices, earlier, today or date.today())
+                plan = plan_migration_move(
+                    self.workspace, self.folder, record, to, choices, earlier, today or date.today()
+                )
                 plans.append(plan)
                 on_plan(plan)
         return plans
 
     def start(
         self,
-        plans: Sequence[MovePlan],
+        plans: Sequence[MigrationMovePlan],
         *,
         allow_personal_data: bool = False,
-        on_row: Callable[[MovePlan, JobRecord], None] = lambda plan, row: None,
+        on_row: Callable[[MigrationMovePlan, JobRecord], None] = lambda plan, row: None,
         on_change: Callable[[JobRecord], None] = lambda row: None,
-        on_trouble: Callable[[MovePlan, TuneportError], None] | None = None,
+        on_trouble: Callable[[MigrationMovePlan, TuneportError], None] | None = None,
         show_terms: Callable[[list[BindingTerm]], None] | None = None,
     ) -> list[JobRecord]:
         """Start what is ready and continue what was started, until the backend has each job (or refused it).
@@ -177,20 +179,20 @@ class Migration:
         If there is no slot for a job after some seconds, it is left to wait (`submitting`, with a note): those behind
         it are started, and `finish`, or another driver, continues it. A plan with problems is skipped; the others'
         `row` is their job from here on. A repeated call, with plans made anew, starts nothing twice. With `on_trouble`
-        an error in one does not stop the others. `show_terms` is as in `Workspace.submit`.
+        an error in one does not stop the others. `show_terms` is as in `JobService.submit`.
         """
         assert self.folder is not None
         going = [plan for plan in plans if plan.state != "stopped"]
         with lock_migration(self.workspace):
             for to in {plan.backend for plan in going}:
-                earlier = earlier_moves(self.workspace, self.source, to)
+                earlier = earlier_migration_moves(self.workspace, self.source, to)
                 for plan in going:  # since they were planned, another process may have been here
                     found = earlier.get(plan.job.id)
                     if plan.backend == to and plan.row is None and found is not None and not _has_failed(found):
                         plan.row = found
             for plan in going:
                 try:
-                    row = start_move(
+                    row = start_migration_move(
                         self.workspace,
                         self.folder,
                         plan,
@@ -208,7 +210,7 @@ class Migration:
         return [plan.row for plan in going if plan.row is not None]
 
     def finish(
-        self, plans: Sequence[MovePlan], *, on_change: Callable[[JobRecord], None] = lambda row: None
+        self, plans: Sequence[MigrationMovePlan], *, on_change: Callable[[JobRecord], None] = lambda row: None
     ) -> list[JobRecord]:
         """Drive the jobs of started plans to their ends; one that needs a person's decision is left as it is."""
         for plan in plans:
@@ -221,7 +223,9 @@ class Migration:
 
     # --- compare ----------------------------------------------------------------------------------------------------
 
-    def compare(self, plans: Iterable[MovePlan], *, most: int = DEFAULT_ROWS) -> Iterable[AnswerComparison]:
+    def compare(
+        self, plans: Iterable[MigrationMovePlan], *, most: int = DEFAULT_ROWS
+    ) -> Iterable[MigrationAnswerComparison]:
         """Compare the old and the new model of each move that has succeeded, on `most` rows of the job's validation
         file."""
         assert self.folder is not None

@@ -20,33 +20,37 @@ from tuneport.estimate.duration import Duration
 from tuneport.estimate.hyperparameters import (
     Recommended,
     RecommendedOption,
+    recommend_hyperparameter_options,
     recommend_hyperparameters,
-    recommend_options,
 )
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
-from tuneport.estimate.memory.traced import traced_memory
+from tuneport.estimate.memory.traced import estimate_memory_by_tracing
 from tuneport.formatting import duration
 from tuneport.lifecycle.planning.cpu_probe import run_cpu_probe
 from tuneport.lifecycle.planning.past_jobs import read_past_jobs
-from tuneport.lifecycle.planning.planning import find_planned_gpu, plan_machine, read_job_dataset_facts
-from tuneport.manifests import find_offered, load_gpus
+from tuneport.lifecycle.planning.planning import find_job_gpu, plan_job_machine, read_job_dataset_facts
+from tuneport.manifests import find_manifest_model, load_gpus
 from tuneport.pages.notebook import render_notebook_view
-from tuneport.router import Machine, TokenCount
+from tuneport.router import BackendChoiceTokens, Machine
 from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
 from tuneport.validation import parse_or_config_error
-from tuneport.workflows.training_plan.comparison import TrainingOption, choose_training_option, compare_training_options
-from tuneport.workflows.training_plan.gpus import (
-    GPUPlan,
-    TrainingWork,
-    cheapest_gpus,
-    plan_for_each_gpu,
-    training_duration_here,
+from tuneport.workflows.training_plan.comparison import (
+    TrainingPlanOption,
+    choose_training_option,
+    compare_training_options,
 )
-from tuneport.workflows.training_plan.knobs import applicable_settings, settings_by_backend
-from tuneport.workflows.training_plan.runs import OptimizerStep, plan_optimizer_step
-from tuneport.workflows.training_plan.shapes import PlannedBaseModel, find_planned_model, read_model_config
+from tuneport.workflows.training_plan.gpus import (
+    TrainingPlanGPU,
+    TrainingWork,
+    cheapest_plan_gpus,
+    plan_for_each_gpu,
+    planned_training_duration_here,
+)
+from tuneport.workflows.training_plan.knobs import applicable_plan_settings, plan_settings_by_backend
+from tuneport.workflows.training_plan.runs import OptimizerStep, plan_training_optimizer_step
+from tuneport.workflows.training_plan.shapes import PlannedBaseModel, find_planned_model, read_planned_model_config
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,12 @@ class TrainingPlan:
     memory: MemoryEstimate
     traced: MemoryEstimate | None
     not_traced: str | None
-    gpus: Sequence[GPUPlan]
+    gpus: Sequence[TrainingPlanGPU]
     machine: Machine
     here: Duration
     budget: float | None
-    ways: Sequence[TrainingOption]
-    chosen: TrainingOption | None
+    ways: Sequence[TrainingPlanOption]
+    chosen: TrainingPlanOption | None
     choice: str | None
 
     def __repr__(self) -> str:
@@ -101,9 +105,9 @@ class TrainingPlan:
         )
 
     @property
-    def cheapest(self) -> GPUPlan | None:
+    def cheapest(self) -> TrainingPlanGPU | None:
         """Return the GPUs on which the whole run costs least."""
-        return cheapest_gpus(self.gpus)
+        return cheapest_plan_gpus(self.gpus)
 
     def as_dict(self) -> dict[str, Any]:
         best = self.cheapest
@@ -201,7 +205,9 @@ def plan(
 
     def step_for(method: Method, adapter: Adapter) -> OptimizerStep:
         numbers = numbers_for(method, adapter)
-        return plan_optimizer_step(method, adapter, numbers, told, params_b=base.params_b, longest=counted.longest)
+        return plan_training_optimizer_step(
+            method, adapter, numbers, told, params_b=base.params_b, longest=counted.longest
+        )
 
     numbers, step = numbers_for(how, kind), step_for(how, kind)
     batch = int(numbers["batch_size"].value)
@@ -210,12 +216,12 @@ def plan(
     if memory is None:
         raise ConfigError(f"neither the shape nor the size of {name} is known: name a folder with its config.json")
     cards = [load_gpus().find(name) for name in ((gpu,) if isinstance(gpu, str) else gpu)] or list(load_gpus().gpus)
-    machine = plan_machine(settings)
+    machine = plan_job_machine(settings)
     if probe:
         run_cpu_probe(settings, machine, name)
-        machine = plan_machine(settings)
-    own = find_planned_gpu(machine.gpu)
-    settled = recommend_options(
+        machine = plan_job_machine(settings)
+    own = find_job_gpu(machine.gpu)
+    settled = recommend_hyperparameter_options(
         kind,
         batch=step.accumulation * step.run.micro_batch,
         micro_batch=step.run.micro_batch,
@@ -232,9 +238,9 @@ def plan(
         adapter=kind,
         rows=rows,
         tokens=work.tokens,
-        hyperparameters=applicable_settings(numbers, how, kind, settings),
+        hyperparameters=applicable_plan_settings(numbers, how, kind, settings),
         options=settled,
-        knobs=settings_by_backend(numbers, settled, how, chosen, settings),
+        knobs=plan_settings_by_backend(numbers, settled, how, chosen, settings),
         run=step.run,
         accumulation=step.accumulation,
         memory=memory,
@@ -242,7 +248,7 @@ def plan(
         not_traced=not_traced,
         gpus=plan_for_each_gpu(base, kind, step, work, cards),
         machine=machine,
-        here=training_duration_here(own, base, kind, step.run, work, machine, read_past_jobs(settings))
+        here=planned_training_duration_here(own, base, kind, step.run, work, machine, read_past_jobs(settings))
         if own or not machine.gpu
         else Duration.unknown(f"the rate of {machine.gpu} is not known"),
         budget=budget,
@@ -259,15 +265,19 @@ def _trace(
     if model.dimensions is None:
         return None, f"the shape of {model.name} is not known"
     try:
-        return traced_memory(read_model_config(model.name, settings), adapter, model.dimensions, run), None
+        return estimate_memory_by_tracing(
+            read_planned_model_config(model.name, settings), adapter, model.dimensions, run
+        ), None
     except (ConfigError, UnsupportedError) as error:
         return None, str(error)
 
 
-def _count_training_tokens(dataset: Dataset, method: Method, model: str, settings: Settings) -> tuple[int, TokenCount]:
+def _count_training_tokens(
+    dataset: Dataset, method: Method, model: str, settings: Settings
+) -> tuple[int, BackendChoiceTokens]:
     """Return the rows, and their tokens as the model counts them."""
     facts = read_job_dataset_facts(dataset.for_method(method), None, home=settings.home)
     manifest = backend_manifest("local", settings)
-    offered = find_offered(manifest, model)
+    offered = find_manifest_model(manifest, model)
     assert offered is not None  # the backend local takes every name
     return max(1, facts.rows), facts.tokens(manifest, offered)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuneport.data.containers.source import RowSource
-from tuneport.data.conversion.conversion_loss import LossReport, write_row
-from tuneport.data.conversion.prepare import strip_untrained_fields, upload_format
+from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
+from tuneport.data.conversion.prepare import dataset_upload_format, strip_untrained_row_fields
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.formats import load_format
-from tuneport.data.formats.contract import Format, Unrepresentable
-from tuneport.data.reading import ProblemTally, scan_dataset_rows
+from tuneport.data.formats import load_dataset_format
+from tuneport.data.formats.contract import DatasetFormat, Unrepresentable
+from tuneport.data.reading import RowProblemTally, scan_dataset_rows
 from tuneport.data.rows.records import Record
 from tuneport.data.templates.rendering import (
     IGNORED,
@@ -23,13 +23,13 @@ from tuneport.data.templates.rendering import (
     RenderedExample,
     RenderedPreference,
     RenderedPrompt,
-    Renderer,
+    TemplateRenderer,
 )
-from tuneport.data.tokens.tokenizer import training_renderer
+from tuneport.data.tokens.tokenizer import training_template_renderer
 from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounter
 from tuneport.errors import ConfigError, ConversionLoss, UnsupportedError
 from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING
-from tuneport.manifests import find_offered
+from tuneport.manifests import find_manifest_model
 from tuneport.settings import Settings
 from tuneport.types import LossOn, Method
 from tuneport.workflows.target import find_target_model
@@ -146,9 +146,11 @@ def preview(
     settings, data = settings or Settings.load(), Dataset.of(dataset, columns, format)
     where = find_target_model(model, backend, settings)
     known, source, method = data.known, data.open(), data.method
-    target = load_format(upload_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes))
+    target = load_dataset_format(
+        dataset_upload_format(method, known.NAME, where.manifest.data_format, where.manifest.also_takes)
+    )
     vocabulary = where.nearest_tokenizer(settings, method)
-    losses, left_out = LossReport(), dict[str, None]()
+    losses, left_out = ConversionLossReport(), dict[str, None]()
     kept: list[_Converted] = []
     shown: list[_Converted] = []
     complete = True
@@ -186,23 +188,23 @@ def preview(
     }
     read = list(source.notes)
     if vocabulary.folder is not None:
-        renderer = training_renderer(vocabulary.folder, max_length, loss_on)
+        renderer = training_template_renderer(vocabulary.folder, max_length, loss_on)
         renderer.words = source.numbering.words
         return _rendered(renderer, target, kept, shown, common, read)
-    offered = find_offered(where.manifest, where.model)
+    offered = find_manifest_model(where.manifest, where.model)
     return _uploaded(counter, shown, common, read, own_vocabulary=offered is not None and offered.encoding is not None)
 
 
 def _rendered(
-    renderer: Renderer,
-    target: Format,
+    renderer: TemplateRenderer,
+    target: DatasetFormat,
     kept: list[_Converted],
     shown: list[_Converted],
     common: dict[str, Any],
     notes: list[str],
 ) -> Preview:
     # Read back from the prepared line, as the trainer reads it.
-    records = [(each.line, target.read(each.row)) for each in kept if each.row is not None]
+    records = [(each.line, target.read_format_row(each.row)) for each in kept if each.row is not None]
     made = renderer.render_for(common["method"], records, path=str(common["dataset"]))
     rendered: dict[Any, Any] = dict(zip((line for line, _ in records), made, strict=True))
     rows = [_rendered_row(renderer, each, rendered.get(each.line)) for each in shown]
@@ -221,7 +223,7 @@ def _rendered(
     )
 
 
-def _rendered_row(renderer: Renderer, converted: _Converted, rendered: AnyRendered | None) -> PreviewRow:
+def _rendered_row(renderer: TemplateRenderer, converted: _Converted, rendered: AnyRendered | None) -> PreviewRow:
     losses = tuple(_words(lost) for lost in converted.lost)
     if rendered is None:
         return PreviewRow(converted.line, converted.at, 0, 0, 0, (), None, losses)
@@ -335,15 +337,19 @@ def _uploaded(
 
 
 def _converted(
-    source: RowSource, known: Format, target: Format, losses: LossReport, left_out: dict[str, None]
+    source: RowSource,
+    known: DatasetFormat,
+    target: DatasetFormat,
+    losses: ConversionLossReport,
+    left_out: dict[str, None],
 ) -> Iterator[_Converted]:
     """Yield each record as `prepare` would write it. Raises DatasetError, with all problems, at the end of the file."""
-    problems = ProblemTally()
+    problems = RowProblemTally()
     for found in scan_dataset_rows(source, known):
         if not problems.accept(found.problems) or found.record is None:
             continue
-        left_out |= dict.fromkeys(strip_untrained_fields(found.record))
-        row, lost = write_row(target, found.record)
+        left_out |= dict.fromkeys(strip_untrained_row_fields(found.record))
+        row, lost = write_converted_row(target, found.record)
         if lost:
             losses.add(found.line, lost)
         yield _Converted(found.line, source.numbering.words([found.line]), found.record, row, lost)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuneport.backends import backend_manifest
-from tuneport.backends.local.request import model_name_or_path, require_local_libraries
+from tuneport.backends.local.request import local_model_name_or_path, require_local_libraries
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.base_models import locate_base_tokenizer
-from tuneport.data.tokens.tokenizer import Vocabulary, context_length
+from tuneport.data.tokens.tokenizer import TokenizerVocabulary, tokenizer_context_length
 from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING
-from tuneport.manifests import Manifest, find_offered
+from tuneport.manifests import Manifest, find_manifest_model
 from tuneport.settings import Settings
 from tuneport.types import Method
 
@@ -22,18 +22,18 @@ class TargetModel:
     manifest: Manifest
     model: str
 
-    def nearest_tokenizer(self, settings: Settings, method: Method = Method.SFT) -> Vocabulary:
+    def nearest_tokenizer(self, settings: Settings, method: Method = Method.SFT) -> TokenizerVocabulary:
         """Return the model's own tokenizer if it is on this machine, else OpenAI's nearest one, and what it trains on.
 
         Raises ConfigError if a local model's tokenizer is not on this machine.
         """
         if self.manifest.extra == "local":
             require_local_libraries()
-            folder = locate_base_tokenizer(model_name_or_path(self.model), home=settings.home)
-            return Vocabulary(self.model, folder, context_length(folder))
-        offered = find_offered(self.manifest, self.model)
+            folder = locate_base_tokenizer(local_model_name_or_path(self.model), home=settings.home)
+            return TokenizerVocabulary(self.model, folder, tokenizer_context_length(folder))
+        offered = find_manifest_model(self.manifest, self.model)
         encoding = (offered and offered.encoding) or DEFAULT_ENCODING
-        return Vocabulary(encoding, context=offered.context_for(method.value) if offered else None)
+        return TokenizerVocabulary(encoding, context=offered.context_for(method.value) if offered else None)
 
 
 def find_target_model(model: str, backend: str | None, settings: Settings) -> TargetModel:

@@ -11,8 +11,8 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.clean import clean
 from tuneport.data.conversion.convert import convert
 from tuneport.data.split import split
-from tuneport.lifecycle.handle import Prompt, messages_of
-from tuneport.lifecycle.open_workspace import OpenWorkspace
+from tuneport.lifecycle.handle import Prompt, job_prompt_messages
+from tuneport.lifecycle.open_service import OpenJobService
 from tuneport.lifecycle.verbs import deploy, job, jobs, submit
 from tuneport.settings import Settings
 from tuneport.types import Completion
@@ -31,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class WorkspaceLike(Protocol):
     """The home that a verb is called on."""
 
-    opened: OpenWorkspace
+    opened: OpenJobService
 
     @property
     def settings(self) -> Settings: ...
@@ -61,7 +61,7 @@ class Workspace:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.opened = OpenWorkspace(settings)
+        self.opened = OpenJobService(settings)
 
     def __repr__(self) -> str:
         return f"Workspace({str(self.settings.home)!r}{', closed' if self.opened.closed else ''})"
@@ -105,12 +105,12 @@ class Workspace:
 
     def backend(self, name: str) -> FineTuneBackend:
         """Return the backend, which is open as long as the workspace is."""
-        return self.opened.workspace.backend(name)
+        return self.opened.service.backend(name)
 
     def complete(self, model: str, prompt: Prompt, *, backend: str | None = None, **options: Any) -> Completion:
         """Ask a job's tuned model, or any model of a backend; see `Job.complete`."""
-        return self.opened.workspace.complete(model, messages_of(prompt), backend=backend, **options)
+        return self.opened.service.complete(model, job_prompt_messages(prompt), backend=backend, **options)
 
     def stream(self, model: str, prompt: Prompt, *, backend: str | None = None, **options: Any) -> Iterator[str]:
         """Ask as `complete` does, and yield the pieces of the answer's text as they are written."""
-        return self.opened.workspace.stream(model, messages_of(prompt), backend=backend, **options)
+        return self.opened.service.stream(model, job_prompt_messages(prompt), backend=backend, **options)

@@ -16,7 +16,7 @@ from typing import Any
 from tests.attacks.checkpoints.damages import Damage, steps
 from tests.support.tiny import chat_rows, make_run, tiny_model, write_rows
 from tuneport.backends.local.runs.run import LocalRun
-from tuneport.data.conversion.prepare import prepare_dataset_for_method
+from tuneport.data.conversion.prepare import convert_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.train.__main__ import train_run_folder
 from tuneport.types import Method
@@ -57,7 +57,7 @@ class Bench:
         home.mkdir()
         original = home / "original.jsonl"
         original.write_bytes(self.rows.read_bytes())
-        prepared = prepare_dataset_for_method(Method.SFT, Dataset(original), "openai", home / "files").path
+        prepared = convert_dataset_for_method(Method.SFT, Dataset(original), "openai", home / "files").path
         run = make_run(home, self.model, prepared, name=RUN, hyperparameters={"epochs": 4, "lora_dropout": 0.2})
         request = json.loads((run / "run.json").read_text())
         request["spec"] |= {"dataset": str(original)}

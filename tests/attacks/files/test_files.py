@@ -13,7 +13,7 @@ import pytest
 from tests.attacks.files import archives, bench, datasets, models
 from tuneport.data.containers.limits import allow_large
 from tuneport.data.containers.source import RowSource
-from tuneport.data.tokens.tokenizer import context_length, load_tokenizer
+from tuneport.data.tokens.tokenizer import load_dataset_tokenizer, tokenizer_context_length
 from tuneport.errors import ConfigError, DatasetError
 
 
@@ -91,8 +91,8 @@ TOKENIZERS = [case for case in models.CASES if case.startswith(("tokenizer", "co
 def test_files_of_a_model_that_hold_something_else_are_one_line(tiny_folder: Path, tmp_path: Path, case: str) -> None:
     folder = models.spoilt(tiny_folder, tmp_path / "model", case)
     try:
-        load_tokenizer(folder)
-        context_length(folder)
+        load_dataset_tokenizer(folder)
+        tokenizer_context_length(folder)
     except ConfigError as error:
         assert "\n" not in str(error)
         assert len(str(error)) < 600

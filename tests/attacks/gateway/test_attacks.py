@@ -10,7 +10,7 @@ import pytest
 from tests.attacks.gateway.conftest import TINY, Target
 from tests.attacks.gateway.generated import Attack, attacks
 from tests.attacks.gateway.watched import watching
-from tuneport.serve.jobs.job_maker import make_pending_jobs
+from tuneport.serve.jobs.job_maker import make_jobs_of_requests
 
 CONFIG = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64}'
 
@@ -44,10 +44,10 @@ def test_each_attack_is_refused_by_name_and_does_nothing(
     """A token is only another way in to the same checks: every tenth attack shows that it is no way around them."""
     here, mark = target(scope), tmp_path / "mark"
     tried = list(attacks(TINY, here.file_id, bait, mark))[::every]
-    make_pending_jobs(here.running.gateway)  # what a process reads once, it has read
+    make_jobs_of_requests(here.running.gateway)  # what a process reads once, it has read
     with watching(here.home, here.address[1]) as done:
         complaints = [told for attack in tried if (told := refused(attack, here)) is not None]
-        make_pending_jobs(here.running.gateway)  # what was written down would become a job now
+        make_jobs_of_requests(here.running.gateway)  # what was written down would become a job now
     assert not complaints, "\n".join(complaints)
     assert not done, "\n".join(done)
     assert len(tried) * every > 150 and here.jobs() == 0 and not mark.exists()
@@ -81,7 +81,7 @@ def test_what_an_older_gateway_wrote_down_is_refused_when_it_is_taken_up(target:
                      "provider_options": {"slurm": {"setup": ["id"]}, "executor": "slurm"}},
     }  # fmt: skip
     request = store.requests.add("ftjob-older", body, backend="local", tuned_model="ft:t", key=None)
-    make_pending_jobs(here.running.gateway)
+    make_jobs_of_requests(here.running.gateway)
     again = store.requests.get(request.id)
     assert again is not None and again.state == "failed" and again.error is not None
     assert again.error["code"] == "operator_only" and "slurm.setup" in again.error["message"]

@@ -12,7 +12,7 @@ from tests.attacks.gateway.conftest import TINY, Target
 from tests.attacks.gateway.generated import CODE, Attack
 from tuneport.cli.commands.serve import _describe_client_options, apply_client_options
 from tuneport.errors import ConfigError
-from tuneport.serve.permitted import list_client_options
+from tuneport.serve.permitted import list_gateway_client_options
 from tuneport.settings import Settings
 
 
@@ -63,7 +63,7 @@ def test_a_model_of_the_hub_where_the_operator_lets_clients_name_them(
 
 def test_a_parameter_of_a_server_of_ones_own(isolated: Path) -> None:
     with_options(isolated, "chat.guided_regex", "request.priority")
-    assert set(list_client_options(Settings.load())) == {"chat.guided_regex", "request.priority"}
+    assert set(list_gateway_client_options(Settings.load())) == {"chat.guided_regex", "request.priority"}
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_a_parameter_of_a_server_of_ones_own(isolated: Path) -> None:
 def test_a_name_that_opens_nothing_stops_the_gateway(isolated: Path, name: str, said: str) -> None:
     with_options(isolated, name)
     with pytest.raises(ConfigError, match=said):
-        list_client_options(Settings.load())
+        list_gateway_client_options(Settings.load())
 
 
 def test_it_is_off_by_default_and_said_at_start(isolated: Path) -> None:
-    assert list_client_options(Settings.load()) == {}
+    assert list_gateway_client_options(Settings.load()) == {}
     assert "numbers of training only" in _describe_client_options({})
     told = _describe_client_options(
-        list_client_options(apply_client_options(Settings.load(), ["python_graders", "slurm.setup"]))
+        list_gateway_client_options(apply_client_options(Settings.load(), ["python_graders", "slurm.setup"]))
     )
     assert "python_graders: sends Python code" in told and "slurm.setup: runs shell commands" in told

@@ -11,7 +11,7 @@ import pytest
 from tests.attacks.stores.damage import damage
 from tests.support.folders import FIXTURES
 from tuneport.cli.main import main
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
 
@@ -23,7 +23,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of one job, in one file."""
     home = tmp_path_factory.mktemp("whole")
     settings = Settings(home=home)
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         data = FIXTURES / "datasets" / "support_intents.train.jsonl"
         job = workspace.submit(TuneSpec(model="fake-small", dataset=data), backend="fake")
         workspace.start(job.id)

@@ -19,7 +19,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.hosted import statuses
 from tuneport.errors import NotFoundError, ProviderError, TuneportError, UnavailableError
 from tuneport.lifecycle.handle import Job, JobFailedError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
@@ -51,7 +51,7 @@ def watched(
     monkeypatch.setenv(f"TUNEPORT_{upper}_BASE_URL", emulator.base_url)
     monkeypatch.setenv(f"{upper}_API_KEY", emulator.key)
     emulator.pace = 0.02
-    workspace = Workspace(Settings.load(isolated))
+    workspace = JobService(Settings.load(isolated))
 
     def start() -> Job:
         spec = TuneSpec(model=MODELS[emulator.name], dataset=prepared_chats(tmp_path).training.path)

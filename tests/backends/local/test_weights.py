@@ -21,7 +21,7 @@ from tuneport.backends.local.memory import (
     least_local_training_memory,
 )
 from tuneport.errors import ConfigError, NotFoundError, TrainingError, TuneportError, UnsupportedError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.run_protocol import RunRequest
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
@@ -162,7 +162,7 @@ def test_the_key_of_wandb_goes_to_runs_that_ask_for_it_only(
     assert [environment.get("WANDB_API_KEY") for environment in environments] == [None, "wandb-key-0123456789"]
     assert not any("HF_TOKEN" in environment for environment in environments)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "wandb" else object())
-    with pytest.raises(ConfigError, match="pip install wandb"):
+    with pytest.raises(ConfigError, match=r"pip install .*\[trackers\]"):
         backend.check(TuneSpec(model="m", dataset=tmp_path / "d", wandb=Wandb(project="bots")))
 
 
@@ -234,7 +234,7 @@ def test_bad_input_is_one_line_and_leaves_the_store_whole(
     assert main(command) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and says in error[0], error
-    with Workspace() as workspace:
+    with JobService() as workspace:
         rows = workspace.store.jobs.all()
         assert all(row.status == "failed" and row.job_error and row.job_error.fault == "user" for row in rows)
         for row in rows:

@@ -17,7 +17,7 @@ from tuneport.backends import open_backend
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.cli.main import main
 from tuneport.errors import AuthError, ConfigError, UnsupportedError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.testing.contract import BackendContract, Case, contract_job_token, prepared_chats
 from tuneport.testing.emulators.openai.azure import AzureEmulator
@@ -151,7 +151,7 @@ def test_tuned_model_goes_on_and_answers_once_it_is_deployed(
 
 
 def test_deployments_are_asked_for_by_their_own_names(azure: AzureEmulator) -> None:
-    with Workspace(settings_of(azure, azure.key)) as workspace:
+    with JobService(settings_of(azure, azure.key)) as workspace:
         assert workspace.locate("azure/support") == ("azure", "support")
         assert workspace.locate("gpt-4.1-mini", backend="azure") == ("azure", MODEL)
 
@@ -166,7 +166,7 @@ def test_missing_address_is_told_by_every_door() -> None:
     assert (row["key_set"], row["configured"]) == (True, False)
     data = prepared_chats(Path.cwd())
     spec = TuneSpec(model="gpt-4.1-mini", dataset=data.training.path)
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         with pytest.raises(ConfigError, match="no address for Azure OpenAI: set TUNEPORT_AZURE_BASE_URL"):
             workspace.plan(spec, backend="azure")
 

@@ -11,7 +11,7 @@ import pytest
 
 from tuneport.backends import open_backend
 from tuneport.backends.openai.backend import TOKEN_KEY
-from tuneport.backends.openai.jobs import parse_job_state, parse_metrics_csv
+from tuneport.backends.openai.jobs import parse_openai_job_state, parse_openai_metrics_csv
 from tuneport.errors import BudgetError, ConfigError, DatasetError, NotFoundError, RejectedError, UnsupportedError
 from tuneport.manifests import Limit
 from tuneport.settings import ProjectFile, Settings
@@ -332,7 +332,7 @@ def test_metrics_come_from_the_result_file(
 def test_result_file_is_read_by_its_header(head: str, row: str) -> None:
     text = f"{head}\n1,0.9,,,\n{row}\n".encode()
     for content in (text, base64.b64encode(text), b"\xef\xbb\xbf" + text):
-        first, last = parse_metrics_csv(content)
+        first, last = parse_openai_metrics_csv(content)
         assert (first.step, first.train_loss, first.train_accuracy, first.valid_loss) == (1, 0.9, None, None)
         assert (last.step, last.train_loss, last.train_accuracy) == (3, 0.5, 0.75)
         assert (last.valid_loss, last.valid_accuracy) == (0.6, 0.7)
@@ -340,7 +340,7 @@ def test_result_file_is_read_by_its_header(head: str, row: str) -> None:
 
 def test_result_file_of_another_kind_is_an_error() -> None:
     with pytest.raises(ValueError, match="neither CSV nor base64"):
-        parse_metrics_csv(b"\xff\xfe not a table")
+        parse_openai_metrics_csv(b"\xff\xfe not a table")
 
 
 def test_delete_deletes_the_tuned_model(
@@ -371,7 +371,7 @@ def test_many_jobs_are_asked_for_with_one_list_call(
 
 
 def test_job_with_next_to_nothing_in_it_is_read() -> None:
-    state = parse_job_state(
+    state = parse_openai_job_state(
         "openai", {"created": JobStatus.VALIDATING}, {"id": "j", "status": "Created", "error": None}
     )
     assert (state.remote_id, state.status, state.raw_status) == ("j", JobStatus.VALIDATING, "Created")

@@ -10,7 +10,7 @@ import pytest
 
 from tuneport.backends import backend_manifest, open_backend
 from tuneport.errors import ModelNotOfferedError, NotFoundError, UnsupportedError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.testing.emulators import OpenAIEmulator
@@ -80,7 +80,7 @@ def spec(data: PreparedData) -> TuneSpec:
 def test_its_models_and_prices_come_from_the_project(settings: Settings, spec: TuneSpec) -> None:
     manifest = backend_manifest("mine", settings)
     assert [model.id for model in manifest.models] == ["small", "free"]
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         choice = workspace.plan(spec, backend="mine").chosen
         assert choice.quote.expected is not None and "at $2.00 per 1M" in choice.quote.explanation
         free = workspace.plan(spec.model_copy(update={"model": "free"}), backend="mine").chosen
@@ -90,7 +90,7 @@ def test_its_models_and_prices_come_from_the_project(settings: Settings, spec: T
 
 
 def test_job_runs_to_its_end_through_the_library(settings: Settings, server: Smaller, spec: TuneSpec) -> None:
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         row = workspace.submit(spec, backend="mine")
         row = workspace.drive(row.id, poll_seconds=0.02)
         assert row.status == "succeeded", row.job_error

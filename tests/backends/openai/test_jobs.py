@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tuneport.backends.openai.jobs import (
-    parse_base_model,
-    parse_event_metrics,
-    parse_metric,
-    parse_metrics_csv,
+    parse_openai_base_model,
+    parse_openai_event_metrics,
+    parse_openai_metric,
+    parse_openai_metrics_csv,
     parse_remote_model,
 )
 from tuneport.errors import ConfigError, NotFoundError, ProviderError
@@ -209,7 +209,7 @@ def test_models_have_their_last_day(
     started(backend, spec, data)
     openai.advance(100)
     base, tuned = (
-        [model for model in backend.list_models() if model.tuned is kind and parse_base_model(model.id) == MODEL]
+        [model for model in backend.list_models() if model.tuned is kind and parse_openai_base_model(model.id) == MODEL]
         for kind in (False, True)
     )
     assert [model.shutdown_date for model in base + tuned[:1]] == [date(2027, 1, 14)] * 2
@@ -295,16 +295,16 @@ def test_metrics_of_events_take_each_step_once_and_leave_the_rest() -> None:
         {"data": {"step": 2, "train_loss": 0.5}}, {"data": {"step": 1, "train_loss": 0.9}},
         {"data": {"step": 2, "train_loss": 0.4}}, {"data": None}, {}, {"data": ["step"]}, {"data": {"step": "x"}},
     ]  # fmt: skip
-    points = parse_event_metrics(events)
+    points = parse_openai_event_metrics(events)
     assert [(point.step, point.train_loss) for point in points] == [(1, 0.9), (2, 0.4)]
 
 
 def test_columns_of_reinforcement_and_of_azure_are_read() -> None:
     text = "step,train_reward_mean,valid_reward_mean,train_reasoning_tokens_mean\r\n1,0.25,,310\r\n2,0.5,0.4,290\r\n"
-    first, last = parse_metrics_csv(text.encode())
+    first, last = parse_openai_metrics_csv(text.encode())
     assert first.extra == {"train_reward_mean": 0.25, "train_reasoning_tokens_mean": 310}
     assert last.extra["valid_reward_mean"] == 0.4
-    assert parse_metric({"step": "1", "validation_mean_token_accuracy": "0.5"}).valid_accuracy == 0.5
+    assert parse_openai_metric({"step": "1", "validation_mean_token_accuracy": "0.5"}).valid_accuracy == 0.5
 
 
 # --- what nobody knows yet --------------------------------------------------------------------------------------------

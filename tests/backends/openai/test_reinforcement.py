@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.rows import chat, write
-from tuneport.backends.grader_columns import find_grader_columns
+from tuneport.backends.grader_columns import find_backend_grader_columns
 from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.formats.openai.reinforcement import NAME
 from tuneport.errors import ConfigError, DatasetError, UnavailableError, UnsupportedError
@@ -156,7 +156,7 @@ def test_column_that_the_validation_file_lacks_is_an_error_too(
     ],
 )  # fmt: skip
 def test_columns_are_those_of_the_templates(grader: Any, columns: set[str]) -> None:
-    assert find_grader_columns(grader) == columns
+    assert find_backend_grader_columns(grader) == columns
 
 
 @pytest.mark.parametrize(

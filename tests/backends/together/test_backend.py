@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tuneport.backends.together.backend import suffix_with_submit_token
-from tuneport.backends.together.files import parse_file_problem
-from tuneport.backends.together.jobs import parse_events, parse_job_state, parse_metrics
+from tuneport.backends.together.files import parse_together_file_problem
+from tuneport.backends.together.jobs import parse_together_events, parse_together_job_state, parse_together_metrics
 from tuneport.errors import (
     BudgetError,
     ConfigError,
@@ -279,9 +279,9 @@ def test_refused_file_is_told_with_line_and_field(
 
 
 def test_line_and_field_are_read_from_the_services_words() -> None:
-    problem = parse_file_problem("a.jsonl", "together", "Line 7: `messages[1]` must contain a `role` field")
+    problem = parse_together_file_problem("a.jsonl", "together", "Line 7: `messages[1]` must contain a `role` field")
     assert (problem.line, problem.field, problem.rule) == (7, "messages[1]", "must contain a `role` field")
-    problem = parse_file_problem("a.jsonl", "together", "The file has two formats.")
+    problem = parse_together_file_problem("a.jsonl", "together", "The file has two formats.")
     assert (problem.line, problem.field, problem.rule) == (None, "", "The file has two formats")
 
 
@@ -351,8 +351,8 @@ def test_states_on_the_way(
 def test_events_without_ids_get_stable_ones() -> None:
     event = {"created_at": "2026-01-01T00:00:00Z", "type": "warning", "level": "legacy_iwarning", "message": "Slow"}
     other = {**event, "created_at": "2026-01-01T00:00:01Z", "level": "Error", "type": "JOB_ERROR", "step": 3}
-    first = parse_events([event, event])
-    later = parse_events([other, event, event])
+    first = parse_together_events([event, event])
+    later = parse_together_events([other, event, event])
     assert [item.id for item in later[:2]] == [item.id for item in first]
     assert len({item.id for item in later}) == 3
     assert [item.level for item in later] == ["warning", "warning", "error"]
@@ -363,9 +363,11 @@ def test_event_that_comes_late_is_told_late_and_not_lost() -> None:
     """Told by the order of the list: by its time it would stand before what has been told already."""
     first, second = ({"created_at": f"2026-01-01T00:00:0{second}Z", "type": "x", "message": "m"} for second in (1, 5))
     late = {**first, "created_at": "2026-01-01T00:00:03Z"}
-    told = parse_events([first, second])
-    assert [item.id for item in parse_events([first, second, late])[:2]] == [item.id for item in told]
-    assert [item.id for item in parse_events([second, first])] == [item.id for item in told], "the newest first"
+    told = parse_together_events([first, second])
+    assert [item.id for item in parse_together_events([first, second, late])[:2]] == [item.id for item in told]
+    assert [item.id for item in parse_together_events([second, first])] == [item.id for item in told], (
+        "the newest first"
+    )
 
 
 def test_metrics_can_be_asked_for_in_part(
@@ -454,14 +456,14 @@ def test_lines_of_training_and_evaluation_make_one_point() -> None:
         {"timestamp": 3.0, "eval/global_step": 2.0, "eval/loss": 0.7},
         {"timestamp": 4.0},
     ]
-    first, second = parse_metrics(lines)
+    first, second = parse_together_metrics(lines)
     assert (first.step, first.train_loss, first.learning_rate, first.epoch) == (1, 0.9, 1e-5, 0.5)
     assert (second.step, second.train_loss, second.valid_loss) == (2, 0.5, 0.7)
     assert second.extra == {"train/grad_norm": 1.25}
 
 
 def test_job_with_next_to_nothing_in_it_is_read() -> None:
-    state = parse_job_state("together", {"running": JobStatus.RUNNING}, {"id": "j", "status": "Running"})
+    state = parse_together_job_state("together", {"running": JobStatus.RUNNING}, {"id": "j", "status": "Running"})
     assert (state.remote_id, state.status, state.raw_status) == ("j", JobStatus.RUNNING, "Running")
 
 

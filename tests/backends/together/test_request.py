@@ -417,7 +417,7 @@ def test_refusal_of_a_file_names_the_line_of_the_users_own(
 
         raise EmulatedDataError("Line 3: `messages[1]` must contain a `role` field")
 
-    monkeypatch.setattr("tuneport.testing.emulators.together.files.apply_together_rules", refuse)
+    monkeypatch.setattr("tuneport.testing.emulators.together.files.apply_emulated_together_rules", refuse)
     with pytest.raises(DatasetError) as caught:
         list(backend.prepare(spec, data))
     assert (caught.value.path, caught.value.field) == (str(tmp_path / "mine.csv"), "messages[1]")

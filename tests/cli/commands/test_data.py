@@ -23,7 +23,7 @@ from tests.support.rows import chat, write
 from tests.support.tiny import tiny_model
 from tuneport.cli.main import main
 from tuneport.cli.views.check import print_check_report
-from tuneport.data.checks import Evidence, Finding, Verdict, check_dataset
+from tuneport.data.checks import CheckEvidence, Finding, Verdict, check_dataset
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 Run = Callable[..., tuple[int, Any, str]]
@@ -53,7 +53,7 @@ def test_the_table_fits_and_says_all_of_it(tmp_path: Path, width: int) -> None:
     rows = [chat(f"same question {number % 3}", f"answer {number} " + "x" * 300) for number in range(12)]
     rows += [chat("mail me", "at eve@company-of-eve.com, " * 5), chat("steer\x1b[31m", "\x1b[2J")]
     report = check_dataset(write(tmp_path / "train.jsonl", [*rows, chat("again", "again"), chat("again", "again")]))
-    places = tuple(Evidence((5,), "email e***@c***.com") for _ in range(5))
+    places = tuple(CheckEvidence((5,), "email e***@c***.com") for _ in range(5))
     report = replace(report, findings=(*report.findings, Finding("places", Verdict.WARN, "5 places", places, "look")))
     screen = Console(file=io.StringIO(), width=width, highlight=False)
     print_check_report(report, console=screen)

@@ -10,7 +10,7 @@ from tests.support.commands import Run
 from tests.support.emulated import LeadTo
 from tests.support.folders import FIXTURES
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.testing.emulators.openai.emulator import OpenAIEmulator
 from tuneport.testing.emulators.together.emulator import TogetherEmulator
 
@@ -154,7 +154,7 @@ def test_ten_thousand_rows_are_listed_by_their_newest(run: Run, openai: OpenAIEm
     from sqlalchemy import insert
 
     _, job, _ = run(*OPENAI, "--json")
-    with Workspace() as workspace:
+    with JobService() as workspace:
         row = workspace.job(job["id"])
         common = {
             name: getattr(row, name)

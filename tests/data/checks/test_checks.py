@@ -18,7 +18,7 @@ from tuneport.data.checks.gathering import run_row_checks
 from tuneport.data.checks.near import near_duplicates as alike
 from tuneport.data.checks.near.lookup import examples_at_lines
 from tuneport.data.dataset import Dataset
-from tuneport.data.tokens.tokenizer import Vocabulary
+from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.workflows.check import check
 
@@ -291,7 +291,7 @@ def test_of_nothing_no_leak_is_denied(tmp_path: Path, rows: int, held_out: int) 
         (tmp_path / name).mkdir()
         path = write(tmp_path / f"{name}.jsonl", good[:count] or [bad])
         found = run_row_checks(
-            Dataset(path, format="openai"), vocabulary=Vocabulary(), folder=tmp_path / name, judged=False
+            Dataset(path, format="openai"), vocabulary=TokenizerVocabulary(), folder=tmp_path / name, judged=False
         )
         lookup = partial(examples_at_lines, path, "openai", None)
         columns.append((path, holdout.HeldOutColumns(found.columns, lookup, found.numbering)))

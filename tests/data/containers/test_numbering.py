@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.rows import chat, write
 from tuneport.data.checks import check_dataset
-from tuneport.data.checks.finding import differing_excerpts
+from tuneport.data.checks.finding import differing_row_excerpts
 from tuneport.data.clean import clean
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.convert import convert
@@ -139,7 +139,7 @@ def test_numbers_and_places_are_inverse(tmp_path: Path) -> None:
     ],
 )
 def test_excerpts_show_the_difference(one: str, other: str, shown: tuple[str, str] | None) -> None:
-    first, second = differing_excerpts(one, other, 40)
+    first, second = differing_row_excerpts(one, other, 40)
     assert first != second and max(len(first), len(second)) <= 40
     assert shown is None or (first, second) == shown
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.rows import chat, write
-from tuneport.data.conversion.conversion_loss import write_row
+from tuneport.data.conversion.conversion_loss import write_converted_row
 from tuneport.data.conversion.convert import convert
 from tuneport.data.reading import read_records
 from tuneport.errors import ConfigError, ConversionLoss, ConversionLossError, DatasetError, StorageError
@@ -116,11 +116,11 @@ def test_a_disk_that_is_full_before_the_end_is_told_too(tmp_path: Path, monkeypa
 
     def tardy(*arguments: Any) -> Any:
         assert refused.wait(60)
-        return write_row(*arguments)
+        return write_converted_row(*arguments)
 
     monkeypatch.setattr(os, "fdatasync", refuse, raising=False)
     monkeypatch.setattr("tuneport.data.running.writing.FSYNC_SECONDS", 0.0)
-    monkeypatch.setattr("tuneport.data.conversion.conversion.write_row", tardy)
+    monkeypatch.setattr("tuneport.data.conversion.conversion.write_converted_row", tardy)
     source = write(tmp_path / "a.jsonl", [{**chat("a", "b"), "id": 1}])
     with pytest.raises(StorageError, match="cannot be written: No space left on device; free some space"):
         convert(source, "openai", tmp_path / "b.jsonl")

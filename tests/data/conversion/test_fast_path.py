@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.rows import chat, write
-from tuneport.data.conversion.conversion_loss import write_row
+from tuneport.data.conversion.conversion_loss import write_converted_row
 from tuneport.data.conversion.convert import convert
 from tuneport.data.conversion.fast_path import _READERS, _WRITERS, PlainRowConverter
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import InvalidRecord
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -38,13 +38,13 @@ def test_both_ways_write_the_same(source: str, target: str, data: st.DataObject)
     fast, _, noteworthy = plain.convert([raw], raw)
     if fast is None:
         return
-    known = load_format(source)
+    known = load_dataset_format(source)
     try:
-        written, lost = write_row(load_format(target), known.read(raw))
+        written, lost = write_converted_row(load_dataset_format(target), known.read_format_row(raw))
     except InvalidRecord as error:
         raise AssertionError(f"{raw!r} is no record, and was converted") from error
     assert (fast, lost) == ((written or b"") + b"\n", [])
-    assert noteworthy == bool(known.note(raw))
+    assert noteworthy == bool(known.note_row_spelling(raw))
 
 
 def test_the_usual_rows_go_the_fast_way() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.rows import chat, write
-from tuneport.data.conversion.prepare import prepare_dataset, upload_format
+from tuneport.data.conversion.prepare import dataset_upload_format, prepare_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConversionLossError, DatasetError, StorageError
 from tuneport.types import Method
@@ -29,7 +29,9 @@ def test_a_chat_is_prepared_as_the_question_that_it_asks_with_all_its_columns(tm
     ]
     data = tmp_path / "chats.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    file = prepare_dataset(data, upload_format(Method.GRPO, "openai", "openai"), tmp_path / "files", questions=True)
+    file = prepare_dataset(
+        data, dataset_upload_format(Method.GRPO, "openai", "openai"), tmp_path / "files", questions=True
+    )
     assert (file.format, file.rows, file.left_out) == ("openai-reinforcement", 1, ())
     assert [json.loads(line) for line in file.path.read_text().splitlines()] == [
         {"messages": [{"role": "user", "content": "Hi"}], "source": "faq", "answer": "Hello"}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tuneport.data.conversion.prepare import prepare_dataset_for_method
-from tuneport.data.conversion.untrained import UntrainedRecords
+from tuneport.data.conversion.prepare import convert_dataset_for_method
+from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 from tuneport.data.dataset import Dataset
 from tuneport.errors import DatasetError
 from tuneport.types import Method
@@ -34,11 +34,11 @@ def labelled(answer: str) -> dict[str, Any]:
 
 def prepared(
     folder: Path, rows: list[dict[str, Any]], method: Method, target: str, limit: int | None = None
-) -> tuple[UntrainedRecords, Path]:
+) -> tuple[UntrainedDatasetRecords, Path]:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    seen = UntrainedRecords(limit)
-    prepare_dataset_for_method(method, Dataset(path), target, folder / "files", untrained=seen)
+    seen = UntrainedDatasetRecords(limit)
+    convert_dataset_for_method(method, Dataset(path), target, folder / "files", untrained=seen)
     return seen, path
 
 

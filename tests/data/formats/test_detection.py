@@ -13,8 +13,8 @@ from tests.data.formats.test_round_trips import records
 from tests.data.formats.test_trainer_formats import CHATML, PNG, typed
 from tests.support.rows import chat, write
 from tuneport.data.dataset import Dataset
-from tuneport.data.formats import FORMATS, load_format
-from tuneport.data.formats.contract import equivalent
+from tuneport.data.formats import FORMATS, load_dataset_format
+from tuneport.data.formats.contract import is_equivalent_record
 from tuneport.data.rows.records import Record
 from tuneport.errors import DatasetError
 
@@ -73,7 +73,7 @@ def test_half_a_record_is_no_format(tmp_path: Path, row: dict[str, Any]) -> None
     ],
 )
 def test_an_ambiguity_is_named(format: str, row: dict[str, Any], named: str) -> None:
-    score, reason = load_format(format).likeness(row)
+    score, reason = load_dataset_format(format).likeness(row)
     assert 0 < score < 0.9 and named in reason
 
 
@@ -81,12 +81,14 @@ def test_an_ambiguity_is_named(format: str, row: dict[str, Any], named: str) -> 
 @given(record=records)
 def test_what_a_format_writes_is_found_as_it_or_read_the_same(record: Record) -> None:
     for name in FORMATS:
-        row, lost = load_format(name).write(record)
+        row, lost = load_dataset_format(name).write_format_row(record)
         if row is None or lost:
             continue
         line = msgspec.json.encode(row)
         plain = msgspec.json.decode(line)
-        scores = {other: load_format(other).likeness(plain)[0] for other in FORMATS}
+        scores = {other: load_dataset_format(other).likeness(plain)[0] for other in FORMATS}
         assert scores[name] > 0, name
         best = max(scores, key=lambda other: scores[other])
-        assert best == name or equivalent(load_format(best).read(line), load_format(name).read(line)), (name, best)
+        assert best == name or is_equivalent_record(
+            load_dataset_format(best).read_format_row(line), load_dataset_format(name).read_format_row(line)
+        ), (name, best)

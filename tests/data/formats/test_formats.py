@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.support.rows import chat
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import InvalidRecord, Unrepresentable
 from tuneport.data.rows.records import (
     Chat,
@@ -39,11 +39,11 @@ CALLS = Chat(
 
 
 def read(format: str, row: Any) -> Record:
-    return load_format(format).read(json.dumps(row).encode())
+    return load_dataset_format(format).read_format_row(json.dumps(row).encode())
 
 
 def write(format: str, record: Record) -> tuple[Any, list[Unrepresentable]]:
-    row, lost = load_format(format).write(record)
+    row, lost = load_dataset_format(format).write_format_row(record)
     return None if row is None else json.loads(msgspec.json.encode(row)), lost
 
 
@@ -114,7 +114,7 @@ def test_openai_reads_deprecated_functions_in_the_new_spelling() -> None:
     assert not lost
     assert written["messages"][1]["tool_calls"][0]["id"] == written["messages"][2]["tool_call_id"] == "call_1"
     assert read("openai", written) == record
-    assert "deprecated" in load_format("openai").note(json.dumps(row).encode())
+    assert "deprecated" in load_dataset_format("openai").note_row_spelling(json.dumps(row).encode())
 
 
 def test_nulls_are_absent_keys() -> None:
@@ -264,10 +264,10 @@ def test_anthropic_blocks_in_any_order_come_back_in_that_order() -> None:
 
 
 def test_anthropic_keeps_the_spelling_of_arguments() -> None:
-    row, lost = load_format("anthropic").write(CALLS)
+    row, lost = load_dataset_format("anthropic").write_format_row(CALLS)
     line = msgspec.json.encode(row)
     assert not lost and b'"input":{"city":  "Oslo", "days": 1.0}' in line
-    assert load_format("anthropic").read(line) == CALLS
+    assert load_dataset_format("anthropic").read_format_row(line) == CALLS
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,10 @@ def test_alpaca() -> None:
     record = read("alpaca", row)
     assert isinstance(record, Chat)
     assert [message.content for message in record.messages] == ["Be exact.", "Hi", "Hello", "Add.\n1 2", "3"]
-    assert load_format("alpaca").note(json.dumps(row).encode()) == "instruction and input are joined by a newline"
+    assert (
+        load_dataset_format("alpaca").note_row_spelling(json.dumps(row).encode())
+        == "instruction and input are joined by a newline"
+    )
     assert write("alpaca", record) == ({**row, "instruction": "Add.\n1 2", "input": ""}, [])
 
 

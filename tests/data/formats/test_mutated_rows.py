@@ -12,8 +12,8 @@ import pytest
 from tests.data.formats.test_formats import CALLS
 from tests.data.formats.test_trainer_formats import CHATML, PAIR, PNG, typed
 from tests.support.rows import chat
-from tuneport.data.conversion.conversion_loss import write_row
-from tuneport.data.formats import FORMATS, load_format
+from tuneport.data.conversion.conversion_loss import write_converted_row
+from tuneport.data.formats import FORMATS, load_dataset_format
 from tuneport.data.formats.contract import InvalidRecord
 from tuneport.data.rows.records import Labelled
 
@@ -36,7 +36,7 @@ def seeds() -> list[dict[str, Any]]:
     ]
     for record in (CALLS, PAIR, Labelled(PAIR.context + PAIR.chosen, True)):
         for name in FORMATS:
-            row, _ = write_row(load_format(name), record)
+            row, _ = write_converted_row(load_dataset_format(name), record)
             rows += [] if row is None else [json.loads(row)]
     return rows
 
@@ -62,24 +62,24 @@ def mutated(row: dict[str, Any], dice: random.Random) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_reader_or_writer_falls_over(name: str) -> None:
-    dice, format = random.Random(name), load_format(name)
+    dice, format = random.Random(name), load_dataset_format(name)
     rows, reads = seeds(), 0
     own = [row for row in rows if format.likeness(row)[0] > 0]
-    writers = [load_format(target) for target in FORMATS]
+    writers = [load_dataset_format(target) for target in FORMATS]
     for _ in range(1500):
         row = mutated(dice.choice(rows if dice.random() < 0.2 else own), dice)
         line = json.dumps(row).encode()
         score, reason = format.likeness(row)
         assert 0 <= score <= 1 and reason
         try:
-            record = format.read(line)
+            record = format.read_format_row(line)
         except InvalidRecord as error:
             assert all(problem.rule and problem.fix for problem in error.problems)
             continue
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue  # such as a lone surrogate, which reading files tells as such
         reads += 1
-        format.note(line)
+        format.note_row_spelling(line)
         for writer in writers:
-            write_row(writer, record)
+            write_converted_row(writer, record)
     assert reads > 50

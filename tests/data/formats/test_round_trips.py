@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tuneport.data.conversion.conversion_loss import is_plain_chat
-from tuneport.data.formats import FORMATS, load_format
-from tuneport.data.formats.contract import NO_PARAMETERS, equivalent
+from tuneport.data.conversion.conversion_loss import is_plain_chat_record
+from tuneport.data.formats import FORMATS, load_dataset_format
+from tuneport.data.formats.contract import NO_PARAMETERS, is_equivalent_record
 from tuneport.data.rows.records import (
     Chat,
     ImagePart,
@@ -144,14 +144,14 @@ records = st.one_of(
 
 def through(format: str, record: Record) -> tuple[Record | None, bool]:
     """The record after it was written and read, and whether the format says that nothing was lost."""
-    row, lost = load_format(format).write(record)
+    row, lost = load_dataset_format(format).write_format_row(record)
     if row is None:
         assert lost
         return None, False
     line = msgspec.json.encode(row)
     assert b"\n" not in line
     json.loads(line)
-    return (load_format(format).read(line), True) if not lost else (None, False)
+    return (load_dataset_format(format).read_format_row(line), True) if not lost else (None, False)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -162,7 +162,7 @@ def test_what_is_not_reported_lost_comes_back(format: str, record: Record) -> No
     back, whole = through(format, record)
     assert msgspec.json.encode(record) == before  # writing does not change its input
     if whole:
-        assert back is not None and equivalent(back, record)
+        assert back is not None and is_equivalent_record(back, record)
 
 
 @pytest.mark.parametrize("first", FORMATS)
@@ -177,16 +177,16 @@ def test_a_to_b_to_a_is_the_identity(first: str, record: Record) -> None:
     native, whole = through(first, record)
     if not whole or native is None:
         return
-    row, _ = load_format(first).write(native)
+    row, _ = load_dataset_format(first).write_format_row(native)
     for second in FORMATS:
         other, whole = through(second, native)
         if whole and other is not None:
-            again, lost = load_format(first).write(other)
+            again, lost = load_dataset_format(first).write_format_row(other)
             assert not lost, second
             line = msgspec.json.encode(again)
             if line != msgspec.json.encode(row):
-                back = load_format(first).read(line)
-                assert equivalent(back, native), second
+                back = load_dataset_format(first).read_format_row(line)
+                assert is_equivalent_record(back, native), second
                 assert PromptCompletion in (type(native), type(back)) or says_nothing_of_a_tool(native), second
 
 
@@ -201,13 +201,14 @@ def says_nothing_of_a_tool(record: Record) -> bool:
     system=st.none() | words.filter(bool),
 )
 def test_plain_chats_lose_nothing(format: str, pairs: list[tuple[str, str]], system: str | None) -> None:
-    """So the tests above are not true for want of lossless cases; and `is_plain_chat` rows need no second look."""
+    """So the tests above are not true for want of lossless cases; and `is_plain_chat_record` rows need no second
+    look."""
     assume(format != "chatml" or "<" not in str((pairs, system)))  # its own marks are a loss, as tested above
     messages = [] if system is None else [Message("system", system)]
     for question, answer in pairs:
         messages += [Message("user", question), Message("assistant", answer)]
     record = Chat(messages)
-    assert is_plain_chat(record)
+    assert is_plain_chat_record(record)
     assert through(format, record) == (record, True)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.formats.test_formats import CALLS, SCHEMA, problems, read, write
 from tests.support.rows import chat
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import Unrepresentable
 from tuneport.data.rows.records import (
     Chat,
@@ -179,10 +179,10 @@ def test_together_names_each_change_that_its_rules_need() -> None:
 
 
 def test_trl_calls_are_objects_in_their_spelling() -> None:
-    row, lost = load_format("trl").write(CALLS)
+    row, lost = load_dataset_format("trl").write_format_row(CALLS)
     line = msgspec.json.encode(row)
     assert not lost and b'"arguments":{"city":  "Oslo", "days": 1.0}' in line and b'"id"' not in line
-    assert load_format("trl").read(line) == CALLS
+    assert load_dataset_format("trl").read_format_row(line) == CALLS
     as_text = {**json.loads(line), "tools": json.dumps(json.loads(line)["tools"])}
     assert read("trl", as_text).tools == CALLS.tools  # trainers take both
 
@@ -215,7 +215,7 @@ def test_trl_pairs() -> None:
         "prompt: is in none of the messages that chosen and rejected begin with"
     ]
     assert read("trl", {"prompt": "Hi", "chosen": "Hello", "rejected": "What"}) == PAIR
-    assert "begin with" in load_format("trl").note(json.dumps(implicit).encode())
+    assert "begin with" in load_dataset_format("trl").note_row_spelling(json.dumps(implicit).encode())
 
 
 def test_trl_labels() -> None:
@@ -429,10 +429,10 @@ def test_gemini() -> None:
 
 
 def test_gemini_keeps_calls_results_and_their_order() -> None:
-    row, lost = load_format("gemini").write(CALLS)
+    row, lost = load_dataset_format("gemini").write_format_row(CALLS)
     line = msgspec.json.encode(row)
     assert not lost and b'"args":{"city":  "Oslo", "days": 1.0}' in line
-    assert load_format("gemini").read(line) == CALLS
+    assert load_dataset_format("gemini").read_format_row(line) == CALLS
     content = [{"functionCall": {"name": "f", "args": {}}}, {"text": "after"}, {"text": "more", "thought": True}]
     split = read(
         "gemini", {"contents": [{"role": "user", "parts": [{"text": "a"}]}, {"role": "model", "parts": content}]}

@@ -20,10 +20,10 @@ from tests.data.formats.test_round_trips import records
 from tests.support.folders import FIXTURES, SHARED
 from tuneport.data.conversion.convert import convert
 from tuneport.data.dataset import Dataset
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.rows.records import Message, PlainText, Preference, PromptCompletion, Record
 from tuneport.errors import DatasetError
-from tuneport.testing.emulators.datasets import apply_together_rules
+from tuneport.testing.emulators.datasets import apply_emulated_together_rules
 
 jsonschema = pytest.importorskip("jsonschema", reason="the line schemas need jsonschema")
 yaml = pytest.importorskip("yaml", reason="the line schemas are YAML")
@@ -38,7 +38,7 @@ REAL = [
 
 
 def written(format: str, record: Record) -> dict[str, Any] | None:
-    row, _ = load_format(format).write(record)
+    row, _ = load_dataset_format(format).write_format_row(record)
     return None if row is None else json.loads(msgspec.json.encode(row))
 
 
@@ -118,7 +118,7 @@ def test_real_files_match_the_line_schemas(shared_data: Path, tmp_path: Path, na
 
 def check_together_row(row: dict[str, Any]) -> str:
     """The emulator's rules, which are those of Together's client until version 2; and those on images and reasoning."""
-    form = apply_together_rules([row])
+    form = apply_emulated_together_rules([row])
     messages = row.get("messages") or row.get("input", {}).get("messages", [])
     images = 0
     for message in messages:
@@ -154,8 +154,8 @@ def test_real_files_pass_together(shared_data: Path, tmp_path: Path, name: str) 
 def test_eleven_images_are_ten_for_together() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     turns = [{"role": "user", "content": [image] * 6}, {"role": "assistant", "content": "a"}] * 2
-    record = load_format("openai").read(json.dumps({"messages": turns}).encode())
-    row, lost = load_format("together").write(record)
+    record = load_dataset_format("openai").read_format_row(json.dumps({"messages": turns}).encode())
+    row, lost = load_dataset_format("together").write_format_row(record)
     assert row is not None and check_together_row(row) == "conversation"
     assert [loss.reason for loss in lost] == ["there are 10 images at most; more are left out"] * 2
 
@@ -236,11 +236,11 @@ def test_trl_agrees_on_the_prompt_of_a_pair() -> None:
 
     context = [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}]
     row = {key: [*context, {"role": "assistant", "content": key}] for key in ("chosen", "rejected")}
-    record = load_format("trl").read(json.dumps(row).encode())
+    record = load_dataset_format("trl").read_format_row(json.dumps(row).encode())
     assert isinstance(record, Preference)
     assert written("trl", record) == extract_prompt(row)
     text = {"chosen": "The sky is blue.", "rejected": "The sky is green."}
-    record = load_format("trl").read(json.dumps(text).encode())
+    record = load_dataset_format("trl").read_format_row(json.dumps(text).encode())
     assert isinstance(record, Preference)
     sides = extract_prompt(text)
     assert record.context == [Message("user", sides["prompt"])]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tuneport.data.graders.code import AnswerError, GraderCode
-from tuneport.data.graders.graders import Grader, GraderError, render
+from tuneport.data.graders.graders import Grader, GraderError, render_grader_template
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.sandbox.session import SandboxLimits
 
@@ -44,7 +44,7 @@ FUZZY = {
     ],
 )
 def test_templates_are_filled_in(template: str, answer: str, item: dict[str, Any], expected: str) -> None:
-    assert render(template, answer, item) == expected
+    assert render_grader_template(template, answer, item) == expected
 
 
 @pytest.mark.parametrize(

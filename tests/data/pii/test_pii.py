@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.personal_data import KINDS, clean_files, ours, rows, score
 from tests.support.rows import chat, write
-from tuneport.data.checks.finding import CheckedExample
+from tuneport.data.checks.finding import CheckedDatasetExample
 from tuneport.data.checks.rows.personal import PersonalDataCheck, find_in_record, scan_personal_data
 from tuneport.data.pii.redaction import Redactor
 from tuneport.data.pii.search import find_personal_data
@@ -135,8 +135,8 @@ def test_time_is_linear(piece: str) -> None:
 # --- the check -------------------------------------------------------------------------------------------------------
 
 
-def example(line: int, record: Chat) -> CheckedExample:
-    return CheckedExample(line, record, "", "", "")
+def example(line: int, record: Chat) -> CheckedDatasetExample:
+    return CheckedDatasetExample(line, record, "", "", "")
 
 
 def test_the_check_is_the_same_in_one_process_or_in_two() -> None:

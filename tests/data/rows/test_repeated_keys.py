@@ -16,7 +16,7 @@ from tuneport.data.clean import clean
 from tuneport.data.conversion.convert import convert
 from tuneport.data.conversion.fast_path import _READERS, _WRITERS, PlainRowConverter
 from tuneport.data.dataset import Dataset
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import InvalidRecord
 from tuneport.data.reading import read_records
 from tuneport.data.rows.repeated_keys import repeated_keys
@@ -69,13 +69,13 @@ def keys(value: Any) -> int:
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_wherever_it_stands(name: str, data: st.DataObject) -> None:
-    row, known = ROWS[name], load_format(name)
+    row, known = ROWS[name], load_dataset_format(name)
     quote = data.draw(st.sampled_from(('\\"', "\\u0022")))
     where = data.draw(st.integers(1, keys(row)))
     raw = spelled(row, quote, [where], ascii_only=data.draw(st.booleans())).encode()
     assert repeated_keys(raw)
     with pytest.raises(InvalidRecord) as error:
-        known.read(raw)
+        known.read_format_row(raw)
     assert {problem.rule for problem in error.value.problems} == {
         f"has the key {key!r} twice" for _, key in repeated_keys(raw)
     }
@@ -84,7 +84,7 @@ def test_wherever_it_stands(name: str, data: st.DataObject) -> None:
             assert PlainRowConverter(name, target).convert([raw], raw).lines is None
     whole = spelled(row, quote, [0], ascii_only=True).encode()
     if name != "llamafactory":  # whose row here has no answer
-        known.read(whole)
+        known.read_format_row(whole)
 
 
 def test_it_is_told_with_file_line_place_and_key(tmp_path: Path) -> None:

@@ -196,11 +196,12 @@ def test_nothing_stays_in_the_callers_process(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr() == ("", "")
 
 
-def test_workers_have_one_thread_and_write_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+def test_workers_have_one_thread_and_a_session_and_write_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     with WorkerPool(1, f"{HERE}:Busy", "") as pool:
         told = pool.result(pool.submit("environment"))
         assert {told[name] for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")} == {"1"}
-        assert pool.result(pool.submit("say")) != os.getpid()
+        worker = pool.result(pool.submit("say"))
+        assert os.getsid(worker) == worker  # a session of its own, and with it a share of a busy processor
     assert capfd.readouterr() == ("", "this must not spoil the answer\n")
 
 

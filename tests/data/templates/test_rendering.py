@@ -20,7 +20,7 @@ from tuneport.data.rows.records import (
     Tool,
     ToolCall,
 )
-from tuneport.data.templates.rendering import IGNORED, RenderedExample, Renderer
+from tuneport.data.templates.rendering import IGNORED, RenderedExample, TemplateRenderer
 from tuneport.errors import DatasetError, UnsupportedError
 from tuneport.types import LossOn
 
@@ -35,11 +35,11 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture
-def renderer(tokenizer: Any) -> Renderer:
-    return Renderer(tokenizer)
+def renderer(tokenizer: Any) -> TemplateRenderer:
+    return TemplateRenderer(tokenizer)
 
 
-def trained(renderer: Renderer, rendered: RenderedExample) -> list[str]:
+def trained(renderer: TemplateRenderer, rendered: RenderedExample) -> list[str]:
     """The runs of trained tokens, as text."""
     runs: list[list[int]] = [[]]
     for token, label in zip(rendered.input_ids, rendered.labels, strict=True):
@@ -51,7 +51,7 @@ def trained(renderer: Renderer, rendered: RenderedExample) -> list[str]:
     return [renderer.tokenizer.decode(run) for run in runs if run]
 
 
-def test_the_answer_and_its_end_of_turn_are_trained_and_nothing_else(renderer: Renderer) -> None:
+def test_the_answer_and_its_end_of_turn_are_trained_and_nothing_else(renderer: TemplateRenderer) -> None:
     rendered = renderer.render(Chat([*QUESTION, Message("assistant", "A")]))
 
     assert (
@@ -80,7 +80,7 @@ TURNS = [
 def test_the_loss_is_on_the_answers_that_are_asked_for_but_those_of_weight_0(
     tokenizer: Any, loss_on: LossOn, expected: list[str]
 ) -> None:
-    renderer = Renderer(tokenizer, loss_on=loss_on)
+    renderer = TemplateRenderer(tokenizer, loss_on=loss_on)
     assert trained(renderer, renderer.render(Chat(TURNS))) == [f"{text}<|im_end|>" for text in expected]
     flat = renderer.render(PromptCompletion("Q: ", "A"))
     assert trained(renderer, flat) == ["A<|im_end|>"]
@@ -98,11 +98,11 @@ def test_a_record_whose_chosen_answer_is_not_there_is_refused(
     tokenizer: Any, loss_on: LossOn, messages: list[Message], rule: str
 ) -> None:
     with pytest.raises(DatasetError, match=rule):
-        Renderer(tokenizer, loss_on=loss_on).render(Chat(messages))
-    Renderer(tokenizer).render(Chat(messages))
+        TemplateRenderer(tokenizer, loss_on=loss_on).render(Chat(messages))
+    TemplateRenderer(tokenizer).render(Chat(messages))
 
 
-def test_a_question_is_every_turn_up_to_the_last_answer_and_the_answer_a_column(renderer: Renderer) -> None:
+def test_a_question_is_every_turn_up_to_the_last_answer_and_the_answer_a_column(renderer: TemplateRenderer) -> None:
     chat = Chat([*TURNS[:3], Message("user", "Q2"), Message("assistant", "two")], metadata={"source": "wiki"})
     [row] = renderer.render_prompts([(1, chat)])
     assert renderer.tokenizer.decode(row.prompt_ids).endswith("Q2<|im_end|>\n<|im_start|>assistant\n")
@@ -116,10 +116,10 @@ def test_a_question_is_every_turn_up_to_the_last_answer_and_the_answer_a_column(
     with pytest.raises(UnsupportedError, match="a PlainText record without a user's message"):
         renderer.render_prompts([(1, PlainText("T"))])
     with pytest.raises(DatasetError, match="leaves no room for an answer within 20"):
-        Renderer(renderer.tokenizer, max_length=20).render_prompts([(1, graded)])
+        TemplateRenderer(renderer.tokenizer, max_length=20).render_prompts([(1, graded)])
 
 
-def test_every_assistant_turn_is_trained_except_those_of_weight_0(renderer: Renderer) -> None:
+def test_every_assistant_turn_is_trained_except_those_of_weight_0(renderer: TemplateRenderer) -> None:
     messages = [
         Message("user", "1"),
         Message("assistant", "one", weight=0),
@@ -132,13 +132,13 @@ def test_every_assistant_turn_is_trained_except_those_of_weight_0(renderer: Rend
     assert trained(renderer, renderer.render(Chat(messages))) == ["two<|im_end|>", "three<|im_end|>"]
 
 
-def test_text_after_the_last_answer_is_not_trained(renderer: Renderer) -> None:
+def test_text_after_the_last_answer_is_not_trained(renderer: TemplateRenderer) -> None:
     messages = [*QUESTION, Message("assistant", "A"), Message("user", "thanks")]
 
     assert trained(renderer, renderer.render(Chat(messages))) == ["A<|im_end|>"]
 
 
-def test_an_answer_that_looks_like_the_question_is_told_apart(renderer: Renderer) -> None:
+def test_an_answer_that_looks_like_the_question_is_told_apart(renderer: TemplateRenderer) -> None:
     messages = [
         Message("user", "same"),
         Message("assistant", "same"),
@@ -151,7 +151,9 @@ def test_an_answer_that_looks_like_the_question_is_told_apart(renderer: Renderer
 
 
 @pytest.mark.parametrize("answer", ["A", "", " leading", "\n\nlines\n", "ünïcödé 日本", "<|im_start|>"])
-def test_the_prompt_at_inference_is_the_beginning_of_the_training_tokens(renderer: Renderer, answer: str) -> None:
+def test_the_prompt_at_inference_is_the_beginning_of_the_training_tokens(
+    renderer: TemplateRenderer, answer: str
+) -> None:
     history = [*QUESTION, Message("assistant", "first"), Message("user", "again")]
     rendered = renderer.render(Chat([*history, Message("assistant", answer)]))
     prompt = renderer.prompt_ids(history)
@@ -160,26 +162,26 @@ def test_the_prompt_at_inference_is_the_beginning_of_the_training_tokens(rendere
     assert rendered.input_ids[len(prompt) :][: len(renderer.answer_ids(answer))] == renderer.answer_ids(answer)
 
 
-def test_a_missing_system_prompt_gets_the_default_of_the_template_in_both(renderer: Renderer) -> None:
+def test_a_missing_system_prompt_gets_the_default_of_the_template_in_both(renderer: TemplateRenderer) -> None:
     rendered = renderer.render(Chat([Message("user", "Q"), Message("assistant", "A")]))
 
     assert "Be kind." in rendered.text
     assert rendered.text.startswith(renderer.prompt_text([Message("user", "Q")]))
 
 
-def test_a_developer_message_is_the_system_prompt(renderer: Renderer) -> None:
+def test_a_developer_message_is_the_system_prompt(renderer: TemplateRenderer) -> None:
     text = renderer.prompt_text([Message("developer", "D"), Message("user", "Q")])
 
     assert text.startswith("<|im_start|>system\nD<|im_end|>") and "Be kind." not in text
 
 
-def test_prompt_and_completion_train_the_completion_and_the_end_of_sequence(renderer: Renderer) -> None:
+def test_prompt_and_completion_train_the_completion_and_the_end_of_sequence(renderer: TemplateRenderer) -> None:
     rendered = renderer.render(PromptCompletion("Q: why? A:", " because"))
 
     assert trained(renderer, rendered) == [" because<|im_end|>"]
 
 
-def test_plain_text_is_trained_whole_but_for_its_first_token(renderer: Renderer) -> None:
+def test_plain_text_is_trained_whole_but_for_its_first_token(renderer: TemplateRenderer) -> None:
     assert trained(renderer, renderer.render(PlainText("all of it"))) == ["ll of it<|im_end|>"]
 
 
@@ -192,7 +194,7 @@ TOOL_TALK = [
 ]
 
 
-def test_tools_are_written_as_text_where_the_template_drops_them(renderer: Renderer) -> None:
+def test_tools_are_written_as_text_where_the_template_drops_them(renderer: TemplateRenderer) -> None:
     rendered = renderer.render(Chat(TOOL_TALK, tools=[Tool("weather", "tells", {"type": "object", "properties": {}})]))
 
     assert '"name": "weather", "description": "tells"' in rendered.text.split("<|im_end|>")[0]
@@ -205,7 +207,7 @@ def test_tools_are_written_as_text_where_the_template_drops_them(renderer: Rende
 
 
 def test_tools_are_the_templates_own_where_it_shows_them() -> None:
-    renderer = Renderer(tiny_tokenizer(WITH_TOOLS))
+    renderer = TemplateRenderer(tiny_tokenizer(WITH_TOOLS))
     rendered = renderer.render(Chat(TOOL_TALK, tools=[Tool("weather", "tells")]))
 
     assert rendered.text.startswith("<|im_start|>tools\n")
@@ -213,7 +215,7 @@ def test_tools_are_the_templates_own_where_it_shows_them() -> None:
     assert renderer.notes == []
 
 
-def test_results_that_come_together_are_one_turn(renderer: Renderer) -> None:
+def test_results_that_come_together_are_one_turn(renderer: TemplateRenderer) -> None:
     calls = [ToolCall("a", "{}", "1"), ToolCall("b", "{}", "2")]
     messages = [
         Message("user", "Q"),
@@ -229,13 +231,13 @@ def test_results_that_come_together_are_one_turn(renderer: Renderer) -> None:
     assert "<tool_response>\none\n</tool_response>\n<tool_response>\ntwo\n</tool_response><|im_end|>" in text
 
 
-def test_arguments_that_are_no_json_are_kept_as_a_string(renderer: Renderer) -> None:
+def test_arguments_that_are_no_json_are_kept_as_a_string(renderer: TemplateRenderer) -> None:
     messages = [Message("user", "Q"), Message("assistant", None, tool_calls=[ToolCall("f", "not json")])]
 
     assert '"arguments": "not json"' in renderer.render(Chat(messages)).text
 
 
-def test_reasoning_is_written_out_where_the_template_drops_it(renderer: Renderer) -> None:
+def test_reasoning_is_written_out_where_the_template_drops_it(renderer: TemplateRenderer) -> None:
     rendered = renderer.render(Chat([Message("user", "Q"), Message("assistant", "A", reasoning="hm")]))
 
     assert trained(renderer, rendered) == ["<think>\nhm\n</think>\n\nA<|im_end|>"]
@@ -249,7 +251,7 @@ def test_a_template_without_a_system_role_gets_it_in_the_first_user_message() ->
         "{% if message['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}",
         1,
     )
-    renderer = Renderer(tiny_tokenizer(template))
+    renderer = TemplateRenderer(tiny_tokenizer(template))
     text = renderer.render(Chat([*QUESTION, Message("assistant", "A")])).text
 
     assert "<|im_start|>user\nS\n\nQ<|im_end|>" in text
@@ -264,7 +266,7 @@ def test_a_template_that_drops_old_reasoning_still_gives_the_right_mask() -> Non
         "{{ m.content + '<|im_end|>\n' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
     )
-    renderer = Renderer(tiny_tokenizer(template))
+    renderer = TemplateRenderer(tiny_tokenizer(template))
     messages = [
         Message("user", "1"),
         Message("assistant", "one", reasoning="old"),
@@ -277,7 +279,7 @@ def test_a_template_that_drops_old_reasoning_still_gives_the_right_mask() -> Non
 
 def test_a_template_that_rewrites_what_came_before_is_refused() -> None:
     template = "{{ messages | length }}" + CHATML
-    renderer = Renderer(tiny_tokenizer(template))
+    renderer = TemplateRenderer(tiny_tokenizer(template))
 
     with pytest.raises(UnsupportedError, match="renders the conversation before"):
         renderer.render(Chat([Message("user", "Q"), Message("assistant", "A")]))
@@ -285,11 +287,11 @@ def test_a_template_that_rewrites_what_came_before_is_refused() -> None:
 
 def test_a_tokenizer_without_a_template_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="no chat template"):
-        Renderer(tiny_tokenizer(None)).render(Chat([Message("user", "Q"), Message("assistant", "A")]))
+        TemplateRenderer(tiny_tokenizer(None)).render(Chat([Message("user", "Q"), Message("assistant", "A")]))
 
 
 def test_all_bad_lines_are_named_at_once(tokenizer: Any) -> None:
-    renderer = Renderer(tokenizer, max_length=80)
+    renderer = TemplateRenderer(tokenizer, max_length=80)
     records = [
         (1, Chat([Message("user", "Q"), Message("assistant", "A")])),
         (2, Chat([Message("user", "Q" * 200), Message("assistant", "A")])),
@@ -305,8 +307,8 @@ def test_all_bad_lines_are_named_at_once(tokenizer: Any) -> None:
 
 def test_a_long_record_is_cut_at_the_end_and_the_note_says_which(tokenizer: Any) -> None:
     record = Chat([Message("user", "Q"), Message("assistant", "A" * 200)])
-    whole = Renderer(tokenizer).render(record)
-    renderer = Renderer(tokenizer, max_length=100)
+    whole = TemplateRenderer(tokenizer).render(record)
+    renderer = TemplateRenderer(tokenizer, max_length=100)
 
     [short, cut] = renderer.render_all([(1, Chat([Message("user", "Q"), Message("assistant", "A")])), (2, record)])
     assert short.cut == 0
@@ -317,7 +319,7 @@ def test_a_long_record_is_cut_at_the_end_and_the_note_says_which(tokenizer: Any)
 
 def test_notes_tell_training_and_validation_apart(tokenizer: Any) -> None:
     record = Chat([Message("user", "Q"), Message("assistant", "A" * 200)])
-    renderer = Renderer(tokenizer, max_length=100)
+    renderer = TemplateRenderer(tokenizer, max_length=100)
     renderer.file = "the training file"
     [cut, _] = renderer.render_all([(1, record), (4, record)])
     renderer.file = "the validation file"
@@ -331,9 +333,9 @@ def test_notes_tell_training_and_validation_apart(tokenizer: Any) -> None:
 
 def test_both_answers_of_a_long_pair_are_cut_to_the_limit(tokenizer: Any) -> None:
     context, chosen, rejected = Message("user", "Q"), Message("assistant", "A" * 200), Message("assistant", "B" * 9)
-    whole = Renderer(tokenizer).render_preferences([(1, Preference([context], [chosen], [rejected]))])[0]
+    whole = TemplateRenderer(tokenizer).render_preferences([(1, Preference([context], [chosen], [rejected]))])[0]
     limit = len(whole.prompt_ids) + 50
-    renderer = Renderer(tokenizer, max_length=limit)
+    renderer = TemplateRenderer(tokenizer, max_length=limit)
 
     [pair] = renderer.render_preferences([(1, Preference([context], [chosen], [rejected]))])
     assert pair.chosen_ids == whole.chosen_ids[:50] and pair.rejected_ids == whole.rejected_ids
@@ -343,7 +345,7 @@ def test_both_answers_of_a_long_pair_are_cut_to_the_limit(tokenizer: Any) -> Non
         renderer.render_preferences([(1, alike)])
 
 
-def test_an_image_is_refused_with_its_line(renderer: Renderer) -> None:
+def test_an_image_is_refused_with_its_line(renderer: TemplateRenderer) -> None:
     parts = [TextPart("look"), ImagePart(url="https://example.com/a.png")]
 
     with pytest.raises(UnsupportedError, match=r"train.jsonl:7: .*image"):
@@ -351,12 +353,12 @@ def test_an_image_is_refused_with_its_line(renderer: Renderer) -> None:
         renderer.render(record, path="train.jsonl", line=7)
 
 
-def test_a_record_of_another_method_is_refused(renderer: Renderer) -> None:
+def test_a_record_of_another_method_is_refused(renderer: TemplateRenderer) -> None:
     with pytest.raises(UnsupportedError, match="Labelled"):
         renderer.render(Labelled([*QUESTION, Message("assistant", "A")], label=True))
 
 
-def test_a_preference_is_one_prompt_and_two_answers(renderer: Renderer) -> None:
+def test_a_preference_is_one_prompt_and_two_answers(renderer: TemplateRenderer) -> None:
     record = Preference(QUESTION, [Message("assistant", "good")], [Message("assistant", "bad")])
     (pair,) = renderer.render_preferences([(1, record)])
     decode = renderer.tokenizer.decode
@@ -366,7 +368,7 @@ def test_a_preference_is_one_prompt_and_two_answers(renderer: Renderer) -> None:
     assert decode(pair.rejected_ids) == "bad<|im_end|>"
 
 
-def test_a_preference_of_equal_answers_is_a_problem(renderer: Renderer) -> None:
+def test_a_preference_of_equal_answers_is_a_problem(renderer: TemplateRenderer) -> None:
     record = Preference(QUESTION, [Message("assistant", "x")], [Message("assistant", "x")])
 
     with pytest.raises(DatasetError, match="the same answer"):
@@ -379,6 +381,6 @@ def test_a_tokenizer_that_cannot_be_cut_is_read_by_offsets() -> None:
 
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    renderer = Renderer(tokenizer)
+    renderer = TemplateRenderer(tokenizer)
 
     assert trained(renderer, renderer.render(Chat([*QUESTION, Message("assistant", "A")])))[-1].endswith("A<|im_end|>")

@@ -16,12 +16,12 @@ from tuneport.data.tokens.tokens import (
     LOW_DETAIL_IMAGE,
     TokenCounter,
     TokenCounts,
-    approximation,
     count_dataset_tokens,
-    load_openai_encoding,
-    tools_as_text,
+    token_count_approximation,
+    tool_definitions_as_text,
 )
 from tuneport.errors import ConfigError
+from tuneport.openai_encodings import load_openai_encoding
 
 
 def counted(*records: Record) -> TokenCounts:
@@ -52,7 +52,7 @@ def test_the_rule_by_hand() -> None:
     expected = 1 + (3 + 1 + len(words.encode("Where is my parcel?"))) + (3 + 1 + len(words.encode("On its way.")))
     counts = counted(record)
     assert (counts.low, counts.total, counts.high) == (expected, expected, expected)
-    assert approximation(record) is None
+    assert token_count_approximation(record) is None
 
 
 def test_text_that_looks_like_a_special_token_is_text(tmp_path: Path) -> None:
@@ -65,12 +65,12 @@ def test_estimates_say_why() -> None:
     plain = Chat([Message("user", "a"), Message("assistant", "b")])
     called = Chat([Message("user", "a"), Message("assistant", None, tool_calls=[ToolCall("f", "{}")])])
     pair = Preference([Message("user", "a")], [Message("assistant", "b")], [Message("assistant", "c")])
-    assert "tool definitions" in str(approximation(Chat(plain.messages, tools=tools)))
-    assert "tool call" in str(approximation(called))
-    assert "both answers" in str(approximation(pair))
+    assert "tool definitions" in str(token_count_approximation(Chat(plain.messages, tools=tools)))
+    assert "tool call" in str(token_count_approximation(called))
+    assert "both answers" in str(token_count_approximation(pair))
     assert counted(pair).total == 2 * counted(plain).total
     assert counted(Chat(plain.messages, tools=tools)).total > counted(plain).total + 10
-    assert "// Does f\ntype f = (_: {\na: number,\n}) => any;" in tools_as_text(tools)
+    assert "// Does f\ntype f = (_: {\na: number,\n}) => any;" in tool_definitions_as_text(tools)
 
 
 def test_an_estimate_has_bounds_and_only_its_own_records_widen_them() -> None:
@@ -114,7 +114,7 @@ def test_unknown_encoding() -> None:
 
 def test_neither_litellm_nor_the_environment_is_touched() -> None:
     code = (
-        "import os, sys; from tuneport.data.tokens.tokens import load_openai_encoding; before = dict(os.environ);"
+        "import os, sys; from tuneport.openai_encodings import load_openai_encoding; before = dict(os.environ);"
         "load_openai_encoding('o200k_base');"
         "assert dict(os.environ) == before; assert 'litellm' not in sys.modules and 'torch' not in sys.modules"
     )

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tuneport.data.tokens import word_counts
-from tuneport.data.tokens.tokens import ENCODINGS, load_openai_encoding
 from tuneport.data.tokens.word_counts import MOST_WORDS, WordCounts
+from tuneport.openai_encodings import ENCODINGS, load_openai_encoding
 
 # Every kind of character that the patterns of the encodings tell apart, and every kind of space.
 PIECES = (

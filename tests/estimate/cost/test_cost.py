@@ -7,16 +7,16 @@ from datetime import date
 import pytest
 
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import HOURS_PER_MONTH, OwnGPU, Traffic, inference_quote, training_quote
+from tuneport.estimate.cost import HOURS_PER_MONTH, OwnGPUCost, Traffic, inference_quote, training_quote
 from tuneport.estimate.duration import Duration
-from tuneport.manifests import Manifest, OfferedModel, find_offered, load_gpus, load_manifest
+from tuneport.manifests import Manifest, OfferedModel, find_manifest_model, load_gpus, load_manifest
 from tuneport.types import Adapter, Method, Quote
 
 OPENAI, TOGETHER, LOCAL = (load_manifest(name) for name in ("openai", "together", "local"))
 
 
 def model(manifest: Manifest, model_id: str) -> OfferedModel:
-    found = find_offered(manifest, model_id)
+    found = find_manifest_model(manifest, model_id)
     assert found is not None
     return found
 
@@ -133,11 +133,11 @@ def test_ones_own_machine_costs_nothing_and_a_rented_one_by_the_hour() -> None:
     offer = load_gpus().find("H100").cheapest("Lambda")
     assert offer is not None
     two_hours = Duration(expected_seconds=7200, low_seconds=3600, high_seconds=10_800)
-    rented = train(LOCAL, "llama-3.1-8b-instruct", 10**6, 3, duration=two_hours, own=OwnGPU(offer=offer))
+    rented = train(LOCAL, "llama-3.1-8b-instruct", 10**6, 3, duration=two_hours, own=OwnGPUCost(offer=offer))
     assert rented.expected == pytest.approx(2 * 3.99)
     assert (rented.low, rented.high) == (pytest.approx(3.99), pytest.approx(3 * 3.99))
     assert train(
-        LOCAL, "llama-3.1-8b-instruct", duration=Duration.unknown("no peak"), own=OwnGPU(offer=offer)
+        LOCAL, "llama-3.1-8b-instruct", duration=Duration.unknown("no peak"), own=OwnGPUCost(offer=offer)
     ).unavailable
 
 

@@ -7,8 +7,16 @@ from datetime import date
 import pytest
 
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import HOURS_PER_MONTH, OwnGPU, Traffic, base_inference_quote, inference_quote
-from tuneport.manifests import Manifest, OfferedModel, find_offered, load_base_prices, load_gpus, load_manifest
+from tuneport.estimate.cost import HOURS_PER_MONTH, OwnGPUCost, Traffic, base_inference_quote, inference_quote
+from tuneport.manifests import (
+    BasePriceManifest,
+    Manifest,
+    OfferedModel,
+    find_manifest_model,
+    load_base_price_manifest,
+    load_gpus,
+    load_manifest,
+)
 
 OPENAI, TOGETHER, LOCAL = (load_manifest(name) for name in ("openai", "together", "local"))
 LLAMA = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
@@ -17,7 +25,7 @@ TODAY = date(2026, 11, 26)
 
 
 def model(manifest: Manifest, model_id: str) -> OfferedModel:
-    found = find_offered(manifest, model_id)
+    found = find_manifest_model(manifest, model_id)
     assert found is not None
     return found
 
@@ -63,14 +71,14 @@ def test_endpoints_multiply_with_the_traffic() -> None:
 def test_a_gpu_that_is_owned_costs_its_hours_and_one_that_is_rented_may_stop() -> None:
     smol = model(LOCAL, "llama-3.1-8b-instruct")
     traffic = Traffic.of_requests(100_000, 400, 80)
-    own = inference_quote(LOCAL, smol, traffic, own=OwnGPU(gpu=H100, usd_per_hour=1.20))
+    own = inference_quote(LOCAL, smol, traffic, own=OwnGPUCost(gpu=H100, usd_per_hour=1.20))
     assert own.expected == own.low == pytest.approx(1.20 * HOURS_PER_MONTH) and own.as_of is None
     offer = H100.cheapest("Lambda")
     assert offer is not None
-    rented = inference_quote(LOCAL, smol, traffic, own=OwnGPU(gpu=H100, offer=offer))
+    rented = inference_quote(LOCAL, smol, traffic, own=OwnGPUCost(gpu=H100, offer=offer))
     assert rented.expected == pytest.approx(3.99 * HOURS_PER_MONTH) and rented.as_of == offer.as_of
     assert rented.low is not None and 0 < rented.low < 0.1 * (rented.expected or 0)
-    slow = OwnGPU(gpu=H100, usd_per_hour=1.20, tokens_per_second=3)
+    slow = OwnGPUCost(gpu=H100, usd_per_hour=1.20, tokens_per_second=3)
     measured = inference_quote(LOCAL, smol, traffic, own=slow)
     assert measured.expected == pytest.approx(4 * 1.20 * HOURS_PER_MONTH)  # 3.04 tokens/s, three times in busy hours
     assert "3 tokens/s, as given" in measured.explanation
@@ -83,14 +91,14 @@ def test_ones_own_machine_without_a_price_costs_nothing() -> None:
 
 def test_a_machine_of_which_nobody_knows_what_it_serves_has_no_monthly_price() -> None:
     """One machine at $2 would seem to answer any traffic, and so to be the cheapest from some traffic on."""
-    qwen, unknown = model(LOCAL, "qwen3-8b"), OwnGPU(usd_per_hour=2.0)
+    qwen, unknown = model(LOCAL, "qwen3-8b"), OwnGPUCost(usd_per_hour=2.0)
     quote = inference_quote(LOCAL, qwen, Traffic.of_requests(100_000_000, 400, 80), own=unknown)
     assert quote.expected is None and quote.parts is None
     assert "neither its GPU nor its speed is given" in str(quote.unavailable)
     assert "--own-speed or --own-gpu" in str(quote.unavailable)
     nothing = inference_quote(LOCAL, qwen, Traffic.of_requests(0, 400, 80), own=unknown)
     assert nothing.expected == nothing.high == pytest.approx(2 * HOURS_PER_MONTH)  # always up all the same
-    told = inference_quote(LOCAL, qwen, Traffic(10, 10), own=OwnGPU(usd_per_hour=2.0, tokens_per_second=50))
+    told = inference_quote(LOCAL, qwen, Traffic(10, 10), own=OwnGPUCost(usd_per_hour=2.0, tokens_per_second=50))
     assert told.expected == pytest.approx(2 * HOURS_PER_MONTH)
 
 
@@ -106,9 +114,9 @@ def test_an_endpoint_of_unknown_speed_has_no_price_and_another_one_is_taken() ->
 def test_the_price_of_a_whole_machine_is_not_multiplied_by_its_gpus() -> None:
     traffic = Traffic.of_requests(1_000, 400, 80)
     large = model(LOCAL, "llama-3.3-70b-instruct")
-    each = inference_quote(LOCAL, large, traffic, own=OwnGPU(gpu=H100, usd_per_hour=4.0))
+    each = inference_quote(LOCAL, large, traffic, own=OwnGPUCost(gpu=H100, usd_per_hour=4.0))
     assert each.expected == pytest.approx(3 * 4 * HOURS_PER_MONTH) and "3 x your own H100 SXM" in each.explanation
-    whole = inference_quote(LOCAL, large, traffic, own=OwnGPU(gpu=H100, usd_per_hour=4.0, whole_machine=True))
+    whole = inference_quote(LOCAL, large, traffic, own=OwnGPUCost(gpu=H100, usd_per_hour=4.0, whole_machine=True))
     assert whole.expected == pytest.approx(4 * HOURS_PER_MONTH)
     assert "1 x your own machine with 3 x H100 SXM at $4.00" in whole.explanation
 
@@ -130,12 +138,11 @@ def test_an_endpoint_that_stops_when_idle_costs_at_least_the_hours_in_which_it_w
 @pytest.mark.parametrize(("hour", "speed"), [(25_000.0, None), (-1.0, None), (2.0, 0.0), (2.0, 10_000_000.0)])
 def test_an_own_gpus_mistaken_units_are_told(hour: float, speed: float | None) -> None:
     with pytest.raises(ConfigError):
-        OwnGPU(gpu=H100, usd_per_hour=hour, tokens_per_second=speed)
+        OwnGPUCost(gpu=H100, usd_per_hour=hour, tokens_per_second=speed)
 
 
 def test_the_base_models_month_comes_from_litellms_table() -> None:
-    prices = load_base_prices()
-    assert prices is not None
+    prices = load_base_price_manifest()
     traffic = Traffic.of_requests(100_000, 1_500, 100, saved_per_request=1_200)
     mini = base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, prices, today=TODAY)
     assert mini.expected == pytest.approx(100_000 * (1_500 * 0.40 + 100 * 1.60) / 1e6)  # the whole prompt
@@ -145,8 +152,9 @@ def test_the_base_models_month_comes_from_litellms_table() -> None:
     assert ended.expected == pytest.approx(3.99 * HOURS_PER_MONTH)
     gone = base_inference_quote(OPENAI, model(OPENAI, "gpt-3.5-turbo-1106"), traffic, prices, today=TODAY)
     assert gone.expected is None and "by the token since 2026-09-28" in str(gone.unavailable)
-    assert base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, None).unavailable
-    own = OwnGPU(gpu=H100, usd_per_hour=1.0)
+    none = BasePriceManifest({}, "1.0", TODAY)
+    assert base_inference_quote(OPENAI, model(OPENAI, "gpt-4.1-mini-2025-04-14"), traffic, none).unavailable
+    own = OwnGPUCost(gpu=H100, usd_per_hour=1.0)
     assert base_inference_quote(LOCAL, model(LOCAL, "qwen3-8b"), traffic, prices, own=own).expected == pytest.approx(
         730
     )

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import OwnGPU, Traffic, inference_quote, training_quote
+from tuneport.estimate.cost import OwnGPUCost, Traffic, inference_quote, training_quote
 from tuneport.estimate.duration import Duration
-from tuneport.manifests import Manifest, OfferedModel, find_offered, load_gpus, load_manifest
+from tuneport.manifests import Manifest, OfferedModel, find_manifest_model, load_gpus, load_manifest
 from tuneport.types import Quote
 
 OFFERS = {
@@ -20,7 +20,7 @@ OFFERS = {
     "dear and in many GPUs": ("together", "meta-llama/Llama-3.3-70B-Instruct-Reference"),
     "one's own": ("local", "llama-3.1-8b-instruct"),
 }
-H100 = OwnGPU(gpu=load_gpus().find("H100"), usd_per_hour=2.0)
+H100 = OwnGPUCost(gpu=load_gpus().find("H100"), usd_per_hour=2.0)
 tokens, counts = st.integers(0, 10**10), st.integers(1, 50)
 shares = st.floats(0, 1)
 
@@ -28,7 +28,7 @@ shares = st.floats(0, 1)
 def offer(name: str) -> tuple[Manifest, OfferedModel]:
     backend, model_id = OFFERS[name]
     manifest = load_manifest(backend)
-    model = find_offered(manifest, model_id)
+    model = find_manifest_model(manifest, model_id)
     assert model is not None
     return manifest, model
 

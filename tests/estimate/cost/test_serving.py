@@ -9,9 +9,9 @@ import pytest
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import Traffic, estimated_speed, measured_speed
 from tuneport.estimate.cost.serving import SPREAD
-from tuneport.manifests import GPU, Dimensions, load_gpus, load_models
+from tuneport.manifests import CatalogueGPU, ModelDimensions, load_gpus, load_models
 
-LLAMA_7B = Dimensions(
+LLAMA_7B = ModelDimensions(
     hidden_size=4096,
     layers=32,
     heads=32,
@@ -22,7 +22,7 @@ LLAMA_7B = Dimensions(
 )
 LLAMA_8B = load_models().weights["llama-3.1-8b-instruct"].dimensions
 A100, H100 = load_gpus().find("A100-80GB SXM"), load_gpus().find("H100 SXM")
-A40 = GPU(name="A40", vram_gib=48, bandwidth_gbps=696, bf16_tflops=150, bf16_tflops_source="data sheet")
+A40 = CatalogueGPU(name="A40", vram_gib=48, bandwidth_gbps=696, bf16_tflops=150, bf16_tflops_source="data sheet")
 
 # GPU, billions, shape, tokens in, out, at once, tokens/s written.
 # TensorRT-LLM's docs/source/performance.md (v0.6.1), fp16; databasemart.com's A40 with vLLM, at its full load of
@@ -39,7 +39,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("gpu", "params_b", "shape", "tokens_in", "out", "at_once", "measured"), PUBLISHED)
 def test_published_throughputs_lie_within_the_spread(
-    gpu: GPU, params_b: float, shape: Dimensions, tokens_in: int, out: int, at_once: int, measured: float
+    gpu: CatalogueGPU, params_b: float, shape: ModelDimensions, tokens_in: int, out: int, at_once: int, measured: float
 ) -> None:
     traffic = Traffic.of_requests(1_000, tokens_in, out)
     speed = estimated_speed(gpu, traffic, params_b=params_b, dimensions=shape, most_at_once=at_once)
@@ -81,7 +81,7 @@ def test_a_months_input_is_work_too_though_no_requests_are_stated() -> None:
 def test_what_is_not_known_is_said() -> None:
     traffic = Traffic.of_requests(1_000, 400, 80)
     assert estimated_speed(H100, traffic, params_b=None).unavailable == "the model's size is not known"
-    nameless = GPU(name="X", vram_gib=80)
+    nameless = CatalogueGPU(name="X", vram_gib=80)
     assert "the X is not known" in str(estimated_speed(nameless, traffic, params_b=8).unavailable)
     assert "do not hold" in str(estimated_speed(H100, traffic, params_b=70.6).unavailable)
     assert estimated_speed(H100, traffic, params_b=None).loads(traffic) is None

@@ -21,12 +21,17 @@ from tuneport.estimate.memory import (
     linear_parameters,
     memory_rule_of_thumb,
 )
-from tuneport.estimate.memory.sizing import cheapest_gpu_fit, fit_gpus, largest_batch, largest_length
-from tuneport.manifests import Dimensions, load_gpus, load_models
+from tuneport.estimate.memory.sizing import (
+    cheapest_gpu_fit,
+    estimate_gpu_fits,
+    largest_fitting_batch,
+    largest_fitting_length,
+)
+from tuneport.manifests import ModelDimensions, load_gpus, load_models
 from tuneport.types import Adapter
 
 
-def dimensions(name: str) -> Dimensions:
+def dimensions(name: str) -> ModelDimensions:
     found = load_models().weights[name].dimensions
     assert found is not None
     return found
@@ -143,7 +148,7 @@ RUNS = st.builds(
     lora_rank=st.integers(1, 128),
     dora=st.booleans(),
     lora_dropout=st.sampled_from([0.0, 0.05]),
-    optimizer=st.sampled_from(["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"]),
+    optimizer=st.sampled_from(["adamw", "adamw_fused", "adamw_8bit", "paged_adamw_8bit"]),
     full_weights=st.sampled_from(["bf16", "fp32"]),
     autocast=st.booleans(),
 )
@@ -200,28 +205,28 @@ def test_mistaken_units_are_noticed() -> None:
 
 def test_the_largest_that_fits_fits_and_one_more_does_not() -> None:
     shape, run = dimensions("llama-3.1-8b-instruct"), TrainingShape(length=2048, micro_batch=1)
-    batch = largest_batch(Adapter.LORA, shape, run, 48)
+    batch = largest_fitting_batch(Adapter.LORA, shape, run, 48)
     assert batch > 1
     assert formula(Adapter.LORA, "llama-3.1-8b-instruct", replace(run, micro_batch=batch)).fits(48)
     assert not formula(Adapter.LORA, "llama-3.1-8b-instruct", replace(run, micro_batch=batch + 1)).fits(48)
-    length = largest_length(Adapter.LORA, shape, run, 24)
+    length = largest_fitting_length(Adapter.LORA, shape, run, 24)
     assert length % 64 == 0 and formula(Adapter.LORA, "llama-3.1-8b-instruct", replace(run, length=length)).fits(24)
     assert not formula(Adapter.LORA, "llama-3.1-8b-instruct", replace(run, length=length + 64)).fits(24)
-    assert largest_length(Adapter.LORA, shape, run, 80, context=4096) == 4096
-    assert largest_batch(Adapter.FULL, shape, run, 24) == 0
+    assert largest_fitting_length(Adapter.LORA, shape, run, 80, context=4096) == 4096
+    assert largest_fitting_batch(Adapter.FULL, shape, run, 24) == 0
 
 
 def test_every_gpu_has_a_verdict_and_the_cheapest_one_holds_the_run() -> None:
     shape = dimensions("llama-3.1-8b-instruct")
-    found = fit_gpus(Adapter.LORA, shape, TrainingShape(micro_batch=1), load_gpus().gpus)
+    found = estimate_gpu_fits(Adapter.LORA, shape, TrainingShape(micro_batch=1), load_gpus().gpus)
     counts = {fit.gpu: fit.count for fit in found if fit.verdict == "yes"}
     assert counts["T4"] == 2 and counts["L40S"] == 1
-    alone = fit_gpus(Adapter.LORA, shape, TrainingShape(micro_batch=1), load_gpus().gpus, counts=(1,))
+    alone = estimate_gpu_fits(Adapter.LORA, shape, TrainingShape(micro_batch=1), load_gpus().gpus, counts=(1,))
     assert {fit.gpu: fit.verdict for fit in alone}["T4"] == "no"
     best = cheapest_gpu_fit(found)
     assert best is not None and best.verdict == "yes" and best.offer is not None
     assert best.usd_per_hour == min(fit.usd_per_hour for fit in found if fit.verdict == "yes" and fit.usd_per_hour)
-    large = fit_gpus(
+    large = estimate_gpu_fits(
         Adapter.FULL, dimensions("llama-3.3-70b-instruct"), TrainingShape(), [load_gpus().find("A100 80GB SXM")]
     )
     assert large[0].verdict == "no" and cheapest_gpu_fit(large) is None

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from tuneport.estimate.memory import ALL_LINEAR, TrainingShape, saved_per_layer_token
-from tuneport.manifests import Dimensions
+from tuneport.manifests import ModelDimensions
 from tuneport.types import Adapter
 
 pytest.importorskip("peft", reason="local training is an extra: pip install 'tuneport[local]'")
 
-SHAPE = Dimensions(
+SHAPE = ModelDimensions(
     hidden_size=256,
     layers=3,
     heads=8,

@@ -10,8 +10,8 @@ import pytest
 
 from tuneport.errors import UnsupportedError
 from tuneport.estimate.memory import GIB, TrainingShape, estimate_memory, trained_parameters
-from tuneport.estimate.memory.traced import traced_memory
-from tuneport.manifests import Dimensions
+from tuneport.estimate.memory.traced import estimate_memory_by_tracing
+from tuneport.manifests import ModelDimensions
 from tuneport.types import Adapter
 
 pytest.importorskip("peft", reason="local training is an extra: pip install 'tuneport[local]'")
@@ -28,7 +28,7 @@ CONFIG = {
     "tie_word_embeddings": True,
     "max_position_embeddings": 8192,
 }
-SHAPE = Dimensions.from_config(CONFIG)
+SHAPE = ModelDimensions.from_config(CONFIG)
 RUN = TrainingShape(micro_batch=4, length=512)
 CASES = {
     "full": (Adapter.FULL, RUN),
@@ -55,7 +55,7 @@ SLOW = {"lora", "lora, plain loss", "prefix"}  # the same code as others, with o
 )
 def test_the_formula_agrees_with_the_models_own_code(case: str, config: Path) -> None:
     adapter, run = CASES[case]
-    traced = traced_memory(config, adapter, SHAPE, run)
+    traced = estimate_memory_by_tracing(config, adapter, SHAPE, run)
     formula = estimate_memory(adapter, params_b=None, dimensions=SHAPE, run=run)
     assert formula is not None and traced.rule == "traced"
     assert formula.low_gib == pytest.approx(traced.low_gib, rel=0.12)
@@ -73,8 +73,8 @@ def test_a_model_of_eight_billion_parameters_takes_no_memory_to_trace(config: Pa
     large = CONFIG | {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32}
     large |= {"num_key_value_heads": 8, "vocab_size": 128256, "num_hidden_layers": 2, "tie_word_embeddings": False}
     (tmp_path / "config.json").write_text(json.dumps(large))
-    shape = Dimensions.from_config(large)
-    traced = traced_memory(tmp_path / "config.json", Adapter.PROMPT, shape, RUN)
+    shape = ModelDimensions.from_config(large)
+    traced = estimate_memory_by_tracing(tmp_path / "config.json", Adapter.PROMPT, shape, RUN)
     formula = estimate_memory(Adapter.PROMPT, params_b=None, dimensions=shape, run=RUN)
     assert formula is not None and formula.low_gib == pytest.approx(traced.low_gib, rel=0.05)
 
@@ -89,11 +89,11 @@ def test_a_model_of_eight_billion_parameters_takes_no_memory_to_trace(config: Pa
 )
 def test_what_cannot_be_traced_says_so(run: TrainingShape, why: str, config: Path) -> None:
     with pytest.raises(UnsupportedError, match=why):
-        traced_memory(config, Adapter.QLORA, SHAPE, run)
+        estimate_memory_by_tracing(config, Adapter.QLORA, SHAPE, run)
 
 
 def test_a_model_that_transformers_does_not_know_says_so(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"model_type": "no-such-model"}))
     with pytest.raises(UnsupportedError, match="cannot be traced") as caught:
-        traced_memory(tmp_path / "config.json", Adapter.LORA, SHAPE, RUN)
+        estimate_memory_by_tracing(tmp_path / "config.json", Adapter.LORA, SHAPE, RUN)
     assert "\n" not in str(caught.value)

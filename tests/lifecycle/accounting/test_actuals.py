@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.support.workspaces import write_chats
-from tuneport.lifecycle.accounting.accuracy import EstimatedAndActualJob, measure_estimate_accuracy
+from tuneport.lifecycle.accounting.accuracy import EstimatedAndActualJob, measure_job_estimate_accuracy
 from tuneport.lifecycle.accounting.actuals import settle_job_actuals
-from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
+from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
 from tuneport.types import JobEvent, JobState, JobStatus, Progress, Quote, TuneSpec
@@ -29,18 +29,18 @@ TOKENS = JobEstimate(billing="tokens", usd_per_mtok=2.0, minimum_usd=4.0, cancel
 
 
 @pytest.fixture
-def hosted(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Workspace, Any]]:
+def hosted(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[JobService, Any]]:
     with OpenAIEmulator(pace=600) as openai, TogetherEmulator(pace=0.01) as together:
         for emulator in (openai, together):
             monkeypatch.setenv(f"TUNEPORT_{emulator.name.upper()}_BASE_URL", emulator.base_url)
             monkeypatch.setenv(f"{emulator.name.upper()}_API_KEY", emulator.key)
         (isolated / "tuneport.toml").write_text("[backends.together.options]\npoll_interval = 0.01\n")
-        with Workspace(Settings.load(isolated)) as workspace:
+        with JobService(Settings.load(isolated)) as workspace:
             yield workspace, {"openai": openai, "together": together}
 
 
 @pytest.fixture
-def submit(hosted: tuple[Workspace, Any], isolated: Path) -> Callable[..., JobRow]:
+def submit(hosted: tuple[JobService, Any], isolated: Path) -> Callable[..., JobRow]:
     """Submit to a provider and start it there."""
     dataset = write_chats(isolated / "train.jsonl")
 
@@ -59,7 +59,7 @@ def submit(hosted: tuple[Workspace, Any], isolated: Path) -> Callable[..., JobRo
     return go
 
 
-def ended(status: JobStatus, terms: JobEstimate = TOKENS, **state: Any) -> Actual:
+def ended(status: JobStatus, terms: JobEstimate = TOKENS, **state: Any) -> JobActual:
     """What a job that began at `BEGAN` and trained an hour came to."""
     quote = Quote(backend="b", model="m", expected=5.0)
     times = {"running_at": state.pop("running_at", BEGAN), "finished_at": state.pop("finished_at", ENDED)}
@@ -76,7 +76,7 @@ def ended(status: JobStatus, terms: JobEstimate = TOKENS, **state: Any) -> Actua
 
 
 def test_at_openai_it_is_the_trained_tokens_and_the_time_since_training_began(
-    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow]
+    hosted: tuple[JobService, Any], submit: Callable[..., JobRow]
 ) -> None:
     workspace, emulators = hosted
     row = submit("openai")
@@ -92,7 +92,7 @@ def test_at_openai_it_is_the_trained_tokens_and_the_time_since_training_began(
 
 
 def test_of_many_answers_at_once_the_events_that_come_later_mend_the_duration(
-    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow]
+    hosted: tuple[JobService, Any], submit: Callable[..., JobRow]
 ) -> None:
     workspace, emulators = hosted
     row = submit("openai")
@@ -108,7 +108,7 @@ def test_of_many_answers_at_once_the_events_that_come_later_mend_the_duration(
 
 @pytest.mark.parametrize("began", [True, False])
 def test_a_job_that_ends_between_two_looks_costs_something_until_its_events_say_otherwise(
-    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow], began: bool
+    hosted: tuple[JobService, Any], submit: Callable[..., JobRow], began: bool
 ) -> None:
     workspace, emulators = hosted
     row = submit("openai")
@@ -127,7 +127,7 @@ def test_a_job_that_ends_between_two_looks_costs_something_until_its_events_say_
 
 
 def test_events_that_cannot_be_read_do_not_say_that_nothing_was_spent(
-    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow]
+    hosted: tuple[JobService, Any], submit: Callable[..., JobRow]
 ) -> None:
     workspace, emulators = hosted
     row = submit("openai")
@@ -142,7 +142,7 @@ def test_events_that_cannot_be_read_do_not_say_that_nothing_was_spent(
 
 
 def test_at_together_the_sum_is_the_bill_where_its_tokens_agree(
-    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow]
+    hosted: tuple[JobService, Any], submit: Callable[..., JobRow]
 ) -> None:
     workspace, emulators = hosted
     row = submit("together")
@@ -153,7 +153,7 @@ def test_at_together_the_sum_is_the_bill_where_its_tokens_agree(
     assert actual.seconds is not None and actual.seconds == pytest.approx(1800, abs=5), "compressing, uploading, too"
 
 
-def test_together_refunds_what_fails(hosted: tuple[Workspace, Any], submit: Callable[..., JobRow]) -> None:
+def test_together_refunds_what_fails(hosted: tuple[JobService, Any], submit: Callable[..., JobRow]) -> None:
     workspace, emulators = hosted
     emulators["together"].next_job(fails_with={"message": "A node failed"})
     row = submit("together")
@@ -164,7 +164,7 @@ def test_together_refunds_what_fails(hosted: tuple[Workspace, Any], submit: Call
 
 
 def test_what_was_cancelled_at_together_pays_for_the_steps_that_it_did(
-    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow]
+    hosted: tuple[JobService, Any], submit: Callable[..., JobRow]
 ) -> None:
     workspace, emulators = hosted
     row = submit("together", hyperparameters={"epochs": 4, "batch_size": 8})
@@ -177,7 +177,7 @@ def test_what_was_cancelled_at_together_pays_for_the_steps_that_it_did(
 
 
 def test_what_was_cancelled_at_openai_has_no_known_price(
-    hosted: tuple[Workspace, Any], submit: Callable[..., JobRow]
+    hosted: tuple[JobService, Any], submit: Callable[..., JobRow]
 ) -> None:
     workspace, emulators = hosted
     queued, runs = submit("openai"), submit("openai")
@@ -235,7 +235,7 @@ def test_a_rented_machine_of_which_nobody_saw_the_beginning_or_end_is_not_free()
     assert (never.usd, never.usd_because) == (0.0, "it never began to train")
 
 
-def test_the_backend_s_own_word_goes_before_what_was_seen(workspace: Workspace, start: Callable[..., str]) -> None:
+def test_the_backend_s_own_word_goes_before_what_was_seen(workspace: JobService, start: Callable[..., str]) -> None:
     row = workspace.drive(start(), poll_seconds=0.01)
     actual = row.job_actual
     assert actual is not None and actual.seconds is not None and "since it was first seen" in actual.seconds_because
@@ -250,7 +250,7 @@ def test_the_backend_s_own_word_goes_before_what_was_seen(workspace: Workspace, 
     assert row.job_actual is not None and row.job_actual.seconds is not None and row.job_actual.seconds >= 300
 
 
-def test_what_never_left_cost_nothing(workspace: Workspace, start: Callable[..., str]) -> None:
+def test_what_never_left_cost_nothing(workspace: JobService, start: Callable[..., str]) -> None:
     row = workspace.cancel(start())
     assert row.status == "cancelled" and row.cost_usd == 0.0 and row.job_actual is not None
     assert row.job_actual.seconds_unavailable == "it never reached fake"
@@ -260,15 +260,15 @@ def test_the_error_of_a_backend_is_that_of_its_succeeded_jobs() -> None:
     def job(expected: float, actual: float, status: JobStatus = JobStatus.SUCCEEDED) -> EstimatedAndActualJob:
         quote = Quote(backend="b", model="m", expected=expected, low=expected * 0.9, high=expected * 1.1)
         told = JobEstimate(seconds=100.0, seconds_low=50.0, seconds_high=200.0)
-        return EstimatedAndActualJob("b", "m", status, quote, told, Actual(usd=actual, seconds=150.0))
+        return EstimatedAndActualJob("b", "m", status, quote, told, JobActual(usd=actual, seconds=150.0))
 
-    [found] = measure_estimate_accuracy([job(10, 10), job(10, 12.5), job(10, 1, JobStatus.CANCELLED)])
+    [found] = measure_job_estimate_accuracy([job(10, 10), job(10, 12.5), job(10, 1, JobStatus.CANCELLED)])
     assert found.cost is not None and found.duration is not None
     assert (found.cost.jobs, found.cost.within_bounds) == (2, 1)
     assert found.cost.mean_error == pytest.approx(0.1) and found.cost.median_ratio == pytest.approx(1.125)
     assert found.duration.mean_error == pytest.approx(1 / 3) and found.duration.within_bounds == 2
-    stopped = replace(job(10, 3), actual=Actual(usd=3.0, seconds=33.0, share_done=0.33))
-    assert measure_estimate_accuracy([job(10, 10), job(10, 12.5), stopped]) == [found], (
+    stopped = replace(job(10, 3), actual=JobActual(usd=3.0, seconds=33.0, share_done=0.33))
+    assert measure_job_estimate_accuracy([job(10, 10), job(10, 12.5), stopped]) == [found], (
         "stopped early, it is no error of the estimate"
     )
-    assert measure_estimate_accuracy([]) == []
+    assert measure_job_estimate_accuracy([]) == []

@@ -17,7 +17,7 @@ from tuneport.errors import BudgetError, ConfigError
 from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.lifecycle.schema.tables import Base, JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.store import LeaseLostError, Store
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.lifecycle.worker.recording import record_job_states
@@ -288,12 +288,12 @@ def test_a_rented_machine_is_projected_by_its_pace_once_that_can_be_told() -> No
 
 
 @pytest.fixture
-def submit(openai: OpenAIEmulator, isolated: Path) -> Iterator[Callable[..., tuple[Workspace, JobRow]]]:
+def submit(openai: OpenAIEmulator, isolated: Path) -> Iterator[Callable[..., tuple[JobService, JobRow]]]:
     """Twelve rows, of which the service makes eight epochs: as `auto` says, too."""
     dataset = write_chats(isolated / "train.jsonl")
-    workspace = Workspace(Settings.load(isolated))
+    workspace = JobService(Settings.load(isolated))
 
-    def go(*, cancel: bool = False, **values: Any) -> tuple[Workspace, JobRow]:
+    def go(*, cancel: bool = False, **values: Any) -> tuple[JobService, JobRow]:
         spec = TuneSpec.model_validate({"model": MODEL, "dataset": dataset} | values)
         row = workspace.submit(spec, backend="openai", cancel_over_budget=cancel)
         return workspace, workspace.start(row.id)
@@ -302,7 +302,7 @@ def submit(openai: OpenAIEmulator, isolated: Path) -> Iterator[Callable[..., tup
     workspace.close()
 
 
-def with_fewer_epochs_reckoned(workspace: Workspace, row: JobRow) -> None:
+def with_fewer_epochs_reckoned(workspace: JobService, row: JobRow) -> None:
     """As if half the epochs had been thought of that the service then chose."""
     with workspace.store.database.transaction() as session:
         stored = session.get(JobRow, row.id)
@@ -317,7 +317,7 @@ def with_fewer_epochs_reckoned(workspace: Workspace, row: JobRow) -> None:
 
 @pytest.mark.parametrize("many", [False, True])
 def test_a_job_on_its_way_above_its_budget_is_reported_once_and_cancelled_if_asked_for(
-    submit: Callable[..., tuple[Workspace, JobRow]], openai: OpenAIEmulator, many: bool
+    submit: Callable[..., tuple[JobService, JobRow]], openai: OpenAIEmulator, many: bool
 ) -> None:
     workspace, told = submit(budget=1.0)
     _, stopped = submit(budget=1.0, cancel=True)
@@ -342,7 +342,7 @@ def test_a_job_on_its_way_above_its_budget_is_reported_once_and_cancelled_if_ask
 
 
 def test_nothing_is_uploaded_for_a_job_that_may_cost_more_than_its_budget_or_the_month(
-    submit: Callable[..., tuple[Workspace, JobRow]], openai: OpenAIEmulator, isolated: Path, monkeypatch: Any
+    submit: Callable[..., tuple[JobService, JobRow]], openai: OpenAIEmulator, isolated: Path, monkeypatch: Any
 ) -> None:
     tuned: dict[str, Any] = {"from_checkpoint": f"ft:{MODEL}:org::abcdefgh"}
     for values, usd in (({}, "0086"), (tuned, "0086"), ({"hyperparameters": {"epochs": 9}}, "0097")):
@@ -351,9 +351,9 @@ def test_nothing_is_uploaded_for_a_job_that_may_cost_more_than_its_budget_or_the
     with pytest.raises(ConfigError, match="no budget that the job could be cancelled for"):
         submit(cancel=True)
     monkeypatch.setenv("TUNEPORT_MONTHLY_BUDGET", "0.0001")
-    with Workspace(Settings.load(isolated)) as capped, pytest.raises(BudgetError, match="above TUNEPORT_MONTHLY"):
+    with JobService(Settings.load(isolated)) as capped, pytest.raises(BudgetError, match="above TUNEPORT_MONTHLY"):
         capped.submit(TuneSpec(model=MODEL, dataset=isolated / "train.jsonl"), backend="openai")
     assert not openai.files and openai.jobs_created == 0
     monkeypatch.setenv("TUNEPORT_MONTHLY_BUDGET", "a lot")
     with pytest.raises(ConfigError, match="TUNEPORT_MONTHLY_BUDGET is 'a lot', which is no amount of US dollars"):
-        Workspace(Settings.load(isolated))
+        JobService(Settings.load(isolated))

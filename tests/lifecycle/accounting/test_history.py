@@ -10,8 +10,8 @@ import pytest
 from tests.support.workspaces import write_chats
 from tuneport.cli.commands.costs import _remarks
 from tuneport.lifecycle.planning.past_jobs import read_past_jobs
-from tuneport.lifecycle.planning.planning import plan_machine
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.planning.planning import plan_job_machine
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.store import Store
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator
@@ -26,7 +26,7 @@ def test_three_jobs_at_a_provider_tell_how_long_the_fourth_takes(
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", emulator.key)
         spec = TuneSpec(model="gpt-4.1-mini", dataset=write_chats(isolated / "train.jsonl"))
-        with Workspace(Settings.load(isolated)) as workspace:
+        with JobService(Settings.load(isolated)) as workspace:
             before = workspace.plan(spec, backend="openai")
             assert "no queue times" in str(before.estimate.seconds_unavailable)
             for _ in range(3):
@@ -45,9 +45,9 @@ def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(is
     settings = Settings.load(isolated)
     assert not read_past_jobs(settings).local and not (settings.home / "tuneport.db").exists(), "looking makes no store"
     spec = TuneSpec(model="smollm2-135m-instruct", dataset=write_chats(isolated / "train.jsonl", rows=4000))
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         plain = workspace.plan(spec, backend="local").estimate
-        assert plain.seconds is not None and plain.device == plan_machine(settings).device
+        assert plain.seconds is not None and plain.device == plan_job_machine(settings).device
 
         def finish(seconds: float, details: dict[str, object], step: int = 100) -> None:
             row = workspace.submit(spec, backend="local")
@@ -86,7 +86,7 @@ def test_what_is_quoted_by_the_hour_is_paid_by_the_hour_whatever_runs_it(
 ) -> None:
     monkeypatch.setenv("TUNEPORT_LOCAL_USD_PER_HOUR", "2")
     spec = TuneSpec(model="smollm2-135m-instruct", dataset=write_chats(isolated / "train.jsonl"))
-    with Workspace(Settings.load(isolated)) as workspace:
+    with JobService(Settings.load(isolated)) as workspace:
         for executor in ("process", "slurm"):
             asked = spec.model_copy(update={"provider_options": {"executor": executor}})
             planned = workspace.plan(asked, backend="local")

@@ -10,9 +10,9 @@ import pytest
 
 from tests.support.workspaces import write_chats
 from tuneport.errors import RejectedError
-from tuneport.lifecycle.planning.alternatives import AlternativeBackend, explain_alternatives, rank_alternative_backends
+from tuneport.lifecycle.planning.alternatives import JobAlternative, explain_job_alternatives, rank_job_alternatives
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace, describe_job
+from tuneport.lifecycle.service import JobService, describe_job
 from tuneport.lifecycle.submitting.flags import build_submit_command
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.testing.emulators import OpenAIEmulator
@@ -22,7 +22,7 @@ MODEL = "gpt-4.1-mini-2025-04-14"
 
 
 @pytest.fixture
-def row(workspace: Workspace, tmp_path: Path) -> JobRow:
+def row(workspace: JobService, tmp_path: Path) -> JobRow:
     """A job of OpenAI's with all that a spec may have."""
     table = tmp_path / "table.csv"
     table.write_text("question,answer\n" + "".join(f"ask {number},reply {number}\n" for number in range(20)))
@@ -41,11 +41,11 @@ def row(workspace: Workspace, tmp_path: Path) -> JobRow:
     )
 
 
-def found(workspace: Workspace, row: JobRow, backend: str) -> AlternativeBackend:
-    return next(each for each in rank_alternative_backends(row, workspace.settings) if each.backend == backend)
+def found(workspace: JobService, row: JobRow, backend: str) -> JobAlternative:
+    return next(each for each in rank_job_alternatives(row, workspace.settings) if each.backend == backend)
 
 
-def test_the_command_says_all_of_the_job_and_names_what_it_leaves_out(workspace: Workspace, row: JobRow) -> None:
+def test_the_command_says_all_of_the_job_and_names_what_it_leaves_out(workspace: JobService, row: JobRow) -> None:
     together = found(workspace, row, "together")
     words = shlex.split(together.command)
     for option in ("--map instruction=question", "--map output=answer", "--metadata ticket=7"):
@@ -68,7 +68,7 @@ def test_a_grader_has_a_place_and_values_are_json(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_there_bind_a_job_to_its_backend(
-    workspace: Workspace, isolated: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, isolated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with OpenAIEmulator() as openai:
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", openai.base_url)
@@ -76,7 +76,7 @@ def test_weights_that_are_there_bind_a_job_to_its_backend(
         body = {"error": {"message": "closed", "type": "invalid_request_error", "code": "training_not_available"}}
         openai.fail("status", status=403, method="POST", path="/fine_tuning/jobs", body=body)
         dataset = write_chats(isolated / "train.jsonl")
-        with Workspace() as opened:
+        with JobService() as opened:
             spec = TuneSpec(model=MODEL, dataset=dataset, from_checkpoint="ft:gpt-4.1-mini-2025-04-14:acme::abc")
             job = opened.start(opened.submit(spec, backend="openai").id)
     assert job.status == "failed" and job.job_error is not None and job.job_error.details == {}
@@ -85,7 +85,7 @@ def test_weights_that_are_there_bind_a_job_to_its_backend(
 
 
 def test_nothing_to_say_changes_no_message() -> None:
-    assert explain_alternatives(str(RejectedError("no", provider="p")), []) == "no"
+    assert explain_job_alternatives(str(RejectedError("no", provider="p")), []) == "no"
 
 
 def test_the_document_has_all_of_the_spec(row: JobRow) -> None:

@@ -12,8 +12,8 @@ import pytest
 from tests.support.tiny import tiny_model
 from tests.support.workspaces import write_chats
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.planning.cpu_probe import CPUProbe, read_stored_cpu_probe, run_cpu_probe
-from tuneport.lifecycle.planning.planning import plan_machine
+from tuneport.lifecycle.planning.cpu_probe import StoredCPUProbe, read_stored_cpu_probe, run_cpu_probe
+from tuneport.lifecycle.planning.planning import plan_job_machine
 from tuneport.router import Machine
 from tuneport.settings import Settings
 from tuneport.types import now
@@ -25,21 +25,23 @@ KEPT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def keep(settings: Settings, **values: Any) -> CPUProbe:
-    probe = CPUProbe.model_validate(KEPT | values)
+def keep(settings: Settings, **values: Any) -> StoredCPUProbe:
+    probe = StoredCPUProbe.model_validate(KEPT | values)
     (settings.home / "probe.json").write_text(probe.model_dump_json())
     return probe
 
 
 def test_a_probe_counts_on_the_processor_that_it_measured(settings: Settings) -> None:
-    machine = plan_machine(settings)
+    machine = plan_job_machine(settings)
     assert machine.cpu_rate is None
     probe = keep(settings)
-    assert plan_machine(settings).cpu_rate is None and read_stored_cpu_probe(settings.home, "a CPU, 2 cores") == probe
+    assert (
+        plan_job_machine(settings).cpu_rate is None and read_stored_cpu_probe(settings.home, "a CPU, 2 cores") == probe
+    )
     here = keep(settings, device=machine.device)
-    assert plan_machine(settings).cpu_rate == here.rate
+    assert plan_job_machine(settings).cpu_rate == here.rate
     (settings.home / "probe.json").write_text("{")
-    assert plan_machine(settings).cpu_rate is None
+    assert plan_job_machine(settings).cpu_rate is None
 
 
 def test_a_machine_that_was_busy_is_said_to_have_been(settings: Settings) -> None:
@@ -50,7 +52,7 @@ def test_a_machine_that_was_busy_is_said_to_have_been(settings: Settings) -> Non
 
 
 def test_a_plan_takes_the_probed_rate_and_says_so(settings: Settings, isolated: Path) -> None:
-    machine = plan_machine(settings)
+    machine = plan_job_machine(settings)
     if machine.gpu:
         pytest.skip("this machine trains on a GPU")
     asked = {"model": "smollm2-135m-instruct", "settings": settings}

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema import migrations, upkeep
-from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
 from tuneport.lifecycle.store.store import Store
 from tuneport.types import DataFile, JobEvent, JobState, JobStatus, PreparedData, Quote, RemoteFile, TuneSpec, now
@@ -273,7 +273,7 @@ def test_each_released_version_goes_up_and_down_with_its_data(tmp_path: Path, ve
 
 
 def test_tables_that_were_made_are_those_that_were_migrated(tmp_path: Path) -> None:
-    made = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    made = StoreDatabase(f"sqlite:///{tmp_path / 'new.db'}")
     empty = create_engine(f"sqlite:///{tmp_path / 'from-nothing.db'}")
     with empty.begin() as connection:
         migrations.migrate_schema(connection, 0, SCHEMA_VERSION)
@@ -415,7 +415,7 @@ def test_postgresql_s_tables_that_were_made_are_those_that_were_migrated(postgre
     for name in ("made", "migrated"):
         url = empty_schema(postgres, name)
         if name == "made":
-            Database(url).close()
+            StoreDatabase(url).close()
         engine = create_engine(url)
         with engine.begin() as connection:
             if name == "migrated":

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.folders import FIXTURES
 from tuneport.cli.main import main
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
 
@@ -27,7 +27,7 @@ def home() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tuneport-read-only-"))
     folder.chmod(0o755)
     home = folder / "home"
-    with Workspace(Settings(home=home)) as workspace:
+    with JobService(Settings(home=home)) as workspace:
         workspace.start(workspace.submit(TuneSpec(model="fake-small", dataset=TRAIN), backend="fake").id)
     yield home
     for place in (home, *home.rglob("*")):

@@ -23,16 +23,16 @@ from tuneport.cli.main import app
 from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace, describe_job
+from tuneport.lifecycle.service import JobService, describe_job
 from tuneport.lifecycle.submitting.flags import (
     GRADER_FILE,
     OPTION_FLAGS,
     SPEC_FLAGS,
     build_submit_command,
-    options_without_flag,
+    job_options_without_flag,
 )
 from tuneport.lifecycle.submitting.options import ClientOptions, JobOptions, OptionKeywords
-from tuneport.lifecycle.submitting.spec_file import format_spec_file
+from tuneport.lifecycle.submitting.spec_file import format_job_spec_file
 from tuneport.lifecycle.verbs import log_job_terms
 from tuneport.serve.wire.native import SubmitJob
 from tuneport.types import Hyperparameters, Method, TuneSpec
@@ -156,12 +156,12 @@ def test_the_printed_command_means_the_same_job(
     finally:
         os.chdir(before)
     assert (asked.spec, asked.options, asked.backend) == (spec, options, backend)
-    assert options_without_flag(spec) == []
+    assert job_options_without_flag(spec) == []
 
 
 def test_pairs_that_no_flag_can_say_are_named(tmp_path: Path) -> None:
     spec = TuneSpec(model="m", dataset=tmp_path, metadata={"a=b": "1", "c": "2"}, columns={"x": ""})
-    assert options_without_flag(spec) == ["columns.x", "metadata.a=b"]
+    assert job_options_without_flag(spec) == ["columns.x", "metadata.a=b"]
     assert parsed(build_submit_command(spec, JobOptions(), backend=None)).spec.metadata == {"c": "2"}
 
 
@@ -172,7 +172,7 @@ def test_a_spec_file_is_submitted_and_flags_replace_its_values(tmp_path: Path) -
     write_chats(tmp_path / "train.jsonl")
     file = tmp_path / "spec.toml"
     values = {"model": "m", "dataset": "train.jsonl", "hyperparameters": {"epochs": 3}, "metadata": {"ticket": "7"}}
-    file.write_text(format_spec_file(values))
+    file.write_text(format_job_spec_file(values))
     asked = parsed(f"tuneport submit --spec {file}")
     assert asked.spec.dataset == tmp_path / "train.jsonl" and asked.spec.method is Method.SFT
     assert asked.spec.hyperparameters.epochs == 3 and asked.spec.metadata == {"ticket": "7"}
@@ -216,7 +216,7 @@ def test_terms_are_logged_before_the_first_job_and_not_again(
         monkeypatch.setenv("OPENAI_API_KEY", openai.key)
         with caplog.at_level(logging.WARNING, logger="tuneport"):
             job = tuneport.submit(dataset, model=MODEL, backend="openai")
-            with Workspace() as again:
+            with JobService() as again:
                 again.submit(TuneSpec(model=MODEL, dataset=dataset), backend="openai", show_terms=log_job_terms)
     told = [record.getMessage() for record in caplog.records if "terms that apply" in record.getMessage()]
     terms = job.as_dict()["terms"]
@@ -224,7 +224,7 @@ def test_terms_are_logged_before_the_first_job_and_not_again(
     assert all(term["text"] in line and term["url"] in line for term, line in zip(terms, told, strict=True))
 
 
-def test_options_of_a_row_are_those_it_was_added_with(workspace: Workspace, tmp_path: Path) -> None:
+def test_options_of_a_row_are_those_it_was_added_with(workspace: JobService, tmp_path: Path) -> None:
     chats = write_chats(tmp_path / "a.jsonl")
     spec = TuneSpec(model="base", dataset=chats, validation=chats)
     row = workspace.submit(spec, backend="fake", delete_files=True, stop_on_overfit=True, allow_personal_data=True)

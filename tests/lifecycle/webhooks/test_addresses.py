@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tuneport.lifecycle.webhooks.addresses import PrivateAddressError, is_public_address, resolve_webhook_host
+from tuneport.lifecycle.webhooks.addresses import PrivateAddressError, is_public_webhook_address, resolve_webhook_host
 
 PRIVATE = (
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
@@ -19,12 +19,12 @@ PUBLIC = ("1.1.1.1", "8.8.8.8", "104.18.0.1", "2606:4700::1111", "64:ff9b::808:8
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private(address: str) -> None:
-    assert not is_public_address(address)
+    assert not is_public_webhook_address(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public(address: str) -> None:
-    assert is_public_address(address)
+    assert is_public_webhook_address(address)
 
 
 @pytest.mark.parametrize(

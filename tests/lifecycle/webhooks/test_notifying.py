@@ -18,7 +18,7 @@ from tests.lifecycle.webhooks.test_sender import due_now, ended
 from tests.support.webhook_receiver import Receiver
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.webhooks.sender import WebhookSender
 from tuneport.settings import Settings
 from tuneport.testing.fake.backend import FakeBackend
@@ -52,7 +52,7 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
     running.stop()
 
 
-def sender_with(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *urls: str) -> WebhookSender:
+def sender_with(workspace: JobService, monkeypatch: pytest.MonkeyPatch, *urls: str) -> WebhookSender:
     monkeypatch.setenv("TUNEPORT_NOTIFY", "  ".join(urls))
     sender = WebhookSender(workspace.store, Settings.load())
     sender.send_due()
@@ -60,7 +60,7 @@ def sender_with(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *urls: st
 
 
 def test_mail_says_what_whoever_asked_wants_to_know_and_comes_once(
-    workspace: Workspace,
+    workspace: JobService,
     start: Callable[..., str],
     mailbox: tuple[Mailbox, int],
     receiver: Receiver,
@@ -95,7 +95,7 @@ def test_mail_says_what_whoever_asked_wants_to_know_and_comes_once(
 
 
 def test_failure_tells_the_reason_and_where_to_look(
-    workspace: Workspace,
+    workspace: JobService,
     start: Callable[..., str],
     fake: FakeBackend,
     receiver: Receiver,
@@ -117,14 +117,14 @@ def test_failure_tells_the_reason_and_where_to_look(
 
 
 def test_address_that_is_none_is_refused_at_the_start_and_not_repeated(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match="address 2 in TUNEPORT_NOTIFY is not one that apprise supports") as caught:
         sender_with(workspace, monkeypatch, "json://localhost/", "nonsense://geheim")
     assert "geheim" not in str(caught.value)
 
 
-def test_missing_library_is_one_line(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> None:
+def test_missing_library_is_one_line(workspace: JobService, monkeypatch: pytest.MonkeyPatch, isolated: Path) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(ConfigError, match="needs the apprise package: " + re.escape(install_extra("serve"))):
         sender_with(workspace, monkeypatch, "json://localhost/")

@@ -18,10 +18,10 @@ import tuneport
 from tests.support.webhook_receiver import Receiver
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.tables import DeliveryRow, EndpointRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.requests import JobRequestClaim
 from tuneport.lifecycle.webhooks import sender as sending
-from tuneport.lifecycle.webhooks.endpoints import read_webhook_endpoints
+from tuneport.lifecycle.webhooks.endpoints import parse_webhook_endpoints
 from tuneport.lifecycle.webhooks.sender import WAITS, WebhookSender
 from tuneport.settings import Settings
 from tuneport.testing.fake.backend import FakeBackend
@@ -31,24 +31,24 @@ from tuneport.types import JobStatus, TuneSpec, now
 Configured = Callable[..., Settings]
 
 
-def ended(workspace: Workspace, job_id: str) -> JobStatus:
+def ended(workspace: JobService, job_id: str) -> JobStatus:
     row = workspace.worker.drive(job_id, until=lambda row: False, poll_seconds=0.001)
     return row.job_status
 
 
-def due_now(workspace: Workspace) -> None:
+def due_now(workspace: JobService) -> None:
     with workspace.store.database.transaction() as session:
         session.execute(update(DeliveryRow).where(DeliveryRow.due_at.is_not(None)).values(due_at=now()))
 
 
 def test_end_seen_by_a_process_without_webhooks_is_told_by_the_one_that_has_them(
-    workspace: Workspace, start: Callable[..., str], receiver: Receiver, webhook_secret: str, configured: Configured
+    workspace: JobService, start: Callable[..., str], receiver: Receiver, webhook_secret: str, configured: Configured
 ) -> None:
     openai = pytest.importorskip("openai", reason="its check of the signature: pip install 'tuneport[openai]'")
     sender = WebhookSender(workspace.store, configured())
     assert sender.send_due() == 0  # and is known from now on
     job_id = start()
-    assert read_webhook_endpoints(workspace.settings) == {}
+    assert parse_webhook_endpoints(workspace.settings) == {}
     assert ended(workspace, job_id) is JobStatus.SUCCEEDED
     assert sender.send_due() == 1
     (received,) = receiver.received
@@ -61,7 +61,7 @@ def test_end_seen_by_a_process_without_webhooks_is_told_by_the_one_that_has_them
 
 
 def test_each_end_is_written_once_whatever_is_written_afterwards(
-    workspace: Workspace, start: Callable[..., str], fake: FakeBackend, configured: Configured
+    workspace: JobService, start: Callable[..., str], fake: FakeBackend, configured: Configured
 ) -> None:
     WebhookSender(workspace.store, configured()).send_due()
     failing, cancelled, deleted = start(), start(), start()
@@ -78,7 +78,7 @@ def test_each_end_is_written_once_whatever_is_written_afterwards(
 
 
 def test_job_that_ends_again_is_told_of_again(
-    workspace: Workspace, start: Callable[..., str], fake: FakeBackend, configured: Configured
+    workspace: JobService, start: Callable[..., str], fake: FakeBackend, configured: Configured
 ) -> None:
     WebhookSender(workspace.store, configured()).send_due()
     job_id = start()
@@ -101,7 +101,7 @@ def test_job_that_ends_again_is_told_of_again(
 
 
 def test_many_ends_at_once_by_the_poller(
-    workspace: Workspace, start: Callable[..., str], configured: Configured, receiver: Receiver
+    workspace: JobService, start: Callable[..., str], configured: Configured, receiver: Receiver
 ) -> None:
     sender = WebhookSender(workspace.store, configured())
     sender.send_due()
@@ -112,7 +112,7 @@ def test_many_ends_at_once_by_the_poller(
     assert {json.loads(received.body)["data"]["id"] for received in receiver.received} == jobs
 
 
-def test_request_that_never_was_a_job(workspace: Workspace, configured: Configured, receiver: Receiver) -> None:
+def test_request_that_never_was_a_job(workspace: JobService, configured: Configured, receiver: Receiver) -> None:
     sender = WebhookSender(workspace.store, configured())
     sender.send_due()
     store = workspace.store
@@ -128,7 +128,7 @@ def test_request_that_never_was_a_job(workspace: Workspace, configured: Configur
 
 
 def test_success_is_told_when_the_results_are_there(
-    workspace: Workspace, dataset: Path, configured: Configured, receiver: Receiver
+    workspace: JobService, dataset: Path, configured: Configured, receiver: Receiver
 ) -> None:
     """A client that is told asks for the job at once, which is shown as running until then."""
     sender = WebhookSender(workspace.store, configured())
@@ -147,7 +147,7 @@ def test_success_is_told_when_the_results_are_there(
 
 @pytest.mark.parametrize("status", [429, 500, 404, 302])
 def test_tried_again_later_with_the_same_id_and_the_same_body(
-    workspace: Workspace, start: Callable[..., str], receiver: Receiver, configured: Configured, status: int
+    workspace: JobService, start: Callable[..., str], receiver: Receiver, configured: Configured, status: int
 ) -> None:
     told: list[tuple[str, str]] = []
     sender = WebhookSender(
@@ -173,7 +173,7 @@ def test_tried_again_later_with_the_same_id_and_the_same_body(
 
 
 def test_whoever_is_gone_is_told_nothing_more_and_it_can_be_sent_again(
-    workspace: Workspace, start: Callable[..., str], receiver: Receiver, configured: Configured
+    workspace: JobService, start: Callable[..., str], receiver: Receiver, configured: Configured
 ) -> None:
     sender = WebhookSender(workspace.store, configured())
     sender.send_due()
@@ -191,7 +191,7 @@ def test_whoever_is_gone_is_told_nothing_more_and_it_can_be_sent_again(
 
 
 def test_given_up_after_three_days(
-    workspace: Workspace, start: Callable[..., str], receiver: Receiver, configured: Configured
+    workspace: JobService, start: Callable[..., str], receiver: Receiver, configured: Configured
 ) -> None:
     assert 71 * 3600 < sum(WAITS) * 0.9 + 0.1 * sum(WAITS) < 72 * 3600
     sender = WebhookSender(workspace.store, configured())
@@ -207,7 +207,7 @@ def test_given_up_after_three_days(
 
 
 def test_endpoint_that_no_gateway_has_any_more(
-    workspace: Workspace, start: Callable[..., str], configured: Configured, receiver: Receiver
+    workspace: JobService, start: Callable[..., str], configured: Configured, receiver: Receiver
 ) -> None:
     WebhookSender(workspace.store, configured()).send_due()
     ended(workspace, start())
@@ -224,7 +224,7 @@ def test_endpoint_that_no_gateway_has_any_more(
 
 
 def test_two_gateways_send_each_once(
-    workspace: Workspace, start: Callable[..., str], receiver: Receiver, configured: Configured
+    workspace: JobService, start: Callable[..., str], receiver: Receiver, configured: Configured
 ) -> None:
     settings = configured()
     one, other = WebhookSender(workspace.store, settings), WebhookSender(workspace.store, settings)
@@ -238,7 +238,7 @@ def test_two_gateways_send_each_once(
 
 
 def test_only_the_events_that_were_asked_for(
-    workspace: Workspace,
+    workspace: JobService,
     start: Callable[..., str],
     isolated: Path,
     webhook_secret: str,
@@ -268,7 +268,7 @@ WebhookSender(store, settings).send_due()
 
 
 def test_killed_between_the_answer_and_its_record_sends_again_with_the_same_id(
-    workspace: Workspace, start: Callable[..., str], receiver: Receiver, configured: Configured
+    workspace: JobService, start: Callable[..., str], receiver: Receiver, configured: Configured
 ) -> None:
     sender = WebhookSender(workspace.store, configured())
     sender.send_due()
@@ -300,12 +300,12 @@ def test_wrong_configuration_is_told_in_one_line_without_the_secret(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=told) as caught:
-        read_webhook_endpoints(Settings.load())
+        parse_webhook_endpoints(Settings.load())
     assert "geheim" not in str(caught.value)
 
 
 def test_trouble_of_one_delivery_stops_no_other(
-    workspace: Workspace,
+    workspace: JobService,
     start: Callable[..., str],
     receiver: Receiver,
     configured: Configured,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.workspaces import write_chats
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.store import Store
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import DataFile, JobStatus, PreparedData, TuneSpec
@@ -19,7 +19,7 @@ MODEL = "gpt-4.1-mini-2025-04-14"
 
 
 @pytest.fixture
-def submit(hosted: Workspace, isolated: Path) -> Callable[..., str]:
+def submit(hosted: JobService, isolated: Path) -> Callable[..., str]:
     dataset = write_chats(isolated / "train.jsonl")
 
     def add(**values: object) -> str:
@@ -30,7 +30,7 @@ def submit(hosted: Workspace, isolated: Path) -> Callable[..., str]:
 
 
 def test_the_fourth_job_waits_and_takes_the_first_place_that_is_free(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     first = [submit() for _ in range(3)]
     for job_id in first:
@@ -51,7 +51,7 @@ def test_the_fourth_job_waits_and_takes_the_first_place_that_is_free(
 
 
 def test_a_job_that_only_waits_is_left_to_whoever_drives_it(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(3):
         hosted.start(submit())
@@ -70,7 +70,7 @@ def test_a_job_that_only_waits_is_left_to_whoever_drives_it(
 
 
 def test_another_model_has_places_of_its_own(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     for _ in range(3):
         hosted.start(submit())
@@ -78,7 +78,7 @@ def test_another_model_has_places_of_its_own(
 
 
 def test_the_providers_own_refusal_is_waited_for_and_costs_no_attempt(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     body = {"error": {"message": "Too many active jobs.", "type": "invalid_request_error", "code": "exceeded_quota"}}
     openai.fail("status", status=429, method="POST", path="/fine_tuning/jobs", times=6, body=body)
@@ -92,7 +92,7 @@ def test_the_providers_own_refusal_is_waited_for_and_costs_no_attempt(
 
 
 def test_a_place_is_not_asked_for_before_the_provider_said(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     headers = {"retry-after": "1000"}
     openai.fail("status", status=429, method="POST", path="/fine_tuning/jobs", times=1, headers=headers)
@@ -105,7 +105,7 @@ def test_a_place_is_not_asked_for_before_the_provider_said(
 
 
 def test_a_daily_limit_fails_today_and_names_who_takes_the_job_today(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     openai.refuse = "daily_rate_limit_exceeded"
     row = hosted.start(submit())
@@ -114,7 +114,7 @@ def test_a_daily_limit_fails_today_and_names_who_takes_the_job_today(
     assert [entry["backend"] for entry in row.job_error.details["alternatives"]]
 
 
-def test_no_money_is_no_reason_to_wait(hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]) -> None:
+def test_no_money_is_no_reason_to_wait(hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]) -> None:
     openai.refuse = "insufficient_quota"
     assert hosted.start(submit()).status == "failed"
 
@@ -163,7 +163,7 @@ def test_who_waits_longer_goes_first_and_who_has_left_blocks_nobody(tmp_path: Pa
 
 
 def test_python_gets_the_waiting_job_back(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str], isolated: Path
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str], isolated: Path
 ) -> None:
     import tuneport
 

@@ -8,24 +8,24 @@ import pytest
 
 from tuneport.errors import ConfigError, NotFoundError, RejectedError, UnavailableError, UnsupportedError
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.testing.fake.backend import ArmedFault, FakeBackend
 
 Start = Callable[..., str]
 
 
 @pytest.fixture
-def running(workspace: Workspace, fake: FakeBackend, start: Start) -> str:
+def running(workspace: JobService, fake: FakeBackend, start: Start) -> str:
     job_id = start()
     workspace.drive(job_id, until=lambda row: row.status == "running", poll_seconds=0.01)
     return job_id
 
 
-def finish(workspace: Workspace, job_id: str) -> JobRow:
+def finish(workspace: JobService, job_id: str) -> JobRow:
     return workspace.drive(job_id, poll_seconds=0.01)
 
 
-def test_a_job_is_paused_and_goes_on(workspace: Workspace, running: str) -> None:
+def test_a_job_is_paused_and_goes_on(workspace: JobService, running: str) -> None:
     row = workspace.pause(running)
     assert (row.status, row.requested_action) == ("paused", None)
     assert workspace.pause(running).status == "paused", "paused already: no change, no error"
@@ -34,7 +34,7 @@ def test_a_job_is_paused_and_goes_on(workspace: Workspace, running: str) -> None
     assert finish(workspace, running).status == "succeeded"
 
 
-def test_a_lost_answer_forgets_no_wish(workspace: Workspace, fake: FakeBackend, running: str) -> None:
+def test_a_lost_answer_forgets_no_wish(workspace: JobService, fake: FakeBackend, running: str) -> None:
     fake.arm(ArmedFault(on="pause", kind="unavailable"))
     with pytest.raises(UnavailableError):
         workspace.pause(running)
@@ -43,7 +43,7 @@ def test_a_lost_answer_forgets_no_wish(workspace: Workspace, fake: FakeBackend, 
 
 
 def test_a_wish_that_is_refused_is_told_and_the_job_goes_on(
-    workspace: Workspace, fake: FakeBackend, running: str
+    workspace: JobService, fake: FakeBackend, running: str
 ) -> None:
     fake.arm(ArmedFault(on="pause", kind="rejected"))
     with pytest.raises(RejectedError, match="cannot be paused now"):
@@ -53,7 +53,7 @@ def test_a_wish_that_is_refused_is_told_and_the_job_goes_on(
 
 
 def test_what_cannot_be_paused_is_told_before_anything_is_written(
-    workspace: Workspace, fake: FakeBackend, start: Start, running: str, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, fake: FakeBackend, start: Start, running: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match="does not have job-.* yet"):
         workspace.pause(start())
@@ -66,13 +66,13 @@ def test_what_cannot_be_paused_is_told_before_anything_is_written(
         workspace.resume(done.id)
 
 
-def test_a_paused_job_can_be_cancelled(workspace: Workspace, running: str) -> None:
+def test_a_paused_job_can_be_cancelled(workspace: JobService, running: str) -> None:
     workspace.pause(running)
     workspace.cancel(running)
     assert finish(workspace, running).status == "cancelled"
 
 
-def test_a_model_is_deleted_once_and_its_record_says_so(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_model_is_deleted_once_and_its_record_says_so(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     with pytest.raises(ConfigError, match="`tuneport cancel"):
         workspace.delete(job_id)
@@ -91,7 +91,7 @@ def test_a_model_is_deleted_once_and_its_record_says_so(workspace: Workspace, fa
 
 
 def test_a_model_that_its_backend_cannot_delete_is_no_wish(
-    workspace: Workspace, running: str, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, running: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish(workspace, running)
     monkeypatch.delattr(FakeBackend, "delete")
@@ -100,13 +100,13 @@ def test_a_model_that_its_backend_cannot_delete_is_no_wish(
     assert workspace.job(running).delete_requested_at is None
 
 
-def test_what_made_no_model_has_none_to_delete(workspace: Workspace, start: Start) -> None:
+def test_what_made_no_model_has_none_to_delete(workspace: JobService, start: Start) -> None:
     row = workspace.cancel(start())
     with pytest.raises(ConfigError, match="there is nothing to delete"):
         workspace.delete(row.id)
 
 
-def test_checkpoints_are_listed_by_step(workspace: Workspace, start: Start, running: str) -> None:
+def test_checkpoints_are_listed_by_step(workspace: JobService, start: Start, running: str) -> None:
     assert workspace.checkpoints(start()) == []
     finish(workspace, running)
     assert [checkpoint.step for checkpoint in workspace.checkpoints(running)] == [2, 4, 6]

@@ -16,11 +16,11 @@ from tests.support.workspaces import write_chats
 from tuneport.backends.hosted.http.cooldown import ProviderCooldown
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.worker.event_collection import EVENT_TRIES
 from tuneport.lifecycle.worker.event_reading import AGAIN_SECONDS, LEFT_SECONDS
 from tuneport.lifecycle.worker.poll_interval import LONGEST, PollTiming
-from tuneport.lifecycle.worker.polling import Poller
+from tuneport.lifecycle.worker.polling import JobPoller
 from tuneport.lifecycle.worker.provider_polling import (
     HOLD_SECONDS,
     TURN_SECONDS,
@@ -60,14 +60,14 @@ def openai(lead_to: LeadTo) -> OpenAIEmulator:
 
 
 @pytest.fixture
-def hosted(openai: OpenAIEmulator, isolated: Path) -> Iterator[Workspace]:
-    with Workspace(Settings.load(isolated)) as opened:
+def hosted(openai: OpenAIEmulator, isolated: Path) -> Iterator[JobService]:
+    with JobService(Settings.load(isolated)) as opened:
         opened.backend("openai")._sleep = lambda seconds: None  # type: ignore[attr-defined]
         yield opened
 
 
 @pytest.fixture
-def adopt(hosted: Workspace, isolated: Path) -> Callable[[int], list[str]]:
+def adopt(hosted: JobService, isolated: Path) -> Callable[[int], list[str]]:
     """So many jobs that the provider has, with their rows, and without the places that real submits would wait for."""
     spec = TuneSpec(model=MODEL, dataset=write_chats(isolated / "train.jsonl"))
 
@@ -87,13 +87,13 @@ def adopt(hosted: Workspace, isolated: Path) -> Callable[[int], list[str]]:
     return make
 
 
-def poller(workspace: Workspace, time: Time, **options: object) -> ProviderPoller:
+def poller(workspace: JobService, time: Time, **options: object) -> ProviderPoller:
     dice = random.Random(3).random
     return ProviderPoller(workspace.worker, "openai", clock=time.now, sleep=time.sleep, dice=dice, **options)  # type: ignore[arg-type]
 
 
 def test_many_jobs_are_followed_to_their_end_by_lists(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     ids, time = adopt(25), Time(openai)
     told: list[tuple[str, str]] = []
@@ -114,7 +114,7 @@ def test_many_jobs_are_followed_to_their_end_by_lists(
 
 
 def test_events_come_when_somebody_looks_and_none_is_lost(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     ids, time = adopt(6), Time(openai)
     openai.advance(3600)
@@ -132,7 +132,7 @@ def test_events_come_when_somebody_looks_and_none_is_lost(
 
 
 def test_the_poller_fetches_events_with_the_time_it_has(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     adopt(6)
     openai.advance(3600)
@@ -145,7 +145,7 @@ def test_the_poller_fetches_events_with_the_time_it_has(
 
 
 def test_retry_after_is_obeyed_by_all(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     adopt(8)
     time, trouble = Time(openai), []
@@ -165,7 +165,7 @@ def test_retry_after_is_obeyed_by_all(
 
 
 def test_trouble_is_rested_upon_longer_each_time_and_forgotten_after_an_answer(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     adopt(8)
     time = Time(openai)
@@ -185,7 +185,7 @@ def test_trouble_is_rested_upon_longer_each_time_and_forgotten_after_an_answer(
 
 
 def test_two_pollers_share_the_work(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     adopt(20)
     time = Time(openai)
@@ -199,7 +199,7 @@ def test_two_pollers_share_the_work(
     )
 
 
-def test_a_row_that_somebody_is_at_is_left_to_them(workspace: Workspace, fake: FakeBackend, start: Callable) -> None:
+def test_a_row_that_somebody_is_at_is_left_to_them(workspace: JobService, fake: FakeBackend, start: Callable) -> None:
     job_id = start()
     workspace.drive(job_id, until=lambda row: row.remote_id is not None, poll_seconds=0.01)
     workspace.store.leases.claim(job_id, "somebody")
@@ -211,7 +211,7 @@ def test_a_row_that_somebody_is_at_is_left_to_them(workspace: Workspace, fake: F
 
 
 def test_a_job_that_is_gone_over_there_bothers_nobody_else(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     ids = adopt(3)
     del openai.jobs[str(hosted.job(ids[1]).remote_id)]
@@ -225,7 +225,7 @@ def test_a_job_that_is_gone_over_there_bothers_nobody_else(
 
 
 def test_a_wish_is_granted_by_whoever_polls(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     ids, time = adopt(3), Time(openai)
     hosted.store.jobs.request_cancel(ids[0])
@@ -238,7 +238,7 @@ def test_a_wish_is_granted_by_whoever_polls(
 @pytest.mark.parametrize("wish", ["cancel", "pause"])
 @pytest.mark.parametrize("status", [403, 404, 500])
 def test_a_wish_that_is_refused_hides_no_job(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], wish: str, status: int
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], wish: str, status: int
 ) -> None:
     """A key may read and not cancel; a provider may fail at cancelling alone: the job's end is noticed all the same."""
     (job_id,), time = adopt(1), Time(openai)
@@ -258,7 +258,7 @@ def test_a_wish_that_is_refused_hides_no_job(
 
 
 def test_a_wish_that_a_backend_cannot_grant_stops_no_polling(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store may bring a requested action from a version whose backend could."""
     done, other = adopt(2)
@@ -275,7 +275,7 @@ def test_a_wish_that_a_backend_cannot_grant_stops_no_polling(
 
 @pytest.mark.parametrize("status", [403, 500])
 def test_whoever_watches_a_job_that_cannot_be_cancelled_sees_its_end(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], status: int
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], status: int
 ) -> None:
     (job_id,) = adopt(1)
     openai.fail("status", status=status, method="POST", path="/fine_tuning/jobs/*/cancel", times=None)
@@ -285,7 +285,7 @@ def test_whoever_watches_a_job_that_cannot_be_cancelled_sees_its_end(
 
 
 def test_a_cancel_is_due_at_once_and_again_when_it_is_repeated(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     (job_id,) = adopt(1)
     first = None
@@ -300,7 +300,7 @@ def test_a_cancel_is_due_at_once_and_again_when_it_is_repeated(
 
 
 def test_told_to_stop_it_stops_within_a_list(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     adopt(6)
     time = Time(openai)
@@ -315,7 +315,7 @@ def test_told_to_stop_it_stops_within_a_list(
 
 
 def test_the_starter_brings_jobs_there_and_waits_with_those_that_have_no_place(
-    hosted: Workspace, openai: OpenAIEmulator, isolated: Path
+    hosted: JobService, openai: OpenAIEmulator, isolated: Path
 ) -> None:
     spec = TuneSpec(model=MODEL, dataset=write_chats(isolated / "train.jsonl"))
     ids = [hosted.submit(spec, backend="openai").id for _ in range(5)]
@@ -344,7 +344,7 @@ def test_the_starter_brings_jobs_there_and_waits_with_those_that_have_no_place(
 
 
 def test_all_jobs_of_two_providers_end_though_one_hangs_at_first(
-    workspace: Workspace, fake: FakeBackend, start: Callable, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, fake: FakeBackend, start: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Real threads. The one provider does not answer until the other one's jobs have ended."""
     released = threading.Event()
@@ -372,12 +372,12 @@ def test_all_jobs_of_two_providers_end_though_one_hangs_at_first(
 
     slow.arm(ArmedFault(on="submit", kind="unlisted"))
     timing = PollTiming(shortest=0.01, longest=0.02)
-    Poller(workspace.worker, on_change=on_change, timing=timing).run(until_idle=True)
+    JobPoller(workspace.worker, on_change=on_change, timing=timing).run(until_idle=True)
     assert set(ended[:3]) == set(quick) and ended[3:] == [late]
 
 
 def test_events_that_wait_hold_up_no_question(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     """Ten thousand ended jobs may take an hour to fetch: after five seconds the poller looks up."""
     adopt(6)
@@ -394,7 +394,7 @@ def test_events_that_wait_hold_up_no_question(
 
 
 def test_events_that_nobody_can_read_are_given_up_with_a_word(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     ids = adopt(6)
     openai.advance(3600)
@@ -407,7 +407,7 @@ def test_events_that_nobody_can_read_are_given_up_with_a_word(
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_events_that_the_key_may_not_read_wait_for_a_better_one(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], status: int
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]], status: int
 ) -> None:
     adopt(6)
     openai.advance(3600)
@@ -427,7 +427,7 @@ def test_events_that_the_key_may_not_read_wait_for_a_better_one(
 
 
 def test_a_job_whose_events_always_fail_holds_up_no_other(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     adopt(6)
     openai.advance(3600)
@@ -448,7 +448,7 @@ def test_a_job_whose_events_always_fail_holds_up_no_other(
 
 
 def test_a_provider_that_is_down_costs_no_events(
-    hosted: Workspace, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
+    hosted: JobService, openai: OpenAIEmulator, adopt: Callable[[int], list[str]]
 ) -> None:
     adopt(6)
     openai.advance(3600)

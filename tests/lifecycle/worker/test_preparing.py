@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tuneport.lifecycle.worker.preparing import compare_with_our_quote
+from tuneport.lifecycle.worker.preparing import compare_job_with_our_quote
 from tuneport.types import Quote
 
 TABLE = Quote(backend="together", model="m", expected=4.80, low=4.32, high=7.20, billed_tokens_per_epoch=10_000_000)
@@ -23,13 +23,13 @@ def theirs(expected: float | None) -> Quote:
     ],
 )
 def test_theirs_wins_and_the_difference_is_kept(asked: float, told: str) -> None:
-    quote = compare_with_our_quote(theirs(asked), TABLE)
+    quote = compare_job_with_our_quote(theirs(asked), TABLE)
     assert (quote.expected, quote.by_table, quote.explanation) == (asked, 4.80, told)
     assert quote.billed_tokens_per_epoch == 10_000_000
-    again = compare_with_our_quote(theirs(asked), quote)  # prepared anew after a crash: ours is still the table's
+    again = compare_job_with_our_quote(theirs(asked), quote)  # prepared anew after a crash: ours is still the table's
     assert again == quote
 
 
 def test_without_a_price_of_ours_theirs_stands_alone() -> None:
     for ours in (None, Quote.unknown("together", "m", "no bracket")):
-        assert compare_with_our_quote(theirs(6.0), ours) == theirs(6.0)
+        assert compare_job_with_our_quote(theirs(6.0), ours) == theirs(6.0)

@@ -17,7 +17,7 @@ from tests.support.workspaces import write_chats
 from tuneport.backends.local.backend import LocalBackend
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.settings import ProjectFile, Settings
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
@@ -32,7 +32,7 @@ def openai(lead_to: LeadTo) -> OpenAIEmulator:
 
 
 @pytest.fixture
-def submit(hosted: Workspace, isolated: Path) -> Callable[..., str]:
+def submit(hosted: JobService, isolated: Path) -> Callable[..., str]:
     dataset = write_chats(isolated / "train.jsonl")
 
     def add(delete_files: bool | None = True, **values: object) -> str:
@@ -46,12 +46,12 @@ def uploads(openai: OpenAIEmulator) -> list[str]:
     return [file["filename"] for file in openai.files.values() if file["purpose"] == "fine-tune"]
 
 
-def finish(workspace: Workspace, job_id: str) -> str:
+def finish(workspace: JobService, job_id: str) -> str:
     return workspace.drive(job_id, poll_seconds=0.02).status
 
 
 def test_a_done_job_leaves_no_file_if_that_was_wished(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str], isolated: Path
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str], isolated: Path
 ) -> None:
     validation = write_chats(isolated / "validation.jsonl", rows=11)
     job_id = submit(validation=validation)
@@ -64,7 +64,7 @@ def test_a_done_job_leaves_no_file_if_that_was_wished(
     assert finish(hosted, kept) == "succeeded" and len(uploads(openai)) == 1
 
 
-def test_the_default_is_in_the_projects_file(hosted: Workspace, submit: Callable[..., str]) -> None:
+def test_the_default_is_in_the_projects_file(hosted: JobService, submit: Callable[..., str]) -> None:
     project = ProjectFile.model_validate({"delete_files": True, "backends": {"together": {"delete_files": False}}})
     settings = hosted.settings.model_copy(update={"project": project})
     assert settings.delete_files("openai") and not settings.delete_files("together")
@@ -74,7 +74,7 @@ def test_the_default_is_in_the_projects_file(hosted: Workspace, submit: Callable
 
 
 def test_a_file_that_another_unfinished_job_needs_stays_until_that_has_ended(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     first, second = submit(), submit(delete_files=False)  # the second has a row, and has uploaded nothing yet
     assert finish(hosted, first) == "succeeded"
@@ -85,7 +85,7 @@ def test_a_file_that_another_unfinished_job_needs_stays_until_that_has_ended(
 
 
 def test_a_file_that_a_job_of_another_store_needs_stays(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str], isolated: Path
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str], isolated: Path
 ) -> None:
     job_id = submit()
     hosted.start(job_id)
@@ -100,7 +100,7 @@ def test_a_file_that_a_job_of_another_store_needs_stays(
 
 
 def test_the_copy_on_this_machine_stays_while_a_job_elsewhere_is_still_to_upload_it(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     """The local backend's file and the prepared one are the same file."""
     elsewhere = submit(delete_files=False)
@@ -130,14 +130,14 @@ def test_the_copy_on_this_machine_stays_while_a_job_elsewhere_is_still_to_upload
     )
 
 
-def _delete(workspace: Workspace, file_id: str, filename: str) -> None:
+def _delete(workspace: JobService, file_id: str, filename: str) -> None:
     with pytest.raises(ConfigError, match="has not ended"):
         workspace.remote_files.delete_file("local", file_id, filename)
 
 
 @pytest.mark.parametrize("kind", ["drop", "drop_after_accept"])
 def test_a_lost_answer_forgets_no_file(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str], kind: str
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str], kind: str
 ) -> None:
     job_id = submit()
     openai.fail(kind, method="DELETE", path="/files/{id}", times=None)  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ def test_a_lost_answer_forgets_no_file(
 KILLED = textwrap.dedent("""
     import os, signal, sys
     from tuneport.backends.openai.backend import OpenAIBackend
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
     original = OpenAIBackend.delete_file
 
@@ -162,13 +162,13 @@ KILLED = textwrap.dedent("""
         os.kill(os.getpid(), signal.SIGKILL)
 
     OpenAIBackend.delete_file = dies
-    Workspace().drive(sys.argv[1], poll_seconds=0.02)
+    JobService().drive(sys.argv[1], poll_seconds=0.02)
 """)
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_killed_while_deleting_the_next_one_deletes(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str], where: str
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str], where: str
 ) -> None:
     job_id = submit()
     done = subprocess.run([sys.executable, "-c", KILLED, job_id, where], env=os.environ.copy(), timeout=120)
@@ -179,7 +179,7 @@ def test_killed_while_deleting_the_next_one_deletes(
 
 
 def test_a_file_that_is_being_deleted_is_uploaded_anew(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     """Deleted between the list that found it and the submit that names it: then the submit would be refused."""
     first = submit()
@@ -197,7 +197,7 @@ def test_a_file_that_is_being_deleted_is_uploaded_anew(
 
 
 def test_the_list_says_what_lies_where_and_whose_it_is(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str], isolated: Path
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str], isolated: Path
 ) -> None:
     openai.pace = 600
     job_id = submit(delete_files=False)
@@ -224,7 +224,7 @@ def test_the_list_says_what_lies_where_and_whose_it_is(
 
 
 def test_a_closed_service_leaves_no_orphan_and_names_who_takes_the_job(
-    hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]
+    hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]
 ) -> None:
     openai.refuse = "training_not_available"
     first, second = submit(delete_files=False), submit(delete_files=False)
@@ -243,7 +243,7 @@ def test_a_closed_service_leaves_no_orphan_and_names_who_takes_the_job(
     assert uploads(openai) == []
 
 
-def test_an_alias_is_its_own_stand_in(hosted: Workspace, openai: OpenAIEmulator, submit: Callable[..., str]) -> None:
+def test_an_alias_is_its_own_stand_in(hosted: JobService, openai: OpenAIEmulator, submit: Callable[..., str]) -> None:
     openai.refuse = "training_not_available"
     row = hosted.start(submit(model="support-intents", suffix="it's mine", seed=3))
     assert row.job_error is not None
@@ -260,7 +260,7 @@ def test_together_s_files_go_the_same_way(monkeypatch: pytest.MonkeyPatch, isola
         (isolated / "tuneport.toml").write_text(
             "delete_files = true\n[backends.together.options]\npoll_interval = 0.02\n"
         )
-        with Workspace(Settings.load(isolated)) as workspace:
+        with JobService(Settings.load(isolated)) as workspace:
             spec = TuneSpec(model="llama-3.1-8b-instruct", dataset=write_chats(isolated / "train.jsonl"))
             job_id = workspace.submit(spec, backend="together").id
             assert finish(workspace, job_id) == "succeeded"

@@ -10,7 +10,7 @@ import pytest
 from tests.support.workspaces import write_chats
 from tuneport.errors import ConfigError, RejectedError
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.worker.provider_polling import ProviderPoller
 from tuneport.lifecycle.worker.stopping import StoppedEarly
 from tuneport.settings import Settings
@@ -22,13 +22,13 @@ Submit = Callable[..., JobRow]
 
 
 @pytest.fixture
-def workspace(openai: OpenAIEmulator, isolated: Path) -> Iterator[Workspace]:
-    with Workspace(Settings.load(isolated)) as opened:
+def workspace(openai: OpenAIEmulator, isolated: Path) -> Iterator[JobService]:
+    with JobService(Settings.load(isolated)) as opened:
         yield opened
 
 
 @pytest.fixture
-def submit(workspace: Workspace, openai: OpenAIEmulator, isolated: Path) -> Submit:
+def submit(workspace: JobService, openai: OpenAIEmulator, isolated: Path) -> Submit:
     """160 steps in sixteen epochs, of which validation is lowest in the fourth."""
     spec = TuneSpec.model_validate(
         {
@@ -52,13 +52,13 @@ def share_done(openai: OpenAIEmulator, share: float) -> None:
     openai.advance(1200 + 600 * share - (openai.now() - openai.started))
 
 
-def look(workspace: Workspace, row: JobRow, *, by: str) -> JobRow:
+def look(workspace: JobService, row: JobRow, *, by: str) -> JobRow:
     """As whoever follows one job does, or as the poller of many, in a process of its own."""
     if by == "drive":
         for _ in range(2):
             workspace.worker.step(row.id)
         return workspace.job(row.id)
-    with Workspace(workspace.settings) as other:
+    with JobService(workspace.settings) as other:
         other.store.schedule.poll_soon(row.id, polled_before_seconds=0)
         poller = ProviderPoller(other.worker, "openai", sleep=lambda seconds: False)
         for _ in range(2):
@@ -68,7 +68,7 @@ def look(workspace: Workspace, row: JobRow, *, by: str) -> JobRow:
 
 @pytest.mark.parametrize("by", ["drive", "poll"])
 def test_an_overfitted_job_is_stopped_with_its_checkpoint_and_what_that_saves(
-    workspace: Workspace, openai: OpenAIEmulator, submit: Submit, by: str
+    workspace: JobService, openai: OpenAIEmulator, submit: Submit, by: str
 ) -> None:
     job, left_alone, good = (submit(overfits=o, stop=s) for o, s in ((True, True), (True, False), (False, True)))
     share_done(openai, 0.2)
@@ -102,7 +102,7 @@ def test_an_overfitted_job_is_stopped_with_its_checkpoint_and_what_that_saves(
 
 
 def test_the_wish_outlives_the_process_that_wrote_it(
-    workspace: Workspace, openai: OpenAIEmulator, submit: Submit, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, openai: OpenAIEmulator, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = submit(overfits=True, stop=False)
     share_done(openai, 0.6)
@@ -116,14 +116,14 @@ def test_the_wish_outlives_the_process_that_wrote_it(
     with pytest.raises(KeyboardInterrupt):
         look(workspace, row, by="drive")
     assert workspace.job(row.id).requested_action == "stop" and openai.jobs[str(row.remote_id)].cancelled is False
-    with Workspace(workspace.settings) as other:
+    with JobService(workspace.settings) as other:
         assert other.refresh(row.id).job_status is JobStatus.CANCELLED
         assert len([event for _, event in other.events(row.id) if event.type == "overfitting"]) == 1
 
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_what_was_not_stopped_is_not_said_to_have_saved_anything(
-    workspace: Workspace, openai: OpenAIEmulator, submit: Submit, monkeypatch: pytest.MonkeyPatch, ended: bool
+    workspace: JobService, openai: OpenAIEmulator, submit: Submit, monkeypatch: pytest.MonkeyPatch, ended: bool
 ) -> None:
     row = submit(overfits=True, stop=True)
     share_done(openai, 0.6)
@@ -145,7 +145,7 @@ def test_what_was_not_stopped_is_not_said_to_have_saved_anything(
 
 
 def test_a_job_of_which_nothing_could_be_kept_goes_on_and_says_so(
-    workspace: Workspace, openai: OpenAIEmulator, submit: Submit, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, openai: OpenAIEmulator, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = submit(overfits=True, stop=True)
     share_done(openai, 0.6)
@@ -155,7 +155,7 @@ def test_a_job_of_which_nothing_could_be_kept_goes_on_and_says_so(
     assert "openai has no checkpoint of it to keep, so it continues" in told.message
 
 
-def test_without_rows_to_tell_by_it_is_refused(workspace: Workspace, openai: OpenAIEmulator, isolated: Path) -> None:
+def test_without_rows_to_tell_by_it_is_refused(workspace: JobService, openai: OpenAIEmulator, isolated: Path) -> None:
     spec = TuneSpec(model=MODEL, dataset=write_chats(isolated / "train.jsonl", 20))
     with pytest.raises(ConfigError, match="give a validation file"):
         workspace.submit(spec, backend="openai", stop_on_overfit=True)

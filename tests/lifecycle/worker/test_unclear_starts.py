@@ -13,11 +13,11 @@ from tuneport.backends import backend_manifest
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
 from tuneport.errors import ConfigError, UnresolvedStartError
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
-from tuneport.lifecycle.schema.submission import Submission
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading, read_store_machine_clock
+from tuneport.lifecycle.schema.submission import JobSubmission
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace, describe_job
-from tuneport.lifecycle.worker.worker import Worker
+from tuneport.lifecycle.service import JobService, describe_job
+from tuneport.lifecycle.worker.worker import JobWorker
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
 from tuneport.types import TuneSpec
@@ -33,8 +33,8 @@ class MachineClock:
     def __init__(self) -> None:
         self.boot, self.seconds = "first boot", 1000.0
 
-    def __call__(self) -> MachineClockReading:
-        return MachineClockReading(self.boot, self.seconds)
+    def __call__(self) -> StoreClockReading:
+        return StoreClockReading(self.boot, self.seconds)
 
 
 @pytest.fixture(params=["openai", "together"])
@@ -51,14 +51,14 @@ def clock() -> MachineClock:
 
 
 @pytest.fixture
-def workspace(provider: Any, clock: MachineClock, isolated: Path) -> Iterator[Workspace]:
+def workspace(provider: Any, clock: MachineClock, isolated: Path) -> Iterator[JobService]:
     settings = Settings.load(isolated)
     make = OpenAIBackend if provider.name == "openai" else TogetherBackend
-    with Workspace(settings) as opened:
+    with JobService(settings) as opened:
         opened._backends[provider.name] = make(
             backend_manifest(provider.name, settings), settings, sleep=provider.advance
         )
-        opened.worker = Worker(
+        opened.worker = JobWorker(
             opened.store,
             opened.backend,
             opened.worker.files,
@@ -70,7 +70,7 @@ def workspace(provider: Any, clock: MachineClock, isolated: Path) -> Iterator[Wo
 
 
 @pytest.fixture
-def submit(workspace: Workspace, provider: Any, isolated: Path) -> Callable[..., str]:
+def submit(workspace: JobService, provider: Any, isolated: Path) -> Callable[..., str]:
     def add(name: str = "train", **values: object) -> str:
         dataset = write_chats(isolated / f"{name}.jsonl", rows=10 + len(name))
         spec = TuneSpec.model_validate({"model": MODELS[provider.name], "dataset": dataset} | values)
@@ -80,7 +80,7 @@ def submit(workspace: Workspace, provider: Any, isolated: Path) -> Callable[...,
 
 
 @pytest.fixture
-def known_to_keep_tokens(workspace: Workspace, submit: Callable[..., str]) -> str:
+def known_to_keep_tokens(workspace: JobService, submit: Callable[..., str]) -> str:
     """A job of an earlier day, which the provider lists with its token."""
     return str(workspace.start(submit("earlier"), wait_for_place=0).remote_id)
 
@@ -90,17 +90,17 @@ def lose_the_answer(provider: Any, *, after: bool, times: int = 1) -> None:
     provider.fail(kind, method="POST", path=f"**{CREATION[provider.name]}", times=times)
 
 
-def until_lost(workspace: Workspace, job_id: str) -> JobRow:
+def until_lost(workspace: JobService, job_id: str) -> JobRow:
     return workspace.drive(job_id, until=lambda row: row.submit_intent_at is not None, poll_seconds=0.01)
 
 
-def step(workspace: Workspace, clock: MachineClock, job_id: str, *, after: float) -> JobRow:
+def step(workspace: JobService, clock: MachineClock, job_id: str, *, after: float) -> JobRow:
     clock.seconds += after
     return workspace.worker.step(job_id)
 
 
 def test_a_job_that_a_list_shows_late_is_adopted_and_not_started_again(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     provider.list_lag = 3000
     lose_the_answer(provider, after=True)
@@ -115,7 +115,7 @@ def test_a_job_that_a_list_shows_late_is_adopted_and_not_started_again(
 
 
 def test_what_never_arrived_is_started_again_after_an_hour_where_tokens_are_kept(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     lose_the_answer(provider, after=False)
     job_id = submit()
@@ -131,7 +131,7 @@ def test_what_never_arrived_is_started_again_after_an_hour_where_tokens_are_kept
 
 
 def test_of_a_provider_that_was_never_seen_to_keep_tokens_a_person_decides(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any
 ) -> None:
     lose_the_answer(provider, after=False)
     job_id = submit()
@@ -149,7 +149,7 @@ def test_of_a_provider_that_was_never_seen_to_keep_tokens_a_person_decides(
 
 
 def test_a_listed_job_whose_token_was_dropped_may_be_it_and_a_person_says_so(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     lose_the_answer(provider, after=True)
     job_id = submit()
@@ -168,7 +168,7 @@ def test_a_listed_job_whose_token_was_dropped_may_be_it_and_a_person_says_so(
 
 
 def test_a_job_of_another_token_is_not_taken_on_a_persons_word(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     lose_the_answer(provider, after=False)
     job_id = submit()
@@ -178,7 +178,7 @@ def test_a_job_of_another_token_is_not_taken_on_a_persons_word(
 
 
 def test_neither_a_restart_of_the_machine_nor_a_clock_that_jumps_ends_the_wait(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     lose_the_answer(provider, after=True)
     provider.list_lag = 10**6
@@ -198,7 +198,7 @@ def test_neither_a_restart_of_the_machine_nor_a_clock_that_jumps_ends_the_wait(
 
 
 def test_a_second_job_with_the_token_is_told_and_can_be_stopped(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     """What the provider carries out after all, when a person has said that it was not started."""
     lose_the_answer(provider, after=True)
@@ -222,7 +222,7 @@ def test_a_second_job_with_the_token_is_told_and_can_be_stopped(
 
 
 def test_an_answer_that_names_another_job_is_not_adopted(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     other = next(
         each.json() for each in provider.log if each.method == "POST" and each.path.endswith(CREATION[provider.name])
@@ -236,7 +236,7 @@ def test_an_answer_that_names_another_job_is_not_adopted(
 
 
 def test_a_cancelled_job_whose_start_is_unclear_ends_without_a_claim(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any
 ) -> None:
     lose_the_answer(provider, after=True)
     provider.list_lag = 10**9
@@ -252,7 +252,7 @@ def test_a_cancelled_job_whose_start_is_unclear_ends_without_a_claim(
 
 
 def test_every_call_that_starts_a_job_carries_an_idempotency_key(
-    workspace: Workspace, provider: Any, submit: Any
+    workspace: JobService, provider: Any, submit: Any
 ) -> None:
     row = workspace.start(submit())
     sent = [entry for entry in provider.log if entry.method == "POST" and entry.path.endswith(CREATION[provider.name])]
@@ -260,23 +260,23 @@ def test_every_call_that_starts_a_job_carries_an_idempotency_key(
 
 
 def test_the_machines_clock_is_the_same_in_every_process_and_goes_forwards() -> None:
-    first, second = read_machine_clock(), read_machine_clock()
+    first, second = read_store_machine_clock(), read_store_machine_clock()
     assert first.clock == second.clock and second.seconds >= first.seconds
 
 
 def test_a_clock_that_went_backwards_begins_anew() -> None:
-    sent = Submission().mark_sent(MachineClockReading("a", 500))
-    both = Submission().mark_sent(MachineClockReading("a", 500, 50))
-    assert both.seconds_waited(MachineClockReading("a", 900, 60)) == 10, (
+    sent = JobSubmission().mark_sent(StoreClockReading("a", 500))
+    both = JobSubmission().mark_sent(StoreClockReading("a", 500, 50))
+    assert both.seconds_waited(StoreClockReading("a", 900, 60)) == 10, (
         "a machine that slept, or a container's own uptime"
     )
-    assert both.seconds_waited(MachineClockReading("a", 510, 5)) == 0
-    assert sent.seconds_waited(MachineClockReading("a", 600)) == 100
-    assert sent.seconds_waited(MachineClockReading("b", 600)) == 0
-    assert sent.with_clock(MachineClockReading("a", 20)).seconds_waited(MachineClockReading("a", 50)) == 30
+    assert both.seconds_waited(StoreClockReading("a", 510, 5)) == 0
+    assert sent.seconds_waited(StoreClockReading("a", 600)) == 100
+    assert sent.seconds_waited(StoreClockReading("b", 600)) == 0
+    assert sent.with_clock(StoreClockReading("a", 20)).seconds_waited(StoreClockReading("a", 50)) == 30
 
 
-def test_a_failure_that_the_provider_takes_back_is_not_final(workspace: Workspace, provider: Any, submit: Any) -> None:
+def test_a_failure_that_the_provider_takes_back_is_not_final(workspace: JobService, provider: Any, submit: Any) -> None:
     """Before, such a row stayed `failed` while its job ran on and was paid."""
     row = workspace.start(submit())
     path = f"{CREATION[provider.name]}/{row.remote_id}"
@@ -298,7 +298,7 @@ def test_a_failure_that_the_provider_takes_back_is_not_final(workspace: Workspac
 
 
 def test_a_job_that_comes_up_before_a_person_says_that_it_is_not_there_is_adopted(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any, known_to_keep_tokens: str
 ) -> None:
     provider.list_lag = 600
     lose_the_answer(provider, after=True)
@@ -311,7 +311,7 @@ def test_a_job_that_comes_up_before_a_person_says_that_it_is_not_there_is_adopte
 
 
 def test_a_list_that_cannot_be_read_for_an_hour_is_a_question_too(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any
 ) -> None:
     lose_the_answer(provider, after=True)
     job_id = submit()
@@ -326,7 +326,7 @@ def test_a_list_that_cannot_be_read_for_an_hour_is_a_question_too(
 
 
 def test_a_token_that_the_provider_alters_is_no_evidence(
-    workspace: Workspace, provider: Any, clock: MachineClock, submit: Any
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any
 ) -> None:
     """A server that redacts what it takes for a secret: its own altered mark proved, before, that it keeps tokens."""
     lose_the_answer(provider, after=True)
@@ -341,7 +341,9 @@ def test_a_token_that_the_provider_alters_is_no_evidence(
     assert f"--started {newest.id}" in str(row.note) and provider.jobs_created == 1
 
 
-def test_a_question_keeps_no_poller_busy(workspace: Workspace, provider: Any, clock: MachineClock, submit: Any) -> None:
+def test_a_question_keeps_no_poller_busy(
+    workspace: JobService, provider: Any, clock: MachineClock, submit: Any
+) -> None:
     lose_the_answer(provider, after=False)
     job_id = submit()
     until_lost(workspace, job_id)

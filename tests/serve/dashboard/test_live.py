@@ -12,7 +12,7 @@ from tests.serve.dashboard.conftest import HOSTILE, Dashboard
 from tests.support.gateways import Running, serving
 from tests.support.streaming import Block, blocks
 from tuneport.serve import Gateway
-from tuneport.serve.dashboard.live import ReaderMark
+from tuneport.serve.dashboard.live import DashboardReaderMark
 from tuneport.serve.http.access import COOKIE
 from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
@@ -118,12 +118,12 @@ def test_a_project_sees_its_own_and_a_session_that_ends_ends_the_stream(running:
 
 
 def test_a_mark_is_read_back_and_rubbish_is_none() -> None:
-    mark = ReaderMark(57, frozenset({"0a1b2c3d", "ffffffff"}))
-    assert ReaderMark.parse(str(mark)) == mark and str(mark) == "57.0a1b2c3dffffffff"
+    mark = DashboardReaderMark(57, frozenset({"0a1b2c3d", "ffffffff"}))
+    assert DashboardReaderMark.parse(str(mark)) == mark and str(mark) == "57.0a1b2c3dffffffff"
     assert (
-        ReaderMark.parse(str(ReaderMark()))
-        == ReaderMark()
-        == ReaderMark.parse("57")
-        == ReaderMark.parse("5.xyz")
-        == ReaderMark.parse("1" * 5000)
+        DashboardReaderMark.parse(str(DashboardReaderMark()))
+        == DashboardReaderMark()
+        == DashboardReaderMark.parse("57")
+        == DashboardReaderMark.parse("5.xyz")
+        == DashboardReaderMark.parse("1" * 5000)
     )

@@ -9,7 +9,7 @@ import pytest
 from tests.serve.dashboard.conftest import Dashboard
 from tests.serve.dashboard.test_new_job import TRAIN, finished, uploaded
 from tuneport.lifecycle.submitting.options import JobOptions
-from tuneport.serve.jobs.job_maker import make_pending_jobs
+from tuneport.serve.jobs.job_maker import make_jobs_of_requests
 from tuneport.types import Hyperparameters, TuneSpec
 
 MODEL = "smollm2-135m-instruct"
@@ -50,7 +50,7 @@ def test_the_form_has_every_option_and_the_job_says_its_terms(dashboard: Dashboa
     answer = dashboard.post(path, csrf=dashboard.token(place), **wishes)
     assert answer.status_code == 303, answer.text
     job_id = answer.headers["location"].removeprefix("/jobs/")
-    make_pending_jobs(dashboard.gateway)
+    make_jobs_of_requests(dashboard.gateway)
     row = dashboard.gateway.unscoped.store.jobs.by_ids([job_id]).get(job_id)
     assert row is not None, dashboard.gateway.unscoped.store.requests.get(job_id).error  # type: ignore[union-attr]
     spec = row.tune_spec

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.dashboard.conftest import HOSTILE, Dashboard
+from tests.serve.dashboard.conftest import HOSTILE, Dashboard, Document
+from tests.support.document import hostile_holes
 from tests.support.folders import FIXTURES
-from tuneport.serve.dashboard.archive import stream_tar_archive
+from tuneport.serve.dashboard.archive import stream_dashboard_tar
 from tuneport.serve.dashboard.curves import draw_dashboard_charts
 from tuneport.types import MetricPoint
 
@@ -45,6 +46,18 @@ def test_both_models_answer_the_same_prompt(dashboard: Dashboard) -> None:
     assert "was deleted" in dashboard.post("/chat", csrf=token, **asked).text
 
 
+def test_no_hole_of_a_page_lets_markup_in(dashboard: Dashboard) -> None:
+    done, running = dashboard.job(suffix="one"), dashboard.job(4, metadata={"a": "b"})
+    paths = ["/", f"/jobs/{done}", f"/jobs/{running}", f"/compare?job={done}&job={running}", f"/chat?job={done}"]
+    for path in [*paths, "/models", "/backends", "/new", "/jobs/none"]:
+        plain = dashboard.client.get(path).text
+        with hostile_holes():
+            changed = dashboard.client.get(path).text
+        assert changed.count("&lt;script&gt;") > 3, path
+        shapes = [[(tag, list(given)) for tag, given in Document(page).tags] for page in (plain, changed)]
+        assert shapes[0] == shapes[1], path
+
+
 def test_models_and_their_last_days(dashboard: Dashboard) -> None:
     job = dashboard.job(suffix="triage")
     page = dashboard.get("/models")
@@ -69,7 +82,7 @@ def test_a_folder_is_sent_as_a_tar_file_and_goes(tmp_path: Path) -> None:
     files = {"adapter.bin": b"\x01" * 1_300_000, "deep/config.json": b"{}", "empty": b""}
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    sent = BytesIO(b"".join(stream_tar_archive(folder, "job-1", folder.parent)))
+    sent = BytesIO(b"".join(stream_dashboard_tar(folder, "job-1", folder.parent)))
     with tarfile.open(fileobj=sent) as tar:
         there = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]
     assert there == {f"job-1/{name}": content for name, content in files.items()}

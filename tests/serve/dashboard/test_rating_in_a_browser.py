@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.tabs import Tab, expect, opened
-from tuneport.scoring.people.answers import read_answer_pairs, write_answer_pairs
+from tuneport.scoring.people.answers import read_pairs_for_raters, write_pairs_for_raters
 from tuneport.scoring.people.ratings import ratings_path, read_ratings
 from tuneport.scoring.people.results import compute_rating_results
 
@@ -82,7 +82,7 @@ class Person:
 
 def test_two_raters_by_keyboard_alone_through_a_killed_server(chromium: Any, tmp_path: Path) -> None:
     path, received = tmp_path / "secret-file.jsonl", list[str]()
-    write_answer_pairs(path, NAMES, PAIRS)
+    write_pairs_for_raters(path, NAMES, PAIRS)
     with served(path, 0) as (process, origin):
         port = int(origin.rsplit(":", 1)[1])
         with opened(chromium, origin) as first, opened(chromium, origin, width=400) as second:
@@ -129,9 +129,9 @@ def test_two_raters_by_keyboard_alone_through_a_killed_server(chromium: Any, tmp
                     expect(person.page.get_by_role("heading", name="All judged")).to_be_visible()
                     assert person.tab.trouble == []
                 ana.tab.judged()
-    untold = ("secret", *(pair.key for pair in read_answer_pairs(path).pairs))
+    untold = ("secret", *(pair.key for pair in read_pairs_for_raters(path).pairs))
     assert len(received) > 20 and not [text for text in received for word in untold if word in text]
-    found = compute_rating_results(read_answer_pairs(path), read_ratings(ratings_path(path)))
+    found = compute_rating_results(read_pairs_for_raters(path), read_ratings(ratings_path(path)))
     assert (found.judged, found.finished, [rater.name for rater in found.raters]) == (4, 2, ["Ana", "Ben"])
     assert [row.b for row in found.raters] and found.raters[0].b == 3 and found.raters[0].tie == 1
     assert found.raters[1].a + found.raters[1].b == 4 and found.raters[1].b >= 3

@@ -21,7 +21,7 @@ from tests.support.gateways import OLD_MODEL, Running, chats  # noqa: E402
 from tuneport.lifecycle.schema.tables import TokenRow  # noqa: E402
 from tuneport.lifecycle.store.store import Store  # noqa: E402
 from tuneport.serve import AccessRules, Gateway, create_app  # noqa: E402
-from tuneport.serve.http.access import COOKIE, CSRF_HEADER, check_csrf, csrf_token, request_caller  # noqa: E402
+from tuneport.serve.http.access import COOKIE, CSRF_HEADER, check_csrf, csrf_token, gateway_request_caller  # noqa: E402
 from tuneport.serve.timing import GatewayTiming  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
 from tuneport.types import now  # noqa: E402
@@ -215,7 +215,7 @@ def logged_in(here: Served, secret: str) -> str:
 def with_pages(here: Served) -> Served:
     @here.app.get("/page")
     def page(request: Request) -> HTMLResponse:
-        return HTMLResponse(f"{request_caller(request).name} {csrf_token(request)}")
+        return HTMLResponse(f"{gateway_request_caller(request).name} {csrf_token(request)}")
 
     @here.app.post("/change")
     def change(request: Request) -> dict[str, Any]:

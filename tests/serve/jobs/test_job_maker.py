@@ -19,11 +19,11 @@ from tests.support.waiting import until
 from tuneport.errors import RejectedError, StorageError, UnavailableError
 from tuneport.lifecycle.schema.database import explain_database_errors
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
 from tuneport.serve import background
 from tuneport.serve.jobs import job_maker
-from tuneport.serve.jobs.results import JobResultWriter
+from tuneport.serve.jobs.results import GatewayJobResultWriter
 from tuneport.types import now
 
 openai = pytest.importorskip("openai", reason="the client of these tests: pip install 'tuneport[openai]'")
@@ -52,14 +52,14 @@ def test_cancelled_while_its_data_is_read_it_never_is_a_job(
     running: Running, create: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = create()
-    planned = Workspace.plan
+    planned = JobService.plan
 
     def cancelled_meanwhile(*arguments: Any, **named: Any) -> Any:
         assert running.client().fine_tuning.jobs.cancel(job_id).status == "cancelled"
         return planned(*arguments, **named)
 
-    monkeypatch.setattr(Workspace, "plan", cancelled_meanwhile)
-    job_maker.make_pending_jobs(running.gateway)
+    monkeypatch.setattr(JobService, "plan", cancelled_meanwhile)
+    job_maker.make_jobs_of_requests(running.gateway)
     assert rows(running) == []
     assert running.client().fine_tuning.jobs.retrieve(job_id).status == "cancelled"
 
@@ -72,12 +72,12 @@ def test_who_lost_the_request_neither_starts_nor_fails_it(
     late = store.requests.claim_oldest("late")
     assert late is not None
     store.requests.defer(job_id, "late", seconds=-1)
-    job_maker.make_pending_jobs(running.gateway)
+    job_maker.make_jobs_of_requests(running.gateway)
     assert rows(running) == [job_id]
-    job_maker.make_job(running.gateway, late, "late")
+    job_maker.make_job_of_request(running.gateway, late, "late")
     refused = RejectedError("no", provider="p")
-    monkeypatch.setattr(job_maker, "build_requested_spec", lambda *given: (_ for _ in ()).throw(refused))
-    job_maker.make_job(running.gateway, late, "late")
+    monkeypatch.setattr(job_maker, "build_client_requested_spec", lambda *given: (_ for _ in ()).throw(refused))
+    job_maker.make_job_of_request(running.gateway, late, "late")
     assert rows(running) == [job_id]
     request = store.requests.get(job_id)
     assert request is not None and (request.state, request.error) == ("taken", None)
@@ -89,7 +89,7 @@ def test_one_that_cannot_be_made_now_keeps_nobody_waiting(
 ) -> None:
     """`None`: the store itself is locked at that moment."""
     first, second = create(suffix="stuck"), create()
-    real = job_maker.build_requested_spec
+    real = job_maker.build_client_requested_spec
 
     def stuck(gateway: Any, body: dict[str, Any]) -> Any:
         if body.get("suffix") == "stuck":
@@ -97,13 +97,13 @@ def test_one_that_cannot_be_made_now_keeps_nobody_waiting(
             raise trouble  # type: ignore[misc]
         return real(gateway, body)
 
-    monkeypatch.setattr(job_maker, "build_requested_spec", stuck)
-    job_maker.make_pending_jobs(running.gateway)
+    monkeypatch.setattr(job_maker, "build_client_requested_spec", stuck)
+    job_maker.make_jobs_of_requests(running.gateway)
     assert rows(running) == [second]
     assert running.client().fine_tuning.jobs.retrieve(first).status == "validating_files"
-    monkeypatch.setattr(job_maker, "build_requested_spec", real)
+    monkeypatch.setattr(job_maker, "build_client_requested_spec", real)
     running.gateway.unscoped.store.requests.defer(first, "nobody", seconds=-1)
-    job_maker.make_pending_jobs(running.gateway)
+    job_maker.make_jobs_of_requests(running.gateway)
     assert sorted(rows(running)) == sorted([first, second])
 
 
@@ -112,11 +112,11 @@ def test_a_content_on_another_gateways_disk_is_left_to_it(
 ) -> None:
     job_id = create()
     monkeypatch.setattr(running.gateway.contents, "has_content", lambda sha256: False)
-    job_maker.make_pending_jobs(running.gateway)
+    job_maker.make_jobs_of_requests(running.gateway)
     assert running.client().fine_tuning.jobs.retrieve(job_id).status == "validating_files"
     running.gateway.timing = replace(running.gateway.timing, missing_content=0.0)
     running.gateway.unscoped.store.requests.defer(job_id, "nobody", seconds=-1)
-    job_maker.make_pending_jobs(running.gateway)
+    job_maker.make_jobs_of_requests(running.gateway)
     assert "upload it again" in running.client().fine_tuning.jobs.retrieve(job_id).error.message
 
 
@@ -151,7 +151,7 @@ def test_results_of_a_provider_in_trouble_come_later_and_are_not_asked_for_in_a_
     running: Running, create: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, workspace = create(), running.gateway.unscoped
-    job_maker.make_pending_jobs(running.gateway)
+    job_maker.make_jobs_of_requests(running.gateway)
     workspace.drive(job_id, poll_seconds=0.01)
     assert running.client().fine_tuning.jobs.retrieve(job_id).status == "running", "until its results are there"
     asked: list[str] = []
@@ -162,7 +162,7 @@ def test_results_of_a_provider_in_trouble_come_later_and_are_not_asked_for_in_a_
 
     real = workspace.metrics
     monkeypatch.setattr(workspace, "metrics", down)
-    results = JobResultWriter(running.gateway)
+    results = GatewayJobResultWriter(running.gateway)
     for _ in range(20):
         results.write_due_results()
     assert asked == [job_id]
@@ -170,7 +170,7 @@ def test_results_of_a_provider_in_trouble_come_later_and_are_not_asked_for_in_a_
         session.execute(update(JobRow).where(JobRow.id == job_id).values(updated_at=now() - timedelta(minutes=2)))
     assert running.client().fine_tuning.jobs.retrieve(job_id).status == "succeeded", "it is not held back for ever"
     monkeypatch.setattr(workspace, "metrics", real)
-    JobResultWriter(running.gateway).write_due_results()
+    GatewayJobResultWriter(running.gateway).write_due_results()
     job = running.client().fine_tuning.jobs.retrieve(job_id)
     assert running.client().files.content(job.result_files[0]).text.startswith("step,train_loss")
 

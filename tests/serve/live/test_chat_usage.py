@@ -17,7 +17,7 @@ from tuneport.estimate.cost.chat import chat_cost
 from tuneport.lifecycle.schema.database import StoreUnavailableError
 from tuneport.lifecycle.schema.request_context import RequestContext
 from tuneport.manifests import load_manifest
-from tuneport.manifests.base_prices import load_base_prices
+from tuneport.manifests.base_prices import load_base_price_manifest
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator
 
@@ -49,7 +49,7 @@ def test_who_asked_what_for_how_much(serve: Callable[..., Running], monkeypatch:
         for row in (asked, streamed):
             assert (row.name, row.token_id, row.subject) == ("support-team", token.id, f"{MODEL} at openai")
             assert (row.prompt_tokens, row.completion_tokens) == (usage["prompt_tokens"], usage["completion_tokens"])
-            assert row.usd == chat_cost(load_manifest("openai"), MODEL, usage, load_base_prices())
+            assert row.usd == chat_cost(load_manifest("openai"), MODEL, usage, load_base_price_manifest())
             assert row.request_id.startswith("req_") and row.address == "127.0.0.1"
         told = httpx.get(
             running.url.replace("/v1", "/tuneport/v1/audit"), headers={"Authorization": f"Bearer {secret}"}
@@ -118,4 +118,4 @@ def test_a_tuned_models_price_is_the_manifests_and_cached_tokens_are_cheaper() -
     cached = usage | {"prompt_tokens_details": {"cached_tokens": 1_000_000}}
     assert chat_cost(manifest, tuned, cached, None) == approx(price.usd_per_mtok_cached_input + out)
     assert chat_cost(manifest, tuned, {}, None) is None
-    assert chat_cost(load_manifest("local"), "smollm2-135m-instruct", usage, load_base_prices()) is None
+    assert chat_cost(load_manifest("local"), "smollm2-135m-instruct", usage, load_base_price_manifest()) is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tuneport.errors import NotDeployedError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.serve.live.endpoints import ChatEndpoints
 from tuneport.serve.timing import GatewayTiming
 from tuneport.settings import Settings
@@ -25,7 +25,7 @@ def test_so_many_wait_side_by_side_and_the_next_is_told_to_ask_again(isolated: P
             raise NotDeployedError("m has an endpoint that is starting", starting=True)
         return "answer"
 
-    with Workspace(Settings.load()) as workspace, ThreadPoolExecutor(2) as pool:
+    with JobService(Settings.load()) as workspace, ThreadPoolExecutor(2) as pool:
         asked = ChatEndpoints(workspace, GatewayTiming(endpoint_ask=0.01), most_waiting=2)
         two = [pool.submit(asked.answer_with_endpoint, "together", "m", ask) for _ in range(2)]
         for _ in range(4):  # each has asked again, so that each has its place

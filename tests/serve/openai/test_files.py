@@ -132,7 +132,7 @@ def test_upload_in_parts(running: Running) -> None:
     assert again.file.id == done.file.id, "asked again, as after a lost answer"
     with pytest.raises(openai.BadRequestError, match="completed"):
         client.uploads.cancel(upload.id)
-    background.remove_unneeded_contents(running.gateway)
+    background.remove_unneeded_gateway_files(running.gateway)
     assert len(contents(running)) == 1, "the parts are gone"
 
 
@@ -145,7 +145,7 @@ def test_cancelled_and_expired_uploads_leave_nothing(running: Running, monkeypat
     late = client.uploads.create(bytes=3, filename="a.jsonl", mime_type="text/jsonl", purpose="fine-tune")
     with pytest.raises(openai.BadRequestError, match="expired"):
         client.uploads.parts.create(late.id, data=b"{}\n")
-    background.remove_unneeded_contents(running.gateway)
+    background.remove_unneeded_gateway_files(running.gateway)
     assert contents(running) == []
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_expires_is_gone(running: Running, monkeypatch: pytest.Monke
     monkeypatch.setattr(uploaded, "now", lambda: later)
     with pytest.raises(openai.NotFoundError):
         client.files.retrieve(row.id)
-    background.remove_unneeded_contents(running.gateway)
+    background.remove_unneeded_gateway_files(running.gateway)
     assert contents(running) == []
 
 
@@ -193,9 +193,9 @@ def test_a_content_without_a_row_is_removed_in_time(running: Running) -> None:
         incoming.write(b"nobody's\n")
         incoming.flush()
         orphan = incoming.keep()
-    background.remove_unneeded_contents(running.gateway)
+    background.remove_unneeded_gateway_files(running.gateway)
     assert store.has_content(orphan), "it may be on its way to a row"
     for path in contents(running):
         os.utime(path, (0, 0))
-    background.remove_unneeded_contents(running.gateway)
+    background.remove_unneeded_gateway_files(running.gateway)
     assert not store.has_content(orphan) and client.files.content(kept.id).read() == b"{}\n"

@@ -14,7 +14,7 @@ pytest.importorskip("fastapi", reason="an extra: pip install 'tuneport[serve]'")
 from starlette.testclient import TestClient
 
 from tests.support.commands import Run
-from tuneport.scoring.people.answers import read_answer_pairs, write_answer_pairs
+from tuneport.scoring.people.answers import read_pairs_for_raters, write_pairs_for_raters
 from tuneport.scoring.people.blind import BlindRating
 from tuneport.scoring.people.ratings import RatingFile, ratings_path
 from tuneport.serve.http.access import CSRF_HEADER
@@ -25,14 +25,14 @@ from tuneport.serve.rating import create_app
 def answers(tmp_path: Path) -> Path:
     path = tmp_path / "secret-name-of-a-file.jsonl"
     rows = [{"id": f"row-{n}", "prompt": f"q {n}", "answer_a": f"one {n}", "answer_b": f"two {n}"} for n in range(3)]
-    write_answer_pairs(
+    write_pairs_for_raters(
         path, {"a": "secret-base", "b": "secret-tuned"}, [*rows, {**rows[0], "id": "s", "answer_b": "one 0"}]
     )
     return path
 
 
 def opened(answers: Path) -> TestClient:
-    app = create_app(BlindRating(read_answer_pairs(answers), RatingFile(ratings_path(answers))))
+    app = create_app(BlindRating(read_pairs_for_raters(answers), RatingFile(ratings_path(answers))))
     client = TestClient(app, base_url="http://127.0.0.1")
     client.headers[CSRF_HEADER] = re.search(r'csrf-token" content="(\w+)"', client.get("/").text)[1]  # type: ignore[index]
     return client
@@ -53,7 +53,7 @@ def test_a_rater_learns_nothing_but_texts_and_goes_on_where_he_was(answers: Path
     assert ask("undo")["next"]["note"] == "hm"
     standing = ask("judge", view=standing["next"]["view"], choice="right")
     told += [client.get("/").text, client.get("/rating/begin").text]
-    keys = [pair.key for pair in read_answer_pairs(answers).pairs]
+    keys = [pair.key for pair in read_pairs_for_raters(answers).pairs]
     assert not [word for word in ("secret", "row-", *keys) for text in told if word in text]
 
     client = opened(answers)  # another process would read the same file

@@ -426,7 +426,7 @@ def test_openai_refusals(client, emulator, reason, error):
 
 
 def test_openai_bill_is_exact_where_vocabularies_are_installed(shared_data):
-    if datasets.tiktoken_count("cl100k_base") is datasets.approximate_token_count:
+    if datasets.emulated_tiktoken_count("cl100k_base") is datasets.emulated_token_count:
         pytest.skip("needs tiktoken, and the vocabularies that litellm carries")
     content = (shared_data / "gpt_tokens_fine-tuning-data.jsonl").read_bytes()
     with OpenAIEmulator(pace=0, models={"gpt-3.5-turbo-1106": None}) as emulator:

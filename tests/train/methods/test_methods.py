@@ -76,13 +76,13 @@ def loads_and_answers(folder: Path, model: Path, adapter: str) -> None:
     import torch
 
     from tests.infer.answering import answer
-    from tuneport.base_models import ComputeTarget
+    from tuneport.base_models import BaseModelDevice
     from tuneport.infer.batch import prefill_prompts
     from tuneport.infer.engine import InferenceEngine
     from tuneport.infer.sampling import SamplingOptions
 
     assert 0 < state_of(folder)["trainable_parameters"] <= state_of(folder)["total_parameters"]
-    engine = InferenceEngine(folder / "model" if adapter == "full" else model, ComputeTarget("cpu", "fp32"))
+    engine = InferenceEngine(folder / "model" if adapter == "full" else model, BaseModelDevice("cpu", "fp32"))
     prompt = engine.tokenizer("banana 3")["input_ids"]
     name = None
     if adapter != "full":
@@ -224,8 +224,8 @@ def test_a_module_that_there_is_not_is_named_with_those_that_there_are(
 
 def test_the_rarer_kind_of_answer_weighs_more() -> None:
     from tuneport.data.templates.rendering import RenderedAnswer
-    from tuneport.train.methods.kto import desirable_weights
+    from tuneport.train.methods.kto import kto_desirable_weights
 
     rows = [RenderedAnswer([1], [2], label) for label in (True, False, False, False)]
-    assert desirable_weights(rows) == (3.0, 1.0)
-    assert desirable_weights(rows[:2]) == (1.0, 1.0)
+    assert kto_desirable_weights(rows) == (3.0, 1.0)
+    assert kto_desirable_weights(rows[:2]) == (1.0, 1.0)

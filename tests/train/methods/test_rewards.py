@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.tiny import lines_of, make_run, preference_rows, state_of, write_rows
-from tuneport.backends.local.reward import check_reward_function
+from tuneport.backends.local.reward import check_local_reward_function
 from tuneport.data.rows.records import Graded, Message
 from tuneport.data.templates.rendering import RenderedPrompt
 from tuneport.errors import ConfigError, DatasetError
@@ -108,10 +108,10 @@ def test_a_function_is_looked_at_in_a_process_of_its_own(
     (tmp_path / "broken.py").write_text("raise ValueError('of its own')")
     (tmp_path / "leaves.py").write_text("import os; os._exit(7)")
     if said is None:
-        check_reward_function(tmp_path, function, dict(os.environ))
+        check_local_reward_function(tmp_path, function, dict(os.environ))
         return
     with pytest.raises(ConfigError, match=said):
-        check_reward_function(tmp_path, function, dict(os.environ))
+        check_local_reward_function(tmp_path, function, dict(os.environ))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_reward_model_that_was_trained_here_judges_answers(
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from tuneport.base_models import ComputeTarget
+    from tuneport.base_models import BaseModelDevice
     from tuneport.train.methods.rewards import RewardModel
 
     if adapter == "qlora":
@@ -149,7 +149,7 @@ def test_a_reward_model_that_was_trained_here_judges_answers(
     assert losses[-1] < losses[0]
     weights = ranker / ("model" if adapter == "full" else "adapter")
     base = None if adapter == "full" else model
-    judge = RewardModel(weights, base, ComputeTarget("cpu", "fp32"))
+    judge = RewardModel(weights, base, BaseModelDevice("cpu", "fp32"))
     rows = [asked("Say hello 3"), asked("Say hello 12345"), asked("Say hello 3")]
     scores = judge(rows, ["Hello!", "Go away.", "Go away."], {})
     assert scores[0] > scores[2]

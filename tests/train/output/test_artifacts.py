@@ -127,7 +127,7 @@ def test_an_adapter_over_4_bits_is_merged_into_them(home: Path, data: Path, tmp_
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from tuneport.train.output.merge import _logits, compare_logits
+    from tuneport.train.output.merge import _logits, compare_merged_logits
 
     model = tiny_model(tmp_path / "tiny")
     options = {"precision": "bf16"}
@@ -142,7 +142,7 @@ def test_an_adapter_over_4_bits_is_merged_into_them(home: Path, data: Path, tmp_
     assert merged.dtype == torch.bfloat16 and not hasattr(merged.config, "quantization_config")
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
     over_16_bits = _logits(PeftModel.from_pretrained(base, str(folder / "adapter")).eval(), rows)
-    otherwise = compare_logits(over_16_bits, _logits(merged, rows), over_16_bits)
+    otherwise = compare_merged_logits(over_16_bits, _logits(merged, rows), over_16_bits)
     assert figures["relative_difference"] < 0.05 < otherwise["relative_difference"]
 
 

@@ -11,7 +11,12 @@ import pytest
 
 from tuneport.errors import ConfigError, TrainingError
 from tuneport.train.ray import transfer as parcels
-from tuneport.train.ray.transfer import pack_for_ray, receive_folder_over_ray, send_folder_over_ray, unpack_on_ray_node
+from tuneport.train.ray.transfer import (
+    pack_folder_for_ray_training,
+    receive_folder_over_ray,
+    send_folder_over_ray,
+    unpack_on_ray_node,
+)
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def test_files_are_cut_into_packages_and_whole_again(tmp_path: Path, monkeypatch
     sources = {f"data/{size}": tmp_path / f"{size}.bin" for size in (0, 1, 999, 1000, 1001, 3500)}
     for path in sources.values():
         path.write_bytes(os.urandom(int(path.stem)))
-    packed = pack_for_ray(sources, tmp_path / "parts")
+    packed = pack_folder_for_ray_training(sources, tmp_path / "parts")
 
     parts = list((tmp_path / "parts").iterdir())
     assert all(sum(f.stat().st_size for f in part.rglob("*") if f.is_file()) <= 1000 for part in parts)
@@ -35,7 +40,7 @@ def test_files_are_cut_into_packages_and_whole_again(tmp_path: Path, monkeypatch
 
 def test_a_package_that_did_not_arrive_is_said(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
-    (row,) = pack_for_ray({"a": tmp_path / "a"}, tmp_path / "parts")
+    (row,) = pack_folder_for_ray_training({"a": tmp_path / "a"}, tmp_path / "parts")
     with pytest.raises(TrainingError, match="did not arrive"):
         unpack_on_ray_node(row.model_copy(update={"pieces": ["tuneport_part_9999"]}), tmp_path)
 
@@ -44,7 +49,7 @@ def test_what_is_too_much_to_travel_is_refused_with_the_way_out(tmp_path: Path, 
     monkeypatch.setattr(parcels, "TRAVELLING_BYTES", 10)
     (tmp_path / "model.safetensors").write_bytes(b"x" * 11)
     with pytest.raises(ConfigError, match="OWNER/NAME"):
-        pack_for_ray({"model": tmp_path / "model.safetensors"}, tmp_path / "parts")
+        pack_folder_for_ray_training({"model": tmp_path / "model.safetensors"}, tmp_path / "parts")
 
 
 def test_a_folder_comes_back_in_pieces_or_not_at_all(tmp_path: Path, small_pieces: None) -> None:

@@ -11,7 +11,11 @@ import pytest
 from tests.support.tiny import chat_rows, lines_of, make_run, state_of, write_rows
 from tuneport import digests
 from tuneport.train.__main__ import train_run_folder
-from tuneport.train.run.checkpoint_integrity import CheckpointsDamagedError, discard_checkpoint, newest_whole_checkpoint
+from tuneport.train.run.checkpoint_integrity import (
+    CheckpointsDamagedError,
+    discard_training_checkpoint,
+    newest_whole_checkpoint,
+)
 from tuneport.train.run.run_folder import TrainingRunFolder
 
 WEIGHTS = "adapter_model.safetensors"
@@ -140,10 +144,10 @@ def test_one_that_cannot_be_loaded_is_given_up_for_an_older_one(
 ) -> None:
     checkpoint(4, listed=False)
     checkpoint(8, listed=False)
-    discard_checkpoint(run, 8, "it cannot be loaded: RuntimeError: size mismatch")
+    discard_training_checkpoint(run, 8, "it cannot be loaded: RuntimeError: size mismatch")
     assert run.checkpoint_steps() == [4]
     with pytest.raises(CheckpointsDamagedError):
-        discard_checkpoint(run, 4, "it cannot be loaded: RuntimeError: size mismatch")
+        discard_training_checkpoint(run, 4, "it cannot be loaded: RuntimeError: size mismatch")
     assert run.checkpoint_steps() == [4], "nothing is touched"
 
 

@@ -47,6 +47,20 @@ def test_packs_dropout_sampled_prompts_and_the_average_go_on(
     assert steps == [2, 4, 6, 8, 10, 12, 14, 15]
 
 
+def test_moments_in_8_bits_go_on(home: Path, model: Path, uneven: Path) -> None:
+    import torch
+
+    options = LOOP | {"optimizer": "adamw_8bit"}
+    broken, straight = pair(home, model, uneven, adapter="full", provider_options=options)
+    interrupt(broken, 3)
+    (kept,) = (torch.load(path, weights_only=True)["state"] for path in broken.glob("**/optimizer.pt"))
+    moments = [each["__bnb_optimizer_quant_state__"]["state1"].dtype for each in kept.values()]
+    assert torch.uint8 in moments, "bitsandbytes leaves those of the smallest weights in 32 bits"
+    finish(broken)
+    finish(straight)
+    assert_same_run(broken, straight)
+
+
 @pytest.mark.full
 def test_rows_grouped_by_length_go_on_in_the_same_order(
     home: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -170,12 +184,14 @@ def validation_loss(model: Path, adapter: Path, valid: Path) -> float:
     from transformers import AutoModelForCausalLM
 
     from tuneport.data.reading import read_records
-    from tuneport.data.tokens.tokenizer import training_renderer
+    from tuneport.data.tokens.tokenizer import training_template_renderer
     from tuneport.types import Method
 
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     tuned = PeftModel.from_pretrained(base, str(adapter)).eval()
-    rows: Any = training_renderer(model, None).render_for(Method.SFT, read_records(valid, "openai"), path=str(valid))
+    rows: Any = training_template_renderer(model, None).render_for(
+        Method.SFT, read_records(valid, "openai"), path=str(valid)
+    )
     total, count = 0.0, 0
     for row in rows:
         ids = torch.tensor([row.input_ids[: row.useful_length]])

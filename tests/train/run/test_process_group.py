@@ -17,7 +17,7 @@ from tests.support.tiny import chat_rows, lines_of, make_run, state_of, write_ro
 from tests.support.waiting import until
 from tuneport.errors import ConfigError
 from tuneport.train.__main__ import train_run_folder
-from tuneport.train.launch import RankDiedError, launch_ranks
+from tuneport.train.launch import RankDiedError, launch_training_ranks
 from tuneport.train.model.sharding import choose_sharding
 from tuneport.train.run.process_group import EpochOrderSampler, batch_for_workers
 from tuneport.train.run.run_folder import TrainingRunFolder
@@ -141,7 +141,7 @@ def test_fsdp_ends_where_one_process_does(home: Path, model: Path, data: Path, a
     assert run.lock()
     for attempt in range(3):  # torch's gathering of sharded moments over gloo has crashed once in seven runs
         try:
-            launch_ranks(run, 2, lambda: False, module="tests.train.fsdp_rank")
+            launch_training_ranks(run, 2, lambda: False, module="tests.train.fsdp_rank")
             break
         except RankDiedError:
             assert attempt < 2

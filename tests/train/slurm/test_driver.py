@@ -34,7 +34,7 @@ from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.slurm import clusters
 from tuneport.train.slurm import driver as on_slurm
 from tuneport.train.slurm.clusters import SlurmSubmission
-from tuneport.train.slurm.work import work
+from tuneport.train.slurm.work import run_slurm_training_work
 from tuneport.types import Hyperparameters, JobState, JobStatus, TuneSpec
 
 pytest.importorskip("submitit", reason="the executor slurm is an extra: pip install 'tuneport[slurm]'")
@@ -101,7 +101,7 @@ def test_driver_and_job_are_killed_and_the_run_is_trained_once(home: Path, model
         first = backend.fetch(run_id).details["slurm_job"]
 
         os.kill(driver, signal.SIGKILL)
-        until(lambda: local_process.process_start_time(driver) is None)
+        until(lambda: local_process.local_run_process_start(driver) is None)
         until(lambda: backend.fetch(run_id) and driver_of(folder) != driver)
         assert backend.fetch(run_id).details["slurm_job"] == first and worker_of(folder) == worker, "attached again"
         assert sum("Submitted to Slurm" in message for message in said(folder)) == 1
@@ -132,7 +132,7 @@ def test_a_warned_job_goes_on_in_another_and_cancelling_ends_it(home: Path, mode
     os.kill(warned, signal.SIGUSR2)  # what Slurm sends before a time limit
     until(lambda: any("going on from step" in message for message in said(folder)))
     assert any("ended with a warning of its time limit" in message for message in said(folder))
-    assert local_process.process_start_time(warned) is None
+    assert local_process.local_run_process_start(warned) is None
     backend.cancel(run_id)
     assert ended(backend, run_id).status is JobStatus.CANCELLED
     until(lambda: worker_of(folder) == 0)
@@ -165,7 +165,7 @@ def test_a_job_that_ends_again_and_again_is_given_up(
 def test_a_job_that_nobody_intends_any_more_does_nothing(home: Path, model: Path, data: Path) -> None:
     folder = make_run(home, model, data)
     SlurmSubmission(2, "tuneport-run-1-2").write(folder)
-    work(str(folder), 1)
+    run_slurm_training_work(str(folder), 1)
     assert not (folder / "state.json").exists() and not (folder / "slurm").exists()
 
 
@@ -180,7 +180,7 @@ def test_an_intent_without_a_job_is_settled_first(
         (folder / "slurm").mkdir()
         clusters.slurm_job_record_path(folder, 1).write_text(json.dumps({"job_id": "4711"}))
     monkeypatch.setattr(on_slurm, "_SECONDS_UNTIL_LISTED", 0.1)
-    settled = on_slurm._settled(TrainingRunFolder(folder), clusters.LocalSlurmExecutor(), lambda: False)
+    settled = on_slurm._settled(TrainingRunFolder(folder), clusters.TrainingSlurmExecutor(), lambda: False)
     found, anew = SlurmSubmission(1, "tuneport-run-1-1", "4711"), SlurmSubmission(2, "tuneport-run-1-2")
     assert settled == SlurmSubmission.of(folder) == (found if came_to_be else anew)
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from tuneport.base_models import ComputeTarget, best_precision
+from tuneport.base_models import BaseModelDevice, best_base_model_precision
 from tuneport.train.run.checkpoints import SeededLengthGroupedSampler
 from tuneport.train.speed.acceleration import choose_acceleration
 
@@ -23,29 +23,29 @@ from tuneport.train.speed.acceleration import choose_acceleration
 def test_the_precision_is_what_the_hardware_multiplies(
     device: str, capability: tuple[int, int], cpu_has_bf16: bool, expected: str
 ) -> None:
-    assert best_precision(device, capability=capability, cpu_has_bf16=cpu_has_bf16) == expected
+    assert best_base_model_precision(device, capability=capability, cpu_has_bf16=cpu_has_bf16) == expected
 
 
 @pytest.mark.parametrize(
     ("device", "capability", "installed", "flash", "liger"),
     [
-        (ComputeTarget("cuda", "bf16"), (9, 0), {"flash_attn", "liger_kernel"}, True, True),
-        (ComputeTarget("cuda", "bf16"), (8, 6), {"flash_attn"}, True, False),
+        (BaseModelDevice("cuda", "bf16"), (9, 0), {"flash_attn", "liger_kernel"}, True, True),
+        (BaseModelDevice("cuda", "bf16"), (8, 6), {"flash_attn"}, True, False),
         (
-            ComputeTarget("cuda", "fp16"),
+            BaseModelDevice("cuda", "fp16"),
             (7, 5),
             {"flash_attn", "liger_kernel"},
             False,
             True,
         ),  # too old for FlashAttention 2
-        (ComputeTarget("cuda", "fp32"), (8, 0), {"flash_attn"}, False, False),  # which multiplies 16 bits only
-        (ComputeTarget("cuda", "bf16"), (8, 0), set(), False, False),
-        (ComputeTarget("cpu", "bf16"), None, {"flash_attn", "liger_kernel"}, False, False),
-        (ComputeTarget("mps", "fp32"), None, {"liger_kernel"}, False, False),
+        (BaseModelDevice("cuda", "fp32"), (8, 0), {"flash_attn"}, False, False),  # which multiplies 16 bits only
+        (BaseModelDevice("cuda", "bf16"), (8, 0), set(), False, False),
+        (BaseModelDevice("cpu", "bf16"), None, {"flash_attn", "liger_kernel"}, False, False),
+        (BaseModelDevice("mps", "fp32"), None, {"liger_kernel"}, False, False),
     ],
 )
 def test_faster_parts_are_used_where_they_run(
-    device: ComputeTarget, capability: tuple[int, int] | None, installed: set[str], flash: bool, liger: bool
+    device: BaseModelDevice, capability: tuple[int, int] | None, installed: set[str], flash: bool, liger: bool
 ) -> None:
     chosen = choose_acceleration(device, capability, installed)
 

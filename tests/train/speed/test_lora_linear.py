@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from tuneport.train.speed.lora_linear import dropout_keep_mask, fuse_lora_layers
+from tuneport.train.speed.lora_linear import dropout_keep_mask, fuse_training_lora_layers
 
 
 def network(**options: Any) -> Any:
@@ -33,7 +33,7 @@ def outputs_and_gradients(model: Any) -> list[torch.Tensor]:
 
 def test_the_fused_layer_is_pefts_forwards_and_backwards() -> None:
     plain, fused = network(), network()
-    assert fuse_lora_layers(fused) == 2
+    assert fuse_training_lora_layers(fused) == 2
 
     for expected, found in zip(outputs_and_gradients(plain), outputs_and_gradients(fused), strict=True):
         assert torch.allclose(expected, found, rtol=1e-4, atol=1e-4)
@@ -41,7 +41,7 @@ def test_the_fused_layer_is_pefts_forwards_and_backwards() -> None:
 
 def test_the_adapter_can_still_be_switched_off() -> None:
     plain, fused = network(), network()
-    fuse_lora_layers(fused)
+    fuse_training_lora_layers(fused)
     x = torch.ones(2, 12)
     with plain.disable_adapter(), fused.disable_adapter():
         assert torch.equal(plain(x), fused(x))
@@ -50,12 +50,12 @@ def test_the_adapter_can_still_be_switched_off() -> None:
 
 @pytest.mark.parametrize("options", [{"use_dora": True}])
 def test_what_is_not_plain_lora_is_left_to_peft(options: dict[str, Any]) -> None:
-    assert fuse_lora_layers(network(**options)) == 0
+    assert fuse_training_lora_layers(network(**options)) == 0
 
 
 def test_dropout_drops_the_asked_share_before_the_adapter_only() -> None:
     fused = network(lora_dropout=0.25)
-    assert fuse_lora_layers(fused) == 2
+    assert fuse_training_lora_layers(fused) == 2
     layer = fused.get_base_model()[0]
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
     x = torch.randn(50, 12, requires_grad=True)

@@ -16,8 +16,8 @@ from tuneport.advisor import Approach
 from tuneport.data.checks import CheckReport, check_dataset
 from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.settings import Settings
-from tuneport.workflows.advise import gather_advice_facts, recommend_option
-from tuneport.workflows.advising.pricing import OptionPricing, price_options
+from tuneport.workflows.advise import advise_option, gather_advice_facts
+from tuneport.workflows.advising.pricing import AdvisedOptionPricing, price_advised_options
 from tuneport.workflows.target import find_target_model
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -29,10 +29,10 @@ def report() -> CheckReport:
     return check_dataset(TRAIN)
 
 
-def priced(report: CheckReport, settings: Settings, backend: str = "openai", **options: Any) -> OptionPricing:
+def priced(report: CheckReport, settings: Settings, backend: str = "openai", **options: Any) -> AdvisedOptionPricing:
     model = {"openai": "gpt-4.1", "together": "llama-3.1-8b-instruct"}[backend]
     asked = {"requests": 1_000_000, "tokens_per_request": (100, 10), "shots": 400, "today": TODAY} | options
-    return price_options(report, find_target_model(model, backend, settings), settings=settings, **asked)
+    return price_advised_options(report, find_target_model(model, backend, settings), settings=settings, **asked)
 
 
 def test_a_month_of_each_way_by_hand(report: CheckReport, settings: Settings) -> None:
@@ -92,7 +92,7 @@ def test_it_stands_in_the_document(report: CheckReport, settings: Settings) -> N
     facts = replace(gather_advice_facts(needs=["style"], requests=1000, settings=settings), report=report)
     assert facts.price(None) is None
     facts.price("llama-3.1-8b-instruct", "together")
-    document = json.loads(json.dumps(recommend_option(facts).as_dict()))
+    document = json.loads(json.dumps(advise_option(facts).as_dict()))
     assert document["pricing"]["requests"] == 1000 and document["pricing"]["prices"]["fine-tune"]["once"] > 0
     with pytest.raises(ConfigError, match="need DATA and the base model"):
         gather_advice_facts(needs=["style"], settings=settings).price("gpt-4.1", smaller="gpt-4.1-mini")
@@ -112,7 +112,7 @@ def test_a_smaller_model_that_saves_nothing_is_not_advised(report: CheckReport, 
         )
         facts.known["examples"] = report.rows
         facts.price(model, "openai", smaller=smaller)
-        return recommend_option(facts).advice.approach
+        return advise_option(facts).advice.approach
 
     assert advised("gpt-4.1", "gpt-4.1-mini") is Approach.SMALLER_MODEL
     assert advised("gpt-4.1-mini", "gpt-4.1") is Approach.PROMPT  # a larger one is no saving
@@ -121,7 +121,7 @@ def test_a_smaller_model_that_saves_nothing_is_not_advised(report: CheckReport, 
 def test_the_epochs_that_a_provider_would_choose_are_known(report: CheckReport, settings: Settings) -> None:
     facts = replace(gather_advice_facts(needs=["style"], settings=settings), report=report)
     facts.price("gpt-4.1", "openai")
-    pitfall = next(each for each in recommend_option(facts).advice.pitfalls if each.name == "too many epochs")
+    pitfall = next(each for each in advise_option(facts).advice.pitfalls if each.name == "too many epochs")
     assert pitfall.applies is False and pitfall.evidence.startswith("3: what openai would choose")
 
 
@@ -133,7 +133,7 @@ def test_a_machine_whose_hour_has_a_price_is_counted_for_every_way(
     local = find_target_model("smollm2-135m-instruct", "local", settings)
     for listed, month in (("NVIDIA L4, 23034", pytest.approx(0.5 * 730)), ("", None)):
         gpu_here(listed)
-        found = price_options(report, local, requests=1_000, settings=settings, today=TODAY).prices
+        found = price_advised_options(report, local, requests=1_000, settings=settings, today=TODAY).prices
         for approach in (Approach.PROMPT, Approach.FEW_SHOT, Approach.FINE_TUNE):
             assert found[approach].month == month, (listed, approach)
     assert "its capacity is not known" in found[Approach.FINE_TUNE].why

@@ -22,7 +22,7 @@ from tuneport.scoring.accuracy import AccuracyScore
 from tuneport.testing.emulators import OpenAIEmulator
 from tuneport.types import Completion
 from tuneport.workflows.advise import gather_advice_facts, probe_quote
-from tuneport.workflows.advising.probing import ProbePlan, probe_result, run_probe
+from tuneport.workflows.advising.probing import AdvisingProbePlan, probe_result, run_probe
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
@@ -49,7 +49,7 @@ class Knowing:
             yield Completion(text=text, model=model)
 
 
-def plan_of(path: Path, **options: Any) -> ProbePlan:
+def plan_of(path: Path, **options: Any) -> AdvisingProbePlan:
     validation = options.pop("validation", None)
     look = of_the_repository if path == TRAIN else gather_advice_facts
     return look(path, needs=("task",), validation=validation).plan_probe(MODEL, "openai", **options)

@@ -15,14 +15,19 @@ from tests.support.browser import Browser
 from tests.support.document import HOSTILE, Document
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, MonthlyCost, Traffic
-from tuneport.manifests import BasePrices
+from tuneport.manifests import BasePriceManifest
 from tuneport.router import BackendChoice, BackendRefusal
 from tuneport.types import Method, Quote
 from tuneport.workflows.compare import Comparison
 from tuneport.workflows.comparison import csv_file, page
-from tuneport.workflows.comparison.break_even import cost_of_today
+from tuneport.workflows.comparison.break_even import compared_cost_of_today
 from tuneport.workflows.comparison.verdict import comparison_verdict
-from tuneport.workflows.comparison.words import cross_over_sentence, format_months, payback_sentence, why_no_break_even
+from tuneport.workflows.comparison.words import (
+    compared_months,
+    cross_over_sentence,
+    payback_sentence,
+    why_no_break_even,
+)
 
 DAY = date(2026, 11, 26)
 PRICED = date(2026, 11, 1)
@@ -115,7 +120,7 @@ def test_what_ends_within_the_year_has_no_total_of_it_and_is_no_equal_of_what_la
 
 
 def test_against_what_is_paid_today() -> None:
-    made = comparison(TOKENS, ENDPOINT, instead_of=cost_of_today("$2,500", TRAFFIC, None))
+    made = comparison(TOKENS, ENDPOINT, instead_of=compared_cost_of_today("$2,500", TRAFFIC, None))
     said = sentences(made)
     assert "today: today's bill is $2,500.00 a month" in said
     assert (
@@ -127,23 +132,21 @@ def test_against_what_is_paid_today() -> None:
         "endpoint (together) becomes cheaper than $2,500 a month (today) at 80,000 requests a month",
         "endpoint (together) becomes cheaper than by-tokens (openai) at 10M requests a month",
     ]
-    dear = comparison(ENDPOINT, instead_of=cost_of_today("1999", TRAFFIC, None))
+    dear = comparison(ENDPOINT, instead_of=compared_cost_of_today("1999", TRAFFIC, None))
     assert "today: today's bill is $1,999.00 a month, less than any option" in sentences(dear)
-    dear = comparison(TOKENS, ENDPOINT, instead_of=cost_of_today("1999", TRAFFIC, None))
+    dear = comparison(TOKENS, ENDPOINT, instead_of=compared_cost_of_today("1999", TRAFFIC, None))
     assert "today: today's bill is $1,999.00 a month, less than any option that lasts a year" in sentences(dear)
 
 
 def test_todays_bill_is_dollars_or_a_model_of_the_table() -> None:
     row = {"input_cost_per_token": 2e-6, "output_cost_per_token": 8e-6}
-    prices = BasePrices({"gpt-4.1": row, "together_ai/llama": row}, "1.0", PRICED)
-    quote = cost_of_today("gpt-4.1", TRAFFIC, prices)
+    prices = BasePriceManifest({"gpt-4.1": row, "together_ai/llama": row}, "1.0", PRICED)
+    quote = compared_cost_of_today("gpt-4.1", TRAFFIC, prices)
     assert quote.expected == pytest.approx(100 * 2 + 10 * 8), "the whole prompt: nothing is saved without tuning"
-    assert cost_of_today("llama", TRAFFIC, prices).expected == quote.expected
+    assert compared_cost_of_today("llama", TRAFFIC, prices).expected == quote.expected
     for words, told in (("gpt-9", "no price per token for 'gpt-9'"), ("-3", "US dollars a month"), ("nan", "dollars")):
         with pytest.raises(ConfigError, match=told):
-            cost_of_today(words, TRAFFIC, prices)
-    with pytest.raises(ConfigError, match="not installed"):
-        cost_of_today("gpt-4.1", TRAFFIC, None)
+            compared_cost_of_today(words, TRAFFIC, prices)
 
 
 def test_what_cannot_be_had_is_not_compared() -> None:
@@ -202,16 +205,48 @@ def test_the_page_holds_the_verdict_the_numbers_and_the_reasons() -> None:
     assert sum(tag == "a" for tag, _ in document.elements) == 3, "the sources"
 
 
-def test_nothing_from_outside_becomes_part_of_the_page() -> None:
-    for words in HOSTILE:
-        hostile = choice(words, words, 5, MonthlyCost(growing=20), base=45, warnings=(words,))
-        quote = hostile.quote.model_copy(update={"source": f"https://x.example/{words}", "explanation": words})
-        made = comparison(replace(hostile, quote=quote), ENDPOINT)
-        rendered = page.render_comparison_page(
-            replace(made, dataset=Path(f"{words[:40]}.jsonl".replace("/", "_").replace("\0", "")))
-        )
-        rendered.encode("utf-8")
-        Document(rendered).expect_no_way_out()
+def saying(words: str) -> str:
+    """The page of a comparison whose every text from outside is `words`, or begins or ends with them."""
+    told = choice(
+        f"b {words}",
+        words,
+        5,
+        MonthlyCost(growing=20),
+        inference=month("x", words, MonthlyCost(growing=20), prompt_saving=3.0, source=f"s {words}", explanation=words),
+        retires=date(2027, 1, 14),
+        retires_source=words,
+        licence=words,
+        warnings=(words,),
+    )
+    quote = told.quote.model_copy(update={"source": f"t {words}", "explanation": words})
+    base = month("x", words, MonthlyCost(growing=45), source=f"https://x.example/ {words}")
+    refused = replace(told, backend=f"c {words}", refusals=(BackendRefusal("ended", words),))
+    unpriced = replace(told, backend=f"d {words}", inference=UNPRICED.model_copy(update={"unavailable": words}))
+    made = comparison(replace(told, quote=quote, base=base), ENDPOINT, refused, unpriced)
+    name = f"{words[:40]}.jsonl".replace("/", "_").replace("\0", "")
+    return page.render_comparison_page(replace(made, dataset=Path(name)))
+
+
+@pytest.mark.parametrize("words", HOSTILE, ids=range(len(HOSTILE)))
+def test_nothing_from_outside_becomes_part_of_the_page(words: str) -> None:
+    rendered = saying(words)
+    rendered.encode("utf-8")
+    document = Document(rendered)
+    document.expect_no_way_out()
+    assert document.structure == Document(saying("plain")).structure
+
+
+@pytest.mark.parametrize(
+    "source", ["javascript:alert(1)", "JavaScript:https://a.example", "data:text/html,x", "//a.example"]
+)
+def test_only_a_page_on_the_web_is_linked(source: str) -> None:
+    quote = TOKENS.quote.model_copy(update={"source": source})
+    links = [
+        attributes["href"]
+        for tag, attributes in Document(page.render_comparison_page(comparison(replace(TOKENS, quote=quote)))).elements
+        if tag == "a"
+    ]
+    assert links == ["https://openai.example/prices"]
 
 
 def test_one_line_an_option_that_a_reader_of_csv_understands() -> None:
@@ -255,7 +290,7 @@ def test_files_appear_whole(tmp_path: Path) -> None:
 
 
 def test_how_months_are_written() -> None:
-    assert [format_months(each) for each in (0, 0.001, 0.04, 1.5, 3)] == [
+    assert [compared_months(each) for each in (0, 0.001, 0.04, 1.5, 3)] == [
         "at once", "less than a day", "1 day", "46 days", "3.0 months"
     ]  # fmt: skip
     rows = comparison(replace(ENDPOINT, base=month("together", "e", MonthlyCost(growing=2_002), 2))).break_even.rows

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.support.accounts import MINI, Account
 from tuneport.cli.views.migration import print_inventory
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.types import Hyperparameters, JobState, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
 from tuneport.workflows.migration.origin import read_source_job
@@ -58,7 +58,7 @@ def test_inventory_fits_80_columns_and_names_what_is_gone(account: Account, open
 def test_any_backend_that_lists_jobs_has_an_inventory(account: Account, isolated: Path) -> None:
     from tests.support.accounts import chats
 
-    with Workspace() as workspace, Migration("fake", workspace=workspace) as migration:
+    with JobService() as workspace, Migration("fake", workspace=workspace) as migration:
         spec = TuneSpec(
             model="base", dataset=chats(isolated / "train.jsonl"), validation=chats(isolated / "v.jsonl", 3)
         )

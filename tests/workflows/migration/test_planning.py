@@ -19,19 +19,19 @@ from tuneport.cli.views.migration import print_migration_total, print_move_plan
 from tuneport.data.reading import SAMPLE_ROWS
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.manifests import load_manifest
-from tuneport.router import DatasetFacts, TokenCount
+from tuneport.router import BackendChoiceTokens, DatasetFacts
 from tuneport.settings import ProjectFile, Settings
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
-from tuneport.workflows.migration.model_mapping import known_replacement, suggest_replacements
-from tuneport.workflows.migration.origin import SourceJob, read_source_job
+from tuneport.workflows.migration.model_mapping import known_migration_target, suggest_migration_replacements
+from tuneport.workflows.migration.origin import MigrationSourceJob, read_source_job
 from tuneport.workflows.migration.plan import (
-    MovePlan,
+    MigrationMovePlan,
     limit_migration_budget,
-    parse_data_options,
+    parse_migration_data_options,
     total_migration_quote,
 )
-from tuneport.workflows.migration.translation import TranslatedSetting, translate_spec
+from tuneport.workflows.migration.translation import MigratedSetting, translate_migrated_spec
 
 TODAY = date(2026, 11, 24)
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -44,12 +44,12 @@ def saved(account: Account, opened: Callable[..., Migration]) -> Migration:
     return migration
 
 
-def plans_of(migration: Migration, account: Account, to: str, **options: Any) -> dict[str, MovePlan]:
+def plans_of(migration: Migration, account: Account, to: str, **options: Any) -> dict[str, MigrationMovePlan]:
     names = {job_id: name for name, job_id in account.jobs.items()}
     return {names[plan.job.id]: plan for plan in migration.plan(to, today=TODAY, **options)}
 
 
-def told(plan: MovePlan) -> dict[str, TranslatedSetting]:
+def told(plan: MigrationMovePlan) -> dict[str, MigratedSetting]:
     return {line.name: line for line in plan.lines}
 
 
@@ -97,34 +97,34 @@ def test_what_the_project_says_stands_in() -> None:
 
     together, local = load_manifest("together"), load_manifest("local")
     direct = settings(**{MINI: {"together": LLAMA}})
-    assert known_replacement(MINI, "openai", together, direct) == (
+    assert known_migration_target(MINI, "openai", together, direct) == (
         LLAMA,
         f'tuneport.toml: [models."{MINI}"] together = "{LLAMA}"',
     )
     by_name = settings(**{"gpt-4.1-mini": {"together": LLAMA}})
-    assert (known_replacement(MINI, "openai", together, by_name) or "")[0] == LLAMA
+    assert (known_migration_target(MINI, "openai", together, by_name) or "")[0] == LLAMA
     bot = settings(bot={"openai": "gpt-4.1-mini", "together": LLAMA})
-    name, reason = known_replacement(MINI, "openai", together, bot) or ("", "")
+    name, reason = known_migration_target(MINI, "openai", together, bot) or ("", "")
     assert name == LLAMA and "[models.bot]" in reason
     torn = settings(bot={"openai": MINI, "together": LLAMA}, other={"openai": MINI, "together": "qwen3-8b"})
-    assert known_replacement(MINI, "openai", together, torn) is None
+    assert known_migration_target(MINI, "openai", together, torn) is None
     # The demonstration's own alias decides nothing for anybody else.
-    assert known_replacement(MINI, "openai", together, settings()) is None
+    assert known_migration_target(MINI, "openai", together, settings()) is None
     reference = "meta-llama/Meta-Llama-3.1-8B-Instruct-Reference"
-    assert known_replacement(reference, "together", local, settings()) == (LLAMA, "the same weights")
+    assert known_migration_target(reference, "together", local, settings()) == (LLAMA, "the same weights")
 
 
 def test_suggestions_can_run_the_job_and_say_why(settings: Settings) -> None:
     together = load_manifest("together")
-    dataset = DatasetFacts(rows=100, tokens=lambda manifest, model: TokenCount(10_000, longest=200))
+    dataset = DatasetFacts(rows=100, tokens=lambda manifest, model: BackendChoiceTokens(10_000, longest=200))
     spec = TuneSpec(model="", dataset=TRAIN, method=Method.DPO)
-    found = suggest_replacements(spec, MINI, "openai", together, settings, dataset, TODAY)
+    found = suggest_migration_replacements(spec, MINI, "openai", together, settings, dataset, TODAY)
     offered = {row.id: row for row in together.models}
     assert len(found) == 3
     for suggestion in found:
         assert suggestion.choice.model and "dpo" in offered[suggestion.choice.model].methods
-    long = DatasetFacts(rows=100, tokens=lambda manifest, model: TokenCount(10_000, longest=10**7))
-    for suggestion in suggest_replacements(spec, MINI, "openai", together, settings, long, TODAY):
+    long = DatasetFacts(rows=100, tokens=lambda manifest, model: BackendChoiceTokens(10_000, longest=10**7))
+    for suggestion in suggest_migration_replacements(spec, MINI, "openai", together, settings, long, TODAY):
         assert offered[suggestion.choice.model or ""].context_for("dpo") is None  # where it is known, it is too short
 
 
@@ -259,13 +259,13 @@ def test_a_job_of_together_that_went_on_from_another_says_so(saved: Migration) -
     )
     source = read_source_job("together", state)
     old = TuneSpec(model="m", dataset=TRAIN)
-    _, lines = translate_spec(source, old, saved.workspace.backend("openai"), None, rows=1, longest=None)
+    _, lines = translate_migrated_spec(source, old, saved.workspace.backend("openai"), None, rows=1, longest=None)
     (line,) = [line for line in lines if line.name == "from_checkpoint"]
     assert (line.old, line.fate, line.why) == ("ft-0:3", "dropped", "the new job starts from a base model")
 
 
-def job(backend: str = "together", **values: Any) -> SourceJob:
-    return SourceJob(
+def job(backend: str = "together", **values: Any) -> MigrationSourceJob:
+    return MigrationSourceJob(
         backend=backend, id="ft-1", status=JobStatus.SUCCEEDED, raw_status="completed", model="m", **values
     )
 
@@ -279,7 +279,7 @@ def test_what_a_backend_cannot_take_has_no_equivalent(saved: Migration) -> None:
         hyperparameters=Hyperparameters(epochs=60, learning_rate=1e-4, lora_rank=8, warmup_ratio=0.1),
     )
     openai = saved.workspace.backend("openai")
-    spec, lines = translate_spec(job(other={"packing": True}), old, openai, None, rows=100, longest=None)
+    spec, lines = translate_migrated_spec(job(other={"packing": True}), old, openai, None, rows=100, longest=None)
     fates = {line.name: (line.fate, line.why) for line in lines}
     assert {name for name, (fate, _) in fates.items() if fate == "dropped"} == {
         "epochs", "learning_rate", "lora_rank", "warmup_ratio", "adapter", "packing",
@@ -289,14 +289,14 @@ def test_what_a_backend_cannot_take_has_no_equivalent(saved: Migration) -> None:
     openai.check(spec)
 
     together = saved.workspace.backend("together")
-    spec, lines = translate_spec(job("openai"), old, together, None, rows=100, longest=None)
+    spec, lines = translate_migrated_spec(job("openai"), old, together, None, rows=100, longest=None)
     assert spec.suffix == "x" * 40 and {line.name: line.fate for line in lines}["suffix"] == "changed"
 
 
 def test_metadata_gives_way_to_where_the_job_comes_from(saved: Migration) -> None:
     many = {f"key{number}": "value" for number in range(16)}
     old = TuneSpec(model="m", dataset=TRAIN, metadata=many)
-    spec, _ = translate_spec(job(), old, saved.workspace.backend("openai"), None, rows=1, longest=None)
+    spec, _ = translate_migrated_spec(job(), old, saved.workspace.backend("openai"), None, rows=1, longest=None)
     assert len(spec.metadata) == 15 and spec.metadata["migrated_from"] == "ft-1"
 
 
@@ -305,7 +305,7 @@ def test_at_home_a_multiplier_multiplies_tuneport_s_rate(saved: Migration) -> No
         model=MINI, dataset=TRAIN, hyperparameters=Hyperparameters(batch_size=16, learning_rate_multiplier=2)
     )
     local = saved.workspace.backend("local")
-    _, lines = translate_spec(job("openai"), old, local, "qwen3-8b", rows=1000, longest=100)
+    _, lines = translate_migrated_spec(job("openai"), old, local, "qwen3-8b", rows=1000, longest=100)
     line = next(line for line in lines if line.name == "learning_rate_multiplier")
     assert line.new == "learning rate 0.0004" and "2 x 0.0002" in line.why
 
@@ -362,7 +362,7 @@ def test_what_went_on_from_a_tuned_model_starts_from_a_base(saved: Migration) ->
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, saved: Migration, account: Account) -> None:
     with pytest.raises(ConfigError, match="--data 'ftjob' is not ID=FILE"):
-        parse_data_options(["ftjob"], "--data")
+        parse_migration_data_options(["ftjob"], "--data")
     with pytest.raises(ConfigError, match="is not in"):
         saved.plan("together", jobs=["ftjob-nobody"])
     with pytest.raises(ConfigError, match="there is no backend 'nowhere'"):

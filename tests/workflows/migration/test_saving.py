@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.accounts import Account, chats, finished, killed_when
 from tuneport.errors import AuthError, ConfigError, UnavailableError
-from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.submitting.spec_file import format_spec_file, read_spec_file
+from tuneport.lifecycle.service import JobService
+from tuneport.lifecycle.submitting.spec_file import format_job_spec_file, read_job_spec_file
 from tuneport.types import TuneSpec
 from tuneport.workflows.migrate import Migration
 from tuneport.workflows.migration import saving
@@ -65,7 +65,7 @@ def test_what_is_saved_can_be_submitted_again(
     account: Account, opened: Callable[..., Migration], tmp_path: Path
 ) -> None:
     opened().save(tmp_path / "backup")
-    spec = read_spec_file(tmp_path / "backup" / "jobs" / account.jobs["held_out"] / "spec.toml")
+    spec = read_job_spec_file(tmp_path / "backup" / "jobs" / account.jobs["held_out"] / "spec.toml")
     assert spec.model_dump(exclude={"dataset", "validation"}, exclude_defaults=True) == {
         "model": "gpt-4.1-mini-2025-04-14",
         "hyperparameters": {"epochs": 3, "batch_size": 1, "learning_rate_multiplier": 2.0},
@@ -74,11 +74,11 @@ def test_what_is_saved_can_be_submitted_again(
         "metadata": {"team": "blue"},
     }
     assert spec.validation is not None
-    with Workspace() as workspace:
+    with JobService() as workspace:
         row = workspace.submit(spec.model_copy(update={"model": "m"}), backend="fake")
     assert row.prepared_data.training.rows == 100
     with pytest.raises(ConfigError, match="names no dataset; write there where yours is"):
-        read_spec_file(tmp_path / "backup" / "jobs" / account.jobs["gone"] / "spec.toml")
+        read_job_spec_file(tmp_path / "backup" / "jobs" / account.jobs["gone"] / "spec.toml")
 
 
 def test_only_the_owner_can_read_it_and_no_key_is_in_it(
@@ -192,7 +192,7 @@ def test_a_provider_that_wants_a_pause_gets_it_and_is_not_down(
         clock[0] += seconds
         return False
 
-    monkeypatch.setattr(saving.AccountSaver, "_wait", wait)
+    monkeypatch.setattr(saving.MigrationAccountSaver, "_wait", wait)
     headers = {"retry-after": "600"}
     account.openai.fail("status", path="/files/*/content", status=429, headers=headers)
     account.openai.fail("status", path="/fine_tuning/jobs/*/events", status=429, headers=headers)
@@ -243,13 +243,13 @@ def test_edited_specs_stay_as_they_are(account: Account, opened: Callable[..., M
     path = tmp_path / "backup" / "jobs" / account.jobs["held_out"] / "spec.toml"
     path.write_text(path.read_text().replace("epochs = 3", "epochs = 4"))
     opened().save(tmp_path / "backup")
-    assert read_spec_file(path).hyperparameters.epochs == 4
+    assert read_job_spec_file(path).hyperparameters.epochs == 4
 
 
 def test_tuneport_s_own_copy_stands_in_for_a_deleted_upload(
     account: Account, opened: Callable[..., Migration], isolated: Path, tmp_path: Path
 ) -> None:
-    with Workspace() as workspace:
+    with JobService() as workspace:
         row = workspace.submit(TuneSpec(model="base", dataset=chats(isolated / "train.jsonl")), backend="fake")
         workspace.drive(row.id, poll_seconds=0.01)
         (upload,) = workspace.store.files.list_job_files(row.id)
@@ -305,10 +305,10 @@ def test_spec_files_hold_any_text(tmp_path: Path) -> None:
         "metadata": {awkward: awkward},
         "hyperparameters": {"epochs": 3},
     }
-    path.write_text(format_spec_file(values, ["a comment"]), encoding="utf-8")
-    spec = read_spec_file(path)
+    path.write_text(format_job_spec_file(values, ["a comment"]), encoding="utf-8")
+    spec = read_job_spec_file(path)
     assert spec.model == awkward and spec.metadata == {awkward: awkward} and spec.grader == values["grader"]
     assert spec.dataset == (tmp_path / "d.jsonl").resolve()
     path.write_text('model = "m"\ndataset = "d.jsonl"\nepoch = 3\n')
     with pytest.raises(ConfigError, match=r"spec\.toml.*epoch"):
-        read_spec_file(path)
+        read_job_spec_file(path)

@@ -21,11 +21,11 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.hosted.chat import (
     CLIENT_RULES,
     parse_provider_completion,
-    parse_stream_error,
-    rejects_stream_options,
+    parse_provider_stream_error,
+    provider_rejects_stream_options,
     stream_provider_chunks,
 )
-from tuneport.backends.hosted.http.connection_errors import request_never_sent
+from tuneport.backends.hosted.http.connection_errors import provider_request_never_sent
 from tuneport.backends.hosted.http.cooldown import CallKind, ProviderCooldown
 from tuneport.backends.hosted.http.deadlines import limit_requests_in_total
 from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, gateway_hop_header
@@ -34,7 +34,7 @@ from tuneport.backends.hosted.http.rate_limit import count_provider_pages, wait_
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
 from tuneport.backends.hosted.idempotency import send_idempotency_key
 from tuneport.backends.hosted.provider_errors import HtmlAnswerError, ProviderConnection, redact_provider_url
-from tuneport.backends.hosted.upload_turns import lock_provider_upload, upload_journal_path
+from tuneport.backends.hosted.upload_turns import lock_provider_upload, provider_upload_journal_path
 from tuneport.backends.secrets import redact_backend_secrets
 from tuneport.client_rules import Rule
 from tuneport.errors import (
@@ -245,7 +245,7 @@ class HostedBackend(FineTuneBackend):
         try:
             return self._once(call, "start")
         except UnavailableError as error:
-            if sent() and not request_never_sent(error):
+            if sent() and not provider_request_never_sent(error):
                 raise
             raise ProviderError(
                 f"{error}; nothing was started",
@@ -327,7 +327,9 @@ class HostedBackend(FineTuneBackend):
             yield self._place("validation", data.validation)
 
     def _place(self, purpose: Literal["training", "validation"], file: DataFile) -> RemoteFile:
-        with lock_provider_upload(upload_journal_path(self.settings.home, file, self.name, self.upstream.base_url)):
+        with lock_provider_upload(
+            provider_upload_journal_path(self.settings.home, file, self.name, self.upstream.base_url)
+        ):
             file_id = self._read(lambda: self._find_or_upload(file), within=None)
         self._await_validation(file_id, file)
         return RemoteFile(
@@ -381,7 +383,11 @@ class HostedBackend(FineTuneBackend):
             try:
                 answer = self._read(begin, "chat")
             except RejectedError as error:
-                if not self._counts_streams or "stream_options" in options or not rejects_stream_options(error):
+                if (
+                    not self._counts_streams
+                    or "stream_options" in options
+                    or not provider_rejects_stream_options(error)
+                ):
                     raise
                 self._counts_streams = False
                 answer = self._read(begin, "chat")
@@ -401,7 +407,9 @@ class HostedBackend(FineTuneBackend):
             yield
         except Exception as error:
             if isinstance(error, errors) or type(error).__module__.split(".")[0] == "httpx2":
-                raise parse_stream_error(error, self.upstream) or self.upstream.translate_error(error) from None
+                raise parse_provider_stream_error(error, self.upstream) or self.upstream.translate_error(
+                    error
+                ) from None
             raise
 
 

@@ -9,14 +9,14 @@ from typing import Any
 from tuneport.backends.hosted.provider_errors import ProviderConnection
 from tuneport.backends.secrets import redact_backend_secrets
 from tuneport.backends.streaming import Chunk, ChunkStream, abort_provider_response
-from tuneport.client_rules import Rule, client_number, client_whole_number
+from tuneport.client_rules import Rule, client_number_rule, client_whole_number_rule
 from tuneport.errors import RejectedError, UnavailableError
 from tuneport.types import Completion
 
 CLIENT_RULES: dict[str, Rule] = {
-    "top_k": client_whole_number(-1, 1_000_000),
-    "min_p": client_number(0, 1),
-    "repetition_penalty": client_number(0, 10, above=True),
+    "top_k": client_whole_number_rule(-1, 1_000_000),
+    "min_p": client_number_rule(0, 1),
+    "repetition_penalty": client_number_rule(0, 10, above=True),
 }
 """Numbers of sampling that OpenAI's document does not have and servers of its wire format take."""
 
@@ -67,7 +67,7 @@ def _read(answer: Any, upstream: ProviderConnection, translating: AbstractContex
         )
 
 
-def parse_stream_error(error: Exception, upstream: ProviderConnection) -> UnavailableError | None:
+def parse_provider_stream_error(error: Exception, upstream: ProviderConnection) -> UnavailableError | None:
     """Return the error that a provider sent in the middle of a stream, with its own code, or None if `error` is
     another."""
     body = getattr(error, "body", None)
@@ -81,6 +81,6 @@ def parse_stream_error(error: Exception, upstream: ProviderConnection) -> Unavai
     )
 
 
-def rejects_stream_options(error: RejectedError) -> bool:
+def provider_rejects_stream_options(error: RejectedError) -> bool:
     """Return whether a server rejects `stream_options`, which asks for token counts."""
     return "stream_options" in str(error)

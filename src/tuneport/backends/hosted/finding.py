@@ -19,7 +19,7 @@ def carries_submit_token(mark: str | None, token: str) -> bool:
     return mark is not None and len(mark) >= SHORTEST_MARK and token.startswith(mark)
 
 
-def find_submitted_job(
+def find_submitted_provider_job(
     jobs: Iterable[JobState], token: str, mark_of: Callable[[JobState], str | None], *, most: int, provider: str
 ) -> Found:
     """Search the listed jobs for a submit: FOUND with the oldest job that carries the token.

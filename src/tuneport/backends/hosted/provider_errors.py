@@ -22,14 +22,13 @@ from tuneport.backends.hosted.http.connection_errors import (
     SILENT,
     UNKNOWN_AUTHORITY,
     connection_error_causes,
+    connection_error_chain,
     connection_error_reason,
     error_request_url,
-    exception_chain,
 )
 from tuneport.backends.hosted.http.network import HttpProxy, ProviderNetwork, strip_url_credentials
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
 from tuneport.backends.secrets import MARK, compile_secret_pattern, encode_secret_forms
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import (
     AuthError,
     ConfigError,
@@ -42,6 +41,7 @@ from tuneport.errors import (
 )
 from tuneport.manifests import load_manifest, manifest_names
 from tuneport.rate_limits import parse_retry_after
+from tuneport.validation import decode_json
 
 _SHORTEST_PASSWORD = 4  # characters; a shorter one would be found in any text
 _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
@@ -52,7 +52,7 @@ _NO_SUCH_ADDRESS = re.compile(
     r"invalid url|no route matched|cannot (?:get|post) |\W*(?:404 )?(?:page )?not found\W*$", re.I
 )
 ELSEWHERE = "; run the same job on another backend: --backend NAME"
-"""What to do if the other backends were not ranked; see `rank_alternative_backends`."""
+"""What to do if the other backends were not ranked; see `rank_job_alternatives`."""
 _ANY_KEY = r"key[-_][\w*.-]{6,}|Bearer\s+\S+"
 """What looks like a key anywhere. Manifests add how their provider's keys look, even starred out: `sk-ab***yz`."""
 _HEADER_VALUE = re.compile(r"[!-~]+")  # printable ASCII without spaces: what a key in a header may be made of
@@ -131,7 +131,7 @@ class ProviderConnection:
 
     def reveals_key(self, error: BaseException) -> bool:
         """Return whether a traceback of `error`, with all its causes and contexts, would show the key."""
-        for shown in exception_chain(error):
+        for shown in connection_error_chain(error):
             text = f"{shown} {shown!r} {getattr(shown, '__notes__', '')}"
             if (
                 self.secret_pattern.search(text)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tuneport.backends.hosted.http.connection_errors import connection_error_causes, request_never_sent
+from tuneport.backends.hosted.http.connection_errors import connection_error_causes, provider_request_never_sent
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
 from tuneport.data.running.writing import make_output_folder
 from tuneport.errors import StorageError
@@ -24,7 +24,7 @@ T = TypeVar("T")
 _PERHAPS = (408, 500, 502, 504)
 
 
-def upload_journal_path(home: Path, file: DataFile, backend: str, base_url: str) -> Path:
+def provider_upload_journal_path(home: Path, file: DataFile, backend: str, base_url: str) -> Path:
     """Return the path of the journal of what an account holds of a file."""
     address = hashlib.sha256(base_url.encode()).hexdigest()[:12]  # not as it is: it may hold a password
     return home / "files" / f"{file.sha256}.{backend}-{address}.upload.json"
@@ -64,10 +64,10 @@ def _locked(path: Path) -> int:
         os.close(file)  # its holder has removed it since
 
 
-def upload_may_have_arrived(error: BaseException) -> bool:
+def provider_upload_may_be_there(error: BaseException) -> bool:
     """Return whether an upload that ended in `error`, an SDK's, may still have been accepted: there was no answer, or
     that of a gateway that gave up."""
-    if request_never_sent(error) or any(
+    if provider_request_never_sent(error) or any(
         isinstance(cause, CrossOriginRedirectError) for cause in connection_error_causes(error)
     ):
         return False
@@ -75,7 +75,7 @@ def upload_may_have_arrived(error: BaseException) -> bool:
     return status is None or status in _PERHAPS
 
 
-def find_lost_upload(look: Callable[[], T | None], sleep: Callable[[float], None]) -> T | None:
+def find_lost_provider_upload(look: Callable[[], T | None], sleep: Callable[[float], None]) -> T | None:
     """Return the file, or its id, as soon as `look` finds it, or None once it would have been listed."""
     for wait in LOOKS:
         if wait:

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuneport.base_models import BaseWeights, locate_base_model
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError, one_line
 from tuneport.manifests import load_models
+from tuneport.validation import read_json_object
 
 CONFIG, RECEIPT = "adapter_config.json", "tuneport.json"
 """What PEFT wrote, and what `download` added: the provider's own name of the base model."""
 
 
-def is_adapter_folder(folder: Path) -> bool:
+def is_local_adapter_folder(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
-def find_adapter_base(folder: Path, *, home: Path) -> BaseWeights:
+def find_local_adapter_base(folder: Path, *, home: Path) -> BaseWeights:
     """Return the base model of the adapter in `folder`. Raises ConfigError if it is missing, with how to get it.
 
     A provider's name for the weights is looked up in `providers/models.toml`: it is seldom the hub's.

@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.grader_columns import check_grader_columns
+from tuneport.backends.grader_columns import check_backend_grader_columns
 from tuneport.backends.local.files import LocalBackendFiles
-from tuneport.backends.local.lm_eval import run_lm_eval
+from tuneport.backends.local.lm_eval import run_local_lm_eval
 from tuneport.backends.local.names import LocalModelNames
 from tuneport.backends.local.options import LocalBackendOptions
 from tuneport.backends.local.request import (
     ResolvedLocalRequest,
     check_local_request,
-    hyperparameter_names,
-    require_sandbox,
-    require_slurm,
+    local_hyperparameter_names,
+    local_run_can_finish_early,
+    require_local_sandbox,
+    require_local_slurm,
     resolve_local_request,
-    run_can_finish_early,
 )
-from tuneport.backends.local.reward import check_reward_function
+from tuneport.backends.local.reward import check_local_reward_function
 from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs.run import LocalRun
 from tuneport.backends.local.runs.runs import RUN_ID, LocalRunStore, local_run_storage_errors, new_local_run_id
-from tuneport.backends.local.runs.start import LocalWarmStart, apply_warm_start
+from tuneport.backends.local.runs.start import LocalWarmStart, apply_local_warm_start
 from tuneport.backends.local.runs.state import (
     RESULT_FILES,
     STATUSES,
@@ -51,8 +51,8 @@ from tuneport.backends.local.weights import (
     merge_local_adapter,
     place_tuned_weights,
     refuse_damaged_weights,
-    refuse_occupied_folder,
-    refuse_unmergeable_adapter,
+    refuse_occupied_weights_folder,
+    refuse_unmergeable_local_adapter,
 )
 from tuneport.backends.secrets import backend_key_variables
 from tuneport.backends.streaming import Chunk, ChunkStream
@@ -96,8 +96,8 @@ class LocalBackend(FineTuneBackend):
     """This machine. `train_command` and `infer_command` start the children; the first gets the run's folder appended,
     the second `--home FOLDER --model FOLDER`, and `vllm_command`, where vLLM serves, `serve FOLDER` and its options.
 
-    Children inherit the environment without keys (`local_process.trainer_environment`). A base model that is not here
-    yet is fetched by `prepare`, in this process, which has the hub's token.
+    Children inherit the environment without keys (`local_process.local_trainer_environment`). A base model that is not
+    here yet is fetched by `prepare`, in this process, which has the hub's token.
     """
 
     statuses = STATUSES
@@ -136,7 +136,7 @@ class LocalBackend(FineTuneBackend):
 
     @classmethod
     def hyperparameter_names(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
-        return hyperparameter_names(method, adapter)
+        return local_hyperparameter_names(method, adapter)
 
     def client_rules(self) -> Mapping[str, Rule]:
         return TrainingOptions.client_rules()
@@ -146,8 +146,8 @@ class LocalBackend(FineTuneBackend):
         check_local_request(self._begun(spec_with_executor)[0])
         options = TrainingOptions.parse(spec_with_executor.provider_options)
         if options.executor == "slurm":
-            require_slurm(options.slurm or SlurmOptions())
-        require_sandbox(spec, options)
+            require_local_slurm(options.slurm or SlurmOptions())
+        require_local_sandbox(spec, options)
         super().check(spec)
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
@@ -155,11 +155,11 @@ class LocalBackend(FineTuneBackend):
         self._resolved(spec, data.training)  # what cannot run is refused here already
         self.names.find_reward_weights(spec)
         if spec.reward_function is not None:
-            check_reward_function(spec.reward_folder or Path.cwd(), spec.reward_function, self.environment())
+            check_local_reward_function(spec.reward_folder or Path.cwd(), spec.reward_function, self.environment())
         if spec.grader is not None:
             for file in (data.training, data.validation):
                 if file is not None:
-                    check_grader_columns(
+                    check_backend_grader_columns(
                         spec.grader, file, spec.dataset if file is data.training else spec.validation or file.path
                     )
         with local_run_storage_errors(self.settings.home, "storing the dataset"):
@@ -243,7 +243,7 @@ class LocalBackend(FineTuneBackend):
         """
         run = self._existing(remote_id)
         with local_run_storage_errors(self.settings.home, "stopping the run"):
-            if run_can_finish_early(run.read_request()):
+            if local_run_can_finish_early(run.read_request()):
                 run.stop_early()
             else:
                 run.cancel()
@@ -357,10 +357,10 @@ class LocalBackend(FineTuneBackend):
         run, source = self.names.find_run_weights(remote_id)
         refuse_damaged_weights(source, run.id)
         folder = folder.absolute()
-        refuse_occupied_folder(folder)
+        refuse_occupied_weights_folder(folder)
         whole = not (source / "adapter_config.json").is_file()
         if merged and not whole:
-            refuse_unmergeable_adapter(run.read_request(), self.settings.home)
+            refuse_unmergeable_local_adapter(run.read_request(), self.settings.home)
             environment = self.environment() | {"HF_HUB_OFFLINE": "1"}
             with local_run_storage_errors(folder.parent, "writing the merged model"):
                 place_tuned_weights(folder, lambda aside: self._merge(run, source, aside, environment))
@@ -427,7 +427,9 @@ class LocalBackend(FineTuneBackend):
     ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Evaluate in a child with a copy of the model of its own."""
         weights, home, environment = self.names.find_weights(model), self.settings.home, self.environment()
-        return run_lm_eval(weights, self.options, tasks, model=model, home=home, environment=environment, limit=limit)
+        return run_local_lm_eval(
+            weights, self.options, tasks, model=model, home=home, environment=environment, limit=limit
+        )
 
     def close(self) -> None:
         """End the inference children. Runs continue."""
@@ -450,7 +452,7 @@ class LocalBackend(FineTuneBackend):
             return spec, None
         run, weights = self.names.find_run_weights(spec.from_checkpoint)
         start = LocalWarmStart(spec.from_checkpoint, run.read_request(), weights)
-        return apply_warm_start(spec, start), start
+        return apply_local_warm_start(spec, start), start
 
     def _resolved(self, spec: TuneSpec, training: DataFile) -> tuple[ResolvedLocalRequest, LocalWarmStart | None]:
         spec, start = self._begun(self._with_executor(spec))
@@ -472,7 +474,7 @@ class LocalBackend(FineTuneBackend):
         own = {name: value.get_secret_value() for name, value in self.settings.environment.items()}
         names = backend_key_variables(self.settings) | {self.options.serve_api_key_env or ""}
         secrets = [source[name] for source in (own, os.environ) for name in names if name in source]
-        return local_process.trainer_environment({**os.environ, **own}, secrets)
+        return local_process.local_trainer_environment({**os.environ, **own}, secrets)
 
     def _with_executor(self, spec: TuneSpec) -> TuneSpec:
         """Return the spec with the executor of `tuneport.toml`, unless the spec names another."""

@@ -17,17 +17,17 @@ from tuneport.backends.local.options import LocalBackendOptions
 from tuneport.backends.local.served_weights import ServedWeights
 from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, TrainingError
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 
 _COMMAND = (sys.executable, "-m", "tuneport.infer.lm_eval_tasks")
 
 
-def lm_eval_version() -> str:
+def local_lm_eval_version() -> str:
     """Return the version of the installed package. Raises ConfigError if it is missing."""
     try:
         return importlib.metadata.version("lm-eval")
     except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError(f"--lm-eval needs EleutherAI's lm-eval: {install_package('lm-eval')}") from error
+        raise ConfigError(f"--lm-eval needs EleutherAI's lm-eval: {install_extra('lm-eval')}") from error
 
 
 def _said(lines: IO[bytes], model: str) -> Iterator[bytes]:
@@ -39,7 +39,7 @@ def _said(lines: IO[bytes], model: str) -> Iterator[bytes]:
         yield line
 
 
-def run_lm_eval(
+def run_local_lm_eval(
     weights: ServedWeights,
     options: LocalBackendOptions,
     tasks: Sequence[str],

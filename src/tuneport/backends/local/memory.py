@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import UnsupportedError
 from tuneport.estimate.hyperparameters import LENGTH_MIN
 from tuneport.estimate.memory import (
@@ -20,8 +19,10 @@ from tuneport.estimate.memory import (
     TrainingShape,
     estimate_memory,
 )
-from tuneport.manifests import Dimensions, load_models
+from tuneport.manifests import ModelDimensions, load_models
+from tuneport.training_options import OptimizerMemory
 from tuneport.types import Adapter, Method
+from tuneport.validation import read_json_object
 
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
@@ -40,7 +41,7 @@ class LocalModelSize:
     """The known size of a base model. `dimensions` None: the rule of thumb by `params_b` has to do."""
 
     params_b: float | None
-    dimensions: Dimensions | None
+    dimensions: ModelDimensions | None
 
 
 def detect_local_memory() -> LocalMemory | None:
@@ -60,14 +61,18 @@ def detect_local_memory() -> LocalMemory | None:
     return LocalMemory("this machine", memory.total / GIB, memory.available / GIB)
 
 
-def find_local_model_size(folder: Path, dimensions: Dimensions | None, params_b: float | None) -> LocalModelSize:
+def find_local_model_size(folder: Path, dimensions: ModelDimensions | None, params_b: float | None) -> LocalModelSize:
     """Return the model's size. `dimensions` come from the catalogue, else from the model's own config, if that
     describes a dense decoder."""
     return LocalModelSize(params_b, dimensions or _dimensions(folder))
 
 
 def least_local_training_memory(
-    size: LocalModelSize, adapter: Adapter, method: Method, numbers: Mapping[str, Any]
+    size: LocalModelSize,
+    adapter: Adapter,
+    method: Method,
+    numbers: Mapping[str, Any],
+    optimizer: OptimizerMemory = "adamw_fused",
 ) -> MemoryEstimate | None:
     """Estimate the memory for one row at a time at its shortest."""
     length = numbers.get("max_length")
@@ -76,6 +81,7 @@ def least_local_training_memory(
         examples=method.traits.examples,
         length=length if isinstance(length, int) else LENGTH_MIN,
         lora_rank=numbers["lora_rank"] if isinstance(numbers.get("lora_rank"), int) else 16,
+        optimizer=optimizer,
     )
     estimate = estimate_memory(adapter, params_b=size.params_b, dimensions=size.dimensions, run=run)
     if estimate is None or adapter is not Adapter.FULL or not run.reference or estimate.rule == "formula":
@@ -98,6 +104,7 @@ def check_local_run_memory(
     adapter: Adapter,
     method: Method,
     numbers: Mapping[str, Any],
+    optimizer: OptimizerMemory,
     *,
     busy: bool,
     force: bool,
@@ -107,11 +114,12 @@ def check_local_run_memory(
     Raises UnsupportedError if it exceeds this machine's memory: all of it while another run is `busy` here (which ends
     before this one's turn), else what is free. With `force` nothing is refused.
     """
-    estimate, memory = least_local_training_memory(size, adapter, method, numbers), detect_local_memory()
+    estimate, memory = least_local_training_memory(size, adapter, method, numbers, optimizer), detect_local_memory()
     if estimate is None or memory is None:
         return None
     room = memory.total_gib if busy else memory.free_gib
-    advice = _advice(size, adapter, method, numbers, room)
+    need = partial(least_local_training_memory, method=method, numbers=numbers, optimizer=optimizer)
+    advice = _advice(size, adapter, need, room)
     if estimate.expected_gib > room and not force:
         has = f"{memory.place} has {memory.total_gib:.1f} GiB" + ("" if busy else f", {memory.free_gib:.1f} of it free")
         raise UnsupportedError(
@@ -127,10 +135,14 @@ def check_local_run_memory(
     }
 
 
-def _advice(size: LocalModelSize, adapter: Adapter, method: Method, numbers: Mapping[str, Any], room: float) -> str:
+def _advice(
+    size: LocalModelSize,
+    adapter: Adapter,
+    need: Callable[[LocalModelSize, Adapter], MemoryEstimate | None],
+    room: float,
+) -> str:
     """Return what would fit, by the same estimate."""
     ways = []
-    need = partial(least_local_training_memory, method=method, numbers=numbers)
     for other in (Adapter.LORA, Adapter.QLORA) if adapter is Adapter.FULL else (Adapter.QLORA,):
         estimate = need(size, other) if adapter is not other else None
         if estimate is not None and estimate.expected_gib <= room:
@@ -149,14 +161,14 @@ def _advice(size: LocalModelSize, adapter: Adapter, method: Method, numbers: Map
     return "; ".join(ways)
 
 
-def _dimensions(folder: Path) -> Dimensions | None:
+def _dimensions(folder: Path) -> ModelDimensions | None:
     try:
         config = read_json_object(folder / "config.json")
         config = config.get("text_config") or config
         if any(config.get(name) for name in _EXPERTS):
             return None
         heads = config["num_attention_heads"]
-        return Dimensions(
+        return ModelDimensions(
             hidden_size=config["hidden_size"],
             layers=config["num_hidden_layers"],
             heads=heads,

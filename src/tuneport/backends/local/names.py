@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuneport.backends.local.reward import check_reward_weights
+from tuneport.backends.local.reward import check_local_reward_weights
 from tuneport.backends.local.runs.run import LocalRun
 from tuneport.backends.local.served_weights import ServedWeights
 from tuneport.backends.local.weights import refuse_damaged_weights
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.errors import NotFoundError, TuneportError, UnsupportedError
-from tuneport.run_protocol import checkpoint_folder
+from tuneport.run_protocol import run_checkpoint_folder
 from tuneport.types import Method, TuneSpec
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ class LocalModelNames:
 
     def find_weights(self, model: str) -> ServedWeights:
         """Find the weights of `model` on this machine. Loads nothing."""
-        from tuneport.backends.local.adapters import find_adapter_base, is_adapter_folder
+        from tuneport.backends.local.adapters import find_local_adapter_base, is_local_adapter_folder
         from tuneport.base_models import locate_base_model
 
         home = self._settings.home
         match = _TUNED_MODEL.fullmatch(model)
-        if match is None and is_adapter_folder(folder := Path(model).expanduser().absolute()):
+        if match is None and is_local_adapter_folder(folder := Path(model).expanduser().absolute()):
             refuse_damaged_weights(folder, model, own=False)
             label = f"folder-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
-            return ServedWeights.from_base(find_adapter_base(folder, home=home), folder, label)
+            return ServedWeights.from_base(find_local_adapter_base(folder, home=home), folder, label)
         if match is None:
             name = self._resolved(model)
             base = locate_base_model(name, home=home)
@@ -54,7 +54,7 @@ class LocalModelNames:
             raise UnsupportedError(f"{model} is a reward model: it scores answers and writes none")
         weights = self._tuned(run) if match[2] is None else self._checkpoint(run, match[2])
         refuse_damaged_weights(weights, model)
-        if not is_adapter_folder(weights):  # full fine-tuning: a base model by itself
+        if not is_local_adapter_folder(weights):  # full fine-tuning: a base model by itself
             return ServedWeights(key=str(weights), base=weights)
         return ServedWeights.from_base(
             locate_base_model(run.read_request().model_name_or_path, home=home), weights, f"{run.id}-{weights.name}"
@@ -91,7 +91,7 @@ class LocalModelNames:
         raise NotFoundError(f"the local run {run.id} has no tuned weights: it is {status}", provider=self._backend)
 
     def _checkpoint(self, run: LocalRun, step: str) -> Path:
-        folder = checkpoint_folder(run.folder, int(step))
+        folder = run_checkpoint_folder(run.folder, int(step))
         if not folder.is_dir():
             there = ", ".join(str(number) for number, _ in run.checkpoint_folders()) or "none"
             raise NotFoundError(
@@ -116,16 +116,16 @@ class LocalModelNames:
         folder = Path(spec.reward).expanduser()
         match = _TUNED_MODEL.fullmatch(spec.reward)
         if match is None or folder.is_dir():
-            if not check_reward_weights(folder, spec.reward):
+            if not check_local_reward_weights(folder, spec.reward):
                 return {"weights": str(folder.absolute()), "base": None}
-            from tuneport.backends.local.adapters import find_adapter_base
+            from tuneport.backends.local.adapters import find_local_adapter_base
 
-            base = find_adapter_base(folder, home=self._settings.home)
+            base = find_local_adapter_base(folder, home=self._settings.home)
             return {
                 "weights": str(folder.absolute()),
                 "base": str(base.folder if base.source == "folder" else base.name),
             }
         run, weights = self.find_run_weights(spec.reward)
         refuse_damaged_weights(weights, spec.reward)
-        adapter = check_reward_weights(weights, spec.reward)
+        adapter = check_local_reward_weights(weights, spec.reward)
         return {"weights": str(weights), "base": run.read_request().model_name_or_path if adapter else None}

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.backends.local.memory import check_local_run_memory, find_local_model_size
-from tuneport.backends.local.runs.start import LocalWarmStart, refuse_other_warm_start_base
+from tuneport.backends.local.runs.start import LocalWarmStart, refuse_local_warm_start_base
 from tuneport.data.graders.graders import Grader
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend_hyperparameters, resolve_hyperparameters
-from tuneport.installation import install_extra, install_package
-from tuneport.manifests import find_offered
+from tuneport.installation import install_extra
+from tuneport.manifests import find_manifest_model
 from tuneport.methods import methods_where
 from tuneport.run_protocol import RunRequest
 from tuneport.sandbox.requirements import check_machine_can_confine
-from tuneport.training_options import SlurmOptions, TrainingOptions
+from tuneport.training_options import SlurmOptions, TrainingOptions, optimizer_memory
 from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def local_method_refusal(method: Method, adapter: Adapter) -> str | None:
     return None
 
 
-def hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
+def local_hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
     """Return the hyperparameters that the trainer takes for such a run, with their names in TRL and PEFT; see
     `FineTuneBackend`."""
     adapter = Adapter.LORA if adapter == "auto" else adapter
@@ -131,18 +131,18 @@ def resolve_local_request(
     `start` has the weights to continue from. `busy`: another run is using this machine's memory now.
     """
     from tuneport.base_models import locate_base_model
-    from tuneport.manifests import load_models, resolve_without_aliases
+    from tuneport.manifests import load_models, resolve_manifest_model_id
 
     adapter, options = check_local_request(spec), TrainingOptions.parse(spec.provider_options)
     # No aliases: `submit` has applied them, and what it found may itself be spelt like an alias.
-    model = resolve_without_aliases(spec.model, manifest)
-    name_or_path = model_name_or_path(model)
+    model = resolve_manifest_model_id(spec.model, manifest)
+    name_or_path = local_model_name_or_path(model)
     located = locate_base_model(name_or_path, home=settings.home)
     if start is not None:
-        refuse_other_warm_start_base(start, model, name_or_path, home=settings.home)
-    offered, weights = find_offered(manifest, model), load_models().find(model)
-    params_b = (offered.params_b if offered else None) or count_billion_parameters(located.folder)
-    best = run_keeps_best_epoch(spec)
+        refuse_local_warm_start_base(start, model, name_or_path, home=settings.home)
+    offered, weights = find_manifest_model(manifest, model), load_models().find(model)
+    params_b = (offered.params_b if offered else None) or local_billion_parameters(located.folder)
+    best = local_run_keeps_best_epoch(spec)
     known: dict[str, Any] = {
         "keeps_best": best,
         "rows": training.rows,
@@ -155,7 +155,7 @@ def resolve_local_request(
     numbers = resolve_hyperparameters(recommend_hyperparameters(given, **known)).model_dump()
     if given.max_length == "auto":
         numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
-    for name in numbers.keys() - hyperparameter_names(spec.method, adapter).keys():
+    for name in numbers.keys() - local_hyperparameter_names(spec.method, adapter).keys():
         numbers[name] = "auto"
     memory = check_local_run_memory(
         spec.model,
@@ -163,6 +163,7 @@ def resolve_local_request(
         adapter,
         spec.method,
         numbers,
+        optimizer_memory(spec.provider_options),
         busy=busy,
         # Elsewhere, and where devices may share the model, the trainer looks itself.
         force=options.allow_oversize or options.executor != "process" or options.workers != 1,
@@ -183,7 +184,7 @@ def resolve_local_request(
     )
 
 
-def run_keeps_best_epoch(spec: TuneSpec) -> bool:
+def local_run_keeps_best_epoch(spec: TuneSpec) -> bool:
     """Return whether the run keeps its best epoch: if it is told to, or if the number of epochs is left to it and it
     has something to judge them by. Several ranks may be sharded, and a Ray cluster does not bring the best checkpoint
     back."""
@@ -195,13 +196,13 @@ def run_keeps_best_epoch(spec: TuneSpec) -> bool:
     return options.early_stopping is not None or (by_epochs and options.executor != "ray" and options.workers == 1)
 
 
-def run_can_finish_early(request: RunRequest) -> bool:
-    """Return whether the run can end early with its best weights; see `run_keeps_best_epoch`."""
+def local_run_can_finish_early(request: RunRequest) -> bool:
+    """Return whether the run can end early with its best weights; see `local_run_keeps_best_epoch`."""
     options = TrainingOptions.parse(request.options)
     return options.executor != "ray" and options.workers == 1
 
 
-def model_name_or_path(model: str) -> str:
+def local_model_name_or_path(model: str) -> str:
     """Return the folder or hub name by which `locate_base_model` finds the weights of this backend's model id."""
     from tuneport.manifests import load_models
 
@@ -220,9 +221,10 @@ def check_local_request(spec: TuneSpec) -> Adapter:
     """Return the adapter to train. Raises UnsupportedError or ConfigError for what the trainer never does, for any
     model."""
     adapter = Adapter.LORA if spec.adapter == "auto" else spec.adapter
-    require_local_libraries(adapter)
-    if TrainingOptions.parse(spec.provider_options).executor == "ray":
-        require_ray()
+    options = TrainingOptions.parse(spec.provider_options)
+    require_local_libraries(adapter, bitsandbytes=options.takes_bitsandbytes)
+    if options.executor == "ray":
+        require_local_ray()
     _refuse_unsupported(spec, adapter)
     return adapter
 
@@ -246,9 +248,9 @@ def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mappin
     }
 
 
-def require_local_libraries(adapter: Adapter = Adapter.LORA) -> None:
+def require_local_libraries(adapter: Adapter = Adapter.LORA, *, bitsandbytes: bool = False) -> None:
     """Raise ConfigError, with the command to run, if the trainer's libraries are not installed."""
-    wanted = [*_LIBRARIES, "bitsandbytes"] if adapter is Adapter.QLORA else _LIBRARIES
+    wanted = [*_LIBRARIES, "bitsandbytes"] if adapter is Adapter.QLORA or bitsandbytes else _LIBRARIES
     missing = [name for name in wanted if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
@@ -256,7 +258,7 @@ def require_local_libraries(adapter: Adapter = Adapter.LORA) -> None:
         )
 
 
-def require_slurm(options: SlurmOptions) -> None:
+def require_local_slurm(options: SlurmOptions) -> None:
     """Raise ConfigError, with what to do, if jobs cannot be submitted to a cluster from here."""
     if importlib.util.find_spec("submitit") is None:
         raise ConfigError(f"the executor slurm needs submitit, not installed here: {install_extra('slurm')}")
@@ -267,7 +269,7 @@ def require_slurm(options: SlurmOptions) -> None:
         )
 
 
-def require_sandbox(spec: TuneSpec, options: TrainingOptions) -> None:
+def require_local_sandbox(spec: TuneSpec, options: TrainingOptions) -> None:
     """Raise UnsupportedError or ConfigError if a grader's code would run on this machine and cannot be confined."""
     if spec.grader is None or options.executor != "process":  # the machines of a cluster see for themselves
         return
@@ -275,14 +277,14 @@ def require_sandbox(spec: TuneSpec, options: TrainingOptions) -> None:
         check_machine_can_confine()
 
 
-def require_ray() -> None:
+def require_local_ray() -> None:
     """Raise ConfigError, with the command to run, if Ray or what its jobs need is not installed."""
     missing = [name for name in ("ray", "aiohttp_cors", "grpc") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the executor ray needs {', '.join(missing)}, not installed here: {install_extra('ray')}")
 
 
-def count_billion_parameters(folder: Path) -> float | None:
+def local_billion_parameters(folder: Path) -> float | None:
     """Count the parameters in the headers of the folder's safetensors files, or return None if there are none."""
     total = 0
     for path in folder.glob("*.safetensors") if folder.is_dir() else ():
@@ -309,7 +311,7 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
             "the backend local takes no reasoning_effort: a local model decides how long it thinks; leave it out"
         )
     if spec.wandb is not None and importlib.util.find_spec("wandb") is None:
-        raise ConfigError(f"reporting a local run to W&B needs its package: {install_package('wandb')}")
+        raise ConfigError(f"reporting a local run to W&B needs its package: {install_extra('trackers')}")
     for name, methods in _METHOD_OPTIONS.items():
         if name in spec.provider_options and spec.method not in methods:
             raise UnsupportedError(
@@ -342,6 +344,10 @@ def _refuse_places(spec: TuneSpec, options: TrainingOptions) -> None:
     method = spec.method
     if options.executor == "slurm" and options.workers != 1:
         raise UnsupportedError("a job of Slurm trains on one device; leave workers out, or choose the executor ray")
+    if options.takes_bitsandbytes and options.workers != 1:
+        raise UnsupportedError(
+            f"the moments of {options.optimizer} cannot be sharded; leave workers out, or choose the optimizer adamw"
+        )
     if method.writes_answers and options.workers != 1:
         raise UnsupportedError(f"{method} trains on one device; leave the option workers out")
     if method.writes_answers and options.executor == "ray":
@@ -361,7 +367,7 @@ def _refuse_places(spec: TuneSpec, options: TrainingOptions) -> None:
 
 def _refuse_numbers(spec: TuneSpec, adapter: Adapter) -> None:
     given = spec.hyperparameters.given()
-    taken = hyperparameter_names(spec.method, adapter).keys()
+    taken = local_hyperparameter_names(spec.method, adapter).keys()
     for name, methods in _METHOD_NUMBERS.items():
         if name in given and spec.method not in methods:
             raise UnsupportedError(

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
+from tuneport.validation import read_json_object
 
 _IMPORT_SECONDS = 300.0  # modules that load a model at import take long on slow disks
 _SCORES = "ForSequenceClassification"
 
 
-def check_reward_function(folder: Path, function: tuple[str, str], environment: Mapping[str, str]) -> None:
+def check_local_reward_function(folder: Path, function: tuple[str, str], environment: Mapping[str, str]) -> None:
     """Raise ConfigError if it cannot be imported. Its module runs in a child process, as in the trainer."""
     command = [sys.executable, "-m", "tuneport.train.methods.reward_function", str(folder), *function]
     name = ":".join(function)
@@ -31,7 +31,7 @@ def check_reward_function(folder: Path, function: tuple[str, str], environment: 
         raise ConfigError(said[-1] if done.returncode == 2 else f"the reward function {name}: {said[-1]}")
 
 
-def check_reward_weights(weights: Path, shown: str) -> bool:
+def check_local_reward_weights(weights: Path, shown: str) -> bool:
     """Return whether a reward model's weights are an adapter's. Raises ConfigError if they give no score."""
     for name in ("adapter_config.json", "config.json"):
         path = weights / name

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.data.rows.json_files import read_json_object
+from tuneport.validation import read_json_object
 
 if TYPE_CHECKING:
     from tuneport.base_models import BaseWeights

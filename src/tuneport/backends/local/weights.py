@@ -51,14 +51,14 @@ def copy_tuned_weights(source: Path, target: Path, *, copy: Callable[[str, str],
         raise TrainingError(f"the copy of {source} is damaged ({error}); look at the disk, and try again") from error
 
 
-def refuse_occupied_folder(folder: Path) -> None:
+def refuse_occupied_weights_folder(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists and is not an empty folder; name another one for the weights")
 
 
 def place_tuned_weights(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder beside `folder`, then rename it into place: whole or not at all."""
-    refuse_occupied_folder(folder)
+    refuse_occupied_weights_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
@@ -69,7 +69,7 @@ def place_tuned_weights(folder: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def link_or_copy(source: str, target: str) -> None:
+def link_or_copy_local_weights(source: str, target: str) -> None:
     """Link the file if the file system can, else copy it: weights are written once and never changed."""
     try:
         os.link(source, target)
@@ -77,7 +77,7 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def refuse_unmergeable_adapter(request: RunRequest, home: Path) -> None:
+def refuse_unmergeable_local_adapter(request: RunRequest, home: Path) -> None:
     """Raise UnsupportedError for an adapter that cannot be merged, or does not fit into memory."""
     adapter = request.spec.get("adapter")
     if adapter in ("prefix", "prompt"):

@@ -22,28 +22,28 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from tuneport.backends.grader_columns import check_grader_columns
-from tuneport.backends.hosted.finding import TOKEN, find_submitted_job
+from tuneport.backends.grader_columns import check_backend_grader_columns
+from tuneport.backends.hosted.finding import TOKEN, find_submitted_provider_job
 from tuneport.backends.hosted.idempotency import send_idempotency_key
 from tuneport.backends.openai.client import open_openai_client
 from tuneport.backends.openai.files import OpenAIFileStorage
 from tuneport.backends.openai.jobs import (
     add_openai_job_cost,
-    parse_base_model,
-    parse_checkpoint,
-    parse_event_metrics,
-    parse_job_event,
-    parse_job_state,
-    parse_metrics_csv,
+    parse_openai_base_model,
+    parse_openai_checkpoint,
+    parse_openai_event_metrics,
+    parse_openai_job_event,
+    parse_openai_job_state,
+    parse_openai_metrics_csv,
     parse_remote_model,
     refuse_other_checkpoint_base,
 )
 from tuneport.backends.openai.request import (
     HYPERPARAMETERS,
     TOKEN_KEY,
-    build_job_request,
+    build_openai_job_request,
     check_openai_spec,
-    client_rules,
+    openai_client_rules,
 )
 from tuneport.backends.secrets import redact_backend_secrets
 from tuneport.client_rules import Rule
@@ -124,13 +124,13 @@ class OpenAIBackend(OpenAIFileStorage):
         return HYPERPARAMETERS.get(method, {}) if adapter == "auto" else {}
 
     def client_rules(self) -> Mapping[str, Rule]:
-        return client_rules(self.manifest)
+        return openai_client_rules(self.manifest)
 
     def check(self, spec: TuneSpec) -> None:
         check_openai_spec(self.manifest, spec)
         start = spec.from_checkpoint
-        if start is not None and parse_base_model(start) != start:  # a name that says what it was tuned from
-            refuse_other_checkpoint_base(self.manifest, spec, start, parse_base_model(start))
+        if start is not None and parse_openai_base_model(start) != start:  # a name that says what it was tuned from
+            refuse_other_checkpoint_base(self.manifest, spec, start, parse_openai_base_model(start))
         super().check(spec)
 
     def prepare(self, spec: TuneSpec, data: PreparedData) -> Iterator[RemoteFile]:
@@ -140,7 +140,7 @@ class OpenAIBackend(OpenAIFileStorage):
         if spec.grader is not None:
             for file, source in ((data.training, spec.dataset), (data.validation, spec.validation)):
                 if file is not None:
-                    check_grader_columns(spec.grader, file, source or file.path)
+                    check_backend_grader_columns(spec.grader, file, source or file.path)
             self._validate_grader(spec.grader)
         self._model(spec)  # refused now where it cannot be, not after an upload
         yield from super().prepare(spec, data)
@@ -167,24 +167,24 @@ class OpenAIBackend(OpenAIFileStorage):
     def _resolved(self, start: str) -> tuple[str, str]:
         """Return the name of the model behind `from_checkpoint`, and what it was tuned from (or itself)."""
         if start.startswith("ft:"):
-            return start, parse_base_model(start)
+            return start, parse_openai_base_model(start)
         job, _, step = start.rpartition(":") if re.fullmatch(r".+:\d+", start) else (start, "", "")
         try:
             state = self.fetch(job)
         except (NotFoundError, RejectedError):
             if job.startswith("ftjob-"):
                 raise
-            return start, parse_base_model(start)  # no job: a model's name, as other servers have them
+            return start, parse_openai_base_model(start)  # no job: a model's name, as other servers have them
         if not step:
             if state.tuned_model is None:
                 raise ConfigError(f"{self.name} has made no model in {job} yet ({state.raw_status}); wait for its end")
-            return state.tuned_model, parse_base_model(state.model or state.tuned_model)
+            return state.tuned_model, parse_openai_base_model(state.model or state.tuned_model)
         named = {point.step: point.model for point in self.checkpoints(job) if point.model}
         if int(step) not in named:
             known = ", ".join(str(number) for number in named) or "none"
             raise ConfigError(f"{job} has no checkpoint of step {step} at {self.name}; those it has: {known}")
         name = named[int(step)]
-        return name, parse_base_model(state.model or name)
+        return name, parse_openai_base_model(state.model or name)
 
     def submit(self, spec: TuneSpec, files: Sequence[RemoteFile], *, token: str) -> JobState:
         self.check(spec)
@@ -192,7 +192,7 @@ class OpenAIBackend(OpenAIFileStorage):
 
         def start() -> JobState:
             nonlocal sent
-            request = build_job_request(spec, self._model(spec), files, token)
+            request = build_openai_job_request(spec, self._model(spec), files, token)
             sent = True
             with send_idempotency_key(token, "/fine_tuning/jobs"):
                 state = self._state(self.client.fine_tuning.jobs.create(**request))
@@ -222,7 +222,9 @@ class OpenAIBackend(OpenAIFileStorage):
 
     def _found_among(self, token: str, **filter: Any) -> Found:
         pages = self._pages(lambda: self.client.fine_tuning.jobs.list(limit=_PAGE, **filter))
-        return find_submitted_job(self._states(pages), token, self.mark_of, most=_MOST_JOBS, provider=self.name)
+        return find_submitted_provider_job(
+            self._states(pages), token, self.mark_of, most=_MOST_JOBS, provider=self.name
+        )
 
     def _states(self, jobs: Iterable[Any]) -> Iterator[JobState]:
         for job in jobs:
@@ -239,7 +241,7 @@ class OpenAIBackend(OpenAIFileStorage):
 
     def _state(self, job: Any) -> JobState:
         return add_openai_job_cost(
-            parse_job_state(self.name, self.statuses, job.to_dict(mode="json", warnings=False)), self.manifest
+            parse_openai_job_state(self.name, self.statuses, job.to_dict(mode="json", warnings=False)), self.manifest
         )
 
     def fetch(self, remote_id: str) -> JobState:
@@ -291,7 +293,7 @@ class OpenAIBackend(OpenAIFileStorage):
         """Return the events after `after`, or all that the server has if it no longer knows that one."""
         events = self._ask(remote_id, "events", lambda: self._raw_events(remote_id, after))
         with self._translating():
-            return redact_backend_secrets([parse_job_event(raw) for raw in events], self.upstream.secret_pattern)
+            return redact_backend_secrets([parse_openai_job_event(raw) for raw in events], self.upstream.secret_pattern)
 
     def _raw_events(self, remote_id: str, after: str | None) -> list[dict[str, Any]]:
         """Return the raw events, oldest first. The server lists the newest first, so pages are read back until `after`
@@ -320,10 +322,10 @@ class OpenAIBackend(OpenAIFileStorage):
         out."""
         for file_id in self.fetch(remote_id).result_files:
             try:
-                return parse_metrics_csv(self.read_file(file_id))
+                return parse_openai_metrics_csv(self.read_file(file_id))
             except (NotFoundError, RejectedError, ValueError):
                 continue  # deleted, not ours to download, or no table: the events still tell
-        return parse_event_metrics(self._ask(remote_id, "metrics", lambda: self._raw_events(remote_id, None)))
+        return parse_openai_event_metrics(self._ask(remote_id, "metrics", lambda: self._raw_events(remote_id, None)))
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
         listed = self.client.fine_tuning.jobs.checkpoints
@@ -334,7 +336,7 @@ class OpenAIBackend(OpenAIFileStorage):
         )
         with self._translating():
             return sorted(
-                (parse_checkpoint(item.to_dict(mode="json", warnings=False)) for item in points),
+                (parse_openai_checkpoint(item.to_dict(mode="json", warnings=False)) for item in points),
                 key=lambda item: item.step,
             )
 

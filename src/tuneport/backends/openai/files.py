@@ -15,8 +15,12 @@ from tuneport.backends.hosted.backend import (
     remote_file_name,
 )
 from tuneport.backends.hosted.http.answers import parse_provider_count, parse_provider_text
-from tuneport.backends.hosted.upload_turns import find_lost_upload, lock_provider_upload, upload_may_have_arrived
-from tuneport.backends.openai.uploads import PART_BYTES, OpenAIPartsUpload, SentUploadParts, UploadJournal
+from tuneport.backends.hosted.upload_turns import (
+    find_lost_provider_upload,
+    lock_provider_upload,
+    provider_upload_may_be_there,
+)
+from tuneport.backends.openai.uploads import PART_BYTES, OpenAIPartsUpload, ProviderUploadJournal, SentUploadParts
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.errors import DatasetError, NotFoundError, RejectedError
 from tuneport.errors import DatasetProblem as Problem
@@ -96,7 +100,7 @@ class OpenAIFileStorage(HostedBackend):
         journal.write(SentUploadParts(file_id=file_id))
         return file_id
 
-    def _journalled(self, journal: UploadJournal, file: DataFile) -> str | None:
+    def _journalled(self, journal: ProviderUploadJournal, file: DataFile) -> str | None:
         """Return the file that an earlier try uploaded, though lists may not show it yet, or no longer on their first
         page."""
         known = journal.sent.file_id
@@ -118,10 +122,10 @@ class OpenAIFileStorage(HostedBackend):
                     return str(known.id)
         return None
 
-    def _journal(self, file: DataFile) -> UploadJournal:
-        return UploadJournal(self.settings.home, file, self.name, self.upstream.base_url)
+    def _journal(self, file: DataFile) -> ProviderUploadJournal:
+        return ProviderUploadJournal(self.settings.home, file, self.name, self.upstream.base_url)
 
-    def _upload(self, journal: UploadJournal, file: DataFile) -> str:
+    def _upload(self, journal: ProviderUploadJournal, file: DataFile) -> str:
         limit = self.manifest.limits.max_file_bytes
         if limit is None or file.bytes <= limit.value:
             return self._upload_whole(journal, file)
@@ -136,11 +140,13 @@ class OpenAIFileStorage(HostedBackend):
         )
         return parts.upload_parts()
 
-    def _upload_whole(self, journal: UploadJournal, file: DataFile) -> str:
+    def _upload_whole(self, journal: ProviderUploadJournal, file: DataFile) -> str:
         """Send the file; again only if the last try, of this process or of one that died, has not arrived."""
 
         def attempt() -> str:
-            if journal.sent.unsure and (found := find_lost_upload(lambda: self._listed(file, self._once), self._sleep)):
+            if journal.sent.unsure and (
+                found := find_lost_provider_upload(lambda: self._listed(file, self._once), self._sleep)
+            ):
                 return found
             journal.write(SentUploadParts(unsure=True))
             try:
@@ -149,7 +155,7 @@ class OpenAIFileStorage(HostedBackend):
                         self.client.files.create(file=(remote_file_name(file), content), purpose="fine-tune")
                     )
             except Exception as error:
-                if not upload_may_have_arrived(error):
+                if not provider_upload_may_be_there(error):
                     journal.write(SentUploadParts())
                 raise
 

@@ -26,7 +26,7 @@ from tuneport.backends.hosted.statuses import parse_provider_status
 from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.estimate.cost import training_price
 from tuneport.formatting import money
-from tuneport.manifests import find_offered, resolve_without_aliases
+from tuneport.manifests import find_manifest_model, resolve_manifest_model_id
 from tuneport.methods import Method
 from tuneport.types import (
     Adapter,
@@ -63,7 +63,7 @@ _COLUMNS = {
 }
 
 
-def parse_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
+def parse_openai_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
     """Translate a job into its state. Raises ValueError if it has no id or no status: then it is not a job of this
     API."""
     job = sanitise_provider_json(job)
@@ -122,7 +122,7 @@ def _parse_error(status: JobStatus, error: Any) -> JobError | None:
     )
 
 
-def parse_job_event(event: dict[str, Any]) -> JobEvent:
+def parse_openai_job_event(event: dict[str, Any]) -> JobEvent:
     event = sanitise_provider_json(event)
     data = event.get("data")
     return JobEvent(
@@ -135,7 +135,7 @@ def parse_job_event(event: dict[str, Any]) -> JobEvent:
     )
 
 
-def parse_checkpoint(checkpoint: dict[str, Any]) -> Checkpoint:
+def parse_openai_checkpoint(checkpoint: dict[str, Any]) -> Checkpoint:
     checkpoint = sanitise_provider_json(checkpoint)
     metrics = parse_provider_object(checkpoint.get("metrics"))
     return Checkpoint(
@@ -154,14 +154,14 @@ def parse_checkpoint(checkpoint: dict[str, Any]) -> Checkpoint:
 def parse_remote_model(model: dict[str, Any]) -> RemoteModel:
     return RemoteModel(
         id=require_provider_text(model, "id"),
-        tuned=parse_base_model(model["id"]) != model["id"],
+        tuned=parse_openai_base_model(model["id"]) != model["id"],
         created_at=parse_provider_time(model.get("created")),
         owned_by=parse_provider_text(model.get("owned_by")),
         shutdown_date=_day(model.get("shutdown_date")),
     )
 
 
-def parse_base_model(model: str) -> str:
+def parse_openai_base_model(model: str) -> str:
     """Return the base model in a model's name: `ft:BASE:ORGANISATION:...` at OpenAI, `BASE.ft-JOB` at Azure."""
     if model.startswith("ft:"):
         return model.split(":")[1]
@@ -174,7 +174,7 @@ def refuse_other_checkpoint_base(manifest: Manifest, spec: TuneSpec, start: str,
     The spec's model decides the price, the context and the methods; the checkpoint's is billed. For a name that does
     not show its base, as on other servers, only a budget is refused.
     """
-    wanted, found = (_identity(manifest, parse_base_model(name)) for name in (spec.model, base))
+    wanted, found = (_identity(manifest, parse_openai_base_model(name)) for name in (spec.model, base))
     if wanted == found:
         return
     if found == start and found not in {row.id for row in manifest.models}:
@@ -192,7 +192,7 @@ def _identity(manifest: Manifest, name: str) -> str:
     try:
         # No aliases: one name is the id that `submit` has resolved, the other is in the name of a tuned model. An alias
         # that is spelt like an id of the provider would make two different models look the same.
-        return resolve_without_aliases(name, manifest)
+        return resolve_manifest_model_id(name, manifest)
     except ModelNotOfferedError:
         return name
 
@@ -205,7 +205,7 @@ def add_openai_job_cost(state: JobState, manifest: Manifest) -> JobState:
     """
     kind = parse_provider_object(state.details.get("method")).get("type") or "supervised"
     method = Method.of_openai(kind)
-    model = find_offered(manifest, parse_base_model(state.model))
+    model = find_manifest_model(manifest, parse_openai_base_model(state.model))
     if state.status is not JobStatus.SUCCEEDED or state.trained_tokens is None or method is None or model is None:
         return state
     if method.value in manifest.unpriced or manifest.billing is None or manifest.billing.unit != "tokens":
@@ -229,17 +229,17 @@ def _day(value: Any) -> date | None:
         return None
 
 
-def parse_event_metrics(events: Iterable[dict[str, Any]]) -> list[MetricPoint]:
+def parse_openai_event_metrics(events: Iterable[dict[str, Any]]) -> list[MetricPoint]:
     """Return the steps in the events, in order. The last report of a step counts."""
     by_step = {}
     for event in events:
         data = sanitise_provider_json(event.get("data"))
         if isinstance(data, dict) and _step(data.get("step")) is not None:
             by_step[data["step"]] = data
-    return sorted((parse_metric(data) for data in by_step.values()), key=lambda point: point.step)
+    return sorted((parse_openai_metric(data) for data in by_step.values()), key=lambda point: point.step)
 
 
-def parse_metric(values: Mapping[str, Any]) -> MetricPoint:
+def parse_openai_metric(values: Mapping[str, Any]) -> MetricPoint:
     """Return one step by column name; columns without a field of their own go to `extra`. Empty cells are absent."""
     numbers = {name: number for name, value in values.items() if (number := _number(value)) is not None}
     point: dict[str, float] = {}
@@ -252,7 +252,7 @@ def parse_metric(values: Mapping[str, Any]) -> MetricPoint:
     return MetricPoint(step=int(numbers["step"]), extra=extra, **point)
 
 
-def parse_metrics_csv(content: bytes) -> list[MetricPoint]:
+def parse_openai_metrics_csv(content: bytes) -> list[MetricPoint]:
     """Return the result file's steps in order. Some answers hold the file again in base64."""
     content_ = content.decode("utf-8-sig", "replace")
     if "step" not in content_.partition("\n")[0]:
@@ -261,7 +261,7 @@ def parse_metrics_csv(content: bytes) -> list[MetricPoint]:
         except (binascii.Error, UnicodeDecodeError) as error:
             raise ValueError("the result file is neither CSV nor base64 of CSV") from error
     rows = [row for row in csv.DictReader(io.StringIO(content_)) if _step(row.get("step")) is not None]
-    return sorted((parse_metric(row) for row in rows), key=lambda point: point.step)
+    return sorted((parse_openai_metric(row) for row in rows), key=lambda point: point.step)
 
 
 def _number(value: Any) -> float | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
-from tuneport.client_rules import OperatorOnly, Rule, client_choice
+from tuneport.backends.provider_options import refuse_hyperparameters, refuse_provider_job_fields
+from tuneport.client_rules import OperatorOnly, Rule, client_choice_rule
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.manifests import Limit, Manifest
 from tuneport.types import Method, RemoteFile, TuneSpec
@@ -32,11 +32,11 @@ _JOB_FIELDS = {
 }
 
 
-def client_rules(manifest: Manifest) -> dict[str, Rule]:
+def openai_client_rules(manifest: Manifest) -> dict[str, Rule]:
     """Return the rules for clients of the manifest's own options; every other field of the request is the
     operator's."""
     closed = OperatorOnly("goes to the provider as a further field of the request", switch="request.*")
-    listed = {name: client_choice(*option.values) for name, option in manifest.options.items() if option.clients}
+    listed = {name: client_choice_rule(*option.values) for name, option in manifest.options.items() if option.clients}
     return {**listed, "*": closed}
 
 
@@ -45,7 +45,7 @@ def check_openai_spec(manifest: Manifest, spec: TuneSpec) -> None:
     name, limits = manifest.name, manifest.limits
     if spec.method not in HYPERPARAMETERS:
         raise UnsupportedError(f"the backend {name} does not train with method {spec.method}")
-    refuse_job_fields(name, spec.provider_options, _JOB_FIELDS)
+    refuse_provider_job_fields(name, spec.provider_options, _JOB_FIELDS)
     _check_options(manifest, spec)
     if spec.adapter != "auto":
         raise UnsupportedError(
@@ -89,7 +89,7 @@ def _at_most(limit: Limit | None, number: int, words: str) -> None:
         raise ConfigError(f"{words.format(f'up to {limit.value}')}, not {number}; shorten it")
 
 
-def build_job_request(spec: TuneSpec, model: str, files: Sequence[RemoteFile], token: str) -> dict[str, Any]:
+def build_openai_job_request(spec: TuneSpec, model: str, files: Sequence[RemoteFile], token: str) -> dict[str, Any]:
     """Return the arguments of the SDK's `fine_tuning.jobs.create`. Values of `auto` are left out: that is the API's
     default."""
     kind = spec.method.traits.openai

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from tuneport.backends.hosted.backend import read_provider_id, remote_file_name
-from tuneport.backends.hosted.upload_turns import OTHERWISE, find_lost_upload, upload_journal_path
+from tuneport.backends.hosted.upload_turns import OTHERWISE, find_lost_provider_upload, provider_upload_journal_path
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.errors import NotFoundError, RejectedError, TuneportError
 from tuneport.types import DataFile, Model
@@ -45,11 +45,11 @@ class SentUploadParts(Model):
     """Unix seconds on this machine's clock when the server forgets the upload."""
 
 
-class UploadJournal:
+class ProviderUploadJournal:
     """`SentUploadParts` of one file at one address, in `home`. What cannot be read counts as nothing sent."""
 
     def __init__(self, home: Path, file: DataFile, backend: str, base_url: str) -> None:
-        self.path = upload_journal_path(home, file, backend, base_url)
+        self.path = provider_upload_journal_path(home, file, backend, base_url)
         try:
             self.sent = SentUploadParts.model_validate_json(self.path.read_bytes())
         except (OSError, ValidationError):
@@ -73,7 +73,7 @@ class OpenAIPartsUpload:
         self,
         uploads: Any,
         file: DataFile,
-        journal: UploadJournal,
+        journal: ProviderUploadJournal,
         *,
         read: Read[Any],
         look: Callable[[], str | None],
@@ -147,7 +147,7 @@ class OpenAIPartsUpload:
 
     def _found_after_all(self) -> str | None:
         """Return the file of a `complete` that succeeded though its answer was lost: the second one is refused."""
-        return find_lost_upload(self._look, self._sleep)
+        return find_lost_provider_upload(self._look, self._sleep)
 
     def _abandon(self) -> None:
         upload_id = self._journal.sent.upload_id

@@ -16,8 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tuneport.data.containers.unpacking import open_unpacked
-from tuneport.data.rows.json_files import read_json_object, read_safetensors_header
+from tuneport.data.rows.json_files import read_safetensors_header
 from tuneport.errors import DatasetError, ProviderError, StorageError, UnavailableError
+from tuneport.validation import read_json_object
 
 RECEIPT = "tuneport.json"
 """In the folder: which job and base model the weights are of, and the archive's sha256."""

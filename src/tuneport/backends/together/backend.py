@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tuneport.backends.hosted.backend import check_provider_list, provider_headers
-from tuneport.backends.hosted.finding import SHORTEST_MARK, find_submitted_job
+from tuneport.backends.hosted.finding import SHORTEST_MARK, find_submitted_provider_job
 from tuneport.backends.hosted.http.answers import (
     parse_provider_count,
     parse_provider_number,
@@ -39,23 +39,23 @@ from tuneport.backends.hosted.http.answers import (
 )
 from tuneport.backends.hosted.http.loop_guard import gateway_hop_hook
 from tuneport.backends.hosted.idempotency import add_idempotency_key, send_idempotency_key
-from tuneport.backends.openai.uploads import UploadJournal
+from tuneport.backends.openai.uploads import ProviderUploadJournal
 from tuneport.backends.together import files as files_
 from tuneport.backends.together import request as arguments_
 from tuneport.backends.together.jobs import (
-    parse_checkpoints,
-    parse_events,
-    parse_job_state,
-    parse_metrics,
-    parse_preview,
+    parse_together_checkpoints,
+    parse_together_events,
+    parse_together_job_state,
+    parse_together_metrics,
+    parse_together_preview,
 )
 from tuneport.backends.together.limits import check_together_features, check_together_limits, complete_together_limits
 from tuneport.backends.together.quote import (
-    build_estimate_request,
-    estimate_unavailable_reason,
-    parse_quote,
-    parse_quote_refusal,
-    quote_from_price_table,
+    build_together_estimate_request,
+    parse_together_quote,
+    parse_together_quote_refusal,
+    together_quote_from_table,
+    together_quote_missing_reason,
 )
 from tuneport.backends.together.serving import TogetherServing
 from tuneport.backends.together.weights import download_tuned_weights
@@ -70,7 +70,7 @@ from tuneport.errors import (
     TuneportError,
     UnavailableError,
 )
-from tuneport.manifests import find_offered
+from tuneport.manifests import find_manifest_model
 from tuneport.types import (
     Adapter,
     Auto,
@@ -174,7 +174,7 @@ class TogetherBackend(TogetherServing):
             for purpose, _, _ in sources
         ]
         limits, arguments = self._checked(spec, unsent, None)
-        arguments_.find_job_secrets(self.name, arguments, self.settings)
+        arguments_.find_together_job_secrets(self.name, arguments, self.settings)
         for _, _, file in sources:
             check_together_features(self.name, spec.model, limits, file)
         for purpose, dataset, file in sources:
@@ -188,7 +188,7 @@ class TogetherBackend(TogetherServing):
         return files_.find_or_upload_together_file(
             self.client,
             file,
-            UploadJournal(self.settings.home, file, self.name, self.upstream.base_url),
+            ProviderUploadJournal(self.settings.home, file, self.name, self.upstream.base_url),
             lambda: str(self._last_sent.path),
             once=self._once,
             sleep=self._sleep,
@@ -201,7 +201,7 @@ class TogetherBackend(TogetherServing):
 
     @classmethod
     def hyperparameter_names(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
-        return arguments_.hyperparameter_names(method, adapter)
+        return arguments_.together_hyperparameter_names(method, adapter)
 
     def check(self, spec: TuneSpec) -> None:
         arguments_.check_together_spec(self.name, spec)
@@ -209,7 +209,7 @@ class TogetherBackend(TogetherServing):
 
     def _checked(self, spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> tuple[Any, dict[str, Any]]:
         """Return the model's limits, and the arguments of `create`, which keep to them."""
-        arguments = arguments_.build_job_arguments(spec, files, suffix)
+        arguments = arguments_.build_together_job_arguments(spec, files, suffix)
         self._refuse_other_base(spec)
         name = spec.model if spec.from_checkpoint is None else spec.from_checkpoint.partition(":")[0]
         try:
@@ -219,7 +219,7 @@ class TogetherBackend(TogetherServing):
                 raise
             raise self._not_offered(name) from error
         check_together_limits(self.name, arguments, limits)
-        arguments_.build_quote_request(self.name, arguments, limits)
+        arguments_.build_together_quote_request(self.name, arguments, limits)
         return limits, arguments
 
     def _refuse_other_base(self, spec: TuneSpec) -> None:
@@ -234,7 +234,7 @@ class TogetherBackend(TogetherServing):
         jobs = self._listed()
         job = next((job for job in jobs if start in (job["id"], job.get("model_output_name"))), None)
         base = None if job is None else job.get("model")
-        if base and base != spec.model and find_offered(self.manifest, base) is not None:
+        if base and base != spec.model and find_manifest_model(self.manifest, base) is not None:
             raise ConfigError(
                 f"{spec.from_checkpoint} was tuned from {base}, not from {spec.model}; give --model {base}"
             )
@@ -252,9 +252,9 @@ class TogetherBackend(TogetherServing):
         self.check(spec)
         suffix = suffix_with_submit_token(spec.suffix, token)
         limits, arguments = self._start(lambda: self._checked(spec, files, suffix), sent=lambda: False)
-        keys = arguments_.find_job_secrets(self.name, arguments, self.settings)
+        keys = arguments_.find_together_job_secrets(self.name, arguments, self.settings)
         estimate = self._start(lambda: self._estimate(arguments, limits), sent=lambda: False)
-        if (barred := parse_quote_refusal(self.name, estimate)) is not None:
+        if (barred := parse_together_quote_refusal(self.name, estimate)) is not None:
             raise QuotaError(barred, provider=self.name, code="not_allowed_to_proceed")
         self._last_sent.path = ""
 
@@ -280,7 +280,7 @@ class TogetherBackend(TogetherServing):
     def find(self, token: str) -> Found:
         try:
             jobs = [self._state_of(job) for job in self._listed()]
-            return find_submitted_job(jobs, token, self.mark_of, most=len(jobs) + 1, provider=self.name)
+            return find_submitted_provider_job(jobs, token, self.mark_of, most=len(jobs) + 1, provider=self.name)
         except TuneportError as error:
             return Found.unknown(str(error))
 
@@ -297,7 +297,7 @@ class TogetherBackend(TogetherServing):
 
     def _state_of(self, raw: dict[str, Any]) -> JobState:
         with self._translating():
-            return parse_job_state(self.name, self.statuses, raw)
+            return parse_together_job_state(self.name, self.statuses, raw)
 
     def _list(self) -> list[dict[str, Any]]:
         jobs = [
@@ -327,7 +327,7 @@ class TogetherBackend(TogetherServing):
     def events(self, remote_id: str, *, after: str | None = None) -> Iterable[JobEvent]:
         ask = self.client.fine_tuning.list_events
         events = self._read(
-            lambda: parse_events(
+            lambda: parse_together_events(
                 [event.to_dict(mode="json", warnings=False) for event in check_provider_list(ask(remote_id)).data]
             )
         )
@@ -342,14 +342,14 @@ class TogetherBackend(TogetherServing):
             metrics = self.client.fine_tuning.list_metrics(remote_id, **wanted).metrics
             if metrics is None:
                 raise ValueError("metrics were expected, and there are none")
-            return parse_metrics(metrics)
+            return parse_together_metrics(metrics)
 
         return self._read(read)
 
     def checkpoints(self, remote_id: str) -> Sequence[Checkpoint]:
         ask = self.client.fine_tuning.list_checkpoints
         return self._read(
-            lambda: parse_checkpoints(
+            lambda: parse_together_checkpoints(
                 [item.to_dict(mode="json", warnings=False) for item in check_provider_list(ask(remote_id)).data]
             )
         )
@@ -362,7 +362,7 @@ class TogetherBackend(TogetherServing):
         ask = self.client.fine_tuning.preview
         wanted = {"model": model, "training_file": file_id, "top_k": rows, "train_on_inputs": train_on_inputs}
         return self._read(
-            lambda: parse_preview(ask(**wanted, training_method="sft").to_dict(mode="json", warnings=False))
+            lambda: parse_together_preview(ask(**wanted, training_method="sft").to_dict(mode="json", warnings=False))
         )
 
     def download(self, remote_id: str, folder: Path, *, merged: bool = False) -> Path:
@@ -420,8 +420,8 @@ class TogetherBackend(TogetherServing):
         self._delete(lambda: self.client.files.delete(file_id))
 
     def _estimate(self, arguments: dict[str, Any], limits: Any) -> dict[str, Any]:
-        _, kind, method = arguments_.build_quote_request(self.name, arguments, limits)
-        request = build_estimate_request(arguments, kind, method)
+        _, kind, method = arguments_.build_together_quote_request(self.name, arguments, limits)
+        request = build_together_estimate_request(arguments, kind, method)
         ask = self.client.fine_tuning.estimate_price
 
         def read() -> dict[str, Any]:
@@ -443,12 +443,16 @@ class TogetherBackend(TogetherServing):
             longest = limits.max_seq_length_dpo if arguments["training_method"] == "dpo" else limits.max_seq_length_sft
             because = f"{self.name}'s estimate assumes packing"
             padded_to = arguments.get("max_seq_length") or longest
-            return quote_from_price_table(self.manifest, spec, arguments, because, files, prepared, padded_to=padded_to)
+            return together_quote_from_table(
+                self.manifest, spec, arguments, because, files, prepared, padded_to=padded_to
+            )
         estimate = self._estimate(arguments, limits)
-        if (unavailable := estimate_unavailable_reason(self.name, estimate)) is not None:
+        if (unavailable := together_quote_missing_reason(self.name, estimate)) is not None:
             images = estimate.get("unavailable_reason") == "multimodal_dataset"
-            return quote_from_price_table(self.manifest, spec, arguments, unavailable, files, prepared, images=images)
-        return parse_quote(self.manifest, spec.model, estimate)
+            return together_quote_from_table(
+                self.manifest, spec, arguments, unavailable, files, prepared, images=images
+            )
+        return parse_together_quote(self.manifest, spec.model, estimate)
 
 
 def suffix_with_submit_token(suffix: str | None, token: str) -> str:

@@ -17,16 +17,16 @@ from tuneport.backends.hosted.idempotency import send_idempotency_key
 from tuneport.backends.together.endpoints import (
     LIVELIEST_FIRST,
     STATES,
-    RegisteredModel,
+    TogetherRegisteredModel,
     deployment_serves_model,
-    parse_deployment,
+    parse_together_deployment,
     together_endpoint_name,
 )
 from tuneport.backends.together.hardware import (
     EndpointHardware,
-    choose_endpoint_hardware,
-    find_endpoint_price,
-    list_instance_types,
+    choose_together_hardware,
+    find_together_endpoint_price,
+    list_together_instance_types,
 )
 from tuneport.errors import (
     BudgetError,
@@ -46,7 +46,7 @@ IDLE_MINUTES = 30
 """Until a deployment without requests stops: the shortest time that the API takes (30 to 1440, 0 for never)."""
 
 
-class DedicatedEndpoints:
+class TogetherDedicatedEndpoints:
     """`read` calls and tries again, `once` calls once; both raise our errors. `project` names the account's project."""
 
     def __init__(self, provider: str, client: Any, *, read: Call, once: Call, project: str | None) -> None:
@@ -71,11 +71,15 @@ class DedicatedEndpoints:
         endpoints = self._endpoints()
         types = self._instance_types() if endpoints else []
         names = {together_endpoint_name(model): model for model in models}
-        return [parse_deployment(endpoint, types, names) for endpoint in endpoints]
+        return [parse_together_deployment(endpoint, types, names) for endpoint in endpoints]
 
-    def find_deployments(self, model: RegisteredModel) -> list[Deployment]:
+    def find_deployments(self, model: TogetherRegisteredModel) -> list[Deployment]:
         """Return the deployments of this model, the readiest first."""
-        found = [parse_deployment(each, [], {}) for each in self._endpoints() if deployment_serves_model(each, model)]
+        found = [
+            parse_together_deployment(each, [], {})
+            for each in self._endpoints()
+            if deployment_serves_model(each, model)
+        ]
         return sorted(found, key=lambda each: LIVELIEST_FIRST.index(each.status))
 
     def _endpoints(self) -> list[dict[str, Any]]:
@@ -84,14 +88,14 @@ class DedicatedEndpoints:
         return [each for each in listed if each.get("endpointType") != "ENDPOINT_TYPE_SERVERLESS"]
 
     def _instance_types(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._read(lambda: list_instance_types(self._client))
+        found: list[dict[str, Any]] = self._read(lambda: list_together_instance_types(self._client))
         return found
 
     # --- start ------------------------------------------------------------------------------------------------------
 
     def start_endpoint(
         self,
-        model: RegisteredModel,
+        model: TogetherRegisteredModel,
         *,
         hardware: str | None = None,
         replicas: int | None = None,
@@ -123,7 +127,7 @@ class DedicatedEndpoints:
             part = self._create(endpoint, choice, {"min_replicas": count, "max_replicas": count}, idle)
         self._route(endpoint, str(part["id"]))
         again = self._read(lambda: self._client.endpoints.retrieve(endpoint["id"], project_id=self.project))
-        shown = parse_deployment(
+        shown = parse_together_deployment(
             again.to_dict(mode="json", warnings=False),
             self._instance_types(),
             {together_endpoint_name(model.name): model.name},
@@ -136,7 +140,7 @@ class DedicatedEndpoints:
         self,
         endpoint: Mapping[str, Any],
         part: Mapping[str, Any],
-        model: RegisteredModel,
+        model: TogetherRegisteredModel,
         hardware: str | None,
         replicas: int | None,
         inactive_timeout: int | None,
@@ -156,7 +160,7 @@ class DedicatedEndpoints:
                 f"undeploy {endpoint['id']}` first"
             )
         count = replicas or part.get("desiredReplicas") or 1
-        _within(max_usd_per_hour, model, runs_on, find_endpoint_price(runs_on, self._instance_types()), count)
+        _within(max_usd_per_hour, model, runs_on, find_together_endpoint_price(runs_on, self._instance_types()), count)
         changes: dict[str, Any] = {}
         if status in ("stopped", "stopping") or (replicas is not None and replicas != part.get("desiredReplicas")):
             changes["autoscaling"] = {"min_replicas": count, "max_replicas": count}
@@ -169,7 +173,7 @@ class DedicatedEndpoints:
         whole = self._read(lambda: get(part["id"], endpoint_id=endpoint["id"], project_id=self.project))
         return int(whole.inactive_timeout or 0)
 
-    def _choose(self, model: RegisteredModel, hardware: str | None) -> EndpointHardware:
+    def _choose(self, model: TogetherRegisteredModel, hardware: str | None) -> EndpointHardware:
         models = self._client.models
         weights = self._read(lambda: models.retrieve(model.ids[0], project_id=self.project)).to_dict(
             mode="json", warnings=False
@@ -178,7 +182,7 @@ class DedicatedEndpoints:
         listed = self._read(lambda: list(models.configs.list(project_id=self.project, reference_model_id=reference)))
         configs = [config.to_dict(mode="json", warnings=False) for config in listed]
         path = f"projects/{weights['projectId']}/models/{weights['id']}"
-        return choose_endpoint_hardware(self.provider, model.name, path, configs, self._instance_types(), hardware)
+        return choose_together_hardware(self.provider, model.name, path, configs, self._instance_types(), hardware)
 
     def _endpoint(self, name: str) -> dict[str, Any]:
         """Return the endpoint of that name, made if needed."""
@@ -263,7 +267,7 @@ class DedicatedEndpoints:
 
     # --- stop -------------------------------------------------------------------------------------------------------
 
-    def stop_model_endpoint(self, model: RegisteredModel) -> None:
+    def stop_model_endpoint(self, model: TogetherRegisteredModel) -> None:
         """Stop the endpoint that `start` makes for the model; others that serve it may serve more models."""
         if (endpoint := self._named(together_endpoint_name(model.name))) is not None:
             self.stop_endpoint(endpoint["id"])
@@ -316,7 +320,9 @@ class DedicatedEndpoints:
 _NONE = {"min_replicas": 0, "max_replicas": 0}
 
 
-def _within(most: float | None, model: RegisteredModel, hardware: str, each: float | None, replicas: int) -> None:
+def _within(
+    most: float | None, model: TogetherRegisteredModel, hardware: str, each: float | None, replicas: int
+) -> None:
     if most is not None and (each is None or each * replicas > most):
         asked = "an unknown price" if each is None else money(each * replicas)
         raise BudgetError(

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import tenacity
+
 from tuneport.errors import ProviderError, StorageError, UnavailableError
 from tuneport.files import write_atomically
 from tuneport.formatting import size
@@ -28,7 +30,7 @@ _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class WeightsDownloadState:
+class TogetherDownloadState:
     """The server's facts about the whole file, and its `source`."""
 
     source: str
@@ -41,7 +43,7 @@ class WeightsDownloadState:
         return part.with_name(part.name + ".json")
 
     @classmethod
-    def read(cls, part: Path, source: str) -> WeightsDownloadState:
+    def read(cls, part: Path, source: str) -> TogetherDownloadState:
         """Return the state of an earlier call, if it had the same source; else an empty one."""
         try:
             kept = cls(**json.loads(cls.state_path(part).read_text()))
@@ -66,28 +68,41 @@ def download_together_file(
     `once` translates the errors of the vendor's client; retryable ones are tried again, from the end of the last try.
     Raises ProviderError, after which a later call continues, or StorageError.
     """
-    failures = 0
-    while True:
+    failures = 0  # since something came
+
+    def receive() -> str:
+        nonlocal failures
         before = _size(part)
         try:
             once(lambda: _receive(request, part, source))
-            return _verified(part, WeightsDownloadState.read(part, source))
-        except ProviderError as error:
-            kept = WeightsDownloadState.read(part, source).validator is not None and _size(part) > before
+            return _verified(part, TogetherDownloadState.read(part, source))
+        except ProviderError:
+            kept = TogetherDownloadState.read(part, source).validator is not None and _size(part) > before
             failures = 1 if kept else failures + 1
-            if not error.retryable or failures >= TRIES:
-                raise
-            # At least a growing pause: a server may ask for no time at all, or name a date that is past.
-            sleep(max(error.retry_after or 0.0, min(30.0, 0.5 * 2.0 ** (failures - 1))))
+            raise
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        # At least a growing one: a server may ask for no time at all, or name a date that is past.
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, ProviderError) else None
+        return max(asked or 0.0, min(30.0, 0.5 * 2.0 ** (failures - 1)))
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, ProviderError) and error.retryable),
+        stop=lambda state: failures >= TRIES,
+        wait=pause,
+        sleep=sleep,
+        reraise=True,
+    )(receive)
 
 
-def discard_partial_download(part: Path) -> None:
+def discard_together_download(part: Path) -> None:
     part.unlink(missing_ok=True)
-    WeightsDownloadState.state_path(part).unlink(missing_ok=True)
+    TogetherDownloadState.state_path(part).unlink(missing_ok=True)
 
 
 def _receive(request: Callable[[dict[str, str]], Any], part: Path, source: str) -> None:
-    journal = WeightsDownloadState.read(part, source)
+    journal = TogetherDownloadState.read(part, source)
     have = _size(part) if journal.validator else 0
     if journal.total is not None and have == journal.total > 0:
         return
@@ -117,19 +132,19 @@ def _receive(request: Callable[[dict[str, str]], Any], part: Path, source: str) 
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 416 or (isinstance(error, ValueError) and "another file" in str(error)):
-            discard_partial_download(part)  # what is here belongs to no file that is there now
+            discard_together_download(part)  # what is here belongs to no file that is there now
             raise ValueError("the file has changed over there; it is fetched anew") from error
         raise
     if journal.total is not None and _size(part) < journal.total:
         raise ValueError(f"{_size(part)} of {journal.total} bytes came")
 
 
-def _told(headers: Any, source: str) -> WeightsDownloadState:
+def _told(headers: Any, source: str) -> TogetherDownloadState:
     if "content-encoding" in headers:  # then neither offsets nor size are those of the file
-        return WeightsDownloadState(source)
+        return TogetherDownloadState(source)
     tag, length = headers.get("etag", ""), headers.get("content-length")
     validator = headers.get("last-modified") if not tag or tag.startswith("W/") else tag  # weak ones vouch for no byte
-    return WeightsDownloadState(source, validator, int(length) if length else None, _checksum(headers))
+    return TogetherDownloadState(source, validator, int(length) if length else None, _checksum(headers))
 
 
 def _checksum(headers: Any) -> str | None:
@@ -147,7 +162,7 @@ def _checksum(headers: Any) -> str | None:
     return None
 
 
-def _continues(headers: Any, have: int, journal: WeightsDownloadState) -> bool:
+def _continues(headers: Any, have: int, journal: TogetherDownloadState) -> bool:
     """Return whether a 206 is the rest of the very file that is begun here."""
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("content-range", ""))
     if (
@@ -160,7 +175,7 @@ def _continues(headers: Any, have: int, journal: WeightsDownloadState) -> bool:
     return not told or journal.validator in told
 
 
-def _verified(part: Path, journal: WeightsDownloadState) -> str:
+def _verified(part: Path, journal: TogetherDownloadState) -> str:
     """Return the sha256 of the whole file. Raises UnavailableError, and deletes it, if the server promised another
     one."""
     kind, _, promised = (journal.checksum or "").partition(":")
@@ -172,7 +187,7 @@ def _verified(part: Path, journal: WeightsDownloadState) -> str:
     size = _size(part)
     wrong_size = journal.total is not None and size != journal.total
     if wrong_size or (promised and digests[kind].hexdigest() != promised):
-        discard_partial_download(part)
+        discard_together_download(part)
         what = f"{size} bytes instead of {journal.total}" if wrong_size else f"another {kind} than promised"
         raise UnavailableError(f"the download was damaged on the way ({what}); try again", provider="together")
     return digests["sha256"].hexdigest()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneport.backends.together.hardware import find_endpoint_price
+from tuneport.backends.together.hardware import find_together_endpoint_price
 from tuneport.types import Deployment
 
 Status = Literal["starting", "ready", "stopping", "stopped", "failed"]
@@ -25,14 +25,14 @@ LIVELIEST_FIRST: tuple[Status, ...] = ("ready", "starting", "stopping", "failed"
 
 
 @dataclass(frozen=True)
-class RegisteredModel:
+class TogetherRegisteredModel:
     """A job's weights as the model registry has them. `name` is the tuned model's; `ids` all that may be served."""
 
     name: str
     ids: tuple[str, ...]
 
     @classmethod
-    def from_job(cls, job: Mapping[str, Any]) -> RegisteredModel | None:
+    def from_job(cls, job: Mapping[str, Any]) -> TogetherRegisteredModel | None:
         """Return the model that a job made, or None. The first id is the whole model; the API merges an adapter when it
         is deployed."""
         ids = [job.get("model_object_id"), job.get("adapter_object_id")]
@@ -40,7 +40,7 @@ class RegisteredModel:
         return cls(name, tuple(id for id in ids if id)) if name and any(ids) else None
 
 
-def parse_deployment(
+def parse_together_deployment(
     endpoint: Mapping[str, Any], types: Sequence[Mapping[str, Any]], names: Mapping[str, str]
 ) -> Deployment:
     parts = endpoint.get("deployments") or []
@@ -73,7 +73,7 @@ def _status(part: Mapping[str, Any]) -> Status:
     return "ready" if status == "starting" and part.get("readyReplicas") else status
 
 
-def deployment_serves_model(endpoint: Mapping[str, Any], model: RegisteredModel) -> bool:
+def deployment_serves_model(endpoint: Mapping[str, Any], model: TogetherRegisteredModel) -> bool:
     return any(_model_id(str(part.get("model") or "")) in model.ids for part in endpoint.get("deployments") or [])
 
 
@@ -85,7 +85,7 @@ def _model_id(path: str) -> str:
 def _hourly(part: Mapping[str, Any], types: Sequence[Mapping[str, Any]]) -> float | None:
     if STATES.get(str(part.get("state"))) == "stopped":
         return 0.0
-    each = find_endpoint_price(str(part.get("hardware") or ""), types)
+    each = find_together_endpoint_price(str(part.get("hardware") or ""), types)
     replicas = max(part.get("desiredReplicas") or 0, part.get("readyReplicas") or 0) or 1
     return None if each is None else each * replicas
 

@@ -17,8 +17,8 @@ from tuneport.backends.hosted.backend import (
 )
 from tuneport.backends.hosted.http.answers import parse_provider_count, parse_provider_text
 from tuneport.backends.hosted.provider_errors import ProviderConnection
-from tuneport.backends.hosted.upload_turns import find_lost_upload, upload_may_have_arrived
-from tuneport.backends.openai.uploads import SentUploadParts, UploadJournal
+from tuneport.backends.hosted.upload_turns import find_lost_provider_upload, provider_upload_may_be_there
+from tuneport.backends.openai.uploads import ProviderUploadJournal, SentUploadParts
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, ProviderError, TuneportError
 from tuneport.files import replace_file_atomically
 from tuneport.types import DataFile, RemoteFile
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def find_or_upload_together_file(
     client: Any,
     file: DataFile,
-    journal: UploadJournal,
+    journal: ProviderUploadJournal,
     last_path: Callable[[], str],
     *,
     once: Callable[[Callable[[], Any]], Any],
@@ -55,7 +55,7 @@ def find_or_upload_together_file(
 
     found, unsure = _journalled(client, journal, file) or whole(), journal.sent.unsure
     if found is None and unsure:
-        found = find_lost_upload(whole, sleep)
+        found = find_lost_provider_upload(whole, sleep)
     if found is None:
         if unsure:
             _remove_empty(client, entries())
@@ -64,7 +64,7 @@ def find_or_upload_together_file(
             with link_with_remote_name(file) as link:
                 found = client.files.upload(link, purpose="fine-tune", check=False)
         except Exception as error:
-            if not upload_may_have_arrived(error):
+            if not provider_upload_may_be_there(error):
                 journal.write(SentUploadParts())
             raise
         journal.write(SentUploadParts(file_id=read_provider_id(found)))
@@ -82,7 +82,7 @@ def find_or_upload_together_file(
     return read_provider_id(found)
 
 
-def _journalled(client: Any, journal: UploadJournal, file: DataFile) -> Any:
+def _journalled(client: Any, journal: ProviderUploadJournal, file: DataFile) -> Any:
     """Return the file that an earlier call uploaded, though lists may not show it yet."""
     if (known := journal.sent.file_id) is None:
         return None
@@ -117,14 +117,14 @@ def is_together_file_valid(client: Any, upstream: ProviderConnection, file_id: s
     report = remote.get("validation_report") or {}
     reason = upstream.redact(report.get("error") or "no reason given")
     if status == "INVALID_FORMAT" or report.get("valid") is False:
-        raise DatasetError(parse_file_problem(str(file.path), upstream.provider, reason))
+        raise DatasetError(parse_together_file_problem(str(file.path), upstream.provider, reason))
     if status == "FAILED":
         message = f"{upstream.provider} could not validate {file_id} ({file.path}): {reason}; submit again"
         raise ProviderError(message, provider=upstream.provider, code="validation_failed")
     return status == "COMPLETED"
 
 
-def parse_file_problem(path: str, provider: str, reason: str) -> DatasetProblem:
+def parse_together_file_problem(path: str, provider: str, reason: str) -> DatasetProblem:
     """Parse Together's message, such as "Line 7: `messages[1]` must contain a `role` field". Lines are the file's
     own."""
     line = re.match(r"Line (\d+)\s*:\s*", reason)
@@ -162,21 +162,21 @@ def locate_in_users_file(error: DatasetError, dataset: Dataset, file: DataFile) 
 def _source_of(dataset: Dataset, file: DataFile, number: int) -> RowPosition | None:
     """Return where line `number` of the prepared file comes from, or None if that record no longer gives that very
     line."""
-    from tuneport.data.conversion.conversion_loss import write_row
-    from tuneport.data.conversion.prepare import strip_untrained_fields
-    from tuneport.data.formats import load_format
-    from tuneport.data.reading import read_row
+    from tuneport.data.conversion.conversion_loss import write_converted_row
+    from tuneport.data.conversion.prepare import strip_untrained_row_fields
+    from tuneport.data.formats import load_dataset_format
+    from tuneport.data.reading import read_dataset_row
 
     with file.path.open("rb") as lines:
         wanted = next((line for index, line in enumerate(lines, start=1) if index == number), None)
-    source, known, target = dataset.open(), dataset.known, load_format(file.format)
+    source, known, target = dataset.open(), dataset.known, load_dataset_format(file.format)
     written = 0
     for line, raw in source.rows():
-        record = read_row(known, line, raw, source.locate).record
+        record = read_dataset_row(known, line, raw, source.locate).record
         if record is None:
             continue
-        strip_untrained_fields(record)
-        row, _ = write_row(target, record)
+        strip_untrained_row_fields(record)
+        row, _ = write_converted_row(target, record)
         written += row is not None
         if written == number:
             return source.locate(line) if row is not None and row + b"\n" == wanted else None

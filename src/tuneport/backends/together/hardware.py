@@ -21,11 +21,11 @@ class EndpointHardware:
     usd_per_hour: float | None
 
 
-def list_instance_types(client: Any) -> list[dict[str, Any]]:
+def list_together_instance_types(client: Any) -> list[dict[str, Any]]:
     return [each.to_dict(mode="json", warnings=False) for each in client.endpoints.hardware.list().data]
 
 
-def choose_endpoint_hardware(
+def choose_together_hardware(
     provider: str,
     name: str,
     model: str,
@@ -39,7 +39,10 @@ def choose_endpoint_hardware(
     """
     choices = [
         EndpointHardware(
-            model, f"projects/{config['projectId']}/configs/{config['id']}", name_, find_endpoint_price(name_, types)
+            model,
+            f"projects/{config['projectId']}/configs/{config['id']}",
+            name_,
+            find_together_endpoint_price(name_, types),
         )
         for config in configs
         if (name_ := _hardware_of(config)) is not None
@@ -57,7 +60,7 @@ def choose_endpoint_hardware(
     return fitting[0]
 
 
-def find_endpoint_price(hardware: str, types: Sequence[Mapping[str, Any]]) -> float | None:
+def find_together_endpoint_price(hardware: str, types: Sequence[Mapping[str, Any]]) -> float | None:
     """Return US dollars an hour for one replica, or None for hardware that is not in the price list."""
     plain = _plain(hardware)
     for row in types:

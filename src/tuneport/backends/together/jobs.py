@@ -58,7 +58,7 @@ _DETAILS = (
 COST_DOUBT = "Together's specification names no unit for total_price; its own command line reads billionths of a dollar"
 
 
-def parse_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
+def parse_together_job_state(provider: str, statuses: Mapping[str, JobStatus], job: dict[str, Any]) -> JobState:
     """Translate a job into its state. Raises ValueError if it has no id or no status: then it is not a job of this
     API."""
     job = sanitise_provider_json(job)
@@ -132,7 +132,7 @@ def _parse_error(status: JobStatus, job: dict[str, Any]) -> JobError | None:
     )
 
 
-def parse_events(events: Sequence[dict[str, Any]]) -> list[JobEvent]:
+def parse_together_events(events: Sequence[dict[str, Any]]) -> list[JobEvent]:
     """Return the events, oldest first. Together's events have no id, so it is made of the content, and a count among
     equal ones.
 
@@ -168,7 +168,7 @@ def _level(word: str) -> Literal["info", "warning", "error"]:
     return "error" if "error" in word else "warning" if "warning" in word else "info"
 
 
-def parse_metrics(lines: Sequence[dict[str, float]]) -> list[MetricPoint]:
+def parse_together_metrics(lines: Sequence[dict[str, float]]) -> list[MetricPoint]:
     """Return one point a step; training and evaluation come as separate lines."""
     by_step: dict[int, dict[str, float]] = {}
     for line in lines:
@@ -198,7 +198,7 @@ def _metric(step: int, line: dict[str, float]) -> MetricPoint:
     return MetricPoint(step=step, extra=extra, **point)
 
 
-def parse_checkpoints(checkpoints: Sequence[dict[str, Any]]) -> list[Checkpoint]:
+def parse_together_checkpoints(checkpoints: Sequence[dict[str, Any]]) -> list[Checkpoint]:
     """Return the checkpoints by step. None can answer completions without an endpoint of its own."""
     found = [
         Checkpoint(
@@ -211,7 +211,7 @@ def parse_checkpoints(checkpoints: Sequence[dict[str, Any]]) -> list[Checkpoint]
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
-def parse_preview(answer: dict[str, Any]) -> dict[str, Any]:
+def parse_together_preview(answer: dict[str, Any]) -> dict[str, Any]:
     """Return the service's own tokens of the first rows: an oracle for `tuneport preview`."""
     rows = [
         {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.errors import TuneportError
 from tuneport.formatting import money
-from tuneport.manifests import Manifest, find_offered
+from tuneport.manifests import Manifest, find_manifest_model
 from tuneport.types import Adapter, Quote, RemoteFile, TuneSpec
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ _REASONS = {
 }
 
 
-def build_estimate_request(arguments: Mapping[str, Any], training_type: Any, training_method: Any) -> dict[str, Any]:
+def build_together_estimate_request(
+    arguments: Mapping[str, Any], training_type: Any, training_method: Any
+) -> dict[str, Any]:
     """Return the arguments of `estimate_price` for a job with these of `create`."""
     names = ("training_file", "validation_file", "model", "from_checkpoint", "n_epochs", "n_evals")
     request = {name: arguments[name] for name in names if arguments.get(name) is not None}
@@ -31,7 +33,7 @@ def build_estimate_request(arguments: Mapping[str, Any], training_type: Any, tra
     return {**request, **kind, "training_method": training_method}
 
 
-def estimate_unavailable_reason(provider: str, estimate: Mapping[str, Any]) -> str | None:
+def together_quote_missing_reason(provider: str, estimate: Mapping[str, Any]) -> str | None:
     """Return why there is no estimate, as text, or None if there is one."""
     if estimate.get("estimation_available") and estimate.get("estimated_total_price") is not None:
         return None
@@ -39,7 +41,7 @@ def estimate_unavailable_reason(provider: str, estimate: Mapping[str, Any]) -> s
     return f"{provider} gives no estimate: {_REASONS.get(word, word)}"
 
 
-def parse_quote_refusal(provider: str, estimate: Mapping[str, Any]) -> str | None:
+def parse_together_quote_refusal(provider: str, estimate: Mapping[str, Any]) -> str | None:
     """Return the message if the account may not start the job, or None if it may."""
     if estimate.get("allowed_to_proceed", True) is not False:
         return None
@@ -52,11 +54,11 @@ def parse_quote_refusal(provider: str, estimate: Mapping[str, Any]) -> str | Non
     )
 
 
-def parse_quote(manifest: Manifest, model: str, estimate: Mapping[str, Any]) -> Quote:
+def parse_together_quote(manifest: Manifest, model: str, estimate: Mapping[str, Any]) -> Quote:
     """Return the provider's own quote. It includes validation tokens and the minimum of a job."""
     tokens, held_out = (int(estimate.get(f"estimated_{word}_token_count") or 0) for word in ("train", "eval"))
     evaluations = f" and {held_out:,} of evaluations" if held_out else ""
-    barred = parse_quote_refusal(manifest.name, estimate)
+    barred = parse_together_quote_refusal(manifest.name, estimate)
     return Quote(
         backend=manifest.name,
         model=model,
@@ -67,7 +69,7 @@ def parse_quote(manifest: Manifest, model: str, estimate: Mapping[str, Any]) -> 
     )
 
 
-def quote_from_price_table(
+def together_quote_from_table(
     manifest: Manifest,
     spec: TuneSpec,
     arguments: Mapping[str, Any],
@@ -86,7 +88,7 @@ def quote_from_price_table(
     from tuneport.data.tokens.tokens import OTHER_VOCABULARY
     from tuneport.estimate.cost import training_quote
 
-    model = find_offered(manifest, spec.model)
+    model = find_manifest_model(manifest, spec.model)
     if model is None:
         return Quote.unknown(manifest.name, spec.model, f"{because}; and the published table does not have the model")
     try:

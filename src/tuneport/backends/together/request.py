@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tuneport.backends.provider_options import refuse_hyperparameters, refuse_job_fields
+from tuneport.backends.provider_options import refuse_hyperparameters, refuse_provider_job_fields
 from tuneport.client_rules import (
     YES_NO,
     ClientsMaySet,
     OperatorOnly,
     Rule,
-    client_choice,
-    client_number,
-    client_whole_number,
+    client_choice_rule,
+    client_number_rule,
+    client_whole_number_rule,
 )
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import planned_validation_passes
@@ -74,23 +74,23 @@ _THEIR_WANDB = OperatorOnly("uses the operator's W&B key")
 _THEIR_HUB = OperatorOnly("names weights, which are reached with the operator's key for the hub")
 CLIENT_RULES: dict[str, Rule] = {
     "packing": YES_NO,
-    "n_evals": client_whole_number(0, 1_000),
-    "n_checkpoints": client_whole_number(1, 100),
-    "gradient_accumulation_steps": client_whole_number(1, 1_024),
-    "lr_scheduler_type": client_choice("linear", "cosine"),
-    "min_lr_ratio": client_number(0, 1),
-    "scheduler_num_cycles": client_number(0, 100),
-    "max_grad_norm": client_number(0, 1_000),
-    "lora_trainable_modules": client_choice("all-linear"),
+    "n_evals": client_whole_number_rule(0, 1_000),
+    "n_checkpoints": client_whole_number_rule(1, 100),
+    "gradient_accumulation_steps": client_whole_number_rule(1, 1_024),
+    "lr_scheduler_type": client_choice_rule("linear", "cosine"),
+    "min_lr_ratio": client_number_rule(0, 1),
+    "scheduler_num_cycles": client_number_rule(0, 100),
+    "max_grad_norm": client_number_rule(0, 1_000),
+    "lora_trainable_modules": client_choice_rule("all-linear"),
     "train_vision": YES_NO,
     "early_stopping_enabled": YES_NO,
-    "early_stopping_patience": client_whole_number(1, 1_000),
-    "early_stopping_min_delta": client_number(0, 1_000),
-    "early_stopping_warmup_evals": client_whole_number(0, 1_000),
+    "early_stopping_patience": client_whole_number_rule(1, 1_000),
+    "early_stopping_min_delta": client_number_rule(0, 1_000),
+    "early_stopping_warmup_evals": client_whole_number_rule(0, 1_000),
     "train_on_inputs": ClientsMaySet("yes_no", words=("auto",)),
     "dpo_normalize_logratios_by_length": YES_NO,
-    "rpo_alpha": client_number(0, 1_000),
-    "simpo_gamma": client_number(0, 1_000),
+    "rpo_alpha": client_number_rule(0, 1_000),
+    "simpo_gamma": client_number_rule(0, 1_000),
     "wandb_base_url": OperatorOnly("names the server that is sent the operator's W&B key", never=True),
     "wandb_project_name": _THEIR_WANDB,
     "wandb_name": _THEIR_WANDB,
@@ -119,7 +119,7 @@ def list_together_options() -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if name not in taken}
 
 
-def hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
+def together_hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
     """Return the hyperparameters that a job of this kind takes, with Together's names; see `FineTuneBackend`."""
     if method not in METHODS or adapter not in ADAPTERS:
         return {}
@@ -138,18 +138,20 @@ def check_together_spec(backend: str, spec: TuneSpec) -> None:
     if spec.wandb is not None and spec.wandb.tags:
         raise UnsupportedError(f"the backend {backend} passes no tags on to Weights & Biases; leave wandb.tags out")
     given = spec.hyperparameters.given()
-    takes = hyperparameter_names(spec.method, spec.adapter)
+    takes = together_hyperparameter_names(spec.method, spec.adapter)
     refuse_hyperparameters(backend, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
     if given.get("lora_alpha", 0) != int(given.get("lora_alpha", 0)):
         raise UnsupportedError(f"the backend {backend} takes whole numbers for lora_alpha; round it yourself")
     if spec.provider_options:
         files = [] if spec.validation is None else [_placeholder("validation")]
-        build_quote_request(backend, build_job_arguments(spec, [_placeholder("training"), *files], None), _no_limits())
+        build_together_quote_request(
+            backend, build_together_job_arguments(spec, [_placeholder("training"), *files], None), _no_limits()
+        )
 
 
 def _check_options(backend: str, spec: TuneSpec) -> None:
     given = spec.provider_options
-    refuse_job_fields(backend, given, MAPPED | ({} if spec.wandb is None else dict.fromkeys(WANDB, "wandb")))
+    refuse_provider_job_fields(backend, given, MAPPED | ({} if spec.wandb is None else dict.fromkeys(WANDB, "wandb")))
     for name in given:
         if name in SECRETS:
             raise ConfigError(
@@ -175,7 +177,7 @@ def _check_options(backend: str, spec: TuneSpec) -> None:
                 raise ConfigError(f"{first_error(error, f'provider_options.{name}')}; got {value!r}") from error
 
 
-def build_job_arguments(spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> dict[str, Any]:
+def build_together_job_arguments(spec: TuneSpec, files: Sequence[RemoteFile], suffix: str | None) -> dict[str, Any]:
     """Return the arguments of `create`, without keys. A checkpoint to start from replaces the model."""
     given = spec.hyperparameters.given()
     by_purpose = {file.purpose: file.id for file in files}
@@ -213,7 +215,7 @@ def _lora(spec: TuneSpec, given: Mapping[str, Any]) -> bool | None:
     return spec.adapter is not Adapter.FULL
 
 
-def build_quote_request(backend: str, arguments: Mapping[str, Any], limits: Any) -> tuple[Any, Any, Any]:
+def build_together_quote_request(backend: str, arguments: Mapping[str, Any], limits: Any) -> tuple[Any, Any, Any]:
     """Return the body that `create` would post, and its type and method as `estimate_price` takes them. Raises
     UnsupportedError if the SDK itself refuses."""
     from together.lib.resources.fine_tuning import create_finetune_request
@@ -236,7 +238,7 @@ def silence_together_sdk(arguments: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def find_job_secrets(backend: str, arguments: Mapping[str, Any], settings: Settings) -> dict[str, str]:
+def find_together_job_secrets(backend: str, arguments: Mapping[str, Any], settings: Settings) -> dict[str, str]:
     """Return the keys that the job needs, from the environment. Raises ConfigError if a required one is missing."""
     found = {}
     for name, needed, reason in (

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.backends.hosted.chat import CLIENT_RULES
-from tuneport.backends.together.deployments import DedicatedEndpoints
-from tuneport.backends.together.endpoints import RegisteredModel
-from tuneport.client_rules import YES_NO, OperatorOnly, Rule, client_choice
+from tuneport.backends.together.deployments import TogetherDedicatedEndpoints
+from tuneport.backends.together.endpoints import TogetherRegisteredModel
+from tuneport.client_rules import YES_NO, OperatorOnly, Rule, client_choice_rule
 from tuneport.errors import (
     AuthError,
     NotDeployedError,
@@ -36,7 +36,7 @@ _DEPLOY_OPTIONS = ("hardware", "inactive_timeout", "max_usd_per_hour", "replicas
 
 CHAT_CLIENT_RULES: dict[str, Rule] = CLIENT_RULES | {
     "echo": YES_NO,
-    "context_length_exceeded_behavior": client_choice("truncate", "error"),
+    "context_length_exceeded_behavior": client_choice_rule("truncate", "error"),
     "reasoning": OperatorOnly("is an object, of which only enabled is known"),
     "reasoning.enabled": YES_NO,
     "chat_template_kwargs": OperatorOnly("goes into the model's chat template"),
@@ -63,9 +63,9 @@ class TogetherServing(HostedBackend):
         """Return the endpoints' names by which tuned models have answered."""
         return {}
 
-    def _endpoints(self) -> DedicatedEndpoints:
+    def _endpoints(self) -> TogetherDedicatedEndpoints:
         project = self.settings.get("TOGETHER_PROJECT_ID")
-        return DedicatedEndpoints(self.name, self.client, read=self._read, once=self._once, project=project)
+        return TogetherDedicatedEndpoints(self.name, self.client, read=self._read, once=self._once, project=project)
 
     def deploy(self, model: str, **options: Any) -> Deployment:
         """Start a dedicated endpoint for a tuned model (its name, or its job's id), or find the existing one.
@@ -93,13 +93,13 @@ class TogetherServing(HostedBackend):
             str(job["model_output_name"]) for job in self._listed() if job.get("model_output_name")
         )
 
-    def _registered(self, model: str) -> RegisteredModel:
+    def _registered(self, model: str) -> TogetherRegisteredModel:
         """Return the weights behind a tuned model's name or a job's id. Raises UnsupportedError if they cannot be
         deployed."""
         for job in self._listed():
             if model in (job.get("id"), job.get("model_output_name"), job.get("model_object_name")):
                 whole = self._read(partial(self._retrieved, job["id"]))
-                if (found := RegisteredModel.from_job(whole)) is not None and whole["status"] == "completed":
+                if (found := TogetherRegisteredModel.from_job(whole)) is not None and whole["status"] == "completed":
                     return found
         raise UnsupportedError(
             f"{self.name} has no tuned model {model} to deploy; `tuneport jobs` shows what has succeeded"

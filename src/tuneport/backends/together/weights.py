@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.backends.together.archive import read_download_receipt, unpack_weights_archive
-from tuneport.backends.together.download import discard_partial_download, download_together_file
+from tuneport.backends.together.download import discard_together_download, download_together_file
 from tuneport.errors import ConfigError, ProviderError, RejectedError
 from tuneport.files import acquire_file_lock
 from tuneport.types import JobState, JobStatus, now
@@ -62,9 +62,9 @@ def download_tuned_weights(
         try:
             unpack_weights_archive(part, folder, receipt | told, backend)
         except ProviderError:
-            discard_partial_download(part)  # damaged or hostile: no use in keeping it
+            discard_together_download(part)  # damaged or hostile: no use in keeping it
             raise
-        discard_partial_download(part)
+        discard_together_download(part)
     return folder
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tuneport.advisor import AdvisorQuestion
     from tuneport.scoring.prompting import PromptingResult
     from tuneport.workflows.advise import AdviceFacts
-    from tuneport.workflows.advising.probing import ProbePlan
+    from tuneport.workflows.advising.probing import AdvisingProbePlan
 
 NEEDS = "What has to change: task, format, style, behaviour, domain, knowledge, language, cost or latency; repeatable."
 RESULT = "no, fails, partly or works."
@@ -78,7 +78,7 @@ def advise_command(
     json_: output.Json = False,
 ) -> None:
     """Recommend fine-tuning, a prompt, examples in the prompt or retrieval. Without --need, it asks on a terminal."""
-    from tuneport.workflows.advise import gather_advice_facts, recommend_option
+    from tuneport.workflows.advise import advise_option, gather_advice_facts
 
     facts = gather_advice_facts(
         dataset,
@@ -107,7 +107,7 @@ def advise_command(
         if shown or not need:
             _ask(facts, only=RESULTS if need else None)
     facts.price(model, backend, smaller=smaller, tokens_per_request=parse_tokens_per_request(tokens_per_request))
-    made = recommend_option(facts)
+    made = advise_option(facts)
     if output.print_if_json(made.as_dict()):
         return
     for note in made.notes:
@@ -127,7 +127,7 @@ def _show_open_answers(facts: AdviceFacts) -> bool:
     return True
 
 
-def _confirm_probe(plan: ProbePlan, *, yes: bool) -> None:
+def _confirm_probe(plan: AdvisingProbePlan, *, yes: bool) -> None:
     """Print the cost of a probe, and ask before rows leave this machine."""
     from tuneport.workflows.advise import probe_quote
 

@@ -36,11 +36,11 @@ def chat_command(
 
     Without MESSAGE, on a terminal, it is a conversation: Ctrl-C stops an answer, Ctrl-D ends it.
     """
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
     history: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
     options = {"max_tokens": max_tokens, "temperature": temperature}
-    with Workspace() as workspace:
+    with JobService() as workspace:
         name, model_id = workspace.locate(model, backend=backend)
 
         def stream() -> Iterator[str]:

@@ -127,7 +127,7 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
     on each backend. At most 80 columns wide."""
     from rich.text import Text
 
-    from tuneport.workflows.comparison.break_even import short_model_name
+    from tuneport.workflows.comparison.break_even import compared_model_name
 
     money = ("train", "month", "base", "time")
     table = output.console_table("backend", "model", *money, "shuts down", right=money, cut=("model",))
@@ -137,7 +137,7 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
         listed += [remark for remark in _remarks(choice) if remark not in listed]
         table.add_row(
             choice.backend,
-            Text(short_model_name(choice), style="bold"),
+            Text(compared_model_name(choice), style="bold"),
             _price(choice.quote),
             _price(choice.inference),
             _price(choice.base),
@@ -165,7 +165,9 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
     asked = [(choice, choice.inference) for choice in comparison.choices]
     saved = [(choice, each.prompt_saving) for choice, each in asked if each and each.prompt_saving]
     if saved:
-        told = ", ".join(f"{short_model_name(row)} at {row.backend} {output.money(worth)}" for row, worth in saved[:4])
+        told = ", ".join(
+            f"{compared_model_name(row)} at {row.backend} {output.money(worth)}" for row, worth in saved[:4]
+        )
         more = "" if len(saved) <= 4 else f", and {len(saved) - 4} more"
         console.print(f"The shorter prompt saves a month: {told}{more}.", style="dim", markup=False)
     for title, listed in remarks.items():

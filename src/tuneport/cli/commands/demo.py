@@ -33,13 +33,13 @@ def demo_command(
     from tuneport.cli.views.check import print_check_report
     from tuneport.cli.views.evaluation import print_decision
     from tuneport.cli.views.progress import JobProgress
-    from tuneport.lifecycle.service import Workspace, describe_job
+    from tuneport.lifecycle.service import JobService, describe_job
     from tuneport.scoring.prompting import PromptingResult
     from tuneport.workflows import demo as workflow
 
     console = output.console(stderr=output.as_json)
     document: dict[str, Any] = {"scores": []}
-    with Workspace() as workspace:
+    with JobService() as workspace:
         shown: JobProgress | None = None
 
         def heading(number: int, text: str) -> None:

@@ -13,7 +13,7 @@ from tuneport.errors import ConfigError, ModelNotOfferedError, ProviderError, Tu
 
 if TYPE_CHECKING:
     from tuneport.backends.base import FineTuneBackend
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
     from tuneport.types import Deployment
 
 Json = output.Json
@@ -47,9 +47,9 @@ def deploy_command(
     json_: Json = False,
 ) -> None:
     """Start an endpoint for a tuned model. It costs money while it is up: [bold]tuneport undeploy[/bold] stops it."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         name, model_id = _find_deployed_model(workspace, model, backend)
         opened = workspace.backend(name)
         asked = {
@@ -84,9 +84,9 @@ def undeploy_command(
     json_: Json = False,
 ) -> None:
     """Stop an endpoint, so that it costs nothing more. Does nothing if it is already stopped."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         name = backend or _holder(workspace, deployment)
         workspace.backend(name).undeploy(deployment)
     if not output.print_if_json({"id": deployment, "backend": name, "status": "stopped"}):
@@ -98,9 +98,9 @@ def deployments_command(
     json_: Json = False,
 ) -> None:
     """List the running endpoints, with their cost an hour and the most that they have cost so far."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         found, trouble = _list_endpoints(workspace, backend)
     for name, message in trouble.items():
         output.print_note(f"{name}: not asked: {message}")
@@ -128,7 +128,7 @@ def deployments_command(
     output.print_line("stop one: tuneport undeploy ID")
 
 
-def _find_deployed_model(workspace: Workspace, model: str, backend: str | None) -> tuple[str, str]:
+def _find_deployed_model(workspace: JobService, model: str, backend: str | None) -> tuple[str, str]:
     """Return the backend and its name of the model, which need not have been tuned by tuneport."""
     try:
         return workspace.locate(model, backend=backend)
@@ -138,7 +138,7 @@ def _find_deployed_model(workspace: Workspace, model: str, backend: str | None) 
         return backend, model
 
 
-def _list_endpoints(workspace: Workspace, backend: str | None) -> tuple[list[tuple[str, Deployment]], dict[str, str]]:
+def _list_endpoints(workspace: JobService, backend: str | None) -> tuple[list[tuple[str, Deployment]], dict[str, str]]:
     """Return each endpoint with its backend, and the reason for each backend that could not be asked. A missing key
     counts as a reason only if the backend was named."""
     from tuneport.backends import backend_manifest, backend_names
@@ -159,7 +159,7 @@ def _list_endpoints(workspace: Workspace, backend: str | None) -> tuple[list[tup
     return found, trouble
 
 
-def _holder(workspace: Workspace, deployment: str) -> str:
+def _holder(workspace: JobService, deployment: str) -> str:
     found, trouble = _list_endpoints(workspace, None)
     names = [name for name, each in found if each.id == deployment]
     if names:

@@ -16,7 +16,7 @@ from tuneport.errors import ConfigError
 from tuneport.workflows.evaluation.gates import EvaluationGate
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.judging.judging import JudgePlan
+    from tuneport.workflows.evaluation.judging.judging import EvaluationJudgePlan
     from tuneport.workflows.evaluation.result import EvaluationPlan
 
 BELOW_LIMIT = 4
@@ -194,7 +194,7 @@ def _confirm_evaluation(plan: EvaluationPlan, *, yes: bool) -> None:
         output.confirm_action(f"send {rows} to {' and '.join(parties)}?", yes=yes, otherwise="nothing was sent")
 
 
-def _confirm_judge_cost(judge: JudgePlan) -> None:
+def _confirm_judge_cost(judge: EvaluationJudgePlan) -> None:
     kept = f", {judge.kept:,} are kept from before" if judge.kept else ""
     most = "" if judge.counted else "at most "
     told = f"judge {judge.judge.name}: {most}{judge.waiting:,} judgements, both orders of each pair{kept}"

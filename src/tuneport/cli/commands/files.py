@@ -10,8 +10,8 @@ from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.service import Workspace
-    from tuneport.lifecycle.worker.remote_files import RemoteFileEntry
+    from tuneport.lifecycle.service import JobService
+    from tuneport.lifecycle.worker.remote_files import JobRemoteFileEntry
 
 Json = output.Json
 
@@ -30,11 +30,11 @@ def files_command(
     json_: Json = False,
 ) -> None:
     """List the files at the providers, with the jobs that use them; or delete some."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
     if delete is not None and unused:
         raise ConfigError("--delete names one file and --unused means many; give one of them")
-    with Workspace() as workspace:
+    with JobService() as workspace:
         entries, trouble = workspace.files(backend=backend)
         for name, message in trouble.items():
             output.print_note(f"{name}: could not be asked, showing the last known state: {message}")
@@ -47,18 +47,18 @@ def files_command(
     _print(entries)
 
 
-def _find_named_file(entries: list[RemoteFileEntry], file_id: str) -> list[RemoteFileEntry]:
+def _find_named_file(entries: list[JobRemoteFileEntry], file_id: str) -> list[JobRemoteFileEntry]:
     found = [entry for entry in entries if entry.id == file_id and entry.where != "gone"]
     if not found:
         raise ConfigError(f"no file {file_id!r} at the providers; `tuneport files` lists them")
     return found
 
 
-def _find_unused_files(entries: list[RemoteFileEntry]) -> list[RemoteFileEntry]:
+def _find_unused_files(entries: list[JobRemoteFileEntry]) -> list[JobRemoteFileEntry]:
     return [entry for entry in entries if entry.ours and entry.where != "gone" and not entry.in_use]
 
 
-def _delete(workspace: Workspace, chosen: list[RemoteFileEntry], *, yes: bool) -> None:
+def _delete(workspace: JobService, chosen: list[JobRemoteFileEntry], *, yes: bool) -> None:
     """Delete the files one by one. A file that is in use after all is reported and kept."""
     if chosen:
         for entry in chosen:
@@ -81,7 +81,7 @@ def _delete(workspace: Workspace, chosen: list[RemoteFileEntry], *, yes: bool) -
         output.print_line(f"{len(deleted)} deleted" + (f", {len(kept)} kept" if kept else ""))
 
 
-def _print(entries: list[RemoteFileEntry]) -> None:
+def _print(entries: list[JobRemoteFileEntry]) -> None:
     if not entries:
         output.print_note("no files at the providers, as far as they could be asked")
         return
@@ -92,7 +92,7 @@ def _print(entries: list[RemoteFileEntry]) -> None:
     output.console().print(table)
 
 
-def _users(entry: RemoteFileEntry) -> str:
+def _users(entry: JobRemoteFileEntry) -> str:
     if entry.where == "gone":
         return f"{len(entry.jobs)} of our jobs; no more there"
     if not entry.jobs:

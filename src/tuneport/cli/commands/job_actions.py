@@ -36,9 +36,9 @@ def cancel_command(
     json_: Json = False,
 ) -> None:
     """Stop a job. Does nothing if it has ended."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         if backend is None:
             _print_action_outcome(workspace.cancel(job), "was asked to stop")
             return
@@ -65,9 +65,9 @@ def resolve_command(
     Look at the provider's own list of jobs first: tuneport asks only if it cannot tell.
     """
     from tuneport.cli.views.following import follow_job_progress, print_outcome_and_exit
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         row = workspace.resolve(job, started=started, not_started=not_started, force=force)
         if not_started:
             quote = row.job_quote
@@ -79,17 +79,17 @@ def resolve_command(
 
 def pause_command(job: JobId, json_: Json = False) -> None:
     """Pause a job, if its backend can; [bold]resume[/bold] continues it."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         _print_action_outcome(workspace.pause(job), "was asked to pause")
 
 
 def resume_command(job: JobId, json_: Json = False) -> None:
     """Continue a paused job."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         _print_action_outcome(workspace.resume(job), "was asked to go on")
 
 
@@ -99,9 +99,9 @@ def delete_command(
     json_: Json = False,
 ) -> None:
     """Delete the tuned model at its backend, for good. The job's record stays."""
-    from tuneport.lifecycle.service import Workspace, describe_job
+    from tuneport.lifecycle.service import JobService, describe_job
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         row = workspace.job(job)
         if row.deleted_at is None:
             output.confirm_action(
@@ -114,9 +114,9 @@ def delete_command(
 
 def checkpoints_command(job: JobId, json_: Json = False) -> None:
     """List the checkpoints that the backend keeps of a job."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         row = workspace.job(job)
         found = workspace.checkpoints(row.id)
     if output.as_json:

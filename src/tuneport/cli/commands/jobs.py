@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from tuneport.cli.views import output
-from tuneport.cli.views.curve import current_curve_verdict, curve_document, print_curve_verdict
+from tuneport.cli.views.curve import current_curve_verdict, curve_verdict_json_view, print_curve_verdict
 from tuneport.cli.views.following import (
     follow_job_progress,
     job_exit_code,
-    poll_or_last_known,
+    poll_or_print_last_known,
     print_duplicate_jobs,
     print_outcome_and_exit,
 )
@@ -41,12 +41,12 @@ def jobs_command(
     json_: Json = False,
 ) -> None:
     """List the jobs, with their current state at the backends."""
-    from tuneport.lifecycle.service import Workspace, describe_job
+    from tuneport.lifecycle.service import JobService, describe_job
 
     if follow_all:
         _watch_all()
         return
-    with Workspace() as workspace:
+    with JobService() as workspace:
         rows, trouble = workspace.refresh_all(limit=limit)
         errors, month = (workspace.accuracy(), workspace.month()) if costs else ([], None)
     for name, message in trouble.items():
@@ -83,12 +83,12 @@ def jobs_command(
 
 def show_command(job: JobId, json_: Json = False) -> None:
     """Show one job: its settings, its state and its results."""
-    from tuneport.lifecycle.service import Workspace, describe_job
+    from tuneport.lifecycle.service import JobService, describe_job
 
-    with Workspace() as workspace:
-        row, trouble = poll_or_last_known(workspace, job)
+    with JobService() as workspace:
+        row, trouble = poll_or_print_last_known(workspace, job)
         verdict = None if trouble else current_curve_verdict(workspace, row)
-    if output.print_if_json(describe_job(row) | curve_document(row, verdict) | {"trouble": trouble}):
+    if output.print_if_json(describe_job(row) | curve_verdict_json_view(row, verdict) | {"trouble": trouble}):
         return
     print_job(row)
     if verdict is not None:
@@ -108,14 +108,14 @@ def watch_command(
     json_: Json = False,
 ) -> None:
     """Follow a job, or all, to the end; continue jobs whose command was interrupted or that wait in the queue."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
     if job is None:
         if stop_on_overfit:
             raise ConfigError("--stop-on-overfit is for one job; name it: tuneport watch JOB --stop-on-overfit")
         _watch_all()
         return
-    with Workspace() as workspace:
+    with JobService() as workspace:
         row = workspace.stop_on_overfit(job) if stop_on_overfit else workspace.job(job)
         follow_job_progress(workspace, row, to_the_end=True)
         print_outcome_and_exit(workspace, workspace.job(row.id))
@@ -123,10 +123,10 @@ def watch_command(
 
 def _watch_all() -> None:
     """Poll all providers until every job has ended. Prints a line for each change; failed jobs set the exit code."""
-    from tuneport.lifecycle.service import Workspace, describe_job
+    from tuneport.lifecycle.service import JobService, describe_job
 
     output.interrupted = "stopped watching; the jobs are kept: `tuneport watch` goes on with them"
-    with Workspace() as workspace:
+    with JobService() as workspace:
         watched = [row.id for row in workspace.store.jobs.all(unfinished=True)]
         if watched:
             output.print_note(f"watching {len(watched):,} jobs")
@@ -162,10 +162,10 @@ def logs_command(
     json_: Json = False,
 ) -> None:
     """Print a job's events, oldest first."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
-        row, trouble = poll_or_last_known(workspace, job)
+    with JobService() as workspace:
+        row, trouble = poll_or_print_last_known(workspace, job)
         events = workspace.events(row.id, after=after)
     if trouble:
         output.print_note(f"{row.backend}: could not be asked, showing the last known state: {trouble}")
@@ -180,9 +180,9 @@ def logs_command(
 
 def metrics_command(job: JobId, json_: Json = False) -> None:
     """Print the loss curve, one row a logged step, and its verdict."""
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         row = workspace.job(job)
         points = workspace.metrics(row.id)
         verdict = workspace.judged(row, points) if points else None

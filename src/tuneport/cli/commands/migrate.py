@@ -14,8 +14,8 @@ from tuneport.errors import ConfigError, TuneportError
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import JobRecord
     from tuneport.workflows.migrate import Migration
-    from tuneport.workflows.migration.plan import MovePlan
-    from tuneport.workflows.migration.saving import SaveReport
+    from tuneport.workflows.migration.plan import MigrationMovePlan
+    from tuneport.workflows.migration.saving import MigrationSaveReport
 
 NOT_ALL = 3
 """The exit code if the provider is the reason that something is missing or a job did not succeed."""
@@ -69,7 +69,7 @@ def migrate_command(
     Nothing starts before you say yes. Run the same command again to go on: no job starts twice.
     """
     from tuneport.workflows.migrate import Migration
-    from tuneport.workflows.migration.plan import parse_data_options
+    from tuneport.workflows.migration.plan import parse_migration_data_options
 
     if save is not None and saved is not None:
         raise ConfigError("--save downloads and --saved reads what was downloaded; give one of them")
@@ -87,7 +87,7 @@ def migrate_command(
         raise ConfigError(f"{given[0]} needs --to BACKEND")
     with Migration(from_, saved=saved) as migration:
         if to is not None:
-            copies = parse_data_options(data or (), "--data")
+            copies = parse_migration_data_options(data or (), "--data")
             code = _move(
                 migration,
                 to,
@@ -152,11 +152,11 @@ def _verify(migration: Migration) -> int:
 # --- save -----------------------------------------------------------------------------------------------------------
 
 
-def _save(migration: Migration, folder: Path | None, jobs: list[str], *, shortly: bool = False) -> SaveReport:
-    from tuneport.cli.views.migration import SaveProgress, print_save_report
+def _save(migration: Migration, folder: Path | None, jobs: list[str], *, shortly: bool = False) -> MigrationSaveReport:
+    from tuneport.cli.views.migration import SaveProgressView, print_save_report
 
     output.interrupted = "stopped; what was saved stays, and the same command goes on"
-    with SaveProgress() as shown:
+    with SaveProgressView() as shown:
         report = migration.save(folder, jobs=jobs, on_progress=shown.update)
     if not output.as_json:
         print_save_report(report, output.console(), shortly=shortly)
@@ -228,7 +228,7 @@ def _move(
     return _exit_code(plans, started)
 
 
-def _confirmed(ready: list[MovePlan], to: str, yes: bool) -> bool:
+def _confirmed(ready: list[MigrationMovePlan], to: str, yes: bool) -> bool:
     if yes:
         return True
     if output.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -238,7 +238,7 @@ def _confirmed(ready: list[MovePlan], to: str, yes: bool) -> bool:
 
 
 def _run(
-    migration: Migration, going: list[MovePlan], allow_personal_data: bool, wait: bool, rows: int
+    migration: Migration, going: list[MigrationMovePlan], allow_personal_data: bool, wait: bool, rows: int
 ) -> tuple[list[JobRecord], list[dict[str, Any]]]:
     """Start, or continue, each job; with `wait`, follow it to the end. A failure of one does not stop the others."""
     from tuneport.cli.commands.submit import print_binding_terms
@@ -248,7 +248,7 @@ def _run(
     output.interrupted = "stopped; the same command goes on, and starts no job twice"
     trouble: list[TuneportError] = []
 
-    def tell(plan: MovePlan, error: TuneportError) -> None:
+    def tell(plan: MigrationMovePlan, error: TuneportError) -> None:
         trouble.append(error)
         output.print_note(f"error: {plan.job.id}: {error}")
 
@@ -280,7 +280,7 @@ def _run(
     return started, [comparison.as_dict() for comparison in comparisons]
 
 
-def _exit_code(plans: list[MovePlan], started: list[JobRecord]) -> int:
+def _exit_code(plans: list[MigrationMovePlan], started: list[JobRecord]) -> int:
     ended = [row for row in started if row.status in ("failed", "cancelled")]
     if ended:
         faults = [row.job_error.fault if row.job_error else "provider" for row in ended]

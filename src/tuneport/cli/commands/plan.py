@@ -12,7 +12,7 @@ from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 from tuneport.formatting import money
-from tuneport.lifecycle.submitting.flags import parse_submit_pairs
+from tuneport.lifecycle.submitting.flags import parse_job_option_pairs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,8 +72,8 @@ def plan_command(
         model=model,
         method=method,
         adapter=adapter,
-        hyperparameters=parse_submit_pairs(set_, "--set"),
-        options=parse_submit_pairs(option, "--option"),
+        hyperparameters=parse_job_option_pairs(set_, "--set"),
+        options=parse_job_option_pairs(option, "--option"),
         columns=parse_map_option(map_),
         gpu=gpu or (),
         exact=exact,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneport.cli.listening import open_listening_socket, serve_until_signal
+from tuneport.cli.listening import open_command_socket, run_command_until_signal
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
 
 if TYPE_CHECKING:
-    from tuneport.scoring.people.answers import AnswerSet
+    from tuneport.scoring.people.answers import RatersAnswerSet
     from tuneport.scoring.people.results import RatingResults, VoteShare
 
 NOTES_TOLD = 20
@@ -48,11 +48,11 @@ def rate_command(
 
     A rater who comes back under the same name goes on at the same pair. Ctrl-C ends the page.
     """
-    from tuneport.scoring.people.answers import read_answer_pairs
+    from tuneport.scoring.people.answers import read_pairs_for_raters
     from tuneport.scoring.people.ratings import ratings_path, read_ratings
     from tuneport.scoring.people.results import compute_rating_results as counted
 
-    file = read_answer_pairs(answers)
+    file = read_pairs_for_raters(answers)
     if sample is not None:
         file = file.sample(sample, seed=seed)
     if not results:
@@ -63,9 +63,9 @@ def rate_command(
         _print(answers, found)
 
 
-def _serve(file: AnswerSet, seed: int, port: int) -> None:
+def _serve(file: RatersAnswerSet, seed: int, port: int) -> None:
     try:
-        import uvicorn  # noqa: F401 (for `serve_until_signal`: missed before anything has begun)
+        import uvicorn  # noqa: F401 (for `run_command_until_signal`: missed before anything has begun)
 
         from tuneport.serve.rating import create_app
     except ImportError as error:
@@ -76,7 +76,7 @@ def _serve(file: AnswerSet, seed: int, port: int) -> None:
     ratings = RatingFile(ratings_path(file.path))
     with ratings.lock_for_writing():
         app = create_app(BlindRating(file, ratings, seed=seed))
-        with open_listening_socket("127.0.0.1", port) as listening:
+        with open_command_socket("127.0.0.1", port) as listening:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
             if not output.print_if_json({"object": "tuneport.rating", "url": url, "ratings": str(ratings.path)}):
                 output.console().print(
@@ -90,7 +90,7 @@ def _serve(file: AnswerSet, seed: int, port: int) -> None:
                     f"note: in {len(naming)} pairs ({naming[0].id} first) an answer holds a system's name, by which a "
                     "rater could tell"
                 )
-            serve_until_signal(app, listening)
+            run_command_until_signal(app, listening)
     output.print_note(f"the judgements: {ratings.path}; `tuneport rate {file.path} --results` counts them")
 
 

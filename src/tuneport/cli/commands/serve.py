@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneport.cli.listening import open_listening_socket, serve_until_signal
+from tuneport.cli.listening import open_command_socket, run_command_until_signal
 from tuneport.cli.views import output
-from tuneport.cli.views.serving_log import LogFormat, LogLevel, configure_serve_logging
+from tuneport.cli.views.serving_log import LogFormat, LogLevel, configure_terminal_logging
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
 
@@ -70,7 +70,7 @@ def serve_command(
     """
     from tuneport.settings import Settings
 
-    configure_serve_logging(log_format, log_level)
+    configure_terminal_logging(log_format, log_level)
     settings = apply_client_options(apply_map_option(Settings.load(), map_ or []), client_option or [])
     if host not in LOOPBACK:
         if require_token is False:
@@ -130,7 +130,7 @@ def _run(
     allow_personal_data: bool,
 ) -> None:
     try:
-        import uvicorn  # noqa: F401 (for `serve_until_signal`: missed before anything has begun)
+        import uvicorn  # noqa: F401 (for `run_command_until_signal`: missed before anything has begun)
 
         from tuneport.lifecycle.store.store import Store
         from tuneport.lifecycle.store.tokens import is_token_live
@@ -146,7 +146,7 @@ def _run(
         if not has_token:
             reason = "is reachable from elsewhere" if host not in LOOPBACK else "with --require-token needs a token"
             raise ConfigError(f"--host {host} {reason}, and there is no token yet: `tuneport token create NAME` first")
-    listening = open_listening_socket(host, port)
+    listening = open_command_socket(host, port)
     rules = AccessRules(require_token=require_token, public_hosts=public_hosts)
     with listening, Gateway(settings, allow_personal_data=allow_personal_data, access=rules) as gateway:
         shown = f"[{host}]" if ":" in host else host
@@ -162,4 +162,4 @@ def _run(
             console.print(f"Programs: export OPENAI_BASE_URL={url}", style="dim", markup=False)
             console.print(f"Dashboard: {url.removesuffix('v1')}", style="dim", markup=False)
             console.print(_describe_client_options(gateway.opened_to_clients), style="dim", markup=False)
-        serve_until_signal(create_app(gateway), listening, begin_shutdown=gateway.begin_shutdown)
+        run_command_until_signal(create_app(gateway), listening, begin_shutdown=gateway.begin_shutdown)

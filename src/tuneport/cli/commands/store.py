@@ -9,7 +9,7 @@ import typer
 from tuneport.cli.views import output
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.schema.upkeep import StoreReport
+    from tuneport.lifecycle.schema.upkeep import StoreSchemaReport
 
 group = typer.Typer(
     name="store", help="Where jobs are kept: its version and size; upgrade it, or go back.", invoke_without_command=True
@@ -62,7 +62,7 @@ def store_downgrade_command(
     _print(downgrade_store(url, version), lost=lost)
 
 
-def _print(report: StoreReport, *, lost: list[str] | None = None) -> None:
+def _print(report: StoreSchemaReport, *, lost: list[str] | None = None) -> None:
     if output.print_if_json({"object": "tuneport.store"} | report.as_dict() | ({} if lost is None else {"lost": lost})):
         return
     output.print_line(report.url)

@@ -14,19 +14,18 @@ from tuneport.cli.mapping import parse_map_option
 from tuneport.cli.views import output
 from tuneport.cli.views.following import follow_job_progress, print_outcome_and_exit
 from tuneport.cli.views.job_costs import time_line
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.submitting.flags import (
     OPTION_FLAGS,
     SPEC_FLAGS,
     Flag,
-    parse_submit_pairs,
-    parse_submit_texts,
-    parse_wandb_flag,
+    parse_job_option_pairs,
+    parse_job_option_texts,
+    parse_job_wandb_flag,
 )
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.types import TuneSpec
-from tuneport.validation import parse_or_config_error
+from tuneport.validation import decode_json, parse_or_config_error
 
 if TYPE_CHECKING:
     from tuneport.data.dataset import Dataset
@@ -91,7 +90,7 @@ def submit_command(
 ) -> None:
     """Start a fine-tuning job on any backend: [bold]tuneport submit train.jsonl --model llama-3.1-8b-instruct[/bold]"""
     from tuneport.lifecycle.hub import check_job_push, push_job_to_hub
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
     if push is not None and not wait:
         raise ConfigError(
@@ -100,7 +99,7 @@ def submit_command(
         )
     asked = read_submit_arguments({"dataset": dataset, "spec_file": spec_file, "backend": backend} | flags)
     terms: list[BindingTerm] = []
-    with Workspace() as workspace:
+    with JobService() as workspace:
         if push is not None:
             check_job_push(push, workspace.settings)
         row = workspace.submit(
@@ -129,9 +128,9 @@ def submit_command(
 def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     """Return the job that the parsed arguments ask for. Raises ConfigError if something is missing or contradictory."""
     from tuneport.data.dataset import Dataset
-    from tuneport.lifecycle.submitting.spec_file import build_tune_spec, read_spec_values
+    from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec, read_job_spec_values
 
-    values: dict[str, Any] = {} if given["spec_file"] is None else read_spec_values(given["spec_file"])
+    values: dict[str, Any] = {} if given["spec_file"] is None else read_job_spec_values(given["spec_file"])
     if given["dataset"] is not None:
         values["dataset"] = given["dataset"]
     values |= {flag.field: value for flag in SPEC_FLAGS if (value := _value(flag, given)) is not None}
@@ -141,7 +140,7 @@ def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     data = Dataset(values.pop("dataset"), values.pop("columns", None))
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
     return SubmitArguments(
-        build_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"]
+        build_job_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"]
     )
 
 
@@ -166,11 +165,11 @@ def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
         case "columns":
             return parse_map_option(value)
         case "values":
-            return parse_submit_pairs(value, flag.flag)
+            return parse_job_option_pairs(value, flag.flag)
         case "texts":
-            return parse_submit_texts(value, flag.flag)
+            return parse_job_option_texts(value, flag.flag)
         case "wandb":
-            return parse_wandb_flag(value)
+            return parse_job_wandb_flag(value)
         case "json_file":
             return _json_file(value, flag.flag)
     return value

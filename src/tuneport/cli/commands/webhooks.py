@@ -34,13 +34,13 @@ def webhook_secret_command(json_: output.Json = False) -> None:
 @webhook.command("list")
 def webhook_list_command(json_: output.Json = False) -> None:
     """List the webhooks that this folder and environment configure."""
-    from tuneport.lifecycle.webhooks.endpoints import read_notification_targets, read_webhook_endpoints
+    from tuneport.lifecycle.webhooks.endpoints import parse_webhook_endpoints, read_notification_targets
     from tuneport.settings import Settings
 
     settings = Settings.load()
     rows = [
         {"name": row.name, "kind": "webhook", "to": row.host, "events": list(row.events), "private": row.allow_private}
-        for row in read_webhook_endpoints(settings).values()
+        for row in parse_webhook_endpoints(settings).values()
     ]
     rows += [
         {"name": row.name, "kind": "notify", "to": row.service, "events": list(row.events), "private": True}
@@ -69,14 +69,14 @@ def webhook_test_command(
 ) -> None:
     """Send one signed test event of an invented job, once."""
     from tuneport.lifecycle.store.outbox import TYPE
-    from tuneport.lifecycle.webhooks.endpoints import ENDS, read_webhook_endpoints
+    from tuneport.lifecycle.webhooks.endpoints import ENDS, parse_webhook_endpoints
     from tuneport.lifecycle.webhooks.posting import post_webhook, webhook_event_body
     from tuneport.settings import Settings
     from tuneport.types import now
 
     if event not in ENDS:
         raise ConfigError(f"--event {event} is unknown; choose one of: {', '.join(ENDS)}")
-    endpoints = read_webhook_endpoints(Settings.load())
+    endpoints = parse_webhook_endpoints(Settings.load())
     if name not in endpoints:
         raise ConfigError(f"no webhook {name!r}; configured are: {', '.join(endpoints) or 'none'}")
     sent = {"id": f"wh_{secrets.token_hex(16)}", "type": TYPE + event, "job": f"ftjob-test{secrets.token_hex(10)}"}

@@ -39,9 +39,9 @@ def download_command(
 ) -> None:
     """Download the tuned weights into a folder. Run it again after an interruption to go on."""
     from tuneport.lifecycle.hub import check_job_push, push_folder_to_hub
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
-    with Workspace() as workspace:
+    with JobService() as workspace:
         if push is not None:
             check_job_push(push, workspace.settings)
         row = None if backend is not None else workspace.job(job)

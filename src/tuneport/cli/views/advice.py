@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tuneport.advisor import Pitfall
-    from tuneport.workflows.advise import Recommendation
-    from tuneport.workflows.advising.pricing import OptionPrice, OptionPricing
-    from tuneport.workflows.advising.probing import Probe
+    from tuneport.workflows.advise import AdviseResult
+    from tuneport.workflows.advising.pricing import AdvisedOptionPricing, OptionPrice
+    from tuneport.workflows.advising.probing import AdvisingProbe
 
 TITLES = {
     "prompt": "use a prompt",
@@ -29,7 +29,7 @@ REMARKS_SHOWN = 3
 _MARKS = {True: ("! ", "yellow"), False: ("ok", "green"), None: ("? ", "dim")}
 
 
-def print_advice(made: Recommendation, console: Console | None = None, *, shows_probe: bool = True) -> None:
+def print_advice(made: AdviseResult, console: Console | None = None, *, shows_probe: bool = True) -> None:
     """Print the recommendation and its reason, then the alternatives, then the pitfalls; fits the terminal."""
     console = console or output.console()
     advice = made.advice
@@ -56,7 +56,7 @@ def print_advice(made: Recommendation, console: Console | None = None, *, shows_
                 _print_pitfall(pitfall, console)
 
 
-def _print_options(made: Recommendation, console: Console) -> None:
+def _print_options(made: AdviseResult, console: Console) -> None:
     """Print the options, in dollars if known, else in relative words."""
     pricing = made.pricing
     columns = ["cost"] if pricing is None else ["once", "a month"]
@@ -91,7 +91,7 @@ def _amount(expected: float | None, bounds: tuple[float, float] | None) -> str:
     return f"{about}{output.money(expected, short=expected >= 10_000)}"
 
 
-def _print_prices(pricing: OptionPricing, console: Console) -> None:
+def _print_prices(pricing: AdvisedOptionPricing, console: Console) -> None:
     request = pricing.request
     traffic = "" if pricing.requests is None else f"{pricing.requests:,} requests a month, "
     _indented(
@@ -107,7 +107,7 @@ def _print_prices(pricing: OptionPricing, console: Console) -> None:
         _indented(console, pricing.payback)
 
 
-def print_probe(probe: Probe, console: Console) -> None:
+def print_probe(probe: AdvisingProbe, console: Console) -> None:
     plan = probe.plan
     console.print("\n[bold]Measured[/bold]")
     for each in probe.measured:

@@ -13,7 +13,7 @@ from tuneport.errors import TuneportError
 if TYPE_CHECKING:
     from tuneport.curves import CurveVerdict
     from tuneport.lifecycle.schema.records import JobRecord
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
 SECONDS, REMOTE_SECONDS = 2.0, 30.0
 """Pause between two reads of a running job's metrics: on this machine they are a file, elsewhere a request each."""
@@ -22,7 +22,7 @@ SECONDS, REMOTE_SECONDS = 2.0, 30.0
 class CurveVerdictPrinter:
     """A watch over a running job's curve that prints a line whenever the verdict changes."""
 
-    def __init__(self, workspace: Workspace, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, workspace: JobService, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.workspace, self.clock = workspace, clock
         self._looked_at = float("-inf")
         self._told: tuple[object, ...] = ()
@@ -46,7 +46,7 @@ class CurveVerdictPrinter:
         return REMOTE_SECONDS if backend_manifest(row.backend, self.workspace.settings).third_party else SECONDS
 
 
-def current_curve_verdict(workspace: Workspace, row: JobRecord) -> CurveVerdict | None:
+def current_curve_verdict(workspace: JobService, row: JobRecord) -> CurveVerdict | None:
     """Return the current verdict. Returns None if there is none, or the backend cannot be asked."""
     try:
         return workspace.verdict(row.id)
@@ -54,7 +54,7 @@ def current_curve_verdict(workspace: Workspace, row: JobRecord) -> CurveVerdict 
         return None
 
 
-def curve_document(row: JobRecord, verdict: CurveVerdict | None) -> dict[str, Any]:
+def curve_verdict_json_view(row: JobRecord, verdict: CurveVerdict | None) -> dict[str, Any]:
     """Return the verdict for a job's document: the current one, else the last stored one."""
     return {"curve": row.curve if verdict is None else verdict.model_dump(mode="json")}
 

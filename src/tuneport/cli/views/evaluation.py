@@ -14,10 +14,10 @@ from tuneport.workflows.evaluation.words import format_interval, format_p_value,
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuneport.scoring.general import GeneralComparison
+    from tuneport.scoring.general import GeneralAbilityComparison
     from tuneport.workflows.evaluation.decision import EvaluationDecision
-    from tuneport.workflows.evaluation.lm_eval import LmEvalResults
-    from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
+    from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
+    from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _VERDICTS = {"better": "green", "no difference shown": "yellow", "nothing to lose": "dim"}
@@ -70,7 +70,7 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
         console.print(Text(note, style="dim"))
 
 
-def _print_general(console: Console, model: str, first: str, comparison: GeneralComparison) -> None:
+def _print_general(console: Console, model: str, first: str, comparison: GeneralAbilityComparison) -> None:
     """Print forgetting and safety drift: right answers before and after, and the interval of the difference in
     points."""
     console.print(
@@ -88,7 +88,7 @@ def _print_general(console: Console, model: str, first: str, comparison: General
     console.print()
 
 
-def _print_lm_eval(console: Console, found: LmEvalResults) -> None:
+def _print_lm_eval(console: Console, found: LmEvalEvaluation) -> None:
     """Print each score under its task, a line a model, with its standard error."""
     rows = "" if found.limit is None else f", the first {found.limit:,} rows of each task"
     console.print(Text.assemble(("lm-eval", "bold"), (f"  {found.version}{rows}, with standard errors", "dim")))
@@ -132,7 +132,7 @@ def _notes(found: Evaluation, first: str) -> list[str]:
         for model in found.models
         if model.refused
     ]
-    unpriced: dict[str, list[ModelMeasurement]] = {}
+    unpriced: dict[str, list[EvaluatedModelMeasurement]] = {}
     for model in found.models:
         if model.usd_per_thousand is None:
             unpriced.setdefault(model.price, []).append(model)

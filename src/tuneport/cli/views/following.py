@@ -11,10 +11,10 @@ from tuneport.errors import TuneportError
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import JobRecord
-    from tuneport.lifecycle.service import Workspace
+    from tuneport.lifecycle.service import JobService
 
 
-def follow_job_progress(workspace: Workspace, row: JobRecord, *, to_the_end: bool) -> None:
+def follow_job_progress(workspace: JobService, row: JobRecord, *, to_the_end: bool) -> None:
     """Drive the job and show its progress: a live bar on a terminal, a line for each change elsewhere."""
     from tuneport.cli.views.curve import CurveVerdictPrinter
     from tuneport.cli.views.progress import JobProgress
@@ -35,9 +35,9 @@ def follow_job_progress(workspace: Workspace, row: JobRecord, *, to_the_end: boo
             workspace.start(row.id, on_change=shown.update)
 
 
-def print_outcome_and_exit(workspace: Workspace, row: JobRecord) -> None:
+def print_outcome_and_exit(workspace: JobService, row: JobRecord) -> None:
     """Print the outcome, and exit with its code: 0 only for a job that was not stopped."""
-    from tuneport.cli.views.curve import current_curve_verdict, curve_document, print_curve_verdict
+    from tuneport.cli.views.curve import current_curve_verdict, curve_verdict_json_view, print_curve_verdict
     from tuneport.cli.views.job import stopped_line
     from tuneport.lifecycle.service import describe_job
 
@@ -45,7 +45,7 @@ def print_outcome_and_exit(workspace: Workspace, row: JobRecord) -> None:
     unanswered = row.submit_intent_at is not None and row.remote_id is None and not row.job_status.terminal
     state = row.job_state
     made = state.tuned_model if row.status == "succeeded" and state is not None else None
-    if not output.print_if_json(describe_job(row) | curve_document(row, verdict)):
+    if not output.print_if_json(describe_job(row) | curve_verdict_json_view(row, verdict)):
         if made is not None:
             output.print_line(f"{row.id} succeeded: {made}")
         if verdict is not None:
@@ -94,7 +94,7 @@ def job_exit_code(row: JobRecord) -> int:
     return 2 if row.status == "cancelled" else 0
 
 
-def poll_or_last_known(workspace: Workspace, job: str) -> tuple[JobRecord, str | None]:
+def poll_or_print_last_known(workspace: JobService, job: str) -> tuple[JobRecord, str | None]:
     """Return the row after one poll, or the last known row with the reason why the backend could not be asked."""
     row = workspace.job(job)
     try:

@@ -15,13 +15,13 @@ from tuneport.workflows.evaluation.words import format_p_value
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tuneport.workflows.evaluation.judging.judgement import JudgedPair, PairwiseJudgement
+    from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement, JudgedPair
 
 _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _EXAMPLES, _REASON = 4, 220  # shown, and characters of each
 
 
-def print_judgement(console: Console, judgement: PairwiseJudgement) -> None:
+def print_judgement(console: Console, judgement: EvaluationJudgement) -> None:
     title = Text.assemble(("judge", "bold"), (f"  {judgement.judge}, in both orders", "dim"))
     title.truncate(80, overflow="ellipsis")
     console.print(title)

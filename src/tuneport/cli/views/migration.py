@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from tuneport.lifecycle.schema.records import JobRecord
     from tuneport.scoring.accuracy import AccuracyScore
-    from tuneport.workflows.migration.comparison import AnswerComparison
+    from tuneport.workflows.migration.comparison import MigrationAnswerComparison
     from tuneport.workflows.migration.folder import SavedAccountFolder, SavedFile, SavedJob
-    from tuneport.workflows.migration.inventory import AccountInventory, InventoryItem
-    from tuneport.workflows.migration.plan import MovePlan
-    from tuneport.workflows.migration.saving import AccountSaveProgress, SaveReport
+    from tuneport.workflows.migration.inventory import MigrationInventory, MigrationInventoryItem
+    from tuneport.workflows.migration.plan import MigrationMovePlan
+    from tuneport.workflows.migration.saving import AccountSaveProgress, MigrationSaveReport
 
 JOBS_SHOWN = 40
 MISSING_SHOWN = 20
@@ -34,7 +34,7 @@ _COLOURS = {"answers": "green", "not listed": "yellow", "gone": "red", "ended": 
 # --- inventory ------------------------------------------------------------------------------------------------------
 
 
-def print_inventory(inventory: AccountInventory, console: Console) -> None:
+def print_inventory(inventory: MigrationInventory, console: Console) -> None:
     console.print(f"[bold]{escape(inventory.title)}: {escape(inventory.summary)}[/bold]")
     day = inventory.no_new_jobs_from
     if day is not None:
@@ -65,7 +65,7 @@ def print_inventory(inventory: AccountInventory, console: Console) -> None:
     )
 
 
-def _print_item(item: InventoryItem, inventory: AccountInventory, console: Console) -> None:
+def _print_item(item: MigrationInventoryItem, inventory: MigrationInventory, console: Console) -> None:
     job = item.job
     day = item.ends.stops_answering_on
     told = {
@@ -94,7 +94,7 @@ def _print_item(item: InventoryItem, inventory: AccountInventory, console: Conso
 # --- save -----------------------------------------------------------------------------------------------------------
 
 
-class SaveProgress:
+class SaveProgressView:
     """A context manager that shows progress on stderr: a bar on a terminal, elsewhere a line for about every tenth."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class SaveProgress:
         self.task: Any = None
         self.tenth = 0
 
-    def __enter__(self) -> SaveProgress:
+    def __enter__(self) -> SaveProgressView:
         if self.live:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -136,7 +136,7 @@ class SaveProgress:
             output.print_note(f"saved {saved.done:,} of {saved.total:,}: {facts} fetched")
 
 
-def print_save_report(report: SaveReport, console: Console, *, shortly: bool = False) -> None:
+def print_save_report(report: MigrationSaveReport, console: Console, *, shortly: bool = False) -> None:
     """Print the report of a saved account. `shortly` leaves missing things to the plans."""
     kept = f", {report.kept:,} were there already" if report.kept else ""
     fetched = f"{output.counted(report.fetched, 'file')} fetched ({output.size(report.bytes)})"
@@ -188,7 +188,7 @@ def print_saved_folder(
 # --- plans ----------------------------------------------------------------------------------------------------------
 
 
-def print_move_plan(plan: MovePlan, console: Console) -> None:
+def print_move_plan(plan: MigrationMovePlan, console: Console) -> None:
     job = plan.job
     console.print()
     console.print(f"[bold]{escape(job.id)}[/bold]", no_wrap=True)
@@ -227,7 +227,7 @@ def print_move_plan(plan: MovePlan, console: Console) -> None:
         console.print(Padding(f"[red]stops:[/red] {escape(problem)}", (0, 0, 0, 2), expand=False))
 
 
-def _data(plan: MovePlan) -> str:
+def _data(plan: MigrationMovePlan) -> str:
     assert plan.training is not None
     same = plan.source_format == plan.training.format
     form = plan.training.format if same else f"{plan.source_format} → {plan.training.format}"
@@ -236,7 +236,7 @@ def _data(plan: MovePlan) -> str:
     return escape(f"{plan.training.rows:,} rows, {form}{held_out}{left}")
 
 
-def _price(plan: MovePlan) -> str:
+def _price(plan: MigrationMovePlan) -> str:
     assert plan.choice is not None
     quote = plan.choice.quote
     if quote.expected is None:
@@ -247,7 +247,7 @@ def _price(plan: MovePlan) -> str:
     return f"[bold]{output.money(quote.expected)}[/bold]{most} {_dimmed_reason(dated)}"
 
 
-def print_migration_total(plans: Sequence[MovePlan], to: str, console: Console) -> None:
+def print_migration_total(plans: Sequence[MigrationMovePlan], to: str, console: Console) -> None:
     from tuneport.workflows.migration.plan import total_migration_quote
 
     counted = {state: sum(plan.state == state for plan in plans) for state in ("ready", "started", "stopped")}
@@ -271,7 +271,7 @@ def print_migration_total(plans: Sequence[MovePlan], to: str, console: Console) 
         console.print(Padding(f"- {escape(warning)}", (0, 0, 0, 2), expand=False), style="dim")
 
 
-def print_started_moves(plans: Iterable[MovePlan], rows: Sequence[JobRecord], console: Console) -> None:
+def print_started_moves(plans: Iterable[MigrationMovePlan], rows: Sequence[JobRecord], console: Console) -> None:
     console.print()
     for plan, row in zip(plans, rows, strict=True):
         state = row.job_state
@@ -291,7 +291,7 @@ def print_started_moves(plans: Iterable[MovePlan], rows: Sequence[JobRecord], co
 # --- comparison -----------------------------------------------------------------------------------------------------
 
 
-def print_comparisons(comparisons: Sequence[AnswerComparison], console: Console) -> None:
+def print_comparisons(comparisons: Sequence[MigrationAnswerComparison], console: Console) -> None:
     if not comparisons:
         return
     console.print("\n[bold]Old and new on the same held-out prompts[/bold]: exact match, 95 % interval")

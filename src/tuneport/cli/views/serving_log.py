@@ -49,7 +49,7 @@ class TextLogFormatter(logging.Formatter):
         return f"{line}  {request_id}" if request_id else line
 
 
-def configure_serve_logging(log_format: LogFormat, level: LogLevel) -> None:
+def configure_terminal_logging(log_format: LogFormat, level: LogLevel) -> None:
     """Configure logging: tuneport's own loggers at `level`, all others from warnings on, since their lines may hold
     addresses and contents."""
     handler = logging.StreamHandler(sys.stderr)

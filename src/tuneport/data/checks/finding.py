@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from tuneport.data.rows.records import Record
-from tuneport.data.rows.text import messages_as_text, prompt_and_input, split_answer
+from tuneport.data.rows.text import prompt_and_input, record_messages_as_text, split_record_answer
 
 MAX_EVIDENCE = 10
 EXCERPT = 120  # characters
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CheckEvidence:
     """Lines that belong together, and what is to be seen there."""
 
     lines: tuple[int, ...]
@@ -42,7 +42,7 @@ class Finding:
     check: str
     verdict: Verdict
     message: str
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[CheckEvidence, ...] = ()
     fix: str = ""
     count: int = 0
     details: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class CheckedExample:
+class CheckedDatasetExample:
     """One record as the checks look at it: its system prompts, all else up to the last answer, and that, as text."""
 
     line: int
@@ -63,24 +63,24 @@ class CheckedExample:
     answer: str
 
     @classmethod
-    def from_record(cls, line: int, record: Record) -> CheckedExample:
-        before, answer = split_answer(record)
+    def from_record(cls, line: int, record: Record) -> CheckedDatasetExample:
+        before, answer = split_record_answer(record)
         system, question = prompt_and_input(before)
-        return cls(line, record, system, question, messages_as_text(answer))
+        return cls(line, record, system, question, record_messages_as_text(answer))
 
     @property
     def context(self) -> str:
         return f"{self.system}\n{self.question}" if self.system else self.question
 
 
-class Check(Protocol):
+class DatasetCheck(Protocol):
     """One or more rows of the checklist.
 
     Each worker process has its own, which is handed some of the examples, each once. Then the parent's `merge`s the
     others' `state`, in any order, and says what it found.
     """
 
-    def add(self, example: CheckedExample) -> None: ...
+    def add(self, example: CheckedDatasetExample) -> None: ...
 
     def state(self) -> Any:
         """Return what the parent needs: it can be pickled, and grows with the flagged lines, not with the rows."""
@@ -93,16 +93,16 @@ class Check(Protocol):
     def finding(self) -> Finding: ...
 
 
-def excerpt(text: str, length: int = EXCERPT) -> str:
+def row_excerpt(text: str, length: int = EXCERPT) -> str:
     text = " ".join(text.split())
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def differing_excerpts(one: str, other: str, length: int = EXCERPT) -> tuple[str, str]:
+def differing_row_excerpts(one: str, other: str, length: int = EXCERPT) -> tuple[str, str]:
     """Return the parts of two texts in which they differ, or their beginnings."""
     one, other = " ".join(one.split()), " ".join(other.split())
     short = min(len(one), len(other))
     same = next((index for index in range(short) if one[index] != other[index]), short)
     start = 0 if same < length - 10 or one == other else same - length // 3
     first, second = (f"…{text[start + 1 :]}" if start else text for text in (one, other))
-    return excerpt(first, length), excerpt(second, length)
+    return row_excerpt(first, length), row_excerpt(second, length)

@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.checks.dataset.diversity import TEMPLATED, DiversityCheck
-from tuneport.data.checks.dataset.schema import SchemaCheck
-from tuneport.data.checks.finding import Check, CheckedExample
-from tuneport.data.checks.near.columns import ColumnWriter, WorkerColumns
-from tuneport.data.checks.rows.answers import AnswerChecks
+from tuneport.data.checks.dataset.schema import DatasetSchemaCheck
+from tuneport.data.checks.finding import CheckedDatasetExample, DatasetCheck
+from tuneport.data.checks.near.columns import DuplicateCheckColumns, DuplicateColumnWriter
+from tuneport.data.checks.rows.answers import RowAnswerChecks
 from tuneport.data.checks.rows.consistency import ConsistencyCheck
 from tuneport.data.checks.rows.generated import GeneratedTextCheck
 from tuneport.data.checks.rows.personal import PersonalDataCheck
-from tuneport.data.checks.rows.task import TaskGuess
+from tuneport.data.checks.rows.task import DatasetTaskGuess
 from tuneport.data.containers.numbering import RowNumbering, RowPosition
 from tuneport.data.dataset import Dataset
-from tuneport.data.formats import load_format
-from tuneport.data.reading import find_format_changes, read_row
+from tuneport.data.formats import load_dataset_format
+from tuneport.data.reading import find_format_changes, read_dataset_row
 from tuneport.data.rows.records import Preference
 from tuneport.data.running.parallel import Row, map_rows
-from tuneport.data.tokens.tokenizer import Vocabulary
-from tuneport.data.tokens.tokens import LengthCounter
+from tuneport.data.tokens.tokenizer import TokenizerVocabulary
+from tuneport.data.tokens.tokens import TokenLengthCounter
 
 
-def create_row_checks() -> dict[str, Check]:
+def create_row_checks() -> dict[str, DatasetCheck]:
     """Return the checks that see every record, by the name of their finding."""
     return {
         "consistency": ConsistencyCheck(),
-        "answers": AnswerChecks(),
+        "answers": RowAnswerChecks(),
         "generated": GeneratedTextCheck(),
         "personal": PersonalDataCheck(),
     }
@@ -42,12 +42,12 @@ class RowCheckResults:
     rows: int
     pairs: bool
     mixed: bool
-    schema: SchemaCheck
-    task: TaskGuess
-    tokens: LengthCounter
+    schema: DatasetSchemaCheck
+    task: DatasetTaskGuess
+    tokens: TokenLengthCounter
     diversity: DiversityCheck
-    checks: dict[str, Check] = field(default_factory=create_row_checks)
-    columns: WorkerColumns = field(default_factory=lambda: WorkerColumns(Path(), ()))
+    checks: dict[str, DatasetCheck] = field(default_factory=create_row_checks)
+    columns: DuplicateCheckColumns = field(default_factory=lambda: DuplicateCheckColumns(Path(), ()))
     numbering: RowNumbering = field(default_factory=lambda: RowNumbering(Path(), []))
     notes: list[str] = field(default_factory=list)
 
@@ -56,31 +56,31 @@ class RowCheckResults:
         return self.diversity.mean_similarity > TEMPLATED
 
     @classmethod
-    def empty(cls, vocabulary: Vocabulary) -> RowCheckResults:
-        return cls(0, False, False, SchemaCheck(), TaskGuess(), vocabulary.counter(), DiversityCheck())
+    def empty(cls, vocabulary: TokenizerVocabulary) -> RowCheckResults:
+        return cls(0, False, False, DatasetSchemaCheck(), DatasetTaskGuess(), vocabulary.counter(), DiversityCheck())
 
 
 class RowCheckWorker:
     """A worker of `parallel.map_rows`. `judged` is False where columns, task and diversity are all that is wanted."""
 
     def __init__(
-        self, path: Path, format: str, vocabulary: Vocabulary, folder: Path, judged: bool, worker: int
+        self, path: Path, format: str, vocabulary: TokenizerVocabulary, folder: Path, judged: bool, worker: int
     ) -> None:
-        self._path, self._format, self._judged = path, load_format(format), judged
+        self._path, self._format, self._judged = path, load_dataset_format(format), judged
         self._found = RowCheckResults.empty(vocabulary)
-        self._columns = ColumnWriter(folder, worker)
+        self._columns = DuplicateColumnWriter(folder, worker)
         self._checks = list(self._found.checks.values())
 
     def add(self, rows: list[Row]) -> None:
         found = self._found
         for line, raw in rows:
             found.rows += 1
-            row = read_row(self._format, line, raw, self._locate)
+            row = read_dataset_row(self._format, line, raw, self._locate)
             if row.record is None:
                 found.schema.add(line, row.problems)
                 found.mixed = found.mixed or bool(row.other)
                 continue
-            example = CheckedExample.from_record(line, row.record)
+            example = CheckedDatasetExample.from_record(line, row.record)
             self._columns.add(example)
             found.task.add(example.answer, example.context, line)
             found.pairs = found.pairs or isinstance(row.record, Preference)
@@ -103,7 +103,9 @@ class RowCheckWorker:
         return (found.rows, found.pairs, found.mixed), held, *parts
 
 
-def run_row_checks(dataset: Dataset, *, vocabulary: Vocabulary, folder: Path, judged: bool = True) -> RowCheckResults:
+def run_row_checks(
+    dataset: Dataset, *, vocabulary: TokenizerVocabulary, folder: Path, judged: bool = True
+) -> RowCheckResults:
     """Read the dataset once; what is remembered of each row is in `columns`, and in `folder` if it is large.
 
     Raises DatasetError for a dataset that cannot be read as a whole; bad rows are in `schema`.
@@ -112,7 +114,7 @@ def run_row_checks(dataset: Dataset, *, vocabulary: Vocabulary, folder: Path, ju
     make = f"{__name__}:{RowCheckWorker.__name__}"
     results = map_rows(source.rows(), make, dataset.path, dataset.format, vocabulary, folder, judged)
     found = RowCheckResults.empty(vocabulary)
-    found.columns = WorkerColumns(folder, [result[1] for result in results])
+    found.columns = DuplicateCheckColumns(folder, [result[1] for result in results])
     for (count, pairs, mixed), _, schema, task, tokens, diversity, checks in results:
         found.rows += count
         found.pairs, found.mixed = found.pairs or pairs, found.mixed or mixed

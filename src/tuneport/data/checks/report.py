@@ -15,24 +15,24 @@ from tuneport.data.checks.dataset.duplicates import DuplicateCheck
 from tuneport.data.checks.dataset.holdout import HeldOutColumns, HoldoutLeakCheck
 from tuneport.data.checks.dataset.lengths import LengthCheck
 from tuneport.data.checks.dataset.sample_size import check_sample_size
-from tuneport.data.checks.finding import Check, CheckedExample, Finding, Verdict
+from tuneport.data.checks.finding import CheckedDatasetExample, DatasetCheck, Finding, Verdict
 from tuneport.data.checks.gathering import run_row_checks
 from tuneport.data.checks.near.lookup import examples_at_lines
 from tuneport.data.checks.near.near_duplicates import find_exact_duplicates
 from tuneport.data.checks.rows.consistency import ConsistencyCheck
 from tuneport.data.checks.rows.task import TASKS
 from tuneport.data.containers.numbering import RowNumbering
-from tuneport.data.containers.source import find_held_out_split
+from tuneport.data.containers.source import find_dataset_held_out_split
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.reading import FormatDetection
-from tuneport.data.tokens.tokenizer import Vocabulary
+from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 from tuneport.data.tokens.tokens import TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.pages.notebook import Verdict as Mark
 from tuneport.pages.notebook import render_notebook_view
 from tuneport.types import Method
 
-OPENAI = Vocabulary()
+OPENAI = TokenizerVocabulary()
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class CheckReport:
     beside: Mapping[str, Sequence[int]]
     numbering: RowNumbering
     notes: tuple[str, ...] = ()
-    unlisted: Mapping[str, Callable[[CheckedExample], bool]] = field(default_factory=dict)
+    unlisted: Mapping[str, Callable[[CheckedDatasetExample], bool]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         found = ", ".join(
@@ -127,7 +127,7 @@ def check_dataset(
     *,
     format: str | None = None,
     validation: DatasetLike | None = None,
-    vocabulary: Vocabulary = OPENAI,
+    vocabulary: TokenizerVocabulary = OPENAI,
     task: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> CheckReport:
@@ -145,7 +145,7 @@ def check_dataset(
     found_format = dataset.detection
     name = found_format.format
     own: tuple[str, ...] = ()
-    if validation is None and (beside_it := find_held_out_split(dataset.path)) is not None:
+    if validation is None and (beside_it := find_dataset_held_out_split(dataset.path)) is not None:
         validation = beside_it
         own = (f"compared with {beside_it}, the folder's held-out split (--validation names another)",)
     with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
@@ -201,7 +201,7 @@ def check_dataset(
     )
 
 
-def _unlisted(checks: Mapping[str, Check]) -> dict[str, Callable[[CheckedExample], bool]]:
+def _unlisted(checks: Mapping[str, DatasetCheck]) -> dict[str, Callable[[CheckedDatasetExample], bool]]:
     consistency = checks["consistency"]
     assert isinstance(consistency, ConsistencyCheck)
     return {f"consistency.{kind}": of for kind, of in consistency.unlisted().items()}

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tuneport.data.containers.bad_row import BadRow, unreadable_file_error
-from tuneport.data.containers.cells import LISTS, RepeatedKeyError, parse_table_cell
+from tuneport.data.containers.cells import LISTS, RepeatedKeyError, parse_dataset_cell
 from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.json_text import Row
 from tuneport.data.containers.limits import MOST_TIMES, DecompressionLimit
@@ -125,7 +125,7 @@ def _raw(row: dict[str, Any]) -> bytes:
     try:
         for name, value in row.items():
             if isinstance(value, str) and name in LISTS:
-                row[name] = parse_table_cell(name, value)
+                row[name] = parse_dataset_cell(name, value)
         return msgspec.json.encode(without_nulls(row))
     except RepeatedKeyError as error:
         return BadRow(str(error), FIX)

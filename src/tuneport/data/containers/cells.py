@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.rows.repeated_keys import is_fully_decoded, repeated_keys
+from tuneport.data.rows.repeated_keys import is_row_fully_decoded, repeated_keys
 
 LISTS = frozenset(
     ("messages", "conversations", "tools", "functions", "history", "preferred_output", "non_preferred_output")
@@ -23,7 +23,7 @@ class RepeatedKeyError(Exception):
     """An object in the JSON of a cell has a key twice; the message says where."""
 
 
-def parse_table_cell(column: str, text: str) -> Any:
+def parse_dataset_cell(column: str, text: str) -> Any:
     """Return the value of a cell, or None if it is empty and its column never holds text. Everything else is text.
 
     Raises RepeatedKeyError if reading the cell's JSON would drop something.
@@ -43,7 +43,7 @@ def parse_table_cell(column: str, text: str) -> Any:
     return text
 
 
-def format_table_cell(value: Any) -> str:
+def format_dataset_cell(value: Any) -> str:
     """Return the text of a value: itself, its JSON, or an empty string for none."""
     if value is None:
         return ""
@@ -58,7 +58,7 @@ def _decoded(text: str) -> Any:
 
 
 def _all_of(column: str, text: str, value: Any) -> Any:
-    if not is_fully_decoded(text.encode(), value):
+    if not is_row_fully_decoded(text.encode(), value):
         for at, key in repeated_keys(text):
             field = f"{column}.{at}" if at and not at.startswith("[") else f"{column}{at}"
             raise RepeatedKeyError(f"{field} has the key {key!r} twice")

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tuneport.data.containers.bad_row import BadRow, unreadable_file_error
-from tuneport.data.rows.repeated_keys import is_fully_decoded, repeated_keys
+from tuneport.data.rows.repeated_keys import is_row_fully_decoded, repeated_keys
 from tuneport.errors import ConfigError, DatasetError
 
 _SHOWN = 20
@@ -57,7 +57,7 @@ class ColumnMapping:
             row = _decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return raw
-        if not is_fully_decoded(raw, row) and any(not at for at, _ in repeated_keys(raw)):
+        if not is_row_fully_decoded(raw, row) and any(not at for at, _ in repeated_keys(raw)):
             return raw  # it has a column twice; the reader says so
         names = self.renamed(list(row))
         if isinstance(names, BadRow):

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from tuneport.data.containers.bad_row import MAX_ROW, BadRow, unreadable_file_error
-from tuneport.data.containers.cells import RepeatedKeyError, parse_table_cell
+from tuneport.data.containers.cells import RepeatedKeyError, parse_dataset_cell
 from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.folder import container_suffix
 from tuneport.data.containers.json_text import Row, read_lines
@@ -81,7 +81,7 @@ def _row(header: list[str], cells: list[str] | BadRow) -> bytes:
     row: dict[str, Any] = {}
     try:
         for name, cell in zip(header, cells, strict=True):
-            row[name] = parse_table_cell(name, cell)
+            row[name] = parse_dataset_cell(name, cell)
         return _encode({name: value for name, value in row.items() if value is not None})
     except RepeatedKeyError as error:
         return BadRow(str(error), FIX)

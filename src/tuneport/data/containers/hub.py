@@ -11,7 +11,7 @@ from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
 
 
-def hub_name(path: Path | str) -> str | None:
+def hub_dataset_name(path: Path | str) -> str | None:
     """Return `owner/name` for the path `hf://owner/name` (a Path has made one slash of the two), else None."""
     text = str(path)
     if not text.startswith("hf:/"):

@@ -9,7 +9,7 @@ from typing import IO, BinaryIO, Protocol
 
 from tuneport.data.containers.folder import container_suffix
 from tuneport.data.containers.tables import CsvSink, ParquetSink, TsvSink
-from tuneport.data.formats.contract import Format, Unrepresentable
+from tuneport.data.formats.contract import DatasetFormat, Unrepresentable
 from tuneport.errors import ConfigError
 
 _GZIP_LEVEL = 6  # gzip's own default
@@ -23,7 +23,7 @@ class RowSink(Protocol):
         """Write the rest. Returns what the container cannot hold, by the rows' numbers."""
 
 
-def check_output(output: Path) -> None:
+def check_dataset_output(output: Path) -> None:
     """Raise ConfigError unless the suffix names a container."""
     suffix = container_suffix(output)
     if suffix not in _SINKS or suffix == ".parquet" and output.suffix.lower() != suffix:
@@ -34,15 +34,15 @@ def check_output(output: Path) -> None:
 
 
 @contextmanager
-def open_sink(output: Path, file: BinaryIO, target: Format) -> Iterator[RowSink]:
+def open_sink(output: Path, file: BinaryIO, target: DatasetFormat) -> Iterator[RowSink]:
     """Provide a sink that writes to `file`, in the container that `output` names. At the end of the block, `file` is
     whole."""
     with _packed(output, file) as packed:
         yield _SINKS[container_suffix(output)](packed, target)
 
 
-class _Lines:
-    def __init__(self, file: IO[bytes], target: Format) -> None:
+class _JsonLinesSink:
+    def __init__(self, file: IO[bytes], target: DatasetFormat) -> None:
         self._file = file
 
     def write(self, numbers: Sequence[int], lines: bytes) -> None:
@@ -52,8 +52,8 @@ class _Lines:
         return []
 
 
-class _Array:
-    def __init__(self, file: IO[bytes], target: Format) -> None:
+class _JsonArraySink:
+    def __init__(self, file: IO[bytes], target: DatasetFormat) -> None:
         self._file = file
         self._before = b"[\n"
 
@@ -67,10 +67,10 @@ class _Array:
         return []
 
 
-_SINKS: dict[str, Callable[[IO[bytes], Format], RowSink]] = {
-    ".jsonl": _Lines,
-    ".ndjson": _Lines,
-    ".json": _Array,
+_SINKS: dict[str, Callable[[IO[bytes], DatasetFormat], RowSink]] = {
+    ".jsonl": _JsonLinesSink,
+    ".ndjson": _JsonLinesSink,
+    ".json": _JsonArraySink,
     ".csv": CsvSink,
     ".tsv": TsvSink,
     ".parquet": ParquetSink,

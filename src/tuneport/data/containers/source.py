@@ -15,7 +15,7 @@ from tuneport.data.containers.bad_row import unreadable_file_error
 from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.csv_table import csv_rows
 from tuneport.data.containers.folder import container_suffix, list_data_files, list_splits, split_name
-from tuneport.data.containers.hub import download_hub_dataset, hub_name
+from tuneport.data.containers.hub import download_hub_dataset, hub_dataset_name
 from tuneport.data.containers.json_text import (
     Batch,
     LineBlock,
@@ -179,7 +179,7 @@ def list_dataset_files(path: Path) -> list[Path]:
 
 def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
     """Return the folder of a dataset, downloaded if it is the hub's, and the named split; no folder for a file."""
-    name = hub_name(path)
+    name = hub_dataset_name(path)
     if name is not None:
         name, _, named = name.partition("#")
         return download_hub_dataset(name), named or None
@@ -191,7 +191,7 @@ def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
     return (path, None) if path.is_dir() else (None, None)
 
 
-def find_held_out_split(path: Path) -> Path | None:
+def find_dataset_held_out_split(path: Path) -> Path | None:
     """Return the split that a folder holds out, for its split `train`, or None if there is none."""
     try:
         folder, split = _folder_and_split(path)

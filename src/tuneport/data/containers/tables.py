@@ -13,8 +13,8 @@ from typing import IO, Any
 import msgspec
 
 from tuneport.data.containers.arrow import ROWS, import_pyarrow, without_nulls
-from tuneport.data.containers.cells import LISTS, RepeatedKeyError, format_table_cell, parse_table_cell
-from tuneport.data.formats.contract import Format, InvalidRecord, Unrepresentable, equivalent
+from tuneport.data.containers.cells import LISTS, RepeatedKeyError, format_dataset_cell, parse_dataset_cell
+from tuneport.data.formats.contract import DatasetFormat, InvalidRecord, Unrepresentable, is_equivalent_record
 
 _Losses = list[tuple[int, list[Unrepresentable]]]
 _REASON = "a table's cell cannot hold it: it would be read back as text, or as empty if it is missing"
@@ -23,7 +23,7 @@ _REASON = "a table's cell cannot hold it: it would be read back as text, or as e
 class _SpooledRows:
     """The rows, spooled, with their numbers and the union of their columns."""
 
-    def __init__(self, file: IO[bytes], target: Format) -> None:
+    def __init__(self, file: IO[bytes], target: DatasetFormat) -> None:
         self.file, self.target = file, target
         self.columns: dict[str, None] = {}
         self._numbers = array("q")
@@ -50,9 +50,9 @@ class _SpooledRows:
         """Return what differs between a row and what will be read back, if it makes another record."""
         if row == back:
             return []
-        read = self.target.read
+        read = self.target.read_format_row
         try:
-            if equivalent(read(msgspec.json.encode(row)), read(msgspec.json.encode(back))):
+            if is_equivalent_record(read(msgspec.json.encode(row)), read(msgspec.json.encode(back))):
                 return []
         except InvalidRecord:
             pass
@@ -68,7 +68,7 @@ class CsvSink(_SpooledRows):
         table = csv.writer(text, delimiter=self.delimiter)
         table.writerow(self.columns)
         for number, row in self.rows():
-            cells = [format_table_cell(row.get(name)) for name in self.columns]
+            cells = [format_dataset_cell(row.get(name)) for name in self.columns]
             table.writerow(cells)
             values = {name: _read_back(name, cell) for name, cell in zip(self.columns, cells, strict=True)}
             lost = self.lost(row, {name: value for name, value in values.items() if value is not None})
@@ -111,18 +111,18 @@ class ParquetSink(_SpooledRows):
 
 
 def _cell(value: Any, kind: Any) -> Any:
-    return value if kind is not None or value is None else format_table_cell(value)
+    return value if kind is not None or value is None else format_dataset_cell(value)
 
 
 def _back(name: str, value: Any, kind: Any) -> Any:
     if kind is not None:
         return value
-    return _read_back(name, format_table_cell(value)) if name in LISTS else format_table_cell(value)
+    return _read_back(name, format_dataset_cell(value)) if name in LISTS else format_dataset_cell(value)
 
 
 def _read_back(name: str, cell: str) -> Any:
     try:
-        return parse_table_cell(name, cell)
+        return parse_dataset_cell(name, cell)
     except RepeatedKeyError:
         return None  # not readable, so lost
 

@@ -18,11 +18,11 @@ from tuneport.data.containers.bad_row import MAX_ROW, unreadable_file_error
 from tuneport.data.containers.json_text import Batch, LineBlock, line_blocks, number_lines
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.source import LinesFile
-from tuneport.data.conversion.conversion_loss import LossReport, write_row
+from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
 from tuneport.data.conversion.fast_path import ConvertedLines, PlainRowConverter
-from tuneport.data.formats import load_format
-from tuneport.data.formats.contract import Format
-from tuneport.data.reading import ProblemTally, read_row
+from tuneport.data.formats import load_dataset_format
+from tuneport.data.formats.contract import DatasetFormat
+from tuneport.data.reading import RowProblemTally, read_dataset_row
 from tuneport.errors import DatasetError, DatasetProblem
 
 Written = tuple[Sequence[int], bytes]
@@ -41,8 +41,8 @@ class ConversionOutcome:
     """
 
     rows: int = 0
-    losses: LossReport = field(default_factory=LossReport)
-    problems: ProblemTally = field(default_factory=ProblemTally)
+    losses: ConversionLossReport = field(default_factory=ConversionLossReport)
+    problems: RowProblemTally = field(default_factory=RowProblemTally)
     note: str = ""
     mixed: bool = False
     beside: dict[str, None] = field(default_factory=dict)
@@ -52,8 +52,8 @@ class ConversionOutcome:
     """What ended the reading, as no more can be read."""
 
 
-class Conversion:
-    def __init__(self, known: Format, target: Format, locate: Callable[[int], RowPosition]) -> None:
+class DatasetConversion:
+    def __init__(self, known: DatasetFormat, target: DatasetFormat, locate: Callable[[int], RowPosition]) -> None:
         self.found = ConversionOutcome()
         self._known, self._target, self._locate = known, target, locate
         self._plain = PlainRowConverter(known.NAME, target.NAME)
@@ -107,7 +107,7 @@ class Conversion:
     def _all_plain(self, numbers: Sequence[int], rows: Iterable[bytes], converted: ConvertedLines) -> Written:
         self.found.rows += len(numbers)
         if converted.noteworthy and not self.found.note:
-            self.found.note = next(filter(None, map(self._known.note, rows)), "")
+            self.found.note = next(filter(None, map(self._known.note_row_spelling, rows)), "")
         if self.found.problems.count or converted.lines is None:
             return _NOTHING
         return numbers, converted.lines
@@ -117,13 +117,13 @@ class Conversion:
         written: list[bytes] = []
         places: list[int] = []
         for line, raw in zip(numbers, rows, strict=True):
-            read = read_row(self._known, line, raw, self._locate)
+            read = read_dataset_row(self._known, line, raw, self._locate)
             found.mixed = found.mixed or bool(read.other)
             if not found.problems.accept(read.problems) or read.record is None:
                 continue
             found.rows += 1
-            found.note = found.note or self._known.note(raw)
-            row, lost = write_row(self._target, read.record)
+            found.note = found.note or self._known.note_row_spelling(raw)
+            row, lost = write_converted_row(self._target, read.record)
             if lost:
                 found.losses.add(line, lost)
             if read.record.metadata:
@@ -164,10 +164,10 @@ class ConversionWorker:
 
     def __init__(self, path: Path, source_format: str, target_format: str) -> None:
         self._path = path
-        self._formats = load_format(source_format), load_format(target_format)
+        self._formats = load_dataset_format(source_format), load_dataset_format(target_format)
 
     def process_part(self, part: FileSection) -> tuple[bytes, tuple[Sequence[int], ConversionOutcome]]:
-        conversion = Conversion(*self._formats, partial(RowPosition, self._path))
+        conversion = DatasetConversion(*self._formats, partial(RowPosition, self._path))
         numbers, pieces = array("Q"), list[bytes]()
         try:
             for block in self._blocks(part):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from tuneport.data.containers.numbering import RowNumbering
-from tuneport.data.formats.contract import Format, Unrepresentable, round_trips
+from tuneport.data.formats.contract import DatasetFormat, Unrepresentable, row_round_trips
 from tuneport.data.rows.records import Chat, Record
 from tuneport.errors import ConversionLoss
 
 FIRST_LINES = 5
 
 
-class LossReport:
+class ConversionLossReport:
     """Counts what is lost, by field and reason, in how many records and on which lines first."""
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class LossReport:
         for loss in dict.fromkeys(lost):
             self._count(loss, 1, [line])
 
-    def merge(self, later: LossReport, before: int) -> None:
+    def merge(self, later: ConversionLossReport, before: int) -> None:
         """Merge the counts of later lines, which are numbered from the line after `before`."""
         for loss, (count, lines) in later._found.items():
             self._count(loss, count, [before + line for line in lines])
@@ -38,16 +38,16 @@ class LossReport:
         )
 
 
-def write_row(target: Format, record: Record) -> tuple[bytes | None, list[Unrepresentable]]:
+def write_converted_row(target: DatasetFormat, record: Record) -> tuple[bytes | None, list[Unrepresentable]]:
     """Return the record as a row of JSON, or None if the format cannot hold it, and what is lost.
 
     Every row but the plainest is read back and compared, so that no loss goes unnoticed, not even one that the format
     does not know of.
     """
-    row, lost = target.write(record)
+    row, lost = target.write_format_row(record)
     if row is None:
         return None, lost
-    if not lost and not is_plain_chat(record) and not round_trips(target.read, row, record):
+    if not lost and not is_plain_chat_record(record) and not row_round_trips(target.read_format_row, row, record):
         lost = [Unrepresentable("", "reads back differently")]
     return _encode(row), lost
 
@@ -55,7 +55,7 @@ def write_row(target: Format, record: Record) -> tuple[bytes | None, list[Unrepr
 _encode = msgspec.json.Encoder().encode
 
 
-def is_plain_chat(record: Record) -> bool:
+def is_plain_chat_record(record: Record) -> bool:
     """Return whether it is a chat of nothing but roles and text, which every format's tests cover."""
     if type(record) is not Chat or record.tools or record.metadata or record.weight is not None:
         return False

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.containers.output import check_output, open_sink
+from tuneport.data.containers.output import check_dataset_output, open_sink
 from tuneport.data.containers.source import RowSource, empty_file_error
-from tuneport.data.conversion.conversion import Conversion, ConversionOutcome, Written, split_file_sections
+from tuneport.data.conversion.conversion import ConversionOutcome, DatasetConversion, Written, split_file_sections
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.formats import load_format
-from tuneport.data.formats.contract import Format
+from tuneport.data.formats import load_dataset_format
+from tuneport.data.formats.contract import DatasetFormat
 from tuneport.data.reading import raise_mixed_formats
 from tuneport.data.running.ordered_map import ordered_map
 from tuneport.data.running.writing import background_fsync, publish_output_file, temporary_file
@@ -62,13 +62,13 @@ def convert(
     would be lost unless that is allowed, and ConfigError for an unknown format or an output that is the input.
     """
     data, output = Dataset.of(dataset, columns, format), Path(output)
-    target = load_format(to)
-    check_output(output)
+    target = load_dataset_format(to)
+    check_dataset_output(output)
     opened = data.open()
     if output.is_dir() or any(_same(output, file) for file in opened.files):
         raise ConfigError(f"the output {output} is {'a directory' if output.is_dir() else 'the input'}; name another")
     known = data.known
-    conversion = Conversion(known, target, opened.locate)
+    conversion = DatasetConversion(known, target, opened.locate)
     found = conversion.found
     with temporary_file(output.parent) as (file, temporary):
         with background_fsync(file), open_sink(output, file, target) as sink:
@@ -93,7 +93,9 @@ def convert(
     return ConversionReport(data.path, known.NAME, output, to, found.rows, written, losses, notes)
 
 
-def _converted(source: RowSource, conversion: Conversion, known: Format, target: Format) -> Iterator[Written]:
+def _converted(
+    source: RowSource, conversion: DatasetConversion, known: DatasetFormat, target: DatasetFormat
+) -> Iterator[Written]:
     """Yield the rows of the dataset in the target's format; none after the first wrong one."""
     file = source.lines_file()
     if file is None:
@@ -107,7 +109,7 @@ def _converted(source: RowSource, conversion: Conversion, known: Format, target:
         raise empty_file_error(source.files[-1])
 
 
-def _refuse(losses: Sequence[ConversionLoss], target: Format, allowed: bool) -> None:
+def _refuse(losses: Sequence[ConversionLoss], target: DatasetFormat, allowed: bool) -> None:
     if losses and not allowed:
         raise ConversionLossError(target.NAME, losses)
 

@@ -147,8 +147,8 @@ _AROUND: dict[type, Callable[[list[Any]], int]] = {
 
 
 class ConvertedLines(NamedTuple):
-    """Lines of JSON, one for each row, or None if not all rows are plain; how many; and whether the source's `note`
-    has something to say on any of them."""
+    """Lines of JSON, one for each row, or None if not all rows are plain; how many; and whether the source's
+    `note_row_spelling` has something to say on any of them."""
 
     lines: bytes | None
     rows: int = 0

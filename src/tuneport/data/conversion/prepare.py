@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuneport.data.conversion.conversion_loss import LossReport, write_row
-from tuneport.data.conversion.untrained import UntrainedRecords
+from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
+from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 from tuneport.data.dataset import Dataset
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import Unrepresentable
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
-from tuneport.data.reading import ProblemTally, scan_dataset_rows
+from tuneport.data.reading import RowProblemTally, scan_dataset_rows
 from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
@@ -32,7 +32,7 @@ def prepare_dataset(
     allow_loss: bool = False,
     questions: bool = False,
     encoding: str = "o200k_base",
-    untrained: UntrainedRecords | None = None,
+    untrained: UntrainedDatasetRecords | None = None,
 ) -> DataFile:
     """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
 
@@ -47,10 +47,10 @@ def prepare_dataset(
     dataset, store = Dataset.of(dataset), Path(store)
     if dataset.given_format is None and target == REINFORCEMENT and not questions:
         dataset = dataset.read_as(target)  # nothing else can be written as it; chats of several turns look like openai
-    format = load_format(target)
+    format = load_dataset_format(target)
     known, source = dataset.known, dataset.open()
-    losses, problems, counter = LossReport(), ProblemTally(), TokenCounter(encoding)
-    untrained = untrained or UntrainedRecords()
+    losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter(encoding)
+    untrained = untrained or UntrainedDatasetRecords()
     untrained.words = source.numbering.words
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}
@@ -65,8 +65,8 @@ def prepare_dataset(
             if record is None:
                 losses.add(found.line, [NO_QUESTION])
                 continue
-            left_out |= dict.fromkeys(strip_untrained_fields(record))
-            row, lost = write_row(format, record)
+            left_out |= dict.fromkeys(strip_untrained_row_fields(record))
+            row, lost = write_converted_row(format, record)
             if lost:
                 losses.add(found.line, lost)
             if row is None or problems.count:
@@ -100,7 +100,7 @@ def prepare_dataset(
     )
 
 
-def strip_untrained_fields(record: Record) -> list[str]:
+def strip_untrained_row_fields(record: Record) -> list[str]:
     """Remove, in place, what no model is trained on, and return the removed names."""
     gone = list(record.metadata)
     record.metadata = {}
@@ -126,7 +126,7 @@ def _messages(record: Record) -> list[Message]:
     return record.messages if isinstance(record, Chat | Labelled | Graded) else []
 
 
-def upload_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
+def dataset_upload_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
     """Return the format in which a dataset is given to a backend that takes `usual`, or leaves those of `also`
     unchanged.
 
@@ -143,8 +143,8 @@ def upload_format(method: Method, source: str, usual: str, also: Sequence[str] =
             return source if source in also else usual
 
 
-def prepare_dataset_for_method(
-    method: Method, dataset: Dataset, target: str, store: Path, *, untrained: UntrainedRecords | None = None
+def convert_dataset_for_method(
+    method: Method, dataset: Dataset, target: str, store: Path, *, untrained: UntrainedDatasetRecords | None = None
 ) -> DataFile:
     """Prepare the dataset as the method reads it: only its questions for a method with a reward."""
     questions = method.traits.records == "questions"

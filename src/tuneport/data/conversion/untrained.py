@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
-from tuneport.data.tokens.tokens import OTHER_VOCABULARY, load_openai_encoding
+from tuneport.data.tokens.tokens import OTHER_VOCABULARY
 from tuneport.errors import DatasetError, DatasetProblem
+from tuneport.openai_encodings import load_openai_encoding
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -23,7 +24,7 @@ _WORDS = {
 }
 
 
-class UntrainedRecords:
+class UntrainedDatasetRecords:
     """`add` each record; `limit`: tokens that the model is trained on of a row, where that is known.
 
     A row counts as cut only where its prompt is over the limit in any vocabulary, so some are missed, and none is

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import cast
 
-from tuneport.data.formats.contract import Format
+from tuneport.data.formats.contract import DatasetFormat
 from tuneport.errors import ConfigError
 
 FORMATS = {
@@ -34,8 +34,8 @@ same; the later ones are found by what only they have, and the reason names the 
 
 
 @cache
-def load_format(name: str) -> Format:
+def load_dataset_format(name: str) -> DatasetFormat:
     """Return the format of that name. Raises ConfigError that lists the known ones."""
     if name not in FORMATS:
         raise ConfigError(f"the format {name!r} is not known; known formats: {', '.join(FORMATS)}")
-    return cast(Format, import_module(FORMATS[name]))
+    return cast(DatasetFormat, import_module(FORMATS[name]))

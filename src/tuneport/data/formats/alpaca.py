@@ -17,15 +17,15 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
 from tuneport.data.formats.flat import note_lost_settings, plain_text, reduce_to_exchange, text_messages
 from tuneport.data.rows.records import Chat, Message, Preference, Record
-from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
+from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
 
 NAME = "alpaca"
 KNOWN = frozenset(("instruction", "input", "output", "system", "history"))
@@ -55,15 +55,15 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     return 0.0, "there are no instruction and output of text"
 
 
-def read(line: bytes) -> Record:
+def read_format_row(line: bytes) -> Record:
     try:
         plain = _plain.decode(line)
     except (msgspec.ValidationError, UnicodeDecodeError):
-        return _read_any(decode_row(line))
+        return _read_any(decode_dataset_row(line))
     added = plain.input or ""
     quotes = 8 if plain.input is msgspec.UNSET else 12
-    if not are_texts_fully_decoded(line, quotes, (plain.instruction, added, plain.output)):
-        return _read_any(decode_row(line))
+    if not are_row_texts_fully_decoded(line, quotes, (plain.instruction, added, plain.output)):
+        return _read_any(decode_dataset_row(line))
     return Chat([Message("user", _question(plain.instruction, added)), Message("assistant", plain.output)])
 
 
@@ -82,10 +82,10 @@ def _read_any(row: dict[str, Any]) -> Record:
         problems.raise_if_any()
         context = [*text_messages(system, pairs), Message("user", question)]
         answers = [Message("assistant", chosen)], [Message("assistant", rejected)]
-        return Preference(context, *answers, metadata=pick_unknown_keys(row, PAIR))
+        return Preference(context, *answers, metadata=pick_unknown_row_keys(row, PAIR))
     output = problems.read_text(row, "output", "") or ""
     problems.raise_if_any()
-    return Chat(text_messages(system, [*pairs, (question, output)]), metadata=pick_unknown_keys(row, KNOWN))
+    return Chat(text_messages(system, [*pairs, (question, output)]), metadata=pick_unknown_row_keys(row, KNOWN))
 
 
 def _read_history(row: Mapping[str, Any], problems: RecordProblems) -> list[tuple[str, str]]:
@@ -94,19 +94,19 @@ def _read_history(row: Mapping[str, Any], problems: RecordProblems) -> list[tupl
         if isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair):
             pairs.append((pair[0], pair[1]))
         else:
-            rule = f"must be a question and its answer, not {json_type(pair)}"
+            rule = f"must be a question and its answer, not {row_value_json_type(pair)}"
             problems.add(f"history[{index}]", rule, 'write ["question", "answer"]')
     return pairs
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     answers: dict[str, str] = {}
     if isinstance(record, Preference) and _holds_pair(record):
         answers = {"chosen": plain_text(record.chosen[0], lost), "rejected": plain_text(record.rejected[0], lost)}
         messages = [*record.context, Message("assistant", answers["chosen"])]
     else:
-        chat = as_chat(record, lost)
+        chat = chat_of_record(record, lost)
         if chat is None:
             return None, lost
         messages = chat.messages
@@ -122,7 +122,7 @@ def write(record: Record) -> Written:
         row["history"] = [list(pair) for pair in exchange.history]
     note_lost_settings(record, lost)
     if record.metadata:
-        restore_unknown_keys(row, record.metadata, KNOWN | PAIR, "", lost)
+        restore_unknown_row_keys(row, record.metadata, KNOWN | PAIR, "", lost)
     return row, lost
 
 
@@ -131,5 +131,5 @@ def _holds_pair(record: Preference) -> bool:
     return one_each and bool(record.context) and record.context[-1].role == "user"
 
 
-def note(line: bytes) -> str:
+def note_row_spelling(line: bytes) -> str:
     return "instruction and input are joined by a newline" if _INPUT.search(line) else ""

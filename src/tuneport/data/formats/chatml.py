@@ -17,15 +17,15 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    pick_unknown_keys,
-    restore_unknown_keys,
-    round_trips,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_round_trips,
 )
-from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.flat import note_lost_settings
-from tuneport.data.formats.sharegpt.turns import read_tool_calls, write_tool_call
+from tuneport.data.formats.sharegpt.turns import read_sharegpt_tool_calls, write_sharegpt_tool_call
 from tuneport.data.rows.records import Chat, Message, Record
 
 NAME = "chatml"
@@ -45,15 +45,15 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     return 0.0, f"there is no text that begins with {START}"
 
 
-def read(line: bytes) -> Record:
-    row = decode_row(line)
+def read_format_row(line: bytes) -> Record:
+    row = decode_dataset_row(line)
     problems = RecordProblems()
     text = problems.read_text(row, "text", "") or ""
     messages = _read_turns(text, problems)
     if not problems and not any(message.role == "assistant" for message in messages):
         problems.add("text", "there is no turn of the assistant, so nothing to train on", "add the answer")
     problems.raise_if_any()
-    return Chat(messages, metadata=pick_unknown_keys(row, KNOWN))
+    return Chat(messages, metadata=pick_unknown_row_keys(row, KNOWN))
 
 
 def _read_turns(text: str, problems: RecordProblems) -> list[Message]:
@@ -96,23 +96,23 @@ def _read_message(role: Any, name: str | None, text: str) -> Message:
     found = _CALLS.search(text)
     if found:
         problems = RecordProblems()  # what only looks like a call stays text
-        calls = [call for body in _CALL.findall(found[0]) for call in read_tool_calls(body, "", problems)]
+        calls = [call for body in _CALL.findall(found[0]) for call in read_sharegpt_tool_calls(body, "", problems)]
         if not problems:
             message.tool_calls = calls
             message.content = text[: found.start()] if found.start() or found[0].startswith("\n") else None
     return message
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
-    chat = as_chat(record, lost)
+    chat = chat_of_record(record, lost)
     if chat is None:
         return None, lost
     row: dict[str, Any] = {"text": "".join(_write_message(message, lost) for message in chat.messages)}
     note_lost_settings(record, lost)
-    restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
+    restore_unknown_row_keys(row, record.metadata, KNOWN, "", lost)
     plain = row["text"].count("<") == 2 * len(chat.messages) and not any(message.name for message in chat.messages)
-    if not lost and not plain and not round_trips(read, row, record):
+    if not lost and not plain and not row_round_trips(read_format_row, row, record):
         lost.append(
             Unrepresentable("messages[].content", "the text contains what marks turns, thoughts or calls in ChatML")
         )
@@ -132,7 +132,7 @@ def _write_message(message: Message, lost: list[Unrepresentable]) -> str:
         lost.append(Unrepresentable("messages[].tool_call_id", "results belong to calls by order, without ids"))
     lost += [Unrepresentable(f"messages[].{key}", "messages have no further keys") for key in message.extra]
     pieces = [] if message.content is None else [message.text]
-    pieces += [f"<tool_call>\n{write_tool_call(call, lost)}\n</tool_call>" for call in message.tool_calls]
+    pieces += [f"<tool_call>\n{write_sharegpt_tool_call(call, lost)}\n</tool_call>" for call in message.tool_calls]
     thought = "" if message.reasoning is None else f"<think>\n{message.reasoning}\n</think>\n\n"
     name = "" if message.name is None else f" name={message.name}"
     body = thought + "\n".join(pieces)

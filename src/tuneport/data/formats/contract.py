@@ -1,8 +1,8 @@
-"""The contract of a format: a module with `NAME`, `likeness`, `read`, `write` and `note`; and the words that formats
-share.
+"""The contract of a format: a module with `NAME`, `likeness`, `read_format_row`, `write_format_row` and
+`note_row_spelling`; and the words that formats share.
 
-The promise of `write`: where it reports nothing lost, reading the row back gives an equal record. A format therefore
-either holds a thing exactly or says that it does not.
+The promise of `write_format_row`: where it reports nothing lost, reading the row back gives an equal record. A format
+therefore either holds a thing exactly or says that it does not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import structs
 
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
-from tuneport.data.rows.repeated_keys import FIX, is_fully_decoded, repeated_keys
+from tuneport.data.rows.repeated_keys import FIX, is_row_fully_decoded, repeated_keys
 
 NO_PARAMETERS = {"type": "object"}
 """The schema of a tool of which nothing is said, where a format asks for one."""
@@ -47,29 +47,29 @@ Written = tuple[dict[str, Any] | None, list[Unrepresentable]]
 """A row and what it lacks. The row is None if the format cannot hold such a record."""
 
 
-class Format(Protocol):
+class DatasetFormat(Protocol):
     NAME: str
 
     def likeness(self, row: Mapping[str, Any]) -> tuple[float, str]:
         """Return how much the row looks like this format, and why: 0 cannot be, 1 can be nothing else."""
 
-    def read(self, line: bytes) -> Record:
+    def read_format_row(self, line: bytes) -> Record:
         """Decode one row of JSON. Raises InvalidRecord that lists all that is wrong, or msgspec.DecodeError if it is
         not JSON."""
 
-    def write(self, record: Record) -> Written: ...
+    def write_format_row(self, record: Record) -> Written: ...
 
-    def note(self, line: bytes) -> str:
+    def note_row_spelling(self, line: bytes) -> str:
         """Return what reading changes in the spelling of this row, without changing what is trained on; "" if
         nothing."""
 
 
-def note(line: bytes) -> str:
+def note_row_spelling(line: bytes) -> str:
     """Return the note of a format whose rows are read as they are spelt."""
     return ""
 
 
-def decode_row(line: bytes) -> dict[str, Any]:
+def decode_dataset_row(line: bytes) -> dict[str, Any]:
     """Return the row without its top-level nulls: in a file, a null is the same as an absent key.
 
     Raises InvalidRecord if it is not an object, or an object has a key twice.
@@ -77,16 +77,16 @@ def decode_row(line: bytes) -> dict[str, Any]:
     row = msgspec.json.decode(line)
     if not isinstance(row, dict):
         raise InvalidRecord(
-            Problem("", f"a record must be a JSON object, not {json_type(row)}", "write {...} on each line")
+            Problem("", f"a record must be a JSON object, not {row_value_json_type(row)}", "write {...} on each line")
         )
-    if not is_fully_decoded(line, row):
+    if not is_row_fully_decoded(line, row):
         twice = repeated_keys(line)
         if twice:
             raise InvalidRecord(*(Problem(at, f"has the key {key!r} twice", FIX) for at, key in twice))
     return {key: value for key, value in row.items() if value is not None}
 
 
-def json_type(value: object) -> str:
+def row_value_json_type(value: object) -> str:
     """Return the JSON type of a value, as text."""
     match value:
         case None:
@@ -116,7 +116,7 @@ class RecordProblems(list[Problem]):
         if isinstance(value, str):
             return value
         if value is not None:
-            self.add(field, f"must be text, not {json_type(value)}", "write it as a JSON string")
+            self.add(field, f"must be text, not {row_value_json_type(value)}", "write it as a JSON string")
         elif required:
             self.add(field, "is missing", f'add "{key}" with its text')
         return None
@@ -126,7 +126,7 @@ class RecordProblems(list[Problem]):
         value = row.get(key)
         if value is None or isinstance(value, list):
             return value or []
-        self.add(f"{at}.{key}" if at else key, f"must be a list, not {json_type(value)}", "write it as [...]")
+        self.add(f"{at}.{key}" if at else key, f"must be a list, not {row_value_json_type(value)}", "write it as [...]")
         return []
 
     def raise_if_any(self) -> None:
@@ -134,17 +134,17 @@ class RecordProblems(list[Problem]):
             raise InvalidRecord(*self)
 
 
-def pick_unknown_keys(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+def pick_unknown_row_keys(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """Return the keys that a format does not know, nulls left out."""
     if len(row) <= len(known) and all(key in known for key in row):
         return {}
     return {key: value for key, value in row.items() if key not in known and value is not None}
 
 
-def restore_unknown_keys(
+def restore_unknown_row_keys(
     row: dict[str, Any], rest: Mapping[str, Any], known: Collection[str], field: str, lost: list[Unrepresentable]
 ) -> None:
-    """Write back what `pick_unknown_keys` kept, except keys that mean something else in this format."""
+    """Write back what `pick_unknown_row_keys` kept, except keys that mean something else in this format."""
     for key, value in rest.items():
         if key in known or key in row:
             lost.append(Unrepresentable(f"{field}{key}", "the format uses this key for something else"))
@@ -152,7 +152,7 @@ def restore_unknown_keys(
             row[key] = value
 
 
-def as_chat(record: Record, lost: list[Unrepresentable]) -> Chat | None:
+def chat_of_record(record: Record, lost: list[Unrepresentable]) -> Chat | None:
     """Return the record as a chat, for formats that hold nothing else, or None if it cannot be read as one.
 
     A prompt and its completion are the same as a question and its answer, so that is not a loss.
@@ -189,22 +189,22 @@ def question_and_answer(question: str, answer: str) -> list[Message]:
     return [Message("user", question), Message("assistant", answer)]
 
 
-def equivalent(one: Record, other: Record) -> bool:
+def is_equivalent_record(one: Record, other: Record) -> bool:
     """Return whether two records mean the same: a prompt with its completion is a question with its answer, and a tool
     without parameters takes an object without further rules."""
     return _plain(one) == _plain(other)
 
 
-def round_trips(read: Callable[[bytes], Record], row: dict[str, Any], record: Record) -> bool:
+def row_round_trips(read: Callable[[bytes], Record], row: dict[str, Any], record: Record) -> bool:
     """Return whether the row that was written for the record is read as the same record."""
     try:
-        return equivalent(read(msgspec.json.encode(row)), record)
+        return is_equivalent_record(read(msgspec.json.encode(row)), record)
     except InvalidRecord:
         return False
 
 
 def _plain(record: Record) -> Record | None:
-    chat = as_chat(record, []) if isinstance(record, PromptCompletion) else record
+    chat = chat_of_record(record, []) if isinstance(record, PromptCompletion) else record
     tools = getattr(chat, "tools", None)
     if chat is None or not tools:
         return chat

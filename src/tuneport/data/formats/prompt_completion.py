@@ -11,15 +11,15 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
 )
-from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.flat import note_lost_settings, reduce_to_exchange
 from tuneport.data.rows.records import PromptCompletion, Record
-from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
+from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
 
 NAME = "prompt-completion"
 KNOWN = frozenset(("prompt", "completion"))
@@ -43,25 +43,25 @@ class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
 _plain = msgspec.json.Decoder(_PlainRow)
 
 
-def read(line: bytes) -> Record:
+def read_format_row(line: bytes) -> Record:
     try:
         plain = _plain.decode(line)
     except (msgspec.ValidationError, UnicodeDecodeError):
         pass
     else:
-        if are_texts_fully_decoded(line, 8, (plain.prompt, plain.completion)):
+        if are_row_texts_fully_decoded(line, 8, (plain.prompt, plain.completion)):
             return PromptCompletion(plain.prompt, plain.completion)
-    row = decode_row(line)
+    row = decode_dataset_row(line)
     problems = RecordProblems()
     prompt = problems.read_text(row, "prompt", "")
     completion = problems.read_text(row, "completion", "")
     problems.raise_if_any()
-    return PromptCompletion(prompt or "", completion or "", metadata=pick_unknown_keys(row, KNOWN))
+    return PromptCompletion(prompt or "", completion or "", metadata=pick_unknown_row_keys(row, KNOWN))
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
-    chat = as_chat(record, lost)
+    chat = chat_of_record(record, lost)
     if chat is None:
         return None, lost
     exchange = reduce_to_exchange(chat.messages, lost)
@@ -79,5 +79,5 @@ def write(record: Record) -> Written:
         prompt = "\n\n".join([*turns, f"User: {prompt}" if exchange.history else prompt])
     row: dict[str, Any] = {"prompt": prompt, "completion": exchange.answer}
     note_lost_settings(record, lost)
-    restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
+    restore_unknown_row_keys(row, record.metadata, KNOWN, "", lost)
     return row, lost

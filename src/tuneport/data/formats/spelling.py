@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from tuneport.data.formats.contract import Unrepresentable
-from tuneport.data.formats.sharegpt.turns import is_json_object
+from tuneport.data.formats.sharegpt.turns import is_sharegpt_json_object
 
 
-def raw_json_text(line: bytes, *path: str | int) -> str:
+def raw_row_json_text(line: bytes, *path: str | int) -> str:
     """Return the JSON text of one value of the row, such as `spelling(line, "messages", 1, "tool_calls")`.
 
     The value must exist; the caller has decoded the row and seen it.
@@ -24,12 +24,12 @@ def raw_json_text(line: bytes, *path: str | int) -> str:
     return bytes(raw).decode()
 
 
-def raw_json_object(text: str, field: str, lost: list[Unrepresentable]) -> Any:
+def raw_row_json_object(text: str, field: str, lost: list[Unrepresentable]) -> Any:
     """Return the JSON object with its own spelling, for a row to hold, or None if the text is not an object.
 
     A row is one line, so line breaks outside of the object's strings go, which is a loss.
     """
-    if not is_json_object(text):
+    if not is_sharegpt_json_object(text):
         return None
     if "\n" in text or "\r" in text:
         lost.append(Unrepresentable(field, "it is an object here; line breaks in it are removed"))

@@ -12,14 +12,14 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    decode_row,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
 )
-from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.flat import note_lost_settings
 from tuneport.data.rows.records import PlainText, Record
-from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
+from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
 
 NAME = "text"
 KNOWN = frozenset(("text",))
@@ -43,21 +43,21 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     return (1.0, "a text and nothing to train on beside it") if len(row) == 1 else (0.9, "a text and other columns")
 
 
-def read(line: bytes) -> Record:
+def read_format_row(line: bytes) -> Record:
     try:
         plain = _plain.decode(line).text
-        if are_texts_fully_decoded(line, 4, (plain,)):
+        if are_row_texts_fully_decoded(line, 4, (plain,)):
             return PlainText(plain)
     except (msgspec.ValidationError, UnicodeDecodeError):
         pass
-    row = decode_row(line)
+    row = decode_dataset_row(line)
     problems = RecordProblems()
     text = problems.read_text(row, "text", "")
     problems.raise_if_any()
-    return PlainText(text or "", metadata=pick_unknown_keys(row, KNOWN))
+    return PlainText(text or "", metadata=pick_unknown_row_keys(row, KNOWN))
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     if not isinstance(record, PlainText):
         return None, [
             Unrepresentable(
@@ -67,5 +67,5 @@ def write(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     row: dict[str, Any] = {"text": record.text}
     note_lost_settings(record, lost)
-    restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
+    restore_unknown_row_keys(row, record.metadata, KNOWN, "", lost)
     return row, lost

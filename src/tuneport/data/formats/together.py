@@ -23,14 +23,14 @@ from tuneport.data.formats.contract import (
     Problem,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    json_type,
+    chat_of_record,
+    decode_dataset_row,
+    row_value_json_type,
 )
 from tuneport.data.formats.openai import format as openai
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.openai import preference as openai_preference
-from tuneport.data.formats.shared.tools import add_call_ids, count_calls, has_calls
+from tuneport.data.formats.shared.tools import add_message_call_ids, count_message_tool_calls, has_message_tool_calls
 from tuneport.data.formats.shared.turns import alternate_turns
 from tuneport.data.rows.records import (
     ImagePart,
@@ -72,8 +72,8 @@ def _is_weight(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
-def read(line: bytes) -> Record:
-    row = decode_row(line)
+def read_format_row(line: bytes) -> Record:
+    row = decode_dataset_row(line)
     weight = row.get("weight")
     form = next((form for form, columns in _FORMS if any(key in columns for key in row)), None)
     if form is None:
@@ -82,11 +82,13 @@ def read(line: bytes) -> Record:
     problems = []
     if weight is not None and not _is_weight(weight):
         rule = (
-            f"must be a number from 0, not {weight!r}" if json_type(weight) == "a number" else "must be a number from 0"
+            f"must be a number from 0, not {weight!r}"
+            if row_value_json_type(weight) == "a number"
+            else "must be a number from 0"
         )
         problems.append(Problem("weight", rule, "correct or remove it"))
     try:
-        record: Record = form.read(line)
+        record: Record = form.read_format_row(line)
     except InvalidRecord as error:
         raise InvalidRecord(*problems, *error.problems) from None
     if problems:
@@ -97,7 +99,7 @@ def read(line: bytes) -> Record:
     return record
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     row: dict[str, Any] = {}
     if isinstance(record, PlainText):
@@ -113,20 +115,20 @@ def write(record: Record) -> Written:
             return None, [
                 Unrepresentable("", "the input of a pair must end with a message that is not the assistant's")
             ]
-        start = count_calls(record.context)
+        start = count_message_tool_calls(record.context)
         given["messages"] = _write_messages(record.context, 0, lost)
         row["input"] = given
         row["preferred_output"] = _write_messages(record.chosen, start, lost)
         row["non_preferred_output"] = _write_messages(record.rejected, start, lost)
         if record.tools:
-            given["tools"] = openai.write_tools(record.tools, lost)
+            given["tools"] = openai.write_openai_tools(record.tools, lost)
     else:
-        conversation = as_chat(record, lost)
+        conversation = chat_of_record(record, lost)
         if conversation is None:
             return None, lost
         row["messages"] = _write_messages(conversation.messages, 0, lost)
         if record.tools:
-            row["tools"] = openai.write_tools(record.tools, lost)
+            row["tools"] = openai.write_openai_tools(record.tools, lost)
     if record.tools and isinstance(record, PlainText | PromptCompletion):
         lost.append(Unrepresentable("tools", "only messages come with tool definitions"))
     if record.parallel_tool_calls is not None:
@@ -142,8 +144,8 @@ def write(record: Record) -> Written:
 
 def _write_messages(messages: Sequence[Message], start: int, lost: list[Unrepresentable]) -> list[dict[str, Any]]:
     turns = alternate_turns(messages, lost)
-    if has_calls(turns):
-        turns = add_call_ids(turns, chat.ID_PREFIX, lost, start)
+    if has_message_tool_calls(turns):
+        turns = add_message_call_ids(turns, chat.ID_PREFIX, lost, start)
     images = 0
     rows = []
     for message in turns:
@@ -158,7 +160,7 @@ def _write_messages(messages: Sequence[Message], start: int, lost: list[Unrepres
         elif message.content is None and not message.tool_calls:
             lost.append(Unrepresentable("messages[].content", "must be text; an absent one becomes an empty text"))
             message.content = ""
-        rows.append(chat.write_message(message, lost))
+        rows.append(chat.write_openai_message(message, lost))
     return rows
 
 
@@ -193,5 +195,5 @@ def _content(role: str, parts: list[Part], images: int, lost: list[Unrepresentab
     return kept or ""
 
 
-def note(line: bytes) -> str:
-    return openai.note(line)
+def note_row_spelling(line: bytes) -> str:
+    return openai.note_row_spelling(line)

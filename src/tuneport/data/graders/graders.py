@@ -15,9 +15,9 @@ from typing import Any
 
 from tuneport.data.graders.code import AnswerError, GraderCode, GraderCodeError
 from tuneport.data.graders.formula import Formula
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.installation import install_extra
+from tuneport.validation import decode_json
 
 # No braces within: a text of many "{{" would else be searched to its end from each of them.
 _VARIABLE = re.compile(r"\{\{(?!\{)((?:(?!\{\{|\}\}).)*)\}\}", re.DOTALL)
@@ -104,7 +104,9 @@ class Grader:
         return self._formula({name: grader.score_answer(answer, item) for name, grader in self._graders.items()})
 
     def _texts(self, answer: str, item: Mapping[str, Any]) -> tuple[str, str]:
-        return tuple(render(self._grader[name], answer, item, self.name) for name in ("input", "reference"))  # type: ignore[return-value]
+        return tuple(
+            render_grader_template(self._grader[name], answer, item, self.name) for name in ("input", "reference")
+        )  # type: ignore[return-value]
 
     # --- what is wrong with it --------------------------------------------------------------------------------------
 
@@ -197,7 +199,7 @@ class Grader:
         return [*([self.failure] if self.failure else []), *(text for each in inner for text in each.failures)]
 
 
-def render(template: str, answer: str, item: Mapping[str, Any], name: str = "the grader") -> str:
+def render_grader_template(template: str, answer: str, item: Mapping[str, Any], name: str = "the grader") -> str:
     """Return the template with `{{sample.output_text}}`, `{{sample.output_json...}}` and `{{item...}}` filled in."""
 
     def value(match: re.Match[str]) -> str:

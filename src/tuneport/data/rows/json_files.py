@@ -1,30 +1,15 @@
-"""JSON that others wrote: in the folder of a model or an adapter, in an archive, in a safetensors file."""
+"""The header of a safetensors file: names and shapes of the tensors in it."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+from tuneport.validation import decode_json
+
 MAX_HEADER = 100_000_000
 """Bytes of a safetensors header at most; the library reads no longer one either."""
-
-
-def decode_json(text: str | bytes) -> Any:
-    """Parse the text. Raises ValueError if it is not JSON, or nests too deeply to be read."""
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object in the file. Raises OSError if it cannot be read, ValueError if it holds no object."""
-    content = decode_json(path.read_bytes())
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds {_NAMES.get(type(content), 'a number')} instead of an object")
-    return content
 
 
 def read_safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
@@ -51,6 +36,3 @@ def count_safetensors_numbers(path: Path) -> int:
             raise ValueError(f"its header gives the tensor {name[:80]!r} no shape")
         total += math.prod(shape)
     return total
-
-
-_NAMES = {list: "a list", str: "text", bool: "a truth value", type(None): "null"}

@@ -7,7 +7,7 @@ so that a reward function or a grader can compare with it.
 from __future__ import annotations
 
 from tuneport.data.rows.records import Graded, PlainText, Record
-from tuneport.data.rows.text import split_answer
+from tuneport.data.rows.text import split_record_answer
 
 ANSWER = "answer"
 
@@ -19,7 +19,7 @@ def record_as_prompt(record: Record) -> Graded | None:
         return record
     if isinstance(record, PlainText):
         return None
-    messages, answer = split_answer(record)
+    messages, answer = split_record_answer(record)
     if not messages or messages[-1].role != "user":
         return None
     columns = dict(record.metadata)

@@ -22,7 +22,7 @@ FIX = "keep one of them: JSON readers take the last and drop the others"
 _encode = msgspec.json.Encoder().encode
 
 
-def is_fully_decoded(line: bytes, value: Any) -> bool:
+def is_row_fully_decoded(line: bytes, value: Any) -> bool:
     """Return whether `value`, which was decoded from `line`, has everything in it. False only calls for a closer
     look."""
     try:
@@ -31,7 +31,7 @@ def is_fully_decoded(line: bytes, value: Any) -> bool:
         return False
 
 
-def are_texts_fully_decoded(line: bytes, quotes: int, texts: Iterable[str]) -> bool:
+def are_row_texts_fully_decoded(line: bytes, quotes: int, texts: Iterable[str]) -> bool:
     """Return the same for a struct of `texts`; around its keys and texts there are `quotes` quotes."""
     found = line.count(b'"')
     return found == quotes or (found == quotes + sum([text.count('"') for text in texts]) and not hidden_quote(line))

@@ -20,7 +20,7 @@ from tuneport.data.rows.records import (
 )
 
 
-def split_answer(record: Record) -> tuple[list[Message], list[Message]]:
+def split_record_answer(record: Record) -> tuple[list[Message], list[Message]]:
     """Return the messages up to the last answer, and the last answer (of a pair: the chosen one; of a question to be
     graded: its reference)."""
     match record:
@@ -49,7 +49,7 @@ def grader_reference_as_answer(record: Graded) -> list[Message]:
     return [Message("assistant", single or msgspec.json.encode(record.reference, order="sorted").decode())]
 
 
-def messages_as_text(messages: list[Message], *, system: bool = True) -> str:
+def record_messages_as_text(messages: list[Message], *, system: bool = True) -> str:
     """Return text, images (by a digest) and tool calls of the messages, each on its own line; without `system`, no
     system prompts."""
     pieces: list[str] = []
@@ -72,7 +72,7 @@ def prompt_and_input(messages: list[Message]) -> tuple[str, str]:
     rest: list[Message] = []
     for message in messages:
         (system if message.role in ("system", "developer") else rest).append(message)
-    return messages_as_text(system), messages_as_text(rest)
+    return record_messages_as_text(system), record_messages_as_text(rest)
 
 
 def image_part_digest(image: ImagePart) -> str:

@@ -22,7 +22,7 @@ _QUADRATIC = frozenset("rfind rindex rsplit rpartition strip lstrip rstrip".spli
 """Names methods in which CPython compares everything with everything; find, count, split and replace are linear."""
 
 
-class BoundedEnvironment(ImmutableSandboxedEnvironment):
+class BoundedTemplateEnvironment(ImmutableSandboxedEnvironment):
     intercepted_binops: ClassVar[frozenset[str]] = frozenset(("*", "//", "%"))  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,8 +51,8 @@ def bound_template_calls() -> None:
     """Make transformers render with the bounded sandbox. Templates that its own has compiled are forgotten."""
     from transformers.utils import chat_template_utils as library
 
-    if library.ImmutableSandboxedEnvironment is not BoundedEnvironment:
-        library.ImmutableSandboxedEnvironment = BoundedEnvironment
+    if library.ImmutableSandboxedEnvironment is not BoundedTemplateEnvironment:
+        library.ImmutableSandboxedEnvironment = BoundedTemplateEnvironment
         for name in ("_compile_jinja_template", "_cached_compile_jinja_template"):  # releases cache one or the other
             if clear := getattr(getattr(library, name, None), "cache_clear", None):
                 clear()

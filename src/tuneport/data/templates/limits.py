@@ -41,7 +41,7 @@ def bound_template_memory() -> None:
     globals()["_own_process"] = sys.platform == "linux"
 
 
-class _Watch:
+class _RenderingWatch:
     """A thread that stops renderings which take too long. `lock` is held to begin, to end and to stop one."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class _Watch:
                         _raise_in(thread)
 
 
-_watch = _Watch()
+_watch = _RenderingWatch()
 
 
 def _raise_in(thread: int) -> None:

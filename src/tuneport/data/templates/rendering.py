@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tuneport.data.formats.openai.messages import write_messages
+from tuneport.data.formats.openai.messages import write_openai_messages
 from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import (
     Chat,
@@ -93,7 +93,7 @@ class _Refused(Exception):
     """An error in one record: field, rule, fix."""
 
 
-class Renderer:
+class TemplateRenderer:
     """Renders records for one tokenizer.
 
     A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
@@ -275,7 +275,7 @@ class Renderer:
         if self.max_length is not None and len(prompt) >= self.max_length:
             rule = f"has {len(prompt):,} tokens, which leaves no room for an answer within {self.max_length:,}"
             raise _Refused("messages", rule, "shorten it, raise max_length, or use a model with a longer context")
-        return RenderedPrompt(prompt, write_messages(asked.messages, []), dict(asked.reference), asked)
+        return RenderedPrompt(prompt, write_openai_messages(asked.messages, []), dict(asked.reference), asked)
 
     def _continuation(
         self, context: list[Message], answer: list[Message], tools: Sequence[Tool], prompt: list[int]

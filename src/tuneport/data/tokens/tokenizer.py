@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.rows.records import Graded, Preference, Record
-from tuneport.data.templates.rendering import Renderer
-from tuneport.data.tokens.tokens import LengthCounter, TokenCounter
+from tuneport.data.templates.rendering import TemplateRenderer
+from tuneport.data.tokens.tokens import TokenCounter, TokenLengthCounter
 from tuneport.errors import ConfigError, DatasetError, TuneportError, UnsupportedError
 from tuneport.types import LossOn
 
 
-class RenderedCounter(LengthCounter):
+class RenderedCounter(TokenLengthCounter):
     """Counts what a base model is trained on, rendered as the trainer does it; of a pair, the prompt once with the
     longer answer; of a question to be graded, the question. What cannot be rendered counts as nothing, and is told."""
 
     def __init__(self, folder: Path, name: str, *, context: int | None = None) -> None:
         super().__init__(name, context=context)
         self._folder = folder
-        self._renderer: Renderer | None = None
+        self._renderer: TemplateRenderer | None = None
 
     def add(self, line: int, record: Record) -> None:
         if self._renderer is None:
-            self._renderer = Renderer(load_tokenizer(self._folder))
+            self._renderer = TemplateRenderer(load_dataset_tokenizer(self._folder))
         length = 0
         try:
             if isinstance(record, Preference):
@@ -43,7 +43,7 @@ class RenderedCounter(LengthCounter):
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TokenizerVocabulary:
     """The vocabulary that tokens are counted with: an encoding of OpenAI's by `name`, or the tokenizer of a base model
     in `folder`.
 
@@ -54,26 +54,26 @@ class Vocabulary:
     folder: Path | None = None
     context: int | None = None
 
-    def counter(self) -> LengthCounter:
+    def counter(self) -> TokenLengthCounter:
         if self.folder is None:
             return TokenCounter(self.name, context=self.context)
         return RenderedCounter(self.folder, self.name, context=self.context)
 
 
-def training_renderer(
+def training_template_renderer(
     folder: Path, max_length: int | None, loss_on: LossOn = "assistant", *, trust_remote_code: bool = False
-) -> Renderer:
+) -> TemplateRenderer:
     """Return the renderer of a training run: `max_length` tokens at most, and no more than the model reads.
 
     Raises ConfigError if the folder holds no usable tokenizer or config.
     """
-    context = context_length(folder, trust_remote_code=trust_remote_code)
+    context = tokenizer_context_length(folder, trust_remote_code=trust_remote_code)
     limits = [limit for limit in (max_length, context) if limit is not None]
-    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
-    return Renderer(tokenizer, max_length=min(limits, default=None), loss_on=loss_on)
+    tokenizer = load_dataset_tokenizer(folder, trust_remote_code=trust_remote_code)
+    return TemplateRenderer(tokenizer, max_length=min(limits, default=None), loss_on=loss_on)
 
 
-def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+def load_dataset_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """Load the tokenizer. Raises ConfigError if there is none. One without a padding token pads with its end of
     sequence."""
     from transformers import AutoTokenizer
@@ -85,7 +85,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     return tokenizer
 
 
-def context_length(folder: Path, *, trust_remote_code: bool = False) -> int | None:
+def tokenizer_context_length(folder: Path, *, trust_remote_code: bool = False) -> int | None:
     """Return the model's limit in tokens, or None if its config names none. Raises ConfigError if it cannot be read."""
     from transformers import AutoConfig
 
@@ -107,11 +107,11 @@ def wrap_tokenizer_errors(folder: Path, what: str) -> Iterator[None]:
     except (TuneportError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:
-        refuse_remote_code(folder, error)
+        refuse_tokenizer_remote_code(folder, error)
         raise ConfigError(f"{folder} holds no usable {what}: {_first_line(error)}; fetch the model again") from error
 
 
-def refuse_remote_code(folder: Path, error: BaseException) -> None:
+def refuse_tokenizer_remote_code(folder: Path, error: BaseException) -> None:
     """Raise ConfigError that says how to allow it, if `error` is transformers' refusal to run code of the model's
     own."""
     if "trust_remote_code" in str(error):

@@ -9,14 +9,10 @@ tools and preference pairs are in no known bill: counts with them are estimates,
 
 from __future__ import annotations
 
-import os
-import threading
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +29,11 @@ from tuneport.data.rows.records import (
     Tool,
 )
 from tuneport.data.tokens.word_counts import WordCounts
-from tuneport.errors import ConfigError
-from tuneport.installation import install_package
+from tuneport.openai_encodings import load_openai_encoding
 
 if TYPE_CHECKING:
-    from tiktoken import Encoding
-
     from tuneport.data.dataset import Dataset
 
-ENCODINGS = ("o200k_base", "cl100k_base")
 LOW_DETAIL_IMAGE = 85  # tokens; OpenAI's vision fine-tuning guide. Other details depend on the image's size
 LARGEST_IMAGE = 85 + 8 * 170  # tokens of high detail by the same guide: 8 tiles at most, as 2,048 x 768 has
 _IMAGE_REASON = f"an image is counted as {LOW_DETAIL_IMAGE} tokens, which is its price in low detail"
@@ -53,31 +45,6 @@ to 25 % more tokens of them, SmolLM2's small one 0 % to 40 % more. Assumed: 10 %
 the markup of the model's chat template.
 """
 _BATCH = 1024
-_loading = threading.Lock()
-
-
-@cache
-def load_openai_encoding(name: str) -> Encoding:
-    """Return the vocabulary of that name, from the copies that litellm ships: no network, and litellm is not
-    imported."""
-    if name not in ENCODINGS:
-        raise ConfigError(f"the encoding {name!r} is not known; known encodings: {', '.join(ENCODINGS)}")
-    import tiktoken
-
-    spec = find_spec("litellm")
-    if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"litellm, which ships the vocabularies, is not installed: {install_package('litellm')}")
-    folder = Path(spec.submodule_search_locations[0]) / "litellm_core_utils" / "tokenizers"
-    with _loading:
-        before = os.environ.get("TIKTOKEN_CACHE_DIR")
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-        try:
-            return tiktoken.get_encoding(name)
-        finally:
-            if before is None:
-                del os.environ["TIKTOKEN_CACHE_DIR"]
-            else:
-                os.environ["TIKTOKEN_CACHE_DIR"] = before
 
 
 @dataclass(frozen=True)
@@ -130,7 +97,7 @@ class TokenCounts:
         return vars(self).copy()
 
 
-class LengthCounter(ABC):
+class TokenLengthCounter(ABC):
     """Lengths of records in tokens, and their sums. `lengths` are uncut, in the order of adding; 8 bytes a record."""
 
     def __init__(self, name: str, *, context: int | None = None) -> None:
@@ -191,7 +158,7 @@ class LengthCounter(ABC):
         """Count the pending texts."""
 
 
-class TokenCounter(LengthCounter):
+class TokenCounter(TokenLengthCounter):
     """Counts by an encoding of OpenAI's and its rule. Works in batches, each distinct text of a batch once."""
 
     def __init__(self, name: str = "o200k_base", *, context: int | None = None) -> None:
@@ -201,7 +168,7 @@ class TokenCounter(LengthCounter):
         self._words: WordCounts | None = None
 
     def add(self, line: int, record: Record) -> None:
-        estimate = approximation(record)
+        estimate = token_count_approximation(record)
         if estimate is not None:
             self._tell(estimate.reason, line)
         overhead, texts = self._pieces(record)
@@ -248,7 +215,7 @@ class TokenCounter(LengthCounter):
             case PlainText():
                 overhead, texts = 1, [record.text]
         if record.tools:
-            texts.append(tools_as_text(record.tools))
+            texts.append(tool_definitions_as_text(record.tools))
         return overhead, texts
 
     def _messages(self, messages: Iterable[Message]) -> tuple[int, list[str]]:
@@ -280,7 +247,7 @@ class TokenCounter(LengthCounter):
         return self._roles[role]
 
 
-def approximation(record: Record) -> Approximation | None:
+def token_count_approximation(record: Record) -> Approximation | None:
     """Return why the count of this record is an estimate, and how far off it may be, or None if the rule is exact."""
     if isinstance(record, Preference):
         return PAIR
@@ -329,18 +296,18 @@ class TokenCountWorker:
     """A worker of `parallel.map_rows`: the state of its counter, and whether there was a bad row."""
 
     def __init__(self, format: str, encoding: str, context: int | None, worker: int) -> None:
-        from tuneport.data.formats import load_format
+        from tuneport.data.formats import load_dataset_format
 
-        self._format = load_format(format)
+        self._format = load_dataset_format(format)
         self._counter = TokenCounter(encoding, context=context)
         self._bad = False
 
     def add(self, rows: list[tuple[int, bytes]]) -> None:
         from tuneport.data.containers.numbering import RowPosition
-        from tuneport.data.reading import read_row
+        from tuneport.data.reading import read_dataset_row
 
         for line, raw in rows:
-            found = read_row(self._format, line, raw, lambda number: RowPosition(Path(), number))
+            found = read_dataset_row(self._format, line, raw, lambda number: RowPosition(Path(), number))
             if found.record is not None:
                 self._counter.add(line, found.record)
             else:
@@ -350,7 +317,7 @@ class TokenCountWorker:
         return self._counter.state(), self._bad
 
 
-def tools_as_text(tools: Iterable[Tool]) -> str:
+def tool_definitions_as_text(tools: Iterable[Tool]) -> str:
     """Return the definitions as the TypeScript namespace that OpenAI's models see, on which bills of chats with tools
     are based."""
     lines = ["namespace functions {", ""]

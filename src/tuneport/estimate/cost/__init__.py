@@ -7,7 +7,7 @@ invented.
 
 from tuneport.estimate.cost.base_prices import base_inference_quote
 from tuneport.estimate.cost.inference import InferenceQuote, inference_quote, per_token_quote
-from tuneport.estimate.cost.own_gpu import OwnGPU
+from tuneport.estimate.cost.own_gpu import OwnGPUCost
 from tuneport.estimate.cost.serving import ServingSpeed, estimated_speed, measured_speed
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
 from tuneport.estimate.cost.training import oldest_price_date, training_price, training_quote
@@ -16,7 +16,7 @@ __all__ = [
     "HOURS_PER_MONTH",
     "InferenceQuote",
     "MonthlyCost",
-    "OwnGPU",
+    "OwnGPUCost",
     "ServingSpeed",
     "Traffic",
     "base_inference_quote",

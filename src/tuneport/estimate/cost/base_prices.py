@@ -1,4 +1,5 @@
-"""The same month from the base model, not tuned: what tuning is measured against. Prices from litellm's table. Pure."""
+"""The same month from the base model, not tuned: what tuning is measured against. Prices from a table
+of base models' prices. Pure."""
 
 from __future__ import annotations
 
@@ -6,25 +7,25 @@ from dataclasses import replace
 from datetime import date
 
 from tuneport.estimate.cost.inference import InferenceQuote, inference_quote, per_token_quote
-from tuneport.estimate.cost.own_gpu import OwnGPU
+from tuneport.estimate.cost.own_gpu import OwnGPUCost
 from tuneport.estimate.cost.traffic import Traffic
 from tuneport.manifests import Manifest, OfferedModel
-from tuneport.manifests.base_prices import SOURCE, BasePrices
+from tuneport.manifests.base_prices import BasePriceManifest
 
 
 def base_inference_quote(
     manifest: Manifest,
     model: OfferedModel,
     traffic: Traffic,
-    prices: BasePrices | None,
+    prices: BasePriceManifest,
     *,
-    own: OwnGPU | None = None,
+    own: OwnGPUCost | None = None,
     today: date | None = None,
 ) -> InferenceQuote:
     """Return what a month of `traffic`, its long prompts included, would cost from the base model of `model`.
 
     Your own machine serves the base model as it serves the tuned one. Elsewhere the price per token is that of
-    litellm's table; a model that is not in it is unavailable. A model that was shut down before `today` is served from
+    the table; a model that is not in it is unavailable. A model that was shut down before `today` is served from
     an endpoint, if the provider has any.
     """
     whole = replace(traffic, saved_per_request=0)
@@ -34,20 +35,18 @@ def base_inference_quote(
     def unknown(because: str) -> InferenceQuote:
         return InferenceQuote(backend=manifest.name, model=model.id, unavailable=because)
 
-    if prices is None:
-        return unknown("litellm, whose table has base models' prices, is not installed")
     found = prices.find(*price_table_names(manifest, model.id))
     if found is None:
-        return unknown(f"litellm {prices.version} has no price per token for {model.id} at {manifest.title}")
+        return unknown(f"{prices.title} has no price per token for {model.id} at {manifest.title}")
     if found.retires is not None and today is not None and today >= found.retires:
         ended = f"{manifest.title} has not served {found.name} by the token since {found.retires}"
         if not manifest.hosting or model.inference is not None:
             return unknown(ended)
         endpoint = inference_quote(manifest, model, whole)
         return endpoint.model_copy(update={"explanation": f"{ended}: {endpoint.explanation}"})
-    quote = per_token_quote(manifest.name, found.name, found.price, whole, source=SOURCE, as_of=prices.as_of)
+    quote = per_token_quote(manifest.name, found.name, found.price, whole, source=prices.url, as_of=prices.as_of)
     return quote.model_copy(
-        update={"explanation": f"{quote.explanation} (litellm {prices.version}, {found.name})", "model": model.id}
+        update={"explanation": f"{quote.explanation} ({prices.title}, {found.name})", "model": model.id}
     )
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from tuneport.estimate.cost.base_prices import price_table_names
 from tuneport.manifests import InferencePrice, Manifest
-from tuneport.manifests.base_prices import BasePrices
+from tuneport.manifests.base_prices import BasePriceManifest
 
 
-def chat_cost(manifest: Manifest, model: str, usage: Mapping[str, Any], prices: BasePrices | None) -> float | None:
+def chat_cost(manifest: Manifest, model: str, usage: Mapping[str, Any], prices: BasePriceManifest) -> float | None:
     """Return US dollars, or None if the tokens or a price are unknown or tokens are not what is billed (your own
     machine, an endpoint by the hour).
 
@@ -29,9 +29,9 @@ def chat_cost(manifest: Manifest, model: str, usage: Mapping[str, Any], prices: 
     return (new * price.usd_per_mtok_input + cached * cached_price + completion * price.usd_per_mtok_output) / 1e6
 
 
-def _price(manifest: Manifest, model: str, prices: BasePrices | None) -> InferencePrice | None:
+def _price(manifest: Manifest, model: str, prices: BasePriceManifest) -> InferencePrice | None:
     if model.startswith("ft:"):  # `ft:BASE:...`, of which the manifest has the price
         base = model.split(":")[1]
         return next((offered.inference for offered in manifest.models if offered.id == base), None)
-    found = None if prices is None else prices.find(*price_table_names(manifest, model))
+    found = prices.find(*price_table_names(manifest, model))
     return None if found is None else found.price

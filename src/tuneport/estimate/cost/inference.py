@@ -10,7 +10,7 @@ from math import inf
 from typing import Literal
 
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost.own_gpu import OwnGPU
+from tuneport.estimate.cost.own_gpu import OwnGPUCost
 from tuneport.estimate.cost.serving import (
     ServingSpeed,
     estimated_speed,
@@ -39,7 +39,7 @@ class InferenceQuote(Quote):
 
 
 def inference_quote(
-    manifest: Manifest, model: OfferedModel, traffic: Traffic, *, own: OwnGPU | None = None
+    manifest: Manifest, model: OfferedModel, traffic: Traffic, *, own: OwnGPUCost | None = None
 ) -> InferenceQuote:
     """Return what a month of `traffic` to the tuned model would cost, without the prompt tokens that it no longer
     needs.
@@ -54,7 +54,7 @@ def inference_quote(
     return quote
 
 
-def _quote(manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGPU | None) -> InferenceQuote:
+def _quote(manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGPUCost | None) -> InferenceQuote:
     if model.inference is not None:
         return per_token_quote(
             manifest.name,
@@ -154,7 +154,9 @@ def _endpoint_on(
     )
 
 
-def _own_machine_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGPU | None) -> InferenceQuote:
+def _own_machine_quote(
+    manifest: Manifest, model: OfferedModel, traffic: Traffic, own: OwnGPUCost | None
+) -> InferenceQuote:
     if own is None or own.usd_hourly is None:
         nothing = MonthlyCost()
         return _quoted(

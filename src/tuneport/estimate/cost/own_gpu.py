@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost.serving import measured_speed
 from tuneport.estimate.cost.traffic import Traffic
-from tuneport.manifests import GPU, Offer
+from tuneport.manifests import CatalogueGPU, Offer
 
 MOST_USD_PER_HOUR = 1000.0
 """No single machine costs more an hour; more tells of a purchase price or a month's rent."""
 
 
 @dataclass(frozen=True)
-class OwnGPU:
+class OwnGPUCost:
     """A GPU to train on and to serve from: one of `gpus.toml`, rented at its `offer`, or owned at `usd_per_hour` all in
     all (purchase over its life, power, housing). A price is of one GPU, or with `whole_machine` of a machine with as
     many as the model needs. `tokens_per_second` was measured: written by the whole machine, the prompts included in the
     time. ConfigError for numbers that cannot be."""
 
-    gpu: GPU | None = None
+    gpu: CatalogueGPU | None = None
     usd_per_hour: float | None = None
     offer: Offer | None = None
     tokens_per_second: float | None = None

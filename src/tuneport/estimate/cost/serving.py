@@ -13,7 +13,7 @@ from math import ceil
 
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost.traffic import SECONDS_PER_MONTH, Traffic
-from tuneport.manifests import GPU, Dimensions, load_models
+from tuneport.manifests import CatalogueGPU, ModelDimensions, load_models
 
 WEIGHT_BYTES = 2  # bf16
 SERVING_HEADROOM = 1.2
@@ -75,11 +75,11 @@ def measured_speed(tokens_per_second: float, traffic: Traffic) -> ServingSpeed:
 
 
 def estimated_speed(
-    gpu: GPU,
+    gpu: CatalogueGPU,
     traffic: Traffic,
     *,
     params_b: float | None,
-    dimensions: Dimensions | None = None,
+    dimensions: ModelDimensions | None = None,
     count: int = 1,
     most_at_once: int = MOST_AT_ONCE,
 ) -> ServingSpeed:
@@ -99,7 +99,7 @@ def estimated_speed(
         return ServingSpeed(unavailable=f"{count} x {gpu.name} do not hold the model")
     tokens_in, tokens_out = traffic.tokens_in_per_request, traffic.tokens_out_per_request
     cached = traffic.cached_share * tokens_in
-    kv = cache_bytes_per_token(params_b, dimensions)
+    kv = estimate_cache_bytes_per_token(params_b, dimensions)
     at_once = max(1, min(most_at_once, int(room / (kv * max(1.0, tokens_in + tokens_out)))))
     flops = gpu.bf16_tflops * 1e12 * together * PREFILL_UTILISATION
     prefill = 2 * params_b * 1e9 * (tokens_in - cached) / flops
@@ -117,7 +117,7 @@ def estimated_speed(
     )
 
 
-def cache_bytes_per_token(params_b: float, dimensions: Dimensions | None) -> float:
+def estimate_cache_bytes_per_token(params_b: float, dimensions: ModelDimensions | None) -> float:
     """Return the bytes of keys and values of one token in bf16: 2 x layers x key width x 2 bytes. Without dimensions,
     scales from Llama 3.1 8B (128 KiB; it groups its heads)."""
     if dimensions is None:
@@ -125,7 +125,7 @@ def cache_bytes_per_token(params_b: float, dimensions: Dimensions | None) -> flo
     return 2.0 * dimensions.layers * dimensions.key_width * 2
 
 
-def find_weight_dimensions(backend: str, model_id: str) -> Dimensions | None:
+def find_weight_dimensions(backend: str, model_id: str) -> ModelDimensions | None:
     """Return the shape of the weights behind a backend's own id, or None if `models.toml` does not have it."""
     models = load_models()
     name = models.name_of(backend, model_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date
 
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost.own_gpu import OwnGPU
+from tuneport.estimate.cost.own_gpu import OwnGPUCost
 from tuneport.estimate.duration import Duration
 from tuneport.formatting import money
 from tuneport.manifests import Manifest, OfferedModel, TrainingPrice
@@ -36,7 +36,7 @@ def training_quote(
     high: float = 1.0,
     approximate_because: str = "",
     duration: Duration | None = None,
-    own: OwnGPU | None = None,
+    own: OwnGPUCost | None = None,
     hours: float | None = None,
 ) -> Quote:
     """Quote the training cost.
@@ -153,7 +153,7 @@ def _hourly_quote(
     )
 
 
-def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration | None, own: OwnGPU | None) -> Quote:
+def _machine_quote(manifest: Manifest, model: OfferedModel, duration: Duration | None, own: OwnGPUCost | None) -> Quote:
     if own is None or own.usd_hourly is None:
         return Quote(
             backend=manifest.name,

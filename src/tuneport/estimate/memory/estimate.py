@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneport.estimate.memory.tensors import MemoryParts, activation_memory, generation_memory, static_memory
+from tuneport.estimate.memory.tensors import (
+    MemoryParts,
+    estimate_activation_memory,
+    estimate_generation_memory,
+    estimate_static_memory,
+)
 from tuneport.estimate.memory.training_shape import TrainingShape
-from tuneport.manifests import Dimensions
+from tuneport.manifests import ModelDimensions
 from tuneport.types import Adapter
 
 GIB = 2**30
@@ -66,7 +71,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    adapter: Adapter, *, params_b: float | None, dimensions: Dimensions | None, run: TrainingShape | None = None
+    adapter: Adapter, *, params_b: float | None, dimensions: ModelDimensions | None, run: TrainingShape | None = None
 ) -> MemoryEstimate | None:
     """Estimate the memory of one training run on each of its accelerators, or None if neither size nor dimensions are
     known."""
@@ -75,17 +80,17 @@ def estimate_memory(
     return None if params_b is None else memory_rule_of_thumb(adapter, params_b)
 
 
-def estimate_memory_by_formula(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:
-    parts = sharded_memory(static_memory(adapter, dimensions, run), dimensions, run)
+def estimate_memory_by_formula(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape) -> MemoryEstimate:
+    parts = estimate_sharded_memory(estimate_static_memory(adapter, dimensions, run), dimensions, run)
     if adapter is Adapter.QLORA:
         parts["dequantisation"] = 2.0 * dimensions.hidden_size * dimensions.intermediate_size
-    parts |= peak_memory(adapter, parts, activation_memory(adapter, dimensions, run), dimensions, run)
+    parts |= estimate_peak_memory(adapter, parts, estimate_activation_memory(adapter, dimensions, run), dimensions, run)
     components = {name: value / GIB for name, value in parts.items() if value}
     return memory_of_allocated(sum(components.values()), components, "formula", _explanation(adapter, run))
 
 
-def peak_memory(
-    adapter: Adapter, parts: MemoryParts, working: MemoryParts, dimensions: Dimensions, run: TrainingShape
+def estimate_peak_memory(
+    adapter: Adapter, parts: MemoryParts, working: MemoryParts, dimensions: ModelDimensions, run: TrainingShape
 ) -> MemoryParts:
     """Return what is in memory beside `parts` at the peak: the end of the forward pass, the optimizer's step, or the
     generation of answers. Removes from `parts` what is not in memory all the time."""
@@ -100,7 +105,7 @@ def peak_memory(
         parts["gradients"] = gradients
         moments.append(working)
     if run.examples == "rollouts":
-        moments.append({"generation cache": generation_memory(dimensions, run)})
+        moments.append({"generation cache": estimate_generation_memory(dimensions, run)})
     return max(moments, key=lambda moment: sum(moment.values()))
 
 
@@ -125,7 +130,7 @@ def high_reserved_gib(allocated: float) -> float:
     return RESERVED_SLOPE_HIGH * TENSORS_HIGH * allocated + RESERVED_GIB_HIGH
 
 
-def sharded_memory(parts: MemoryParts, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+def estimate_sharded_memory(parts: MemoryParts, dimensions: ModelDimensions, run: TrainingShape) -> MemoryParts:
     """Return what each GPU holds of the static parts. FSDP gathers two layers in full at a time; the others keep
     gradients in transit a second time. An order of magnitude: no measured row has several GPUs and current libraries.
     """

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tuneport.estimate.memory.estimate import MemoryEstimate, estimate_memory
 from tuneport.estimate.memory.training_shape import TrainingShape
-from tuneport.manifests import GPU, Dimensions, Offer
+from tuneport.manifests import CatalogueGPU, ModelDimensions, Offer
 from tuneport.types import Adapter
 
 LARGEST_BATCH = 256
@@ -49,11 +49,11 @@ class GPUFit:
         return {**vars(self), "run": vars(self.run), "offer": offer, "usd_per_hour": self.usd_per_hour}
 
 
-def fit_gpus(
+def estimate_gpu_fits(
     adapter: Adapter,
-    dimensions: Dimensions,
+    dimensions: ModelDimensions,
     run: TrainingShape,
-    gpus: Sequence[GPU],
+    gpus: Sequence[CatalogueGPU],
     *,
     context: int | None = None,
     counts: Sequence[int] = COUNTS,
@@ -78,9 +78,9 @@ def fit_gpus(
 
 def _fit(
     adapter: Adapter,
-    dimensions: Dimensions,
+    dimensions: ModelDimensions,
     run: TrainingShape,
-    gpu: GPU,
+    gpu: CatalogueGPU,
     context: int | None,
     count: int,
     sharding: Literal["auto", "ddp", "fsdp"],
@@ -89,7 +89,7 @@ def _fit(
         [run] if count == 1 else [replace(run, gpus=count, sharding="ddp"), replace(run, gpus=count, sharding="fsdp")]
     )
     for shared in (way for way in ways if sharding == "auto" or way.sharding in ("none", sharding)):
-        most = largest_batch(adapter, dimensions, shared, gpu.vram_gib)
+        most = largest_fitting_batch(adapter, dimensions, shared, gpu.vram_gib)
         at_once = next((n for n in range(min(most, run.micro_batch), 0, -1) if run.micro_batch % n == 0), 0)
         if at_once:
             break
@@ -102,7 +102,7 @@ def _fit(
         run=planned,
         verdict="yes" if at_once else "tight" if expected <= gpu.vram_gib else "no",
         largest_batch=most,
-        largest_length=largest_length(adapter, dimensions, planned, gpu.vram_gib, context=context),
+        largest_length=largest_fitting_length(adapter, dimensions, planned, gpu.vram_gib, context=context),
         offer=gpu.cheapest(),
     )
 
@@ -113,15 +113,15 @@ def cheapest_gpu_fit(found: Sequence[GPUFit]) -> GPUFit | None:
     return min(able, key=lambda fit: fit.usd_per_hour or 0.0, default=None)
 
 
-def largest_batch(adapter: Adapter, dimensions: Dimensions, run: TrainingShape, memory_gib: float) -> int:
+def largest_fitting_batch(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape, memory_gib: float) -> int:
     """Return the most examples of a micro-batch whose high estimate fits, up to `LARGEST_BATCH`; 0 if none does."""
     return _largest(
         lambda batch: _estimate(adapter, dimensions, replace(run, micro_batch=batch)).fits(memory_gib), LARGEST_BATCH
     )
 
 
-def largest_length(
-    adapter: Adapter, dimensions: Dimensions, run: TrainingShape, memory_gib: float, *, context: int | None = None
+def largest_fitting_length(
+    adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape, memory_gib: float, *, context: int | None = None
 ) -> int:
     """Return the most tokens of an example, in steps of 64, whose high estimate fits, up to the model's context."""
     steps = min(context or LARGEST_LENGTH, LARGEST_LENGTH) // LENGTH_STEP
@@ -131,7 +131,7 @@ def largest_length(
     return found * LENGTH_STEP
 
 
-def _estimate(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:
+def _estimate(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape) -> MemoryEstimate:
     estimate = estimate_memory(adapter, params_b=None, dimensions=dimensions, run=run)
     assert estimate is not None  # the dimensions are known
     return estimate

@@ -9,7 +9,7 @@ of a micro-step, s bytes of a number in the residual stream.
 from __future__ import annotations
 
 from tuneport.estimate.memory.training_shape import ALL_LINEAR, TrainingShape
-from tuneport.manifests import Dimensions
+from tuneport.manifests import ModelDimensions
 from tuneport.types import Adapter
 
 # Bytes per logit (one per token and vocabulary entry) at the loss.
@@ -32,22 +32,22 @@ _INPUTS = {
 MemoryParts = dict[str, float]
 
 
-def adapter_parameters(dimensions: Dimensions, rank: int, targets: tuple[str, ...] = ALL_LINEAR) -> int:
+def adapter_parameters(dimensions: ModelDimensions, rank: int, targets: tuple[str, ...] = ALL_LINEAR) -> int:
     """Return the trained numbers of a LoRA: r x (in + out) for each target of each layer."""
     return dimensions.layers * rank * sum(a + b for a, b in _shapes(dimensions, targets))
 
 
-def linear_parameters(dimensions: Dimensions) -> int:
+def linear_parameters(dimensions: ModelDimensions) -> int:
     """Return the weights that quantisation reaches: every linear layer but the head."""
     return dimensions.layers * sum(a * b for a, b in _shapes(dimensions, ALL_LINEAR))
 
 
-def embedding_parameters(dimensions: Dimensions) -> int:
+def embedding_parameters(dimensions: ModelDimensions) -> int:
     """Return V x h, and twice that if the head has its own."""
     return dimensions.vocab_size * dimensions.hidden_size * (1 if dimensions.tied_embeddings else 2)
 
 
-def trained_parameters(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> int:
+def trained_parameters(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape) -> int:
     """Return the numbers that the optimizer updates, as PEFT counts them; norms and biases of full fine-tuning left
     out."""
     match adapter:
@@ -61,7 +61,7 @@ def trained_parameters(adapter: Adapter, dimensions: Dimensions, run: TrainingSh
     return adapter_parameters(dimensions, run.lora_rank, run.lora_targets) + magnitudes
 
 
-def static_memory(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+def estimate_static_memory(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape) -> MemoryParts:
     """Return what is in memory from the first step to the last: weights, trained numbers, their gradients and
     moments."""
     linear, embeddings = linear_parameters(dimensions), embedding_parameters(dimensions)
@@ -94,10 +94,10 @@ def static_memory(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) 
 
 def _moments(run: TrainingShape, width: int) -> float:
     """Return bytes of AdamW's two moments per trained number; paged ones leave the GPU when it is full."""
-    return {"adamw": 2.0 * width, "adamw_fused": 2.0 * width, "adamw_8bit": 2.0, "adamw_paged": 2.0}[run.optimizer]
+    return {"adamw": 2.0 * width, "adamw_fused": 2.0 * width, "adamw_8bit": 2.0, "paged_adamw_8bit": 2.0}[run.optimizer]
 
 
-def activation_memory(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryParts:
+def estimate_activation_memory(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape) -> MemoryParts:
     """Return what the backward pass needs at its largest moment: the layers' tensors, and the logits at the loss."""
     # The tokens of a trained prompt go through every layer like others; a prefix is keys and values only.
     width = run.length + (run.virtual_tokens if adapter is Adapter.PROMPT else 0)
@@ -120,7 +120,7 @@ def activation_memory(adapter: Adapter, dimensions: Dimensions, run: TrainingSha
     return {"activations": stored + recomputed, "backward pass": backward}
 
 
-def _made_by_backward_per_token(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> float:
+def _made_by_backward_per_token(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape) -> float:
     """Return bytes of the gradients under way while a layer's backward pass is at its largest, in its gated product
     (traced: `traced.py`, with hidden sizes of 512 and 1,024 and twice that between)."""
     h, f = dimensions.hidden_size, dimensions.intermediate_size
@@ -129,12 +129,12 @@ def _made_by_backward_per_token(adapter: Adapter, dimensions: Dimensions, run: T
     return (8.0 if run.base_weights == "fp32" else 6.0) * f + 8.0 * h
 
 
-def generation_memory(dimensions: Dimensions, run: TrainingShape) -> float:
+def estimate_generation_memory(dimensions: ModelDimensions, run: TrainingShape) -> float:
     """Return the keys and values of all that is generated, in 16 bits: 2 x 2 bytes x k x L a token."""
     return 4.0 * dimensions.key_width * dimensions.layers * (run.generation_batch or run.micro_batch) * run.length
 
 
-def saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> float:
+def saved_per_layer_token(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape) -> float:
     """Return bytes that one layer keeps of one token for its backward pass, with fused attention."""
     h, f, a = dimensions.hidden_size, dimensions.intermediate_size, dimensions.heads
     q, k = dimensions.query_width, dimensions.key_width
@@ -150,7 +150,7 @@ def saved_per_layer_token(adapter: Adapter, dimensions: Dimensions, run: Trainin
     return kept + (_kept_before_2026(dimensions, stream) if old and adapter is Adapter.QLORA else 0)
 
 
-def _kept_for_adapters(dimensions: Dimensions, run: TrainingShape, stream: int) -> float:
+def _kept_for_adapters(dimensions: ModelDimensions, run: TrainingShape, stream: int) -> float:
     shapes = _shapes(dimensions, run.lora_targets)
     ranks = run.lora_rank * len(shapes)
     if run.autocast:
@@ -169,7 +169,7 @@ def _kept_for_adapters(dimensions: Dimensions, run: TrainingShape, stream: int) 
     return kept
 
 
-def _kept_before_2026(dimensions: Dimensions, stream: int) -> float:
+def _kept_before_2026(dimensions: ModelDimensions, stream: int) -> float:
     """Return what a layer kept besides: bitsandbytes a 16-bit copy of its input, and SDPA keys and values repeated for
     every head."""
     h, f, q, k = dimensions.hidden_size, dimensions.intermediate_size, dimensions.query_width, dimensions.key_width
@@ -190,7 +190,7 @@ def _logits_per_entry(adapter: Adapter, run: TrainingShape) -> float:
     return LOGITS_2024 if run.libraries == "2024" and run.autocast else LOGITS_HF
 
 
-def _shapes(dimensions: Dimensions, targets: tuple[str, ...]) -> list[tuple[int, int]]:
+def _shapes(dimensions: ModelDimensions, targets: tuple[str, ...]) -> list[tuple[int, int]]:
     """Return the input and output width of each target in a layer."""
     h, f, q, k = dimensions.hidden_size, dimensions.intermediate_size, dimensions.query_width, dimensions.key_width
     shapes = {"q": (h, q), "k": (h, k), "v": (h, k), "o": (q, h), "gate": (h, f), "up": (h, f), "down": (f, h)}

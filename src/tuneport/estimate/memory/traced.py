@@ -15,16 +15,18 @@ from typing import Any
 
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.memory.estimate import GIB, MemoryEstimate, memory_of_allocated
-from tuneport.estimate.memory.tensors import LOGITS_FUSED, NF4_BYTES, NF4_DOUBLE_BYTES, generation_memory
+from tuneport.estimate.memory.tensors import LOGITS_FUSED, NF4_BYTES, NF4_DOUBLE_BYTES, estimate_generation_memory
 from tuneport.estimate.memory.training_shape import ALL_LINEAR, TrainingShape
 from tuneport.installation import install_extra
-from tuneport.manifests import Dimensions
+from tuneport.manifests import ModelDimensions
 from tuneport.types import Adapter
 
-NOT_TRACED = {"adamw_8bit": "8-bit optimizers", "adamw_paged": "paged optimizers"}
+NOT_TRACED = {"adamw_8bit": "8-bit optimizers", "paged_adamw_8bit": "paged optimizers"}
 
 
-def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: TrainingShape) -> MemoryEstimate:
+def estimate_memory_by_tracing(
+    config: Path, adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape
+) -> MemoryEstimate:
     """Estimate the memory of the model that `config` (a config.json, or its folder) describes, by tracing it.
 
     Raises ConfigError if torch, transformers or peft is not installed; raises UnsupportedError, with the reason, for a
@@ -59,7 +61,7 @@ def traced_memory(config: Path, adapter: Adapter, dimensions: Dimensions, run: T
         peak = max(peak, forward + LOGITS_FUSED * tokens * dimensions.vocab_size)
     static = weights + state
     if run.examples == "rollouts":
-        peak = max(peak, static + generation_memory(dimensions, run))
+        peak = max(peak, static + estimate_generation_memory(dimensions, run))
     reference = weights if adapter is Adapter.FULL and run.reference else 0.0
     parts = {"weights": weights - (0.0 if adapter is Adapter.FULL else trained), "optimizer": state}
     if adapter is not Adapter.FULL:
@@ -170,7 +172,7 @@ def _measured(model: Any, run: TrainingShape) -> tuple[float, float, float, floa
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, fused=run.optimizer == "adamw_fused", foreach=run.optimizer == "adamw")
     ids = torch.zeros(run.sequences, run.length, dtype=torch.long)
-    tracker = tracker_class()()
+    tracker = memory_tracker_class()()
     tracker.known(*model.parameters(), *model.buffers())
     forward = 0.0
     with tracker:
@@ -195,7 +197,7 @@ def _loss(model: Any, ids: Any, run: TrainingShape) -> Any:
     return model(input_ids=ids, labels=ids, use_cache=False).loss
 
 
-def tracker_class() -> type[Any]:
+def memory_tracker_class() -> type[Any]:
     """Return a class that counts the bytes of live storages; made on demand, since torch is imported on demand."""
     from torch import Tensor
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -43,7 +43,7 @@ class TrainingShape:
     lora_dropout: float = 0.0
     dora: bool = False
     virtual_tokens: int = 20
-    optimizer: Literal["adamw", "adamw_fused", "adamw_8bit", "adamw_paged"] = "adamw_fused"
+    optimizer: Literal["adamw", "adamw_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw_fused"
     full_weights: Literal["bf16", "fp32"] = "fp32"
     base_weights: Literal["16 bit", "fp32"] = "16 bit"
     autocast: bool = True

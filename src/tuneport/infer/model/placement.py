@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tuneport.base_models import ComputeTarget, choose_device
+from tuneport.base_models import BaseModelDevice, choose_base_model_device
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError
 from tuneport.installation import install_extra
@@ -22,20 +22,20 @@ SIZE_IN_4_BIT = 0.3  # of the bf16 weights: half a byte each, their scales, and 
 
 @dataclass(frozen=True)
 class AvailableHardware:
-    """The facts that `place_model` decides by. `gpu_free_bytes` is of each visible CUDA GPU; `best` is where one model
-    runs best; `precision` is what was asked for, if anything was."""
+    """The facts that `place_inference_model` decides by. `gpu_free_bytes` is of each visible CUDA GPU; `best` is where
+    one model runs best; `precision` is what was asked for, if anything was."""
 
-    best: ComputeTarget
+    best: BaseModelDevice
     precision: str | None = None
     gpu_free_bytes: tuple[int, ...] = ()
     bitsandbytes: bool = False
 
 
 @dataclass(frozen=True)
-class ModelPlacement:
+class InferenceModelPlacement:
     """`map` as transformers' `device_map`; None: all of it on `device`."""
 
-    device: ComputeTarget
+    device: BaseModelDevice
     map: str | None = None
     load_in_4bit: bool = False
 
@@ -44,9 +44,9 @@ class ModelPlacement:
         return self.map or {"": self.device.name}
 
 
-def place_model(
+def place_inference_model(
     machine: AvailableHardware, weight_bytes: int, *, device_map: str = "auto", load_in_4bit: bool = False
-) -> ModelPlacement:
+) -> InferenceModelPlacement:
     """Choose where the model goes. `weight_bytes` are those of the model in its precision on `machine.best`.
 
     `device_map`: auto takes one GPU if the model fits, else all of them; balanced and sequential spread it over all
@@ -56,17 +56,17 @@ def place_model(
         raise ConfigError(f"load_in_4bit needs bitsandbytes: {install_extra('local')} (Linux), or leave it out")
     needed = int(weight_bytes * SIZE_IN_4_BIT) if load_in_4bit else weight_bytes
     if device_map not in DEVICE_MAPS:
-        return ModelPlacement(_named(machine, device_map), None, load_in_4bit)
+        return InferenceModelPlacement(_named(machine, device_map), None, load_in_4bit)
     if machine.best.name != "cuda":
         if device_map != "auto":
             raise ConfigError(
                 f"device_map {device_map} spreads a model over CUDA GPUs, and there is none; leave it out"
             )
-        return ModelPlacement(machine.best, None, load_in_4bit)
+        return InferenceModelPlacement(machine.best, None, load_in_4bit)
     free = machine.gpu_free_bytes
     roomiest = max(range(len(free)), key=free.__getitem__)
     if device_map == "auto" and needed <= SHARE_FOR_WEIGHTS * free[roomiest]:
-        return ModelPlacement(ComputeTarget(f"cuda:{roomiest}", machine.best.precision), None, load_in_4bit)
+        return InferenceModelPlacement(BaseModelDevice(f"cuda:{roomiest}", machine.best.precision), None, load_in_4bit)
     if needed > SHARE_FOR_WEIGHTS * sum(free):
         hint = "choose a smaller model" if load_in_4bit else "set load_in_4bit, or choose a smaller model"
         raise ConfigError(
@@ -74,34 +74,34 @@ def place_model(
             f"{sum(free) / 2**30:.1f} GiB free, of which a fifth is kept for answers; {hint}"
         )
     if len(free) == 1:
-        return ModelPlacement(ComputeTarget("cuda:0", machine.best.precision), None, load_in_4bit)
-    return ModelPlacement(machine.best, device_map, load_in_4bit)
+        return InferenceModelPlacement(BaseModelDevice("cuda:0", machine.best.precision), None, load_in_4bit)
+    return InferenceModelPlacement(machine.best, device_map, load_in_4bit)
 
 
-def _named(machine: AvailableHardware, device: str) -> ComputeTarget:
+def _named(machine: AvailableHardware, device: str) -> BaseModelDevice:
     kind, _, number = device.partition(":")
     if kind == "cuda" and machine.best.name == "cuda" and (not number or number.isdecimal()):
         if int(number or 0) < len(machine.gpu_free_bytes):
-            return ComputeTarget(device, machine.best.precision)
+            return BaseModelDevice(device, machine.best.precision)
     elif device == machine.best.name:
         return machine.best
     elif device == "cpu":
-        return ComputeTarget("cpu", machine.precision or "fp32")
+        return BaseModelDevice("cpu", machine.precision or "fp32")
     raise ConfigError(
         f"device_map {device} is not on this machine (there: {machine.best.name}, "
         f"{len(machine.gpu_free_bytes)} CUDA GPUs); name auto, balanced, sequential, cpu, mps, cuda or cuda:N"
     )
 
 
-def available_hardware(precision: str | None = None) -> AvailableHardware:
-    best = choose_device(precision)
+def available_inference_hardware(precision: str | None = None) -> AvailableHardware:
+    best = choose_base_model_device(precision)
     free: Sequence[int] = ()
     if best.name == "cuda":
         free = [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
     return AvailableHardware(best, precision, tuple(free), importlib.util.find_spec("bitsandbytes") is not None)
 
 
-def loaded_weight_bytes(folder: Path, device: ComputeTarget) -> int:
+def loaded_inference_weight_bytes(folder: Path, device: BaseModelDevice) -> int:
     """Return the bytes of a folder of safetensors once loaded, in the precision of loading, not of the file."""
     total = 0
     width = {"bf16": 2, "fp16": 2, "fp32": 4}[device.precision]
@@ -113,7 +113,7 @@ def loaded_weight_bytes(folder: Path, device: ComputeTarget) -> int:
     return total
 
 
-def nf4_quantisation_config(placement: ModelPlacement) -> Any:
+def inference_nf4_config(placement: InferenceModelPlacement) -> Any:
     """Build the NF4 configuration that QLoRA trains with (Dettmers et al. 2023), so that the adapter meets the same
     weights."""
     if not placement.load_in_4bit:

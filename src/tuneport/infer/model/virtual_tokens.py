@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import DynamicCache
 
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
+from tuneport.validation import read_json_object
 
 _KINDS = ("PREFIX_TUNING", "PROMPT_TUNING")
 
 
-def has_virtual_tokens(folder: Path) -> bool:
+def uses_virtual_tokens_cache(folder: Path) -> bool:
     return _kind(folder) in _KINDS
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
 
-from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
+from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 from tuneport.types import JobStatus, Quote
 
 
@@ -20,7 +20,7 @@ class EstimatedAndActualJob:
     status: JobStatus
     quote: Quote | None
     estimate: JobEstimate
-    actual: Actual
+    actual: JobActual
 
     @classmethod
     def from_row(
@@ -32,7 +32,7 @@ class EstimatedAndActualJob:
             JobStatus(status),
             None if quote is None else Quote.model_validate(quote),
             JobEstimate.model_validate(estimate or {}),
-            Actual.model_validate(actual),
+            JobActual.model_validate(actual),
         )
 
 
@@ -65,7 +65,7 @@ class JobEstimateAccuracy:
         }
 
 
-def measure_estimate_accuracy(jobs: Iterable[EstimatedAndActualJob]) -> list[JobEstimateAccuracy]:
+def measure_job_estimate_accuracy(jobs: Iterable[EstimatedAndActualJob]) -> list[JobEstimateAccuracy]:
     """Return the accuracy of each backend. Only jobs that succeeded with all their steps count: one that was cut short
     costs and takes less than estimated."""
     by_backend: dict[str, list[EstimatedAndActualJob]] = {}

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from tuneport.formatting import money
-from tuneport.lifecycle.accounting.training_time import TRAINS, job_trained_seconds, note_idle_training
-from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
+from tuneport.lifecycle.accounting.training_time import TRAINS, job_trained_seconds, record_job_idle_time
+from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.types import JobState, JobStatus
 
@@ -30,11 +30,11 @@ def settle_job_actuals(row: JobRow, *, interrupted: bool = False, unread: bool =
     state = row.job_state
     if state is not None:
         _note_beginning(row, state)
-    note_idle_training(row, _ended(row, state) if row.job_status.terminal else None)
+    record_job_idle_time(row, _ended(row, state) if row.job_status.terminal else None)
     if not row.job_status.terminal:
         row.actual, row.cost_usd = None, None
         return
-    actual = Actual(
+    actual = JobActual(
         **_duration(row, state, unread),
         **_cost(row, state, unread),
         tokens=None if state is None else state.trained_tokens,
@@ -44,7 +44,7 @@ def settle_job_actuals(row: JobRow, *, interrupted: bool = False, unread: bool =
     row.actual, row.cost_usd = actual.model_dump(mode="json"), actual.usd
 
 
-def note_training_start(row: JobRow, moment: datetime, by: str) -> None:
+def record_job_training_start(row: JobRow, moment: datetime, by: str) -> None:
     """Record when training began. The backend's word replaces what was only seen; of two of one kind the earlier one
     counts."""
     if row.running_at is None or (row.running_by == "seen" and by == "backend"):
@@ -56,9 +56,9 @@ def note_training_start(row: JobRow, moment: datetime, by: str) -> None:
 def _note_beginning(row: JobRow, state: JobState) -> None:
     told = _time(state.details.get("started_at"))
     if told is not None:
-        note_training_start(row, told, "backend")
+        record_job_training_start(row, told, "backend")
     elif state.status in TRAINS and row.running_at is None and row.polled_at is not None:
-        note_training_start(row, row.polled_at, "seen")
+        record_job_training_start(row, row.polled_at, "seen")
 
 
 def _ended(row: JobRow, state: JobState | None) -> datetime | None:
@@ -173,10 +173,10 @@ def _stated(row: JobRow, state: JobState, by_tokens: float | None, reason: str) 
     doubt = state.details.get("cost_doubt")
     if doubt is None:
         return {"usd": state.cost, "usd_because": f"as {row.backend} bills it", "authority": "billed"}
-    if by_tokens is not None and is_within_tolerance(state.cost, by_tokens, BELIEVABLE):
+    if by_tokens is not None and is_job_actual_within_tolerance(state.cost, by_tokens, BELIEVABLE):
         return {"usd": state.cost, "usd_because": f"as {row.backend} bills it: {reason}", "authority": "billed"}
     quote = row.job_quote
-    if quote is not None and quote.expected and is_within_tolerance(state.cost, quote.expected, PLAUSIBLE):
+    if quote is not None and quote.expected and is_job_actual_within_tolerance(state.cost, quote.expected, PLAUSIBLE):
         near = f"as {row.backend} bills it, quoted {money(quote.expected)} ({doubt})"
         return {"usd": state.cost, "usd_because": near, "authority": "billed"}
     if by_tokens is not None:
@@ -184,7 +184,7 @@ def _stated(row: JobRow, state: JobState, by_tokens: float | None, reason: str) 
     return {"usd_unavailable": f"{doubt}, and nothing is there to check {money(state.cost)} with: {reason}"}
 
 
-def is_within_tolerance(one: float, other: float, factor: float) -> bool:
+def is_job_actual_within_tolerance(one: float, other: float, factor: float) -> bool:
     return one == other or (one > 0 and other > 0 and 1 / factor <= one / other <= factor)
 
 

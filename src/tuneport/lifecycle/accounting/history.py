@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tuneport.estimate.learning import DurationHistory, HostedRun, PastRun
-from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
+from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 
 LEARNT_FROM = 1000
 """Older jobs were on another driver, another version, another machine."""
@@ -18,7 +18,7 @@ def job_history(jobs: Iterable[tuple[str, str, Any, Any]]) -> DurationHistory:
     local: list[PastRun] = []
     hosted: dict[str, list[HostedRun]] = {}
     for backend, model, estimated, came_to in jobs:
-        estimate, actual = JobEstimate.model_validate(estimated or {}), Actual.model_validate(came_to)
+        estimate, actual = JobEstimate.model_validate(estimated or {}), JobActual.model_validate(came_to)
         if not actual.seconds or actual.interrupted or actual.cut_short or not estimate.tokens:
             continue
         if not estimate.own_machine:

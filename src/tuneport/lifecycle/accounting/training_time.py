@@ -23,7 +23,7 @@ STILL_TRAINS = (JobStatus.PAUSING, JobStatus.CANCELLING)
 """Training until the end of a step, if it was before."""
 
 
-def event_starts_training(type_: str, message: str) -> bool:
+def job_event_starts_training(type_: str, message: str) -> bool:
     return type_ in STARTS_TRAINING or message.startswith(STARTS_TRAINING)
 
 
@@ -37,7 +37,7 @@ def job_trained_seconds(
     return max(0.0, (end - running_at).total_seconds() - (idle_seconds or 0.0))
 
 
-def note_idle_training(row: JobRow, ended: datetime | None) -> None:
+def record_job_idle_time(row: JobRow, ended: datetime | None) -> None:
     """Record in the row whether the job is idle, judging by its status. `ended`: when it did, if it has ended."""
     status, moment = row.job_status, row.polled_at
     if status is JobStatus.SUCCEEDED and ended is not None:
@@ -60,7 +60,7 @@ def job_idle_by_events(events: Iterable[tuple[datetime, str, str]]) -> tuple[flo
     since: datetime | None = None
     last: datetime | None = None
     for moment, type_, message in events:
-        if event_starts_training(type_, message):
+        if job_event_starts_training(type_, message):
             if since is not None:
                 idle += max(0.0, (moment - since).total_seconds())
             since, began = None, True

@@ -128,7 +128,7 @@ class Contents:
         joined = self.open_incoming()
         try:
             for sha256 in parts:
-                for piece in read_content_blocks(self.fetch_content(sha256).open("rb")):
+                for piece in read_stored_content_blocks(self.fetch_content(sha256).open("rb")):
                     joined.write(piece)
                     if see is not None:
                         see(piece)
@@ -191,7 +191,7 @@ def content_storage_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def read_content_blocks(file: BinaryIO) -> Iterator[bytes]:
+def read_stored_content_blocks(file: BinaryIO) -> Iterator[bytes]:
     """Yield the bytes to the end, some at a time; then close the file."""
     with file:
         while piece := file.read(_PIECE):

@@ -16,13 +16,13 @@ from tuneport.errors import TuneportError
 from tuneport.formatting import money
 from tuneport.installation import install_extra
 from tuneport.lifecycle.planning.planning import (
-    find_backend_readiness,
-    plan_machine,
+    find_job_backend_readiness,
+    plan_job_machine,
     read_job_dataset_facts,
-    split_named_backend,
+    split_job_backend_name,
 )
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.submitting.flags import build_submit_command, options_without_flag
+from tuneport.lifecycle.submitting.flags import build_submit_command, job_options_without_flag
 from tuneport.manifests import Manifest, load_models
 from tuneport.router import BackendChoice, DatasetFacts, Readiness, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
@@ -37,7 +37,7 @@ their place, and that both one rented GPU and Together's lowest price bracket (u
 
 
 @dataclass(frozen=True)
-class AlternativeBackend:
+class JobAlternative:
     """One backend that could run the job. `same_name`: it offers what the user asked for, by name or alias; otherwise
     `model` is a stand-in. `missing` says what it still needs; `usd` None is an unknown price (`unpriced` says why).
     `dropped` names what `command` leaves out of the spec: what was meant for the job's own backend, what this one does
@@ -65,8 +65,8 @@ class AlternativeBackend:
         return f"{self.backend}: {self.model}{stand_in}, {price}{told}: `{self.command}`"
 
 
-def explain_alternatives(
-    message: str, alternatives: Sequence[AlternativeBackend], *, bound_to: str | None = None
+def explain_job_alternatives(
+    message: str, alternatives: Sequence[JobAlternative], *, bound_to: str | None = None
 ) -> str:
     """Return one line: what happened, then the alternatives, cheapest first, each with the command to type.
 
@@ -83,7 +83,7 @@ def explain_alternatives(
     return f"{message.removesuffix(ELSEWHERE)}. The same job elsewhere: {listed}"
 
 
-def rank_alternative_backends(row: JobRecord, settings: Settings) -> list[AlternativeBackend]:
+def rank_job_alternatives(row: JobRecord, settings: Settings) -> list[JobAlternative]:
     """Return the other backends that could run this job, best first. The list is empty if ranking fails: it is only
     advice.
 
@@ -97,16 +97,16 @@ def rank_alternative_backends(row: JobRecord, settings: Settings) -> list[Altern
         return []
 
 
-def _ranked(row: JobRecord, settings: Settings) -> list[AlternativeBackend]:
-    data, (_, spec) = row.prepared_data, split_named_backend(row.tune_spec, settings)
+def _ranked(row: JobRecord, settings: Settings) -> list[JobAlternative]:
+    data, (_, spec) = row.prepared_data, split_job_backend_name(row.tune_spec, settings)
     # The copy made at submit: the user's own file may have changed or gone.
     training = Dataset(data.training.path, format=data.training.format)
     validation = None if data.validation is None else Dataset(data.validation.path)
     facts = read_job_dataset_facts(training, validation, home=settings.home)
     manifests = [backend_manifest(name, settings) for name in backend_names(settings) if name != row.backend]
     manifests = [manifest for manifest in manifests if not manifest.hidden]
-    ready = find_backend_readiness(settings, manifests)
-    found: list[tuple[BackendChoice, AlternativeBackend]] = []
+    ready = find_job_backend_readiness(settings, manifests)
+    found: list[tuple[BackendChoice, JobAlternative]] = []
     for manifest in manifests:
         choice, same_name = _best(spec, manifest, facts, settings)
         if choice is None or choice.model is None:
@@ -118,7 +118,7 @@ def _ranked(row: JobRecord, settings: Settings) -> list[AlternativeBackend]:
         found.append(
             (
                 choice,
-                AlternativeBackend(
+                JobAlternative(
                     backend=manifest.name,
                     model=_name(manifest, choice.model),
                     usd=choice.quote.expected,
@@ -162,7 +162,7 @@ def _judged(spec: TuneSpec, manifest: Manifest, facts: DatasetFacts, settings: S
         models=load_models(),
         dataset=facts,
         aliases=settings.aliases(spec.model),
-        machine=plan_machine(settings),
+        machine=plan_job_machine(settings),
     )
     return choice
 
@@ -185,4 +185,4 @@ def _for_another(spec: TuneSpec, model: str) -> tuple[TuneSpec, tuple[str, ...]]
     lacks."""
     dropped = [f"provider_options.{name}" for name in spec.provider_options]
     there = spec.model_copy(update={"model": model, "provider_options": {}})
-    return there, (*dropped, *options_without_flag(there))
+    return there, (*dropped, *job_options_without_flag(there))

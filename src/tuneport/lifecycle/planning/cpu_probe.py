@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tuneport import private
-from tuneport.backends.local.runs.process import trainer_environment
+from tuneport.backends.local.runs.process import local_trainer_environment
 from tuneport.backends.secrets import backend_key_variables
 from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError
@@ -35,7 +35,7 @@ BUSY_SHARE = 0.5
 """A load average above this share of the cores: others computed, too, and alone it would have been faster."""
 
 
-class CPUProbe(Model):
+class StoredCPUProbe(Model):
     """One measurement. `device` says on which processor; `load` is that of the minute before it, of `cores`."""
 
     device: str
@@ -65,16 +65,16 @@ class CPUProbe(Model):
         )
 
 
-def read_stored_cpu_probe(home: Path, device: str) -> CPUProbe | None:
+def read_stored_cpu_probe(home: Path, device: str) -> StoredCPUProbe | None:
     """Return the last measurement if it was of this processor. An unreadable file counts as none."""
     try:
-        probe = CPUProbe.model_validate_json((home / "probe.json").read_bytes())
+        probe = StoredCPUProbe.model_validate_json((home / "probe.json").read_bytes())
     except (OSError, ValidationError):
         return None
     return probe if probe.device == device else None
 
 
-def run_cpu_probe(settings: Settings, machine: Machine, model: str | None = None) -> CPUProbe:
+def run_cpu_probe(settings: Settings, machine: Machine, model: str | None = None) -> StoredCPUProbe:
     """Train a few steps in a process of its own, keep what it says, and return it.
 
     `model`: its own weights are used if they are on this machine and small enough. Raises ConfigError on a machine with
@@ -94,7 +94,7 @@ def run_cpu_probe(settings: Settings, machine: Machine, model: str | None = None
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
-            env=trainer_environment(os.environ, keys),
+            env=local_trainer_environment(os.environ, keys),
         )
     except subprocess.TimeoutExpired as error:
         raise ConfigError(
@@ -105,7 +105,7 @@ def run_cpu_probe(settings: Settings, machine: Machine, model: str | None = None
         need = f"; {install_extra('local')}" if "ModuleNotFoundError" in said else "; plan without --probe"
         raise ConfigError(f"the probe failed: {said[:300]}{need}")
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    probe = CPUProbe(
+    probe = StoredCPUProbe(
         device=machine.device, measured_at=now(), model=name, load=load, cores=os.cpu_count(), **found
     )  # fmt: skip
     private.make_private_folder(settings.home)

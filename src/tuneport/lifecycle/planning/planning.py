@@ -18,12 +18,20 @@ from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.token_cache import TokenCache
 from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import OwnGPU, training_price
+from tuneport.estimate.cost import OwnGPUCost, training_price
 from tuneport.estimate.learning import DurationHistory
 from tuneport.lifecycle.planning.cpu_probe import read_stored_cpu_probe
 from tuneport.lifecycle.schema.estimates import JobEstimate
-from tuneport.manifests import GPU, Manifest, OfferedModel, find_offered, load_gpus, load_models
-from tuneport.router import BackendChoice, DatasetFacts, Machine, Readiness, TokenCount, choose_backend, rank_backends
+from tuneport.manifests import CatalogueGPU, Manifest, OfferedModel, find_manifest_model, load_gpus, load_models
+from tuneport.router import (
+    BackendChoice,
+    BackendChoiceTokens,
+    DatasetFacts,
+    Machine,
+    Readiness,
+    choose_backend,
+    rank_backends,
+)
 from tuneport.settings import Settings
 from tuneport.types import Adapter, TuneSpec
 
@@ -58,7 +66,7 @@ def choose_job_backend(
     impossible.
     """
     if backend is None:
-        backend, spec = split_named_backend(spec, settings)
+        backend, spec = split_job_backend_name(spec, settings)
     ranked = _ranked(spec, settings, dataset, also=backend or settings.backend, history=history)
     chosen = choose_backend(
         ranked.choices,
@@ -77,7 +85,7 @@ def choose_job_backend(
     )
 
 
-def split_named_backend(spec: TuneSpec, settings: Settings) -> tuple[str | None, TuneSpec]:
+def split_job_backend_name(spec: TuneSpec, settings: Settings) -> tuple[str | None, TuneSpec]:
     """Return the backend of `BACKEND/MODEL`, or None, and the spec with the plain name of the model."""
     backend, model = BackendCatalogue(settings).split_backend_name(spec.model)
     if model == spec.model:
@@ -127,7 +135,7 @@ def _ranked(
     as_read = dataset.for_method(spec.method)
     validation = None if spec.validation is None else dataset.validation_like(spec.validation)
     facts = read_job_dataset_facts(as_read, validation, home=settings.home)
-    machine = plan_machine(settings)
+    machine = plan_job_machine(settings)
     choices = rank_backends(
         spec,
         manifests,
@@ -135,7 +143,7 @@ def _ranked(
         models=load_models(),
         dataset=facts,
         aliases=settings.aliases(spec.model),
-        ready=find_backend_readiness(settings, manifests),
+        ready=find_job_backend_readiness(settings, manifests),
         machine=machine,
         history=history,
     )
@@ -147,7 +155,7 @@ def expected_job_estimate(
 ) -> JobEstimate:
     """Return the expected time and cost of the job, and the terms by which its cost will be computed when it has
     ended."""
-    model = find_offered(manifest, choice.model or spec.model)
+    model = find_manifest_model(manifest, choice.model or spec.model)
     billing = manifest.billing
     if model is None:
         return JobEstimate()
@@ -195,7 +203,7 @@ def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home
 
     own = counts(dataset, DEFAULT_ENCODING)
 
-    def tokens(manifest: Manifest, model: OfferedModel) -> TokenCount:
+    def tokens(manifest: Manifest, model: OfferedModel) -> BackendChoiceTokens:
         encoding = model.encoding or DEFAULT_ENCODING
         training = counts(dataset, encoding)
         if model.encoding is not None and model.context is not None and training.longest > model.context:
@@ -207,7 +215,7 @@ def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home
         if model.encoding is None:
             low, high = low * OTHER_VOCABULARY[0], high * OTHER_VOCABULARY[1]
             reasons.append(f"tokens are counted with {DEFAULT_ENCODING}, not with the model's own vocabulary")
-        return TokenCount(
+        return BackendChoiceTokens(
             training.total,
             held_out.total if held_out else 0,
             training.longest,
@@ -221,7 +229,7 @@ def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home
     return DatasetFacts(rows=own.rows, bytes=dataset.bytes, tokens=tokens)
 
 
-def find_backend_readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
+def find_job_backend_readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:
     """Return which backends have a key, and which have their packages. Imports none of them."""
     with_key = frozenset(row.name for row in manifests if backend_has_key(row, settings))
     installed = frozenset(row.name for row in manifests if is_backend_installed(row))
@@ -229,18 +237,18 @@ def find_backend_readiness(settings: Settings, manifests: Sequence[Manifest]) ->
     return Readiness(with_key, installed, lost)
 
 
-def plan_machine(settings: Settings) -> Machine:
+def plan_job_machine(settings: Settings) -> Machine:
     """Return this machine, with its hourly cost if the user states it: a rented GPU is not free."""
-    machine, hourly = detect_plan_machine(), settings.local_usd_per_hour
+    machine, hourly = detect_job_machine(), settings.local_usd_per_hour
     machine = replace(machine, device=job_device_name(machine))
     if not machine.gpu and (probe := read_stored_cpu_probe(settings.home, machine.device)) is not None:
         machine = replace(machine, cpu_rate=probe.rate)
     if hourly is None:
         return machine
-    return replace(machine, own=OwnGPU(find_planned_gpu(machine.gpu), hourly, whole_machine=True))
+    return replace(machine, own=OwnGPUCost(find_job_gpu(machine.gpu), hourly, whole_machine=True))
 
 
-def find_planned_gpu(name: str) -> GPU | None:
+def find_job_gpu(name: str) -> CatalogueGPU | None:
     """Return the known facts of the GPU that `nvidia-smi` names so, or None if there is none or it is unknown."""
     try:
         return load_gpus().find(name) if name else None
@@ -264,12 +272,12 @@ def _processor() -> str:
     return named[0] if named else platform.machine()
 
 
-def detect_plan_machine(memory: Callable[[], float | None] | None = None) -> Machine:
+def detect_job_machine(memory: Callable[[], float | None] | None = None) -> Machine:
     """Return the first NVIDIA GPU, else this machine's main memory and processor."""
     gpu = _nvidia_gpu()
     if gpu is not None:
         name, memory_gib = gpu
-        card = find_planned_gpu(name)
+        card = find_job_gpu(name)
         if card is None:
             return Machine(memory_gib=memory_gib, gpu=name)
         return Machine(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import tenacity
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, SQLAlchemyError
@@ -33,7 +33,7 @@ _BUSY_SECONDS = 15  # for others who write to an SQLite file
 _IDS_AT_ONCE = 500  # in one statement; SQLite takes 999 parameters in its oldest builds
 
 
-def split_for_statement(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def split_for_store_statement(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield the items in parts, each small enough for one statement of any database."""
     for start in range(0, len(items), _IDS_AT_ONCE):
         yield items[start : start + _IDS_AT_ONCE]
@@ -43,7 +43,7 @@ class StoreUnavailableError(ConfigError, StorageError):
     """The database does not answer, or not now: locked, full, restarting, damaged. No job is at fault."""
 
 
-class Database:
+class StoreDatabase:
     """An open database. Opening it makes or upgrades the tables; raises ConfigError if that fails."""
 
     def __init__(self, url: str) -> None:
@@ -140,15 +140,14 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
 
     If several processes change a new database to it at once, SQLite refuses some without waiting for `busy_timeout`.
     """
-    patience = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > patience:
-                raise
-            time.sleep(0.02)
+    tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+        ),
+        stop=tenacity.stop_after_delay(_BUSY_SECONDS),
+        wait=tenacity.wait_fixed(0.02),
+        reraise=True,
+    )(cursor.execute, "PRAGMA journal_mode=WAL")
 
 
 def open_store_engine(url: str) -> Engine:

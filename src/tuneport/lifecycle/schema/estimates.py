@@ -46,11 +46,11 @@ class JobEstimate(Model):
 
     @property
     def own_machine(self) -> bool:
-        """Return whether it is billed by the hour, as a user's own machine is; see `Manifest.own_machine`."""
+        """Return whether it is billed by the hour, as a user's own machine is; see `Manifest.compared_own_machine`."""
         return self.billing == "machine_hours"
 
 
-class Actual(Model):
+class JobActual(Model):
     """Cost and training time of a job that has ended; if unknown, why.
 
     `authority`: `billed` by the provider; `computed` from its own count and the price; `local` for the user's own

@@ -16,7 +16,7 @@ _THIS_PROCESS = f"process-{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True)
-class MachineClockReading:
+class StoreClockReading:
     """One reading of the clock. `seconds` mean something only beside another reading of the same `clock`, which is one
     start of one machine.
 
@@ -35,7 +35,7 @@ class MachineClockReading:
         return {self.clock: self.seconds} | second
 
 
-def read_machine_clock() -> MachineClockReading:
+def read_store_machine_clock() -> StoreClockReading:
     """Read `/proc/uptime` and the monotonic clock, named by the boot and the time namespace.
 
     Elsewhere than on Linux the clock is this process's own, so a wait begins anew in the next process: longer than
@@ -45,9 +45,9 @@ def read_machine_clock() -> MachineClockReading:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         uptime = float(Path("/proc/uptime").read_text().split()[0])
     except (OSError, ValueError, IndexError):
-        return MachineClockReading(_THIS_PROCESS, time.monotonic())
+        return StoreClockReading(_THIS_PROCESS, time.monotonic())
     try:
         namespace = os.readlink("/proc/self/ns/time")
     except OSError:
         namespace = ""  # kernels before 5.6 have one time for all
-    return MachineClockReading(f"{boot} {namespace}".strip(), uptime, time.monotonic())
+    return StoreClockReading(f"{boot} {namespace}".strip(), uptime, time.monotonic())

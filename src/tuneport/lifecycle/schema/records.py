@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tuneport.lifecycle.schema.damage import parse_job_column, store_damaged_error
-from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
-from tuneport.lifecycle.schema.submission import Submission
+from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
+from tuneport.lifecycle.schema.submission import JobSubmission
 from tuneport.lifecycle.submitting.options import JobOptions, StoredOptions
 from tuneport.types import JobError, JobState, JobStatus, PreparedData, Quote, TuneSpec
 
@@ -55,8 +55,8 @@ class JobColumns:
         return None if self.state is None else parse_job_column(JobState, self, "state")
 
     @property
-    def job_submission(self) -> Submission:
-        return Submission() if self.submission is None else Submission.model_validate(self.submission)
+    def job_submission(self) -> JobSubmission:
+        return JobSubmission() if self.submission is None else JobSubmission.model_validate(self.submission)
 
     @property
     def job_quote(self) -> Quote | None:
@@ -67,8 +67,8 @@ class JobColumns:
         return None if self.estimate is None else parse_job_column(JobEstimate, self, "estimate")
 
     @property
-    def job_actual(self) -> Actual | None:
-        return None if self.actual is None else parse_job_column(Actual, self, "actual")
+    def job_actual(self) -> JobActual | None:
+        return None if self.actual is None else parse_job_column(JobActual, self, "actual")
 
     @property
     def job_error(self) -> JobError | None:
@@ -198,7 +198,7 @@ class RequestRecord:
     @property
     def job_status(self) -> JobStatus:
         """Return the status that is shown until a job is made from it, or the one that it ended with."""
-        return job_request_status(self.state)
+        return request_record_status(self.state)
 
 
 @dataclass(frozen=True)
@@ -276,5 +276,5 @@ class AuditRecord:
     id: int | None = None
 
 
-def job_request_status(state: str) -> JobStatus:
+def request_record_status(state: str) -> JobStatus:
     return _OF_REQUESTS.get(state, JobStatus.PREPARING)

@@ -30,12 +30,12 @@ _LOCAL = RequestContext()
 _ASKING: ContextVar[RequestContext] = ContextVar("tuneport_asking")
 
 
-def current_request_context() -> RequestContext:
+def current_store_request_context() -> RequestContext:
     """Return the caller: the user of this machine, if it is no client of a gateway."""
     return _ASKING.get(_LOCAL)
 
 
-def current_project() -> str:
+def current_store_project() -> str:
     """Return the project of the request that is being answered. Raises NoScopeError outside a request."""
     try:
         return _ASKING.get().project
@@ -46,7 +46,7 @@ def current_project() -> str:
 
 
 @contextmanager
-def use_request_context(who: RequestContext) -> Iterator[None]:
+def use_store_request_context(who: RequestContext) -> Iterator[None]:
     token = _ASKING.set(who)
     try:
         yield

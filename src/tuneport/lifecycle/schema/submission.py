@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading
 from tuneport.types import JobState
 
 
@@ -27,7 +27,7 @@ class SubmissionCandidate(BaseModel):
         return f"{self.remote_id} ({self.model}{created})" if self.model else f"{self.remote_id}{created}"
 
 
-class Submission(BaseModel):
+class JobSubmission(BaseModel):
     """`since`: by clock, what it read when the request was sent, or when this machine first saw it unanswered.
 
     `unclear`: the outcome of a start was unknown at some time. `question`: what a person has to decide, in words.
@@ -47,35 +47,35 @@ class Submission(BaseModel):
     dismissed: tuple[str, ...] = ()
     duplicates: tuple[str, ...] = ()
 
-    def seconds_waited(self, reading: MachineClockReading) -> float:
+    def seconds_waited(self, reading: StoreClockReading) -> float:
         """Return for how many seconds this clock can vouch that the answer has been missing; 0 for a new clock."""
         return _elapsed(self.since, reading) or 0.0
 
-    def with_clock(self, reading: MachineClockReading) -> Submission:
+    def with_clock(self, reading: StoreClockReading) -> JobSubmission:
         """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
         if _elapsed(self.since, reading) is not None:
             return self
         return self.model_copy(update={"since": self.since | reading.clock_values})
 
-    def mark_sent(self, reading: MachineClockReading) -> Submission:
+    def mark_sent(self, reading: StoreClockReading) -> JobSubmission:
         """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
-        return Submission(
+        return JobSubmission(
             since=reading.clock_values,
             unclear=self.unclear,
             dismissed=self.dismissed,
             duplicates=self.duplicates,
         )
 
-    def mark_looked(self, reading: MachineClockReading, *, absent: bool) -> Submission:
+    def mark_looked(self, reading: StoreClockReading, *, absent: bool) -> JobSubmission:
         """Return the same after the provider was asked; `absent`: it listed no job with the token."""
         update = {"looks": self.looks + 1, "absences": self.absences + absent, "last_look": reading.clock_values}
         return self.model_copy(update=update | {"unclear": True})
 
-    def seconds_since_look(self, reading: MachineClockReading) -> float | None:
+    def seconds_since_look(self, reading: StoreClockReading) -> float | None:
         """Return the seconds since the provider was last asked, or None if this clock does not know."""
         return _elapsed(self.last_look, reading)
 
 
-def _elapsed(marks: dict[str, float], reading: MachineClockReading) -> float | None:
+def _elapsed(marks: dict[str, float], reading: StoreClockReading) -> float | None:
     passed = [now - marks[clock] for clock, now in reading.clock_values.items() if clock in marks]
     return None if len(passed) < len(reading.clock_values) or min(passed) < 0 else min(passed)

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.database import (
-    Database,
+    StoreDatabase,
     explain_database_errors,
     lock_store_tables,
     mask_store_url,
@@ -21,7 +21,7 @@ from tuneport.lifecycle.schema.database import (
 )
 from tuneport.lifecycle.schema.migrations import (
     SCHEMA_VERSION,
-    list_migration_losses,
+    list_schema_migration_losses,
     migrate_schema,
     read_schema_version,
 )
@@ -30,7 +30,7 @@ from tuneport.types import now
 
 
 @dataclass(frozen=True)
-class StoreReport:
+class StoreSchemaReport:
     """A report on the store. `version` is None if there is no store yet; `rows` has the tables of this tuneport that
     exist."""
 
@@ -44,24 +44,24 @@ class StoreReport:
         return asdict(self)
 
 
-def inspect_store(url: str) -> StoreReport:
+def inspect_store(url: str) -> StoreSchemaReport:
     """Read where the store is, its version and its size. Nothing is made or upgraded. Raises ConfigError if the
     database cannot be opened."""
     if _absent(url):
-        return StoreReport(mask_store_url(url), None)
+        return StoreSchemaReport(mask_store_url(url), None)
     with _connected(url) as connection:
         version = read_schema_version(connection)
         if version is None:
-            return StoreReport(mask_store_url(url), None, bytes=_bytes(connection, url))
+            return StoreSchemaReport(mask_store_url(url), None, bytes=_bytes(connection, url))
         there = set(inspect(connection).get_table_names())
         own = [name for name in Base.metadata.tables if name in there and name != SchemaRow.__tablename__]
         rows = {name: connection.scalar(text(f"SELECT count(*) FROM {name}")) or 0 for name in own}
-        return StoreReport(mask_store_url(url), version, bytes=_bytes(connection, url), rows=rows)
+        return StoreSchemaReport(mask_store_url(url), version, bytes=_bytes(connection, url), rows=rows)
 
 
-def upgrade_store(url: str) -> StoreReport:
+def upgrade_store(url: str) -> StoreSchemaReport:
     """Make the store, or migrate it to this tuneport's version. Raises ConfigError if it is newer."""
-    Database(url).close()
+    StoreDatabase(url).close()
     return inspect_store(url)
 
 
@@ -69,10 +69,10 @@ def list_downgrade_losses(url: str, to: int) -> list[str]:
     """Return what a downgrade to that version loses, in lines. Raises ConfigError if there is no downgrade to it."""
     _refuse_absent(url)
     with _connected(url) as connection:
-        return list_migration_losses(connection, _downgradable(connection, url, to), to)
+        return list_schema_migration_losses(connection, _downgradable(connection, url, to), to)
 
 
-def downgrade_store(url: str, to: int) -> StoreReport:
+def downgrade_store(url: str, to: int) -> StoreSchemaReport:
     """Migrate the store down to that version, all steps or none. Raises ConfigError if there is no such step, or if a
     process works on the store's jobs."""
     _refuse_absent(url)

@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 
 from tuneport.formatting import money
 from tuneport.lifecycle.schema.records import AuditRecord
-from tuneport.lifecycle.schema.request_context import RequestContext, current_request_context
+from tuneport.lifecycle.schema.request_context import RequestContext, current_store_request_context
 from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
 from tuneport.lifecycle.schema.tables import AuditRow
-from tuneport.lifecycle.store.part import StorePart, query_records, select_records
+from tuneport.lifecycle.store.part import StorePart, query_store_records, select_store_records
 from tuneport.types import now
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def add_audit_entry(
     the default one. `automatic`: the program did it by itself, in any thread. Once the entry is stored, it is logged in
     a line, too, with `more`."""
     project = project or DEFAULT_PROJECT
-    who = RequestContext(project, ITSELF) if automatic else replace(current_request_context(), project=project)
+    who = RequestContext(project, ITSELF) if automatic else replace(current_store_request_context(), project=project)
     row = build_audit_record(who, action, subject, at=now(), usd=usd)
     session.add(AuditRow(**vars(row)))
     if log.isEnabledFor(logging.INFO):
@@ -102,7 +102,7 @@ class AuditLog(StorePart):
         project: str | None = None,
     ) -> tuple[list[AuditRecord], bool]:
         """Return the entries behind the entry `after`, newest first, and whether there are more."""
-        query = select_records(AuditRecord).order_by(AuditRow.id.desc()).limit(limit + 1)
+        query = select_store_records(AuditRecord).order_by(AuditRow.id.desc()).limit(limit + 1)
         if after is not None:
             query = query.where(AuditRow.id < after)
         if since is not None:
@@ -110,7 +110,7 @@ class AuditLog(StorePart):
         if project is not None:
             query = query.where(AuditRow.project == project)
         with self.reading() as session:
-            rows = query_records(session, AuditRecord, query)
+            rows = query_store_records(session, AuditRecord, query)
         return rows[:limit], len(rows) > limit
 
 

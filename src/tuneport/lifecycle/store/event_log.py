@@ -9,12 +9,12 @@ from sqlalchemy.exc import IntegrityError
 
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.accounting.budgets import JobCostProjection
-from tuneport.lifecycle.schema.database import split_for_statement
+from tuneport.lifecycle.schema.database import split_for_store_statement
 from tuneport.lifecycle.schema.tables import EventRow, JobRow
 from tuneport.lifecycle.store.part import StorePart
 from tuneport.lifecycle.store.reconcile import (
     apply_job_events,
-    event_progress,
+    job_event_progress,
     job_over_budget_event,
     reconcile_job_row,
 )
@@ -40,7 +40,7 @@ class JobEventLog(StorePart):
     def _append_events(self, job_id: str, events: list[JobEvent], origin: str) -> int:
         with self.transaction() as session:
             known: set[str] = set()
-            for some in split_for_statement(events):
+            for some in split_for_store_statement(events):
                 ids = [item.id for item in some]
                 query = select(EventRow.event_id).where(EventRow.job_id == job_id, EventRow.event_id.in_(ids))
                 known.update(session.scalars(query))
@@ -76,7 +76,7 @@ class JobEventLog(StorePart):
         """Return the progress of a job by its newest metrics: some providers report it only in events."""
         query = select(EventRow.data).where(EventRow.job_id == job_id, EventRow.type == "metrics")
         with self.reading() as session:
-            return event_progress(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
+            return job_event_progress(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
 
     def list_newest_events(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
         """Return so many events before the position `before`, or the last ones, newest first, each with its

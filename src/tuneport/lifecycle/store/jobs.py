@@ -10,18 +10,18 @@ from sqlalchemy import ColumnElement, func, or_, select, update
 
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.accounting.budgets import hold_monthly_budget
-from tuneport.lifecycle.schema.database import split_for_statement
+from tuneport.lifecycle.schema.database import split_for_store_statement
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow, UtcDateTime
 from tuneport.lifecycle.store.audit import add_audit_entry
 from tuneport.lifecycle.store.part import (
     ScopedPart,
-    query_one_record,
-    query_records,
-    row_to_record,
-    rows_after,
-    select_records,
+    query_one_store_record,
+    query_store_records,
+    select_store_records,
+    store_row_to_record,
+    store_rows_after,
 )
 from tuneport.lifecycle.store.reconcile import max_job_cost
 from tuneport.lifecycle.store.requests import JobRequestClaim, mark_job_request_taken
@@ -84,13 +84,13 @@ class JobStore(ScopedPart):
                 add_audit_entry(session, "job.create", row.id, project=row.project)
             add_audit_entry(session, "job.reserve", row.id, project=row.project, usd=row.reserved_usd, automatic=True)
             session.flush()
-            return row_to_record(JobRecord, row)
+            return store_row_to_record(JobRecord, row)
 
     def get(self, job_id: str) -> JobRecord:
         """Return the job with that id, or the one whose id (ours or the backend's) begins so, if it is the only one."""
-        there = select_records(JobRecord).where(self.visible_rows(JobRow))
+        there = select_store_records(JobRecord).where(self.visible_rows(JobRow))
         with self.reading() as session:
-            exact = query_one_record(
+            exact = query_one_store_record(
                 session, JobRecord, there.where(or_(JobRow.id == job_id, JobRow.remote_id == job_id))
             )
             if exact is not None:
@@ -98,7 +98,7 @@ class JobStore(ScopedPart):
             pattern = _escaped(job_id) + "%"
             if not job_id.startswith("job-"):
                 pattern = "job-" + pattern
-            rows = query_records(session, JobRecord, there.where(JobRow.id.like(pattern, escape="\\")).limit(3))
+            rows = query_store_records(session, JobRecord, there.where(JobRow.id.like(pattern, escape="\\")).limit(3))
         if len(rows) == 1:
             return rows[0]
         if rows:
@@ -109,7 +109,7 @@ class JobStore(ScopedPart):
     def all(self, *, limit: int | None = None, unfinished: bool = False, backend: str | None = None) -> list[JobRecord]:
         """Return the jobs, newest first."""
         query = (
-            select_records(JobRecord)
+            select_store_records(JobRecord)
             .where(self.visible_rows(JobRow))
             .order_by(JobRow.created_at.desc(), JobRow.id)
             .limit(limit)
@@ -119,36 +119,36 @@ class JobStore(ScopedPart):
         if backend is not None:
             query = query.where(JobRow.backend == backend)
         with self.reading() as session:
-            return query_records(session, JobRecord, query)
+            return query_store_records(session, JobRecord, query)
 
     def page(
         self, *, limit: int, after: JobRecord | None, status: JobStatus | None = None, backend: str | None = None
     ) -> tuple[list[JobRecord], bool]:
         """Return so many jobs behind `after`, newest first, and whether there are more."""
-        query = select_records(JobRecord).where(self.visible_rows(JobRow))
+        query = select_store_records(JobRecord).where(self.visible_rows(JobRow))
         if status is not None:
             query = query.where(JobRow.status == status.value)
         if backend is not None:
             query = query.where(JobRow.backend == backend)
         if after is not None:
-            query = query.where(rows_after(JobRow, after.created_at, after.id, descending=True))
+            query = query.where(store_rows_after(JobRow, after.created_at, after.id, descending=True))
         query = query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1)
         with self.transaction() as session:
-            rows = query_records(session, JobRecord, query)
+            rows = query_store_records(session, JobRecord, query)
         return rows[:limit], len(rows) > limit
 
     def by_ids(self, job_ids: list[str]) -> dict[str, JobRecord]:
         with self.reading() as session:
-            query = select_records(JobRecord).where(self.visible_rows(JobRow), JobRow.id.in_(job_ids))
-            return {row.id: row for row in query_records(session, JobRecord, query)}
+            query = select_store_records(JobRecord).where(self.visible_rows(JobRow), JobRow.id.in_(job_ids))
+            return {row.id: row for row in query_store_records(session, JobRecord, query)}
 
     def find_by_remote_id(self, backend: str, remote_id: str) -> JobRecord | None:
         """Return the job that the backend knows under that id."""
-        query = select_records(JobRecord).where(
+        query = select_store_records(JobRecord).where(
             self.visible_rows(JobRow), JobRow.remote_id == remote_id, JobRow.backend == backend
         )
         with self.reading() as session:
-            return query_one_record(session, JobRecord, query)
+            return query_one_store_record(session, JobRecord, query)
 
     def list_known_remote_ids(
         self, backend: str, remote_ids: Sequence[str], *, besides: str | None = None
@@ -156,7 +156,7 @@ class JobStore(ScopedPart):
         """Return the ids of our jobs, of all projects, by the backend's ids; `besides` is left out."""
         known: dict[str, str] = {}
         with self.reading() as session:
-            for some in split_for_statement(remote_ids):
+            for some in split_for_store_statement(remote_ids):
                 query = select(JobRow.remote_id, JobRow.id).where(JobRow.backend == backend, JobRow.remote_id.in_(some))
                 known.update((str(remote_id), id) for remote_id, id in session.execute(query) if id != besides)
         return known

@@ -8,12 +8,12 @@ from sqlalchemy import ColumnElement, update
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.accounting.budgets import hold_monthly_budget, max_resume_cost
-from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.store.audit import add_audit_entry
 from tuneport.lifecycle.store.event_log import JobEventLog
-from tuneport.lifecycle.store.part import LeasedPart, row_to_record
+from tuneport.lifecycle.store.part import LeasedPart, store_row_to_record
 from tuneport.lifecycle.store.reconcile import max_job_cost, reconcile_job_row
 from tuneport.types import JobStatus, Quote, now
 
@@ -25,10 +25,10 @@ class LeaseLostError(TuneportError):
     """Another process took the row over; whatever this one was doing must not be written."""
 
 
-class Leases(LeasedPart):
+class JobLeases(LeasedPart):
     leased, seconds = JobRow, LEASE_SECONDS
 
-    def __init__(self, database: Database, events: JobEventLog) -> None:
+    def __init__(self, database: StoreDatabase, events: JobEventLog) -> None:
         super().__init__(database)
         self._events = events
 
@@ -51,7 +51,7 @@ class Leases(LeasedPart):
             )
             if taken.rowcount != 1:  # type: ignore[attr-defined]
                 return None
-            return row_to_record(JobRecord, session.get_one(JobRow, job_id))
+            return store_row_to_record(JobRecord, session.get_one(JobRow, job_id))
 
     def write(self, job_id: str, owner: str, **values: Any) -> JobRecord:
         """Change a row under its lease. Raises LeaseLostError, and changes nothing, if another worker holds it by
@@ -70,7 +70,7 @@ class Leases(LeasedPart):
             assert row is not None
             over = reconcile_job_row(session, row) if "state" in values or row.job_status.terminal else None
             session.flush()
-            written = row_to_record(JobRecord, row)
+            written = store_row_to_record(JobRecord, row)
         if over is not None:
             self._events.add_over_budget_event({job_id: over})
         return written
@@ -88,7 +88,7 @@ class Leases(LeasedPart):
             row.quote, row.reserved_usd, row.updated_at = quote.model_dump(mode="json"), most, now()
             add_audit_entry(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
             session.flush()
-            return row_to_record(JobRecord, row)
+            return store_row_to_record(JobRecord, row)
 
     def reopen(self, job_id: str, owner: str, *, monthly_budget: float | None = None) -> JobRecord:
         """Make a job that has ended unfinished again, under its lease: it reserves what it cost already and the rest of
@@ -106,4 +106,4 @@ class Leases(LeasedPart):
             add_audit_entry(session, "job.reopen", job_id, project=row.project)
             add_audit_entry(session, "job.reserve", job_id, project=row.project, usd=most, automatic=True)
             session.flush()
-            return row_to_record(JobRecord, row)
+            return store_row_to_record(JobRecord, row)

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
 from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow, UtcDateTime
-from tuneport.lifecycle.store.part import ScopedPart, query_one_record, query_records, select_records
+from tuneport.lifecycle.store.part import ScopedPart, query_one_store_record, query_store_records, select_store_records
 from tuneport.types import JobStatus
 
 
@@ -17,17 +17,17 @@ class TunedModelStore(ScopedPart):
     def find_job(self, tuned_model: str) -> JobRecord | None:
         """Return the newest job that made the tuned model of that name."""
         # Few have one name: sorted here, since for "the newest" databases go through all jobs by age until one fits.
-        project, query = self.scope.project, select_records(JobRecord).where(JobRow.tuned_model == tuned_model)
+        project, query = self.scope.project, select_store_records(JobRecord).where(JobRow.tuned_model == tuned_model)
         with self.reading() as session:
-            found = [row for row in query_records(session, JobRecord, query) if project in (None, row.project)]
+            found = [row for row in query_store_records(session, JobRecord, query) if project in (None, row.project)]
         return max(found, key=lambda row: row.created_at, default=None)
 
     def find_request(self, tuned_model: str) -> RequestRecord | None:
-        query = select_records(RequestRecord).where(
+        query = select_store_records(RequestRecord).where(
             self.visible_rows(JobRequestRow), JobRequestRow.tuned_model == tuned_model
         )
         with self.reading() as session:
-            return query_one_record(session, RequestRecord, query)
+            return query_one_store_record(session, RequestRecord, query)
 
     def find_projects(self, names: Collection[str]) -> set[str]:
         """Return the projects of the tuned models with these names, ours or the backend's; over all projects."""

@@ -17,7 +17,13 @@ from sqlalchemy.orm import Session
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.records import DeliveryRecord, EndpointRecord
 from tuneport.lifecycle.schema.tables import DeliveryRow, EndpointRow, JobRequestRow, JobRow
-from tuneport.lifecycle.store.part import RELEASED, LeasedPart, query_records, row_to_record, select_records
+from tuneport.lifecycle.store.part import (
+    RELEASED,
+    LeasedPart,
+    query_store_records,
+    select_store_records,
+    store_row_to_record,
+)
 from tuneport.types import now
 
 HELD_SECONDS = 60.0
@@ -80,7 +86,7 @@ def _write(session: Session, job_id: str, end: str, wait: float) -> None:
             )
 
 
-class Outbox(LeasedPart):
+class WebhookOutbox(LeasedPart):
     leased, seconds = DeliveryRow, HELD_SECONDS
 
     def register_endpoints(self, wanted: Mapping[str, tuple[str, Sequence[str]]]) -> None:
@@ -91,7 +97,9 @@ class Outbox(LeasedPart):
 
     def list_endpoints(self) -> list[EndpointRecord]:
         with self.transaction() as session:
-            return query_records(session, EndpointRecord, select_records(EndpointRecord).order_by(EndpointRow.name))
+            return query_store_records(
+                session, EndpointRecord, select_store_records(EndpointRecord).order_by(EndpointRow.name)
+            )
 
     def claim_due_deliveries(self, owner: str, names: Sequence[str], *, limit: int) -> list[DeliveryRecord]:
         """Take the deliveries that are due for these endpoints and not held; they are held by `owner` from now on."""
@@ -109,7 +117,7 @@ class Outbox(LeasedPart):
             for row in rows:
                 for name, value in self.holder_values(owner, moment).items():
                     setattr(row, name, value)
-            return [row_to_record(DeliveryRecord, row) for row in rows]
+            return [store_row_to_record(DeliveryRecord, row) for row in rows]
 
     def record_attempt(
         self,
@@ -160,14 +168,14 @@ class Outbox(LeasedPart):
         self, *, limit: int = 50, job_id: str | None = None, state: str | None = None
     ) -> list[DeliveryRecord]:
         """Return the deliveries, newest first."""
-        query = select_records(DeliveryRecord)
+        query = select_store_records(DeliveryRecord)
         if job_id is not None:
             query = query.where(DeliveryRow.job_id == job_id)
         if state is not None:
             query = query.where(DeliveryRow.state == state)
         with self.transaction() as session:
             newest = query.order_by(DeliveryRow.created_at.desc(), DeliveryRow.id).limit(limit)
-            return query_records(session, DeliveryRecord, newest)
+            return query_store_records(session, DeliveryRecord, newest)
 
     def send_again(self, delivery_id: str) -> DeliveryRecord:
         """Make the delivery due now, with the same id, in any state. Raises ConfigError if there is no such
@@ -179,4 +187,4 @@ class Outbox(LeasedPart):
                 raise ConfigError(f"no delivery {delivery_id!r} here; `tuneport webhook deliveries` lists them")
             row.state, row.due_at, row.began_at, row.attempts, row.ended_at = "waiting", moment, moment, 0, None
             row.lease_owner = row.lease_expires_at = None
-            return row_to_record(DeliveryRecord, row)
+            return store_row_to_record(DeliveryRecord, row)

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from tuneport.lifecycle.schema import records, tables
-from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.types import now
 
@@ -37,7 +37,7 @@ RELEASED: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 class StorePart:
     """Some of the store's reads and writes. Each method is one short transaction, with no network call inside."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: StoreDatabase) -> None:
         self.database = database
 
     def transaction(self) -> AbstractContextManager[Session]:
@@ -97,7 +97,7 @@ class LeasedPart(StorePart):
 class ScopedPart(StorePart):
     """A part whose rows belong to projects. Naming or listing rows raises NoScopeError until a scope is given."""
 
-    def __init__(self, database: Database, scope: ProjectScope | None) -> None:
+    def __init__(self, database: StoreDatabase, scope: ProjectScope | None) -> None:
         super().__init__(database)
         self._scope = scope
 
@@ -117,13 +117,13 @@ class ScopedPart(StorePart):
         return row if row is not None and project in (None, row.project) else None
 
 
-def select_records(*records: type[Any]) -> Select[Any]:
-    """Return a query for records, which `read` and `query_one_record` run; of several kinds, `made` takes the answer
-    apart."""
+def select_store_records(*records: type[Any]) -> Select[Any]:
+    """Return a query for records, which `read` and `query_one_store_record` run; of several kinds, `made` takes the
+    answer apart."""
     return select(*(_TABLES[record] for record in records))
 
 
-def build_record(record: type[Record], found: Sequence[Any]) -> Record:
+def build_store_record(record: type[Record], found: Sequence[Any]) -> Record:
     """Return the record of one answer. Frozen classes set each field by a call: here all are set at once."""
     new = object.__new__(record)
     vars(new).update(zip(_NAMES[record], found, strict=True))
@@ -132,22 +132,22 @@ def build_record(record: type[Record], found: Sequence[Any]) -> Record:
     return new
 
 
-def query_records(session: Session, record: type[Record], query: Select[Any]) -> list[Record]:
-    return [build_record(record, found) for found in session.execute(query)]
+def query_store_records(session: Session, record: type[Record], query: Select[Any]) -> list[Record]:
+    return [build_store_record(record, found) for found in session.execute(query)]
 
 
-def query_one_record(session: Session, record: type[Record], query: Select[Any]) -> Record | None:
+def query_one_store_record(session: Session, record: type[Record], query: Select[Any]) -> Record | None:
     """Return the first record that the query finds, or None."""
     found = session.execute(query.limit(1)).first()
-    return None if found is None else build_record(record, found)
+    return None if found is None else build_store_record(record, found)
 
 
-def row_to_record(record: type[Record], row: tables.Base) -> Record:
+def store_row_to_record(record: type[Record], row: tables.Base) -> Record:
     """Return the record of a row that was just written."""
-    return build_record(record, [getattr(row, name) for name in _NAMES[record]])
+    return build_store_record(record, [getattr(row, name) for name in _NAMES[record]])
 
 
-def rows_after(table: type, created_at: datetime, id_: str, *, descending: bool) -> ColumnElement[bool]:
+def store_rows_after(table: type, created_at: datetime, id_: str, *, descending: bool) -> ColumnElement[bool]:
     """Return what comes after a row in the order of age, then of ids."""
     age, key = table.created_at, table.id  # type: ignore[attr-defined]
     if descending:

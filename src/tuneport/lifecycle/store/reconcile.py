@@ -12,10 +12,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session, defer
 
-from tuneport.lifecycle.accounting.actuals import note_training_start, settle_job_actuals
+from tuneport.lifecycle.accounting.actuals import record_job_training_start, settle_job_actuals
 from tuneport.lifecycle.accounting.budgets import JobCostProjection, project_job_cost
-from tuneport.lifecycle.accounting.training_time import INTERRUPTS, RESTARTS, event_starts_training, job_idle_by_events
-from tuneport.lifecycle.schema.database import split_for_statement
+from tuneport.lifecycle.accounting.training_time import (
+    INTERRUPTS,
+    RESTARTS,
+    job_event_starts_training,
+    job_idle_by_events,
+)
+from tuneport.lifecycle.schema.database import split_for_store_statement
 from tuneport.lifecycle.schema.tables import EventRow, JobRow
 from tuneport.lifecycle.store.audit import add_audit_entry
 from tuneport.lifecycle.store.outbox import announce_job_end
@@ -81,7 +86,7 @@ def reconcile_job_rows(
 
 
 def _rows(session: Session, job_ids: Sequence[str], *wanted: ColumnElement[bool]) -> Iterator[JobRow]:
-    for some in split_for_statement(job_ids):
+    for some in split_for_store_statement(job_ids):
         query = select(JobRow).where(JobRow.id.in_(some), *wanted)
         yield from session.scalars(query.options(*_NOT_NEEDED))
 
@@ -99,7 +104,7 @@ def job_over_budget_event(found: JobCostProjection, *, cancels: bool) -> JobEven
     )
 
 
-def event_progress(data: Mapping[str, Any]) -> Progress:
+def job_event_progress(data: Mapping[str, Any]) -> Progress:
     """Return how far a job is, by the data of an event with metrics."""
     step, total, loss = (data.get(name) for name in ("step", "total_steps", "train_loss"))
     return Progress(
@@ -122,15 +127,15 @@ def _note_progress(session: Session, job_id: str, told: Progress) -> None:
 def apply_job_events(session: Session, job_id: str, events: Sequence[JobEvent]) -> None:
     """Apply a backend's new events to the row: progress, beginning and pauses, and the actuals if the job has ended."""
     if metrics := [event for event in events if event.type == "metrics"]:
-        _note_progress(session, job_id, event_progress(metrics[-1].data))
-    begins = [event.created_at for event in events if event_starts_training(event.type, event.message)]
+        _note_progress(session, job_id, job_event_progress(metrics[-1].data))
+    begins = [event.created_at for event in events if job_event_starts_training(event.type, event.message)]
     if not begins and not any(event.type in (*INTERRUPTS, RESTARTS) for event in events):
         return
     row = session.get(JobRow, job_id)
     if row is None:
         return
     for moment in begins:
-        note_training_start(row, moment, "backend")
+        record_job_training_start(row, moment, "backend")
     session.flush()  # the events themselves
     columns = (EventRow.created_at, EventRow.type, EventRow.message)
     query = select(*columns).where(EventRow.job_id == job_id, EventRow.origin == "backend").order_by(EventRow.position)

@@ -21,10 +21,10 @@ from tuneport.lifecycle.store.part import (
     RELEASED,
     LeasedPart,
     ScopedPart,
-    query_one_record,
-    query_records,
-    row_to_record,
-    select_records,
+    query_one_store_record,
+    query_store_records,
+    select_store_records,
+    store_row_to_record,
 )
 from tuneport.types import JobStatus, now
 
@@ -89,7 +89,7 @@ class JobRequestStore(ScopedPart, LeasedPart):
                 session.add(row)
                 add_audit_entry(session, "job.create", job_id, project=row.project)
                 session.flush()
-                return row_to_record(RequestRecord, row)
+                return store_row_to_record(RequestRecord, row)
         except IntegrityError:
             there = None if key is None else self.find_by_idempotency_key(key)
             if there is None:
@@ -98,13 +98,17 @@ class JobRequestStore(ScopedPart, LeasedPart):
 
     def find_by_idempotency_key(self, key: str) -> RequestRecord | None:
         with self.reading() as session:
-            query = select_records(RequestRecord).where(JobRequestRow.idempotency_key == self.scope.stored_key(key))
-            return query_one_record(session, RequestRecord, query)
+            query = select_store_records(RequestRecord).where(
+                JobRequestRow.idempotency_key == self.scope.stored_key(key)
+            )
+            return query_one_store_record(session, RequestRecord, query)
 
     def get(self, job_id: str) -> RequestRecord | None:
         with self.reading() as session:
-            query = select_records(RequestRecord).where(self.visible_rows(JobRequestRow), JobRequestRow.id == job_id)
-            return query_one_record(session, RequestRecord, query)
+            query = select_store_records(RequestRecord).where(
+                self.visible_rows(JobRequestRow), JobRequestRow.id == job_id
+            )
+            return query_one_store_record(session, RequestRecord, query)
 
     def read_gateway_hops(self, job_id: str) -> tuple[str, ...]:
         """Return the gateways that a job's request came through; empty if it came through none."""
@@ -114,8 +118,10 @@ class JobRequestStore(ScopedPart, LeasedPart):
 
     def by_ids(self, job_ids: list[str]) -> dict[str, RequestRecord]:
         with self.transaction() as session:
-            query = select_records(RequestRecord).where(self.visible_rows(JobRequestRow), JobRequestRow.id.in_(job_ids))
-            return {request.id: request for request in query_records(session, RequestRecord, query)}
+            query = select_store_records(RequestRecord).where(
+                self.visible_rows(JobRequestRow), JobRequestRow.id.in_(job_ids)
+            )
+            return {request.id: request for request in query_store_records(session, RequestRecord, query)}
 
     def claim_oldest(self, owner: str, *, gone: tuple[str, ...] = ()) -> RequestRecord | None:
         """Take the oldest free request; `owner` holds it from now on. `gone` names holders known to be dead."""
@@ -136,7 +142,7 @@ class JobRequestStore(ScopedPart, LeasedPart):
             assert row is not None
             for name, value in self.holder_values(owner, moment).items():
                 setattr(row, name, value)
-            return row_to_record(RequestRecord, row)
+            return store_row_to_record(RequestRecord, row)
 
     def defer(self, job_id: str, owner: str, *, seconds: float) -> None:
         """Release the request and put it off for so long. Others come first."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 
-from tuneport.lifecycle.schema.database import Database, split_for_statement
+from tuneport.lifecycle.schema.database import StoreDatabase, split_for_store_statement
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.store.event_log import JobEventLog
-from tuneport.lifecycle.store.part import StorePart, row_to_record
+from tuneport.lifecycle.store.part import StorePart, store_row_to_record
 from tuneport.lifecycle.store.reconcile import reconcile_job_rows
 from tuneport.types import JobStatus, now
 
@@ -44,7 +44,7 @@ class PolledJob:
 
 
 class JobPollSchedule(StorePart):
-    def __init__(self, database: Database, events: JobEventLog) -> None:
+    def __init__(self, database: StoreDatabase, events: JobEventLog) -> None:
         super().__init__(database)
         self._events = events
 
@@ -124,7 +124,7 @@ class JobPollSchedule(StorePart):
         """Put off polling the jobs to `until`; a person can still ask. `note` says why."""
         values: dict[str, Any] = {"due_at": until} | ({} if note is None else {"note": note})
         with self.transaction() as session:
-            for some in split_for_statement(job_ids):
+            for some in split_for_store_statement(job_ids):
                 session.execute(
                     update(JobRow).where(JobRow.id.in_(some), JobRow.status.in_(UNFINISHED)).values(**values)
                 )
@@ -156,7 +156,7 @@ class JobPollSchedule(StorePart):
         with self.transaction() as session:
             free: set[str] = set()
             ids = list(changes)
-            for some in split_for_statement(ids):
+            for some in split_for_store_statement(ids):
                 query = select(JobRow.id).where(
                     JobRow.id.in_(some),
                     JobRow.status.in_(UNFINISHED),
@@ -206,7 +206,7 @@ class JobPollSchedule(StorePart):
             for name, value in (intent | {"updated_at": moment}).items():
                 setattr(row, name, value)
             session.flush()
-            return row_to_record(JobRecord, row), []
+            return store_row_to_record(JobRecord, row), []
 
     def wake_jobs_waiting_for_slot(self, backend: str, moment: datetime, *, within: float) -> None:
         """Make jobs due that wait for a slot, because a job has ended. A time set by the provider is kept.

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, or_, select
 
-from tuneport.lifecycle.schema.database import split_for_statement
-from tuneport.lifecycle.schema.records import UNFINISHED, job_request_status
+from tuneport.lifecycle.schema.database import split_for_store_statement
+from tuneport.lifecycle.schema.records import UNFINISHED, request_record_status
 from tuneport.lifecycle.schema.tables import EventRow, JobRequestRow, JobRow
 from tuneport.lifecycle.store.part import ScopedPart
 from tuneport.types import JobStatus
@@ -43,7 +43,7 @@ class JobSnapshotStore(ScopedPart):
         wanted = list(job_ids)
         found: dict[str, JobSnapshot] = {}
         with self.transaction() as session:
-            for ids in split_for_statement(wanted):
+            for ids in split_for_store_statement(wanted):
                 found |= {row.id: row for row in map(_job, session.execute(self._jobs(JobRow.id.in_(ids))))}
                 missing = [job_id for job_id in ids if job_id not in found]
                 if missing:
@@ -88,4 +88,4 @@ def _job(row) -> JobSnapshot:  # type: ignore[no-untyped-def]
 
 
 def _request(row) -> JobSnapshot:  # type: ignore[no-untyped-def]
-    return JobSnapshot(row.id, job_request_status(row.state), f"request {row.state}")
+    return JobSnapshot(row.id, request_record_status(row.state), f"request {row.state}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 
-from tuneport.lifecycle.schema.database import Database
+from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
 from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.lifecycle.store.audit import AuditLog
@@ -19,10 +19,10 @@ from tuneport.lifecycle.store.files.journal import RemoteFileJournal
 from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
 from tuneport.lifecycle.store.files.uploads import UploadStore
 from tuneport.lifecycle.store.jobs import JobStore, UnknownJobError
-from tuneport.lifecycle.store.leases import LEASE_SECONDS, LeaseLostError, Leases
+from tuneport.lifecycle.store.leases import LEASE_SECONDS, JobLeases, LeaseLostError
 from tuneport.lifecycle.store.listing import JobListStore
 from tuneport.lifecycle.store.models import TunedModelStore
-from tuneport.lifecycle.store.outbox import Outbox
+from tuneport.lifecycle.store.outbox import WebhookOutbox
 from tuneport.lifecycle.store.requests import JobRequestStore
 from tuneport.lifecycle.store.schedule import JobPollSchedule
 from tuneport.lifecycle.store.shown_terms import ShownTermsStore
@@ -41,10 +41,10 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.database = database = Database(url)
+        self.database = database = StoreDatabase(url)
         self.events = JobEventLog(database)
-        self.leases, self.schedule = Leases(database, self.events), JobPollSchedule(database, self.events)
-        self.files, self.webhooks = RemoteFileJournal(database), Outbox(database)
+        self.leases, self.schedule = JobLeases(database, self.events), JobPollSchedule(database, self.events)
+        self.files, self.webhooks = RemoteFileJournal(database), WebhookOutbox(database)
         self.tokens, self.audit = TokenStore(database), AuditLog(database)
         self.figures, self.terms = StatisticsStore(database), ShownTermsStore(database)
         self._show(None)

@@ -17,7 +17,13 @@ from tuneport.lifecycle.schema.records import SessionRecord, TokenRecord
 from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
 from tuneport.lifecycle.schema.tables import BrowserSessionRow, TokenRow
 from tuneport.lifecycle.store.audit import add_audit_entry
-from tuneport.lifecycle.store.part import StorePart, query_one_record, query_records, row_to_record, select_records
+from tuneport.lifecycle.store.part import (
+    StorePart,
+    query_one_store_record,
+    query_store_records,
+    select_store_records,
+    store_row_to_record,
+)
 from tuneport.types import now
 
 TOKEN = re.compile(r"tp-([A-Za-z0-9]{12})-([A-Za-z0-9]{43})")
@@ -67,7 +73,7 @@ class TokenStore(StorePart):
                 session.add(row)
                 add_audit_entry(session, "token.create", f"{name} ({token_id})", project=project)
                 session.flush()
-                return row_to_record(TokenRecord, row), secret
+                return store_row_to_record(TokenRecord, row), secret
         except IntegrityError as error:
             raise ConfigError(
                 f"there is a token named {name} already; choose another name, or `tuneport token revoke {name}` first"
@@ -76,8 +82,8 @@ class TokenStore(StorePart):
     def all(self) -> list[TokenRecord]:
         """Return the tokens, oldest first, also those that were revoked or have expired."""
         with self.reading() as session:
-            return query_records(
-                session, TokenRecord, select_records(TokenRecord).order_by(TokenRow.created_at, TokenRow.id)
+            return query_store_records(
+                session, TokenRecord, select_store_records(TokenRecord).order_by(TokenRow.created_at, TokenRow.id)
             )
 
     def revoke(self, name: str) -> TokenRecord:
@@ -92,7 +98,7 @@ class TokenStore(StorePart):
                 row.revoked_at = now()
                 session.execute(delete(BrowserSessionRow).where(BrowserSessionRow.token_id == row.id))
                 add_audit_entry(session, "token.revoke", f"{row.name} ({row.id})", project=row.project)
-            return row_to_record(TokenRecord, row)
+            return store_row_to_record(TokenRecord, row)
 
     def count_tokens(self) -> tuple[int, int]:
         """Return how many there are and how many are revoked. Neither falls: where both are the same, nothing has
@@ -132,7 +138,7 @@ class TokenStore(StorePart):
     def session(self, digest: str) -> SessionRecord | None:
         with self.reading() as session:
             live = (BrowserSessionRow.digest == digest, BrowserSessionRow.expires_at > now())
-            return query_one_record(session, SessionRecord, select_records(SessionRecord).where(*live))
+            return query_one_store_record(session, SessionRecord, select_store_records(SessionRecord).where(*live))
 
     def end_session(self, digest: str) -> None:
         with self.transaction() as session:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.submitting.options import JobOptions, OffFlag, off_flag
+from tuneport.lifecycle.submitting.options import JobOptions, OffFlag, job_option_off_flag
 from tuneport.types import TuneSpec, Wandb
+from tuneport.validation import decode_json
 
 Kind = Literal["text", "path", "whole", "number", "columns", "texts", "values", "wandb", "json_file", "switch"]
 GRADER_FILE = "GRADER.json"
@@ -85,7 +85,7 @@ SPEC_FLAGS = (
 def _option_flags() -> tuple[Flag, ...]:
     flags = []
     for name, field in JobOptions.model_fields.items():
-        flag, off = f"--{name.replace('_', '-')}", off_flag(name) or OffFlag(None, "")
+        flag, off = f"--{name.replace('_', '-')}", job_option_off_flag(name) or OffFlag(None, "")
         flags.append(Flag(name, flag, field.description or "", "switch", off=off.flag, off_help=off.help))
     return tuple(flags)
 
@@ -93,10 +93,10 @@ def _option_flags() -> tuple[Flag, ...]:
 OPTION_FLAGS = _option_flags()
 
 
-def parse_submit_pairs(given: list[str] | None, option: str) -> dict[str, Any]:
+def parse_job_option_pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     """Return `NAME=VALUE` arguments by name; a value that is JSON is what it says, any other is text."""
     found: dict[str, Any] = {}
-    for name, value in parse_submit_texts(given, option).items():
+    for name, value in parse_job_option_texts(given, option).items():
         try:
             found[name] = decode_json(value)
         except ValueError:
@@ -104,7 +104,7 @@ def parse_submit_pairs(given: list[str] | None, option: str) -> dict[str, Any]:
     return found
 
 
-def parse_submit_texts(given: list[str] | None, option: str) -> dict[str, str]:
+def parse_job_option_texts(given: list[str] | None, option: str) -> dict[str, str]:
     """Return `NAME=VALUE` arguments by name, each value as it is written."""
     found: dict[str, str] = {}
     for item in given or []:
@@ -115,7 +115,7 @@ def parse_submit_texts(given: list[str] | None, option: str) -> dict[str, str]:
     return found
 
 
-def parse_wandb_flag(given: str) -> dict[str, Any]:
+def parse_job_wandb_flag(given: str) -> dict[str, Any]:
     """Return the value of `--wandb`: a project, or JSON with all settings for W&B."""
     if not given.startswith("{"):
         return {"project": given}
@@ -127,7 +127,7 @@ def parse_wandb_flag(given: str) -> dict[str, Any]:
 
 
 def build_submit_command(spec: TuneSpec, options: JobOptions, *, backend: str | None) -> str:
-    """Return the command to type for the spec and the options on that backend; `options_without_flag` names what it
+    """Return the command to type for the spec and the options on that backend; `job_options_without_flag` names what it
     lacks."""
     words = ["tuneport", "submit", _path(spec.dataset)]
     for flag in SPEC_FLAGS:
@@ -143,7 +143,7 @@ def build_submit_command(spec: TuneSpec, options: JobOptions, *, backend: str | 
     return shlex.join(words)
 
 
-def options_without_flag(spec: TuneSpec) -> list[str]:
+def job_options_without_flag(spec: TuneSpec) -> list[str]:
     """Return the names that no flag can express: pairs whose name is empty or has a `=`."""
     found = []
     for flag in SPEC_FLAGS:

@@ -110,7 +110,7 @@ class JobOptions(ClientOptions):
 
     def check(self, spec: TuneSpec) -> None:
         """Raise ConfigError if an option needs what the spec does not have."""
-        for name, needed in list_option_needs().items():
+        for name, needed in list_job_option_needs().items():
             if getattr(self, name) and getattr(spec, needed.field) is None:
                 raise ConfigError(needed.otherwise)
         if self.stop_on_overfit and spec.method.writes_answers:
@@ -131,13 +131,13 @@ class OptionKeywords(TypedDict, total=False):
     allow_personal_data: bool
 
 
-def list_option_needs() -> dict[str, OptionNeeds]:
+def list_job_option_needs() -> dict[str, OptionNeeds]:
     """Return the needs of the options that need something."""
     found = {name: _mark(name, OptionNeeds) for name in JobOptions.model_fields}
     return {name: mark for name, mark in found.items() if mark is not None}
 
 
-def off_flag(name: str) -> OffFlag | None:
+def job_option_off_flag(name: str) -> OffFlag | None:
     return _mark(name, OffFlag)
 
 

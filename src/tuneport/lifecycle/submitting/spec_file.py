@@ -1,4 +1,4 @@
-"""A spec of what a person gave: keywords or flags (`build_tune_spec`), or a file (`read_spec_file`).
+"""A spec of what a person gave: keywords or flags (`build_job_tune_spec`), or a file (`read_job_spec_file`).
 
 `spec.toml` is a job as a file that one can read, edit, and submit again. Its keys are those of `TuneSpec`; paths are
 relative to the file. It is TOML, like the project's own file, because what cannot be told in values is told in
@@ -7,8 +7,6 @@ comments.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,22 +16,23 @@ from tuneport.errors import ConfigError
 from tuneport.types import Hyperparameters, TuneSpec
 from tuneport.validation import parse_or_config_error, read_toml
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _TABLES = ("hyperparameters", "metadata", "wandb", "grader", "provider_options")
 
 
-def format_spec_file(values: dict[str, Any], comments: Sequence[str] = ()) -> str:
+def format_job_spec_file(values: dict[str, Any], comments: Sequence[str] = ()) -> str:
     """Return the text of a spec file. Values that are None or empty are left out; `comments` stand at the top."""
+    import tomlkit
+
+    document = tomlkit.document()
+    for line in comments:
+        document.add(tomlkit.comment(line))
     kept = {name: value for name, value in values.items() if value not in (None, {}, ())}
-    lines = [f"# {line}" for line in comments]
-    lines += [f"{_key(name)} = {_value(value)}" for name, value in kept.items() if name not in _TABLES]
-    for table in _TABLES:
-        if table in kept:
-            lines += ["", f"[{table}]", *(f"{_key(name)} = {_value(value)}" for name, value in kept[table].items())]
-    return "\n".join(lines) + "\n"
+    for name in sorted(kept, key=_TABLES.__contains__):  # tables come last: what follows one belongs to it
+        document.add(name, tomlkit.item(_plain(kept[name])))
+    return tomlkit.dumps(document)
 
 
-def read_spec_values(path: Path) -> dict[str, Any]:
+def read_job_spec_values(path: Path) -> dict[str, Any]:
     """Return what a spec file says, its paths made absolute. Raises ConfigError if it cannot be read as TOML."""
     values = read_toml(path)
     for name in ("dataset", "validation", "reward_folder"):
@@ -42,8 +41,8 @@ def read_spec_values(path: Path) -> dict[str, Any]:
     return values
 
 
-def read_spec_file(path: Path, *, dataset: Path | None = None, method: str | None = None) -> TuneSpec:
-    """Return the spec in a file, ready for `Workspace.submit`. `dataset` and `method` are for a file that names none.
+def read_job_spec_file(path: Path, *, dataset: Path | None = None, method: str | None = None) -> TuneSpec:
+    """Return the spec in a file, ready for `JobService.submit`. `dataset` and `method` are for a file that names none.
 
     Raises ConfigError, which names the field that is wrong or missing.
     """
@@ -51,7 +50,7 @@ def read_spec_file(path: Path, *, dataset: Path | None = None, method: str | Non
         "dataset": None if dataset is None else Path(path.parent, dataset.expanduser()).resolve(),
         "method": method,
     }
-    values = {name: value for name, value in defaults.items() if value is not None} | read_spec_values(path)
+    values = {name: value for name, value in defaults.items() if value is not None} | read_job_spec_values(path)
     if "dataset" not in values:
         raise ConfigError(f"{path} names no dataset; write there where yours is, or give it with --data ID=FILE")
     try:
@@ -61,7 +60,7 @@ def read_spec_file(path: Path, *, dataset: Path | None = None, method: str | Non
         raise ConfigError(f"{path}: {error}") from error
 
 
-def build_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
+def build_job_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
     """Return the spec for a dataset. A value of None counts as not given; the method is then what the dataset is made
     for."""
     given = {
@@ -77,26 +76,10 @@ def build_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
     return parse_or_config_error(TuneSpec, given | fixed)
 
 
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _text(name)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, dict):
-        return (
-            "{ "
-            + ", ".join(f"{_key(str(key))} = {_value(item)}" for key, item in value.items() if item is not None)
-            + " }"
-        )
+def _plain(value: Any) -> Any:
+    """Return the value in TOML's types; a field that is None is left out."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    return _text(str(value))
-
-
-def _text(text: str) -> str:
-    """Return a basic string: JSON's escapes are TOML's, but for DEL, which must be escaped, too."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, int, float)) else str(value)

@@ -26,7 +26,7 @@ class PrivateAddressError(ConfigError):
     """A webhook's name leads to an address that is not public."""
 
 
-def is_public_address(text: str) -> bool:
+def is_public_webhook_address(text: str) -> bool:
     """Return whether the address is one of the public internet. An address that hides another one (mapped, NAT64, 6to4,
     Teredo) counts as that other one."""
     address = ipaddress.ip_address(text.partition("%")[0])
@@ -35,7 +35,7 @@ def is_public_address(text: str) -> bool:
         if hidden is None and any(address in network for network in _NAT64):
             hidden = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
         if hidden:
-            return is_public_address(str(hidden))
+            return is_public_webhook_address(str(hidden))
     if any(address.version == network.version and address in network for network in _NEVER):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
@@ -47,7 +47,7 @@ async def resolve_webhook_host(host: str, port: int, *, allow_private: bool) -> 
     OSError if the name has none."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    private = [] if allow_private else [address for address in addresses if not is_public_address(address)]
+    private = [] if allow_private else [address for address in addresses if not is_public_webhook_address(address)]
     if private:
         raise PrivateAddressError(
             f"{host} is at {private[0]}, which is no public address; if it is meant, say allow_private = true"

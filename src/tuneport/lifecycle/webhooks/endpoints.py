@@ -39,7 +39,7 @@ class WebhookEndpoint:
 
 
 @dataclass(frozen=True)
-class NotificationTarget:
+class WebhookNotificationTarget:
     """One of the addresses of TUNEPORT_NOTIFY, by its place among them, since each is a secret."""
 
     name: str
@@ -54,7 +54,7 @@ class NotificationTarget:
         return self.url.get_secret_value().partition(":")[0]
 
 
-def read_webhook_endpoints(settings: Settings) -> dict[str, WebhookEndpoint]:
+def parse_webhook_endpoints(settings: Settings) -> dict[str, WebhookEndpoint]:
     """Return the webhooks by name. Raises ConfigError if one is not valid."""
     return {endpoint.name: endpoint for endpoint in _webhooks(settings)}
 
@@ -92,10 +92,10 @@ def _endpoint(
     return WebhookEndpoint(name, url, parse_webhook_secret(secret, variable), events or ENDS, private)
 
 
-def read_notification_targets(settings: Settings) -> dict[str, NotificationTarget]:
+def read_notification_targets(settings: Settings) -> dict[str, WebhookNotificationTarget]:
     """Return the addresses in TUNEPORT_NOTIFY, which spaces separate, by name."""
     given = settings.get("TUNEPORT_NOTIFY") or ""
     return {
-        f"{NOTIFY}{n}": NotificationTarget(f"{NOTIFY}{n}", SecretStr(url))
+        f"{NOTIFY}{n}": WebhookNotificationTarget(f"{NOTIFY}{n}", SecretStr(url))
         for n, url in enumerate(given.split(), start=1)
     }

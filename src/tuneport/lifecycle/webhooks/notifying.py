@@ -12,7 +12,7 @@ from tuneport.installation import install_extra
 from tuneport.lifecycle.schema.records import DeliveryRecord, JobRecord, RequestRecord
 from tuneport.lifecycle.store.outbox import TYPE
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.webhooks.endpoints import NotificationTarget
+from tuneport.lifecycle.webhooks.endpoints import WebhookNotificationTarget
 from tuneport.lifecycle.webhooks.posting import WebhookDeliveryResult
 
 ALTOGETHER_SECONDS = 45.0
@@ -82,7 +82,7 @@ def require_apprise() -> None:
     logging.getLogger("urllib3").setLevel(logging.INFO)
 
 
-def refuse_unknown_notifier(notified: NotificationTarget) -> None:
+def refuse_unknown_notifier(notified: WebhookNotificationTarget) -> None:
     """Raise ConfigError if the library knows no such service, or the address lacks something."""
     require_apprise()
     import apprise
@@ -94,7 +94,9 @@ def refuse_unknown_notifier(notified: NotificationTarget) -> None:
         )
 
 
-async def send_job_notification(notified: NotificationTarget, message: JobEndNotification) -> WebhookDeliveryResult:
+async def send_job_notification(
+    notified: WebhookNotificationTarget, message: JobEndNotification
+) -> WebhookDeliveryResult:
     """Send the message. It never raises for what the service does."""
 
     def tell() -> bool:
@@ -116,7 +118,7 @@ async def send_job_notification(notified: NotificationTarget, message: JobEndNot
 
 
 async def send_apprise_message(
-    store: Store, notified: NotificationTarget, row: DeliveryRecord
+    store: Store, notified: WebhookNotificationTarget, row: DeliveryRecord
 ) -> WebhookDeliveryResult:
     job = store.jobs.by_ids([row.job_id]).get(row.job_id)
     request = store.requests.get(row.job_id)

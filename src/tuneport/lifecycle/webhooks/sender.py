@@ -11,10 +11,10 @@ from datetime import timedelta
 
 from tuneport.lifecycle.schema.records import DeliveryRecord
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint, read_notification_targets, read_webhook_endpoints
+from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint, parse_webhook_endpoints, read_notification_targets
 from tuneport.lifecycle.webhooks.notifying import refuse_unknown_notifier, send_apprise_message
 from tuneport.lifecycle.webhooks.posting import WebhookDeliveryResult, post_webhook, webhook_event_body
-from tuneport.lifecycle.worker.leases import has_owner_ended, new_lease_owner
+from tuneport.lifecycle.worker.leases import has_lease_owner_ended, new_lease_owner
 from tuneport.settings import Settings
 from tuneport.types import now
 
@@ -44,7 +44,7 @@ class WebhookSender:
         on_attempt: Callable[[str, str], None] = lambda name, outcome: None,
     ) -> None:
         self._store, self._settings, self._dice, self._on_attempt = store, settings, dice, on_attempt
-        self.webhooks, self.notified = read_webhook_endpoints(settings), read_notification_targets(settings)
+        self.webhooks, self.notified = parse_webhook_endpoints(settings), read_notification_targets(settings)
         for notified in self.notified.values():
             refuse_unknown_notifier(notified)
         self._registered = self._cleaned = float("-inf")
@@ -64,7 +64,7 @@ class WebhookSender:
         if moment - self._registered > REGISTER_SECONDS:
             self.register()
         if moment - self._cleaned > HOUSEKEEPING_SECONDS:
-            if gone := [owner for owner in self._store.webhooks.list_holders() if has_owner_ended(owner)]:
+            if gone := [owner for owner in self._store.webhooks.list_holders() if has_lease_owner_ended(owner)]:
                 self._store.webhooks.release_dead_holders(gone)
             self._store.webhooks.give_up_deliveries(days=GIVEN_UP_DAYS)
             self._cleaned = moment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.curves import CurveVerdict, Forgetting, judge_curve
+from tuneport.curves import CurveForgetting, CurveVerdict, judge_curve
 from tuneport.errors import UnsupportedError
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.types import JobStatus
@@ -12,7 +12,7 @@ TRAINING = (JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.PAUSED, JobStatus.FI
 
 
 def judge_job_curve(
-    row: JobRecord, backend: FineTuneBackend, *, forgetting: Forgetting | None = None
+    row: JobRecord, backend: FineTuneBackend, *, forgetting: CurveForgetting | None = None
 ) -> CurveVerdict | None:
     """Return the verdict on the metrics that the backend reports, or None if there are none: before training, and for a
     backend without metrics. `forgetting` is what an evaluation found."""

@@ -14,7 +14,7 @@ from tuneport.types import JobEvent, JobState, now
 EVENT_TRIES = 3
 
 
-class EventCollector:
+class JobEventCollector:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._failures: dict[str, int] = {}

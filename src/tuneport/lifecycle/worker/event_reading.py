@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from tuneport.errors import AuthError, ProviderError, QuotaError, RateLimitError
 from tuneport.lifecycle.store.reconcile import NO_EVENTS
 from tuneport.lifecycle.worker.event_collection import EVENT_TRIES
-from tuneport.lifecycle.worker.worker import Worker
+from tuneport.lifecycle.worker.worker import JobWorker
 from tuneport.types import JobEvent, now
 
 AGAIN_SECONDS = 60.0
@@ -23,7 +23,7 @@ class EndedJobEventReader:
     """Reads the events of one provider's jobs. `on_trouble` is told what keeps all events from being read."""
 
     def __init__(
-        self, worker: Worker, name: str, *, clock: Callable[[], datetime], on_trouble: Callable[[str, str], None]
+        self, worker: JobWorker, name: str, *, clock: Callable[[], datetime], on_trouble: Callable[[str, str], None]
     ) -> None:
         self.worker, self.store, self.name, self.clock = worker, worker.store, name, clock
         self.on_trouble = on_trouble

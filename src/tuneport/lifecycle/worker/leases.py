@@ -25,7 +25,7 @@ def new_lease_owner() -> str:
     return f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
 
 
-def has_owner_ended(owner: str) -> bool:
+def has_lease_owner_ended(owner: str) -> bool:
     """Return True if `owner` was a process of this very machine that has ended. In doubt it is False: the lease runs
     out."""
     machine, _, rest = owner.rpartition(":")[0].rpartition(":")
@@ -54,7 +54,7 @@ def _machine() -> str:
     return name if len(name) <= _LONGEST_MACHINE else hashlib.sha256(name.encode()).hexdigest()[:_LONGEST_MACHINE]
 
 
-class Lease:
+class JobLease:
     """A claimed row, renewed by a thread while a long call (an upload, a validation) runs."""
 
     def __init__(self, store: Store, row: JobRecord, owner: str) -> None:
@@ -77,18 +77,18 @@ class Lease:
 
 
 @contextmanager
-def claim_job_lease(store: Store, job_id: str) -> Iterator[Lease | None]:
+def claim_job_lease(store: Store, job_id: str) -> Iterator[JobLease | None]:
     """Hold the lease on a row for the time of the block; yield None if a living process holds it."""
     owner = new_lease_owner()
     row = store.leases.claim(job_id, owner)
     if row is None:
         holder = store.jobs.get(job_id).lease_owner
-        if holder is not None and has_owner_ended(holder):
+        if holder is not None and has_lease_owner_ended(holder):
             row = store.leases.claim(job_id, owner, instead_of=holder)
     if row is None:
         yield None
         return
-    lease = Lease(store, row, owner)
+    lease = JobLease(store, row, owner)
     try:
         with keep_lease_renewed(store.leases, job_id, owner, on_lost=lease.mark_lost):
             yield lease

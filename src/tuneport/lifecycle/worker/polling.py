@@ -8,22 +8,22 @@ import time
 from collections.abc import Callable
 
 from tuneport.lifecycle.schema.database import StoreUnavailableError
-from tuneport.lifecycle.worker.leases import has_owner_ended
+from tuneport.lifecycle.worker.leases import has_lease_owner_ended
 from tuneport.lifecycle.worker.poll_interval import PollTiming
 from tuneport.lifecycle.worker.provider_polling import PollingStopped, ProviderPoller, ProviderStarter
-from tuneport.lifecycle.worker.worker import Worker
+from tuneport.lifecycle.worker.worker import JobWorker
 from tuneport.types import now
 
 log = logging.getLogger(__name__)
 
 
-class Poller:
+class JobPoller:
     """Polls all providers that have unfinished jobs in the store, each in threads of its own: a slow one delays no
     other."""
 
     def __init__(
         self,
-        worker: Worker,
+        worker: JobWorker,
         *,
         on_change: Callable[[str, str, str | None], None] = lambda job_id, status, note: None,
         on_trouble: Callable[[str, str], None] = lambda name, message: None,
@@ -66,7 +66,7 @@ class Poller:
 
     def _release_dead_leases(self) -> None:
         """Release the leases of processes of this machine that were killed: their jobs continue now."""
-        dead = [owner for owner in self.worker.store.leases.list_holders() if has_owner_ended(owner)]
+        dead = [owner for owner in self.worker.store.leases.list_holders() if has_lease_owner_ended(owner)]
         if dead:
             self.worker.store.leases.release_dead_holders(dead, due_at=now())
             self.wake()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tuneport import digests
-from tuneport.data.conversion.prepare import prepare_dataset_for_method
+from tuneport.data.conversion.prepare import convert_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.errors import BudgetError, DatasetError, DatasetProblem
 from tuneport.formatting import money
@@ -15,7 +15,7 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.types import DataFile, PreparedData, Quote
 
 
-def restore_submitted_files(row: JobRecord, files: Path, fetch: Callable[[str], Path]) -> PreparedData:
+def restore_submitted_job_files(row: JobRecord, files: Path, fetch: Callable[[str], Path]) -> PreparedData:
     """Return the files as they were at submit, in the folder `files`. A file that is missing, damaged, or prepared on
     another machine is made again if its source is the same; `fetch` gets a content that a gateway's client uploaded."""
     data, spec = row.prepared_data, row.tune_spec
@@ -36,14 +36,14 @@ def _as_submitted(row: JobRecord, file: DataFile, source: Path, files: Path, fet
     if not source.is_file() and (sha256 := content_hash_in_path(source)) is not None:
         source = fetch(sha256)
     dataset = Dataset(source, spec.columns) if first else Dataset(spec.dataset, spec.columns).validation_like(source)
-    again = prepare_dataset_for_method(spec.method, dataset, file.format, files)
+    again = convert_dataset_for_method(spec.method, dataset, file.format, files)
     if again.sha256 != file.sha256:
         rule = f"has changed since {row.id} was submitted, and the copy made then is gone or damaged"
         raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))
     return file.model_copy(update={"path": again.path})
 
 
-def compare_with_our_quote(theirs: Quote, ours: Quote | None) -> Quote:
+def compare_job_with_our_quote(theirs: Quote, ours: Quote | None) -> Quote:
     """Return the provider's own quote, with the published table's sum and the difference between the two."""
     if ours is None or theirs.authority != "provider" or theirs.expected is None:
         return theirs
@@ -67,7 +67,7 @@ def compare_with_our_quote(theirs: Quote, ours: Quote | None) -> Quote:
     )
 
 
-def refuse_quote_above_budget(budget: float, quote: Quote) -> None:
+def refuse_job_quote_above_budget(budget: float, quote: Quote) -> None:
     """Raise an error if the provider's own quote, asked for now that its copy of the file is validated, is above the
     budget."""
     if quote.expected is None:

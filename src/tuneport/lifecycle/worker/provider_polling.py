@@ -20,7 +20,7 @@ from tuneport.lifecycle.worker.event_reading import EndedJobEventReader
 from tuneport.lifecycle.worker.poll_interval import JITTER, PollTiming
 from tuneport.lifecycle.worker.recording import record_job_states
 from tuneport.lifecycle.worker.stopping import LOOK_SECONDS, LOOK_SECONDS_REMOTE
-from tuneport.lifecycle.worker.worker import Worker
+from tuneport.lifecycle.worker.worker import JobWorker
 from tuneport.rate_limits import RateLimiter
 from tuneport.types import JobState, JobStatus, now
 
@@ -63,7 +63,7 @@ class ProviderPoller:
 
     def __init__(
         self,
-        worker: Worker,
+        worker: JobWorker,
         name: str,
         *,
         clock: Callable[[], datetime] = now,
@@ -245,7 +245,7 @@ class ProviderStarter:
 
     def __init__(
         self,
-        worker: Worker,
+        worker: JobWorker,
         name: str,
         *,
         clock: Callable[[], datetime] = now,

@@ -23,7 +23,7 @@ _JOBS_LOOKED_AT = 500  # the newest of the account; an older one that still runs
 
 
 @dataclass(frozen=True)
-class RemoteFileEntry:
+class JobRemoteFileEntry:
     """One file at one provider. `where`: there and known here, only there, or known here and no more there."""
 
     backend: str
@@ -54,15 +54,15 @@ class RemoteFileEntry:
         }
 
 
-class TrackedRemoteFiles:
+class JobRemoteFiles:
     def __init__(self, store: Store, open_backend: Callable[[str], FineTuneBackend]) -> None:
         self.store = store
         self.open_backend = open_backend
 
-    def list_files(self, backends: Iterable[str]) -> tuple[list[RemoteFileEntry], dict[str, str]]:
+    def list_files(self, backends: Iterable[str]) -> tuple[list[JobRemoteFileEntry], dict[str, str]]:
         """Return the files at each backend; and, for each backend that could not be asked, why."""
         names = list(backends)
-        entries: list[RemoteFileEntry] = []
+        entries: list[JobRemoteFileEntry] = []
         trouble: dict[str, str] = {}
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
             answers = list(pool.map(self._listed, names))
@@ -85,7 +85,7 @@ class TrackedRemoteFiles:
 
     def _entries(
         self, name: str, listed: list[RemoteFile], journal: list[JournalledRemoteFile], *, asked: bool
-    ) -> list[RemoteFileEntry]:
+    ) -> list[JobRemoteFileEntry]:
         jobs: dict[str, list[JournalledRemoteFile]] = {}
         for row in journal:
             jobs.setdefault(row.remote_id, []).append(row)
@@ -94,7 +94,7 @@ class TrackedRemoteFiles:
             rows = jobs.pop(file.id, [])
             created = file.created_at or (rows[0].created_at if rows else None)
             entries.append(
-                RemoteFileEntry(
+                JobRemoteFileEntry(
                     name,
                     file.id,
                     file.filename,
@@ -111,7 +111,7 @@ class TrackedRemoteFiles:
                 users = tuple((row.job_id, row.job_status) for row in rows)
                 first = rows[0]
                 ours = self.is_tuneport_file(name, first.filename)
-                entry = RemoteFileEntry(
+                entry = JobRemoteFileEntry(
                     name, remote_id, first.filename, first.bytes, first.created_at, where, ours, users
                 )
                 entries.append(entry)

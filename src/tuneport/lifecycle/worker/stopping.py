@@ -16,8 +16,8 @@ from tuneport.errors import ProviderError, RateLimitError, UnsupportedError
 from tuneport.formatting import duration, money
 from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.worker.event_collection import EventCollector
-from tuneport.lifecycle.worker.leases import Lease
+from tuneport.lifecycle.worker.event_collection import JobEventCollector
+from tuneport.lifecycle.worker.leases import JobLease
 from tuneport.types import Checkpoint, JobStatus, Model, now
 
 LOOK_SECONDS, LOOK_SECONDS_REMOTE = 2.0, 60.0
@@ -53,10 +53,10 @@ class StoppedEarly(Model):
 
 
 class OverfittingJobStop:
-    def __init__(self, events: EventCollector, *, clock: Callable[[], datetime] = now) -> None:
+    def __init__(self, events: JobEventCollector, *, clock: Callable[[], datetime] = now) -> None:
         self.events, self.clock = events, clock
 
-    def check_curve(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
+    def check_curve(self, lease: JobLease, backend: FineTuneBackend) -> JobRecord:
         """Judge the curve of a running job if that is asked for and due, and record the request to stop if it overfits.
 
         A backend that has no metrics now is asked again later. Raises RateLimitError.
@@ -98,11 +98,11 @@ class OverfittingJobStop:
         changes = {"requested_action": WISH, "stopped_early": stopped.model_dump(mode="json"), "due_at": moment}
         return lease.write(curve=curve, curve_at=moment, **changes)
 
-    def withdraw_stop_note(self, lease: Lease) -> JobRecord:
+    def withdraw_stop_note(self, lease: JobLease) -> JobRecord:
         """Remove the note of the stop if the job had ended by then or may not be stopped; call it right after the
         request. A job that still runs is checked again."""
         row = lease.row
-        refused = not row.job_status.terminal and row.requested_action is None  # see `Worker._ask`
+        refused = not row.job_status.terminal and row.requested_action is None  # see `JobWorker._ask`
         if not refused and row.job_status not in (JobStatus.SUCCEEDED, JobStatus.FAILED):
             return row
         why = f"{row.note}, so it continues" if refused else "it had ended before it could be stopped"

@@ -21,12 +21,12 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.hosted.finding import carries_submit_token
 from tuneport.errors import ConfigError, UnavailableError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading, read_store_machine_clock
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.schema.submission import Submission, SubmissionCandidate
+from tuneport.lifecycle.schema.submission import JobSubmission, SubmissionCandidate
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.worker.event_collection import EventCollector
-from tuneport.lifecycle.worker.leases import Lease
+from tuneport.lifecycle.worker.event_collection import JobEventCollector
+from tuneport.lifecycle.worker.leases import JobLease
 from tuneport.types import Found, JobState, RemoteFile, now
 
 SETTLE_VARIABLE = "TUNEPORT_SETTLE_SECONDS"
@@ -46,10 +46,10 @@ class UnclearStarts:
     def __init__(
         self,
         store: Store,
-        events: EventCollector,
+        events: JobEventCollector,
         *,
         clock: Callable[[], datetime] = now,
-        machine_clock: Callable[[], MachineClockReading] = read_machine_clock,
+        machine_clock: Callable[[], StoreClockReading] = read_store_machine_clock,
     ) -> None:
         self.store, self.events = store, events
         self._now, self._machine_clock = clock, machine_clock
@@ -67,7 +67,7 @@ class UnclearStarts:
 
     # --- what became of it ------------------------------------------------------------------------------------------
 
-    def settle_start(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
+    def settle_start(self, lease: JobLease, backend: FineTuneBackend) -> JobState | JobRecord | None:
         """Return the job to adopt, or the row if there is something to wait for, or None to start it again."""
         settle = unclear_start_wait(backend)
         reading = self._machine_clock()
@@ -97,7 +97,7 @@ class UnclearStarts:
             return None
         return self._absent(lease, backend, submission, found, settle, reading)
 
-    def find_earlier_start(self, lease: Lease, backend: FineTuneBackend) -> JobState | JobRecord | None:
+    def find_earlier_start(self, lease: JobLease, backend: FineTuneBackend) -> JobState | JobRecord | None:
         """Ask for the job once more if an earlier start of it was unclear: it may have come up since.
 
         Return the job to adopt, or the row if that is unknown now, or None to start it.
@@ -112,7 +112,7 @@ class UnclearStarts:
         return None
 
     def _found(
-        self, lease: Lease, backend: FineTuneBackend, submission: Submission, found: Found, state: JobState
+        self, lease: JobLease, backend: FineTuneBackend, submission: JobSubmission, found: Found, state: JobState
     ) -> JobState:
         told = f"Found the job that an interrupted submit had started: {state.remote_id}"
         self.events.add_tuneport_event(lease.row.id, told, once=f"found {state.remote_id}")
@@ -122,12 +122,12 @@ class UnclearStarts:
 
     def _absent(
         self,
-        lease: Lease,
+        lease: JobLease,
         backend: FineTuneBackend,
-        submission: Submission,
+        submission: JobSubmission,
         found: Found,
         settle: float,
-        reading: MachineClockReading,
+        reading: StoreClockReading,
     ) -> JobRecord | None:
         row = lease.row
         candidates = self._candidates(row, backend, found, submission)
@@ -153,11 +153,11 @@ class UnclearStarts:
         return None
 
     def _candidates(
-        self, row: JobRecord, backend: FineTuneBackend, found: Found, submission: Submission
+        self, row: JobRecord, backend: FineTuneBackend, found: Found, submission: JobSubmission
     ) -> tuple[SubmissionCandidate, ...]:
         """Return the listed jobs without a token that may be this one: of no other row, and of the same training."""
         files = self.store.files.list_job_files(row.id)
-        alike = [job for job in found.unmarked if may_be_submitted_job(row, files, job)]
+        alike = [job for job in found.unmarked if is_unclear_start_candidate(row, files, job)]
         if not alike:
             return ()
         known = self.store.jobs.list_known_remote_ids(backend.name, [job.remote_id for job in alike])
@@ -167,7 +167,7 @@ class UnclearStarts:
             if job.remote_id not in known and job.remote_id not in submission.dismissed
         )
 
-    def _ask(self, lease: Lease, backend: FineTuneBackend, submission: Submission, why: str) -> JobRecord:
+    def _ask(self, lease: JobLease, backend: FineTuneBackend, submission: JobSubmission, why: str) -> JobRecord:
         question = _question(lease.row, backend.name, submission.candidates, why)
         self.events.add_tuneport_event(
             lease.row.id, question, level="warning", type_="unresolved", once=f"asked {question}"
@@ -190,11 +190,11 @@ class UnclearStarts:
         """Return in what a job differs from the row's, as far as the provider tells it rightly, or None."""
         if not _same_files(self.store.files.list_job_files(row.id), state):
             return f"{state.remote_id} trains on another file"
-        if not may_be_submitted_job(row, self.store.files.list_job_files(row.id), state):
+        if not is_unclear_start_candidate(row, self.store.files.list_job_files(row.id), state):
             return f"{state.remote_id} has another model or seed ({state.model})"
         return None
 
-    def misnamed_job_reason(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> str | None:
+    def misnamed_job_reason(self, lease: JobLease, backend: FineTuneBackend, state: JobState) -> str | None:
         """Return why the job that the provider answered a submit with is not adopted, or None. It is kept in mind."""
         row = lease.row
         reason = self.foreign_job_reason(row, backend, state)
@@ -209,7 +209,7 @@ class UnclearStarts:
 
     # --- what a person says -----------------------------------------------------------------------------------------
 
-    def record_not_started(self, lease: Lease) -> JobRecord:
+    def record_not_started(self, lease: JobLease) -> JobRecord:
         """Write down that the job was not started, on a person's word: the next step starts it."""
         submission = lease.row.job_submission
         dismissed = (*submission.dismissed, *(each.remote_id for each in submission.candidates))
@@ -238,14 +238,14 @@ class UnclearStarts:
             return None
         return self._now() + timedelta(seconds=unclear_start_wait(backend))
 
-    def seconds_until_settled(self, lease: Lease, backend: FineTuneBackend) -> float:
+    def seconds_until_settled(self, lease: JobLease, backend: FineTuneBackend) -> float:
         """Return the seconds until all that is under way must have shown itself, on a clock that runs from now on."""
         reading = self._machine_clock()
         submission = lease.row.job_submission.with_clock(reading)
         _keep(lease, submission)
         return unclear_start_wait(backend) - submission.seconds_waited(reading)
 
-    def look_for_duplicates(self, lease: Lease, backend: FineTuneBackend) -> None:
+    def look_for_duplicates(self, lease: JobLease, backend: FineTuneBackend) -> None:
         """Report further jobs that carry the row's token. Raises UnavailableError if the provider does not say."""
         found = backend.find(lease.row.token)
         if found.answer == "unknown":
@@ -257,7 +257,7 @@ class UnclearStarts:
         self.report_duplicates(lease, backend, others, beside=ours)
 
     def report_duplicates(
-        self, lease: Lease, backend: FineTuneBackend, jobs: Sequence[JobState], *, beside: str | None
+        self, lease: JobLease, backend: FineTuneBackend, jobs: Sequence[JobState], *, beside: str | None
     ) -> None:
         submission = lease.row.job_submission
         new = [job for job in jobs if job.remote_id not in submission.duplicates]
@@ -291,7 +291,7 @@ def unclear_start_wait(backend: FineTuneBackend) -> float:
     return seconds
 
 
-def may_be_submitted_job(row: JobRecord, files: Sequence[RemoteFile], state: JobState) -> bool:
+def is_unclear_start_candidate(row: JobRecord, files: Sequence[RemoteFile], state: JobState) -> bool:
     """Return whether a listed job may be the row's: nothing that it tells contradicts the spec.
 
     Its time is not compared: the clocks of two machines may differ by days.
@@ -316,7 +316,7 @@ def _same_files(files: Sequence[RemoteFile], state: JobState) -> bool:
 
 
 def _why_undecided(
-    name: str, candidates: Sequence[SubmissionCandidate], found: Found, submission: Submission, starts: int
+    name: str, candidates: Sequence[SubmissionCandidate], found: Found, submission: JobSubmission, starts: int
 ) -> str | None:
     if candidates:
         listed = ", ".join(str(each) for each in candidates[:3])
@@ -354,5 +354,5 @@ def _pause(looks: int, settle: float) -> float:
     return min(FIRST_PAUSE * GROWTH ** min(looks, 40), settle / LOOKS)
 
 
-def _keep(lease: Lease, submission: Submission, **columns: object) -> JobRecord:
+def _keep(lease: JobLease, submission: JobSubmission, **columns: object) -> JobRecord:
     return lease.write(submission=submission.model_dump(mode="json"), **columns)

@@ -30,21 +30,21 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.formatting import money
-from tuneport.lifecycle.planning.alternatives import AlternativeBackend
-from tuneport.lifecycle.schema.machine_clock import MachineClockReading, read_machine_clock
+from tuneport.lifecycle.planning.alternatives import JobAlternative
+from tuneport.lifecycle.schema.machine_clock import StoreClockReading, read_store_machine_clock
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import LeaseLostError, Store
-from tuneport.lifecycle.worker.endings import Endings
-from tuneport.lifecycle.worker.event_collection import EventCollector
-from tuneport.lifecycle.worker.leases import Lease, claim_job_lease
+from tuneport.lifecycle.worker.endings import JobEndings
+from tuneport.lifecycle.worker.event_collection import JobEventCollector
+from tuneport.lifecycle.worker.leases import JobLease, claim_job_lease
 from tuneport.lifecycle.worker.poll_interval import SHORTEST
 from tuneport.lifecycle.worker.preparing import (
-    compare_with_our_quote,
-    refuse_quote_above_budget,
-    restore_submitted_files,
+    compare_job_with_our_quote,
+    refuse_job_quote_above_budget,
+    restore_submitted_job_files,
 )
 from tuneport.lifecycle.worker.recording import FAILED_AGAIN, job_state_columns
-from tuneport.lifecycle.worker.remote_files import TrackedRemoteFiles
+from tuneport.lifecycle.worker.remote_files import JobRemoteFiles
 from tuneport.lifecycle.worker.stopping import OverfittingJobStop
 from tuneport.lifecycle.worker.unclear_starts import MOST_STARTS, UnclearStarts
 from tuneport.types import JobState, JobStatus, TuneSpec, now
@@ -56,7 +56,7 @@ LOOK_AGAIN_SECONDS = 10.0
 """Seconds after which a job that occupies a slot is polled by the jobs that wait for it, unless it was polled since."""
 
 
-class Worker:
+class JobWorker:
     """`open_backend` gives the backend of a name; `files` is the folder for prepared files. Threads may share one.
 
     `fetch` gets a content that a gateway's client uploaded, by its hash, and returns its path on this machine.
@@ -72,22 +72,22 @@ class Worker:
         files: Path,
         *,
         fetch: Callable[[str], Path],
-        alternatives: Callable[[JobRecord], Sequence[AlternativeBackend]] = lambda row: (),
+        alternatives: Callable[[JobRecord], Sequence[JobAlternative]] = lambda row: (),
         monthly_budget: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], datetime] = now,
-        machine_clock: Callable[[], MachineClockReading] = read_machine_clock,
+        machine_clock: Callable[[], StoreClockReading] = read_store_machine_clock,
     ) -> None:
         self.store = store
         self._sleep, self._monotonic, self._now = sleep, monotonic, clock
         self.open_backend = open_backend
         self.files, self.fetch = files, fetch
         self.monthly_budget = monthly_budget
-        self.remote_files = TrackedRemoteFiles(store, open_backend)
-        self.events = EventCollector(store)
+        self.remote_files = JobRemoteFiles(store, open_backend)
+        self.events = JobEventCollector(store)
         self.overfitting = OverfittingJobStop(self.events, clock=clock)
-        self.endings = Endings(self.events, alternatives)
+        self.endings = JobEndings(self.events, alternatives)
         self.unclear = UnclearStarts(store, self.events, clock=clock, machine_clock=machine_clock)
 
     def drive(
@@ -183,7 +183,7 @@ class Worker:
             self.events.collect(row.id, self.open_backend(row.backend), row.remote_id)
             self.store.events.mark_stored(row.id)
 
-    def _advance(self, lease: Lease) -> JobRecord:
+    def _advance(self, lease: JobLease) -> JobRecord:
         row = lease.row
         if row.job_status.terminal:
             return self._delete(lease) if row.delete_requested_at is not None and row.deleted_at is None else row
@@ -207,9 +207,9 @@ class Worker:
 
     # --- the three phases -------------------------------------------------------------------------------------------
 
-    def _prepare(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
+    def _prepare(self, lease: JobLease, backend: FineTuneBackend) -> JobRecord:
         spec = _spec_for_backend(lease.row)
-        data = restore_submitted_files(lease.row, self.files, self.fetch)
+        data = restore_submitted_job_files(lease.row, self.files, self.fetch)
         journalled = {file.sha256 for file in self.store.files.list_job_files(lease.row.id)}
         for file in backend.prepare(spec, data):
             self.store.files.add(lease.row.id, file)
@@ -222,7 +222,7 @@ class Worker:
         self._ask_price(lease, backend, spec)
         return lease.write(status=JobStatus.SUBMITTING, note=None)
 
-    def _ask_price(self, lease: Lease, backend: FineTuneBackend, spec: TuneSpec) -> None:
+    def _ask_price(self, lease: JobLease, backend: FineTuneBackend, spec: TuneSpec) -> None:
         """Replace our quote by the provider's own, if it gives one. If there is a budget, the quote must be known and
         within it; without a budget, a provider that cannot be asked delays nothing."""
         budgeted = spec.budget is not None or self.monthly_budget is not None
@@ -235,17 +235,17 @@ class Worker:
             return
         if quote is None or not (budgeted or quote.authority == "provider"):
             return
-        quote = compare_with_our_quote(quote, lease.row.job_quote)
+        quote = compare_job_with_our_quote(quote, lease.row.job_quote)
         lease.write(quote=quote.model_dump(mode="json"))
         if spec.budget is not None:
-            refuse_quote_above_budget(spec.budget, quote)
+            refuse_job_quote_above_budget(spec.budget, quote)
         lease.row = self.store.leases.write_quote(lease.row.id, lease.owner, quote, monthly_budget=self.monthly_budget)
         if quote.expected is not None:
             self.events.add_tuneport_event(
                 lease.row.id, f"{backend.name} asks {money(quote.expected)}: {quote.explanation}", type_="quote"
             )
 
-    def _submit(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
+    def _submit(self, lease: JobLease, backend: FineTuneBackend) -> JobRecord:
         if lease.row.submit_intent_at is not None:
             outcome = self.unclear.settle_start(lease, backend)
             if isinstance(outcome, JobState):
@@ -304,7 +304,7 @@ class Worker:
 
     # --- slots: how many jobs an account may have at once ----------------------------------------------------------
 
-    def _acquire_slot(self, lease: Lease, backend: FineTuneBackend, intent: dict[str, Any]) -> bool:
+    def _acquire_slot(self, lease: JobLease, backend: FineTuneBackend, intent: dict[str, Any]) -> bool:
         """Write the intent, or else the reason why the job waits for others of the account to end."""
         limit = backend.manifest.limits.concurrent_jobs
         value = None if limit is None else limit.value
@@ -324,7 +324,7 @@ class Worker:
         self._wait_for_slot(lease, note)
         return False
 
-    def _wait_for_slot(self, lease: Lease, note: str, error: ProviderError | None = None) -> JobRecord:
+    def _wait_for_slot(self, lease: JobLease, note: str, error: ProviderError | None = None) -> JobRecord:
         due = None if error is None or error.retry_after is None else self._now() + timedelta(seconds=error.retry_after)
         if lease.row.waits_since is None:
             self.events.add_tuneport_event(lease.row.id, note[0].upper() + note[1:], type_="waiting")
@@ -348,7 +348,7 @@ class Worker:
                 if isinstance(outcome, JobState):
                     self._adopt(lease, backend, outcome)
 
-    def _adopt(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRecord:
+    def _adopt(self, lease: JobLease, backend: FineTuneBackend, state: JobState) -> JobRecord:
         """Record the job's remote id at once; if the job has already ended, its end is handled like any other."""
         status = JobStatus.FINALIZING if state.status.terminal else state.status
         # The event comes first: a row with a remote id no longer shows that it had none.
@@ -421,7 +421,7 @@ class Worker:
                 return lease.write(recheck_at=self._now() + timedelta(seconds=left))
             return lease.write(recheck_at=None)
 
-    def _ask_about_failure(self, lease: Lease, backend: FineTuneBackend, remote_id: str) -> None:
+    def _ask_about_failure(self, lease: JobLease, backend: FineTuneBackend, remote_id: str) -> None:
         try:
             state = backend.fetch(remote_id)
         except NotFoundError:
@@ -433,7 +433,7 @@ class Worker:
         lease.row = self.store.leases.reopen(lease.row.id, lease.owner)
         self._record(lease, backend, state)
 
-    def _poll(self, lease: Lease, backend: FineTuneBackend) -> JobRecord:
+    def _poll(self, lease: JobLease, backend: FineTuneBackend) -> JobRecord:
         row = lease.row
         assert row.remote_id is not None
         if row.cancel_requested_at is not None and row.job_status is not JobStatus.CANCELLING:
@@ -449,7 +449,7 @@ class Worker:
             if lease is not None and not lease.row.job_status.terminal:
                 self.overfitting.check_curve(lease, self.open_backend(lease.row.backend))
 
-    def _apply_action(self, lease: Lease, backend: FineTuneBackend, requested_action: str) -> JobRecord:
+    def _apply_action(self, lease: JobLease, backend: FineTuneBackend, requested_action: str) -> JobRecord:
         calls = {
             "pause": (backend.pause, "paused"),
             "resume": (backend.resume, "resumed"),
@@ -460,7 +460,7 @@ class Worker:
             row = self.overfitting.withdraw_stop_note(lease)
         return row if row.requested_action is None else lease.write(requested_action=None)
 
-    def _ask(self, lease: Lease, backend: FineTuneBackend, call: Callable[[str], JobState], done: str) -> JobRecord:
+    def _ask(self, lease: JobLease, backend: FineTuneBackend, call: Callable[[str], JobState], done: str) -> JobRecord:
         """Ask the backend for the requested action, and for the state if that fails, so that the job is still followed.
 
         A refusal is a note, whatever its kind (a key may read and not cancel); a transient error is raised.
@@ -497,7 +497,7 @@ class Worker:
                 raise
             return self._record(lease, backend, state)
 
-    def _delete(self, lease: Lease) -> JobRecord:
+    def _delete(self, lease: JobLease) -> JobRecord:
         """Delete the tuned model of an ended job. A model that is already gone counts as deleted."""
         row = lease.row
         try:
@@ -510,7 +510,7 @@ class Worker:
         self.events.add_tuneport_event(row.id, f"Deleted the tuned model at {row.backend}", type_="deleted")
         return lease.write(deleted_at=now(), note=None)
 
-    def _record(self, lease: Lease, backend: FineTuneBackend, state: JobState) -> JobRecord:
+    def _record(self, lease: JobLease, backend: FineTuneBackend, state: JobState) -> JobRecord:
         """Write the state, after its events: a job whose row says that it ended has its events stored, or an event that
         says why not."""
         if lease.row.job_submission.unclear and state.status.terminal:

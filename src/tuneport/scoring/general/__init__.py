@@ -7,23 +7,23 @@ says of a base and a tuned model which abilities were forgotten, and whether the
 from tuneport.scoring.general.asking import (
     ANSWER_TOKENS,
     AnsweredItem,
-    ask_general_items,
     backend_scores_likelihoods,
-    written_prompts,
+    general_item_prompts,
+    score_general_items,
 )
-from tuneport.scoring.general.comparison import AbilityChange, GeneralComparison, compare_general_ability
-from tuneport.scoring.general.items import BenchmarkItem, RefusalPair, load_items
+from tuneport.scoring.general.comparison import GeneralAbilityChange, GeneralAbilityComparison, compare_general_ability
+from tuneport.scoring.general.items import BenchmarkItem, RefusalPair, load_general_items
 
 __all__ = [
     "ANSWER_TOKENS",
-    "AbilityChange",
-    "GeneralComparison",
+    "GeneralAbilityChange",
+    "GeneralAbilityComparison",
     "BenchmarkItem",
     "AnsweredItem",
     "RefusalPair",
     "compare_general_ability",
-    "ask_general_items",
+    "score_general_items",
     "backend_scores_likelihoods",
-    "load_items",
-    "written_prompts",
+    "load_general_items",
+    "general_item_prompts",
 ]

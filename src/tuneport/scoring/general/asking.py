@@ -15,7 +15,7 @@ from typing import Literal
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.scoring.examples import Messages
-from tuneport.scoring.general.items import BenchmarkItem, GeneralItems, is_refusal_answer, load_items
+from tuneport.scoring.general.items import BenchmarkItem, GeneralItems, is_item_refusal_answer, load_general_items
 from tuneport.scoring.prompting import Complete, Rank
 
 Way = Literal["likelihood", "written", "letter"]
@@ -39,7 +39,7 @@ class AnsweredItem:
     chance: float
 
 
-def ask_general_items(
+def score_general_items(
     *, rank: Rank | None = None, complete: Complete | None = None, items: GeneralItems | None = None
 ) -> list[AnsweredItem]:
     """Ask every item in every available way: by `rank` if given, else by letter; in writing if `complete` is given.
@@ -48,7 +48,7 @@ def ask_general_items(
     """
     if rank is None and complete is None:
         raise ValueError("ask_general_items needs rank, complete or both")
-    items = items or load_items()
+    items = items or load_general_items()
     judged: list[AnsweredItem] = []
     if rank is not None:
         judged += [*_ranked(items.questions, rank), *_told_apart(items, rank)]
@@ -81,10 +81,10 @@ def _told_apart(items: GeneralItems, rank: Rank) -> Iterator[AnsweredItem]:
         yield AnsweredItem(pair.id, "refusals", "likelihood", pair.harmful, answer, harmful > harmless, 0.5)
 
 
-def written_prompts(*, ranked: bool, items: GeneralItems | None = None) -> list[Messages]:
-    """Return the prompts that `ask_general_items` completes, in order; `ranked`: with likelihoods, so nothing is asked
-    by letter."""
-    items = items or load_items()
+def general_item_prompts(*, ranked: bool, items: GeneralItems | None = None) -> list[Messages]:
+    """Return the prompts that `score_general_items` completes, in order; `ranked`: with likelihoods, so nothing is
+    asked by letter."""
+    items = items or load_general_items()
     return [
         *(_chat(item.ask) for item in items.questions if item.check is not None),
         *(_chat(item.lettered()) for item in items.questions if item.check is None and not ranked),
@@ -94,7 +94,7 @@ def written_prompts(*, ranked: bool, items: GeneralItems | None = None) -> list[
 
 
 def _written(items: GeneralItems, complete: Complete, *, ranked: bool) -> Iterator[AnsweredItem]:
-    answers = iter(list(complete(written_prompts(ranked=ranked, items=items))))
+    answers = iter(list(complete(general_item_prompts(ranked=ranked, items=items))))
     for item in items.questions:
         if item.check is not None:
             answer = next(answers)
@@ -105,10 +105,10 @@ def _written(items: GeneralItems, complete: Complete, *, ranked: bool) -> Iterat
             yield _judged(item, "letter", answer, item.chosen(answer) == item.right)
     for pair in items.pairs:
         answer = next(answers)
-        yield AnsweredItem(pair.id, "refusals", "written", pair.harmful, answer, is_refusal_answer(answer), 0.0)
+        yield AnsweredItem(pair.id, "refusals", "written", pair.harmful, answer, is_item_refusal_answer(answer), 0.0)
     for pair in items.pairs:
         answer = next(answers)
-        right = bool(answer.strip()) and not is_refusal_answer(answer)
+        right = bool(answer.strip()) and not is_item_refusal_answer(answer)
         yield AnsweredItem(pair.id, "harmless requests", "written", pair.harmless, answer, right, 0.0)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuneport.curves import Forgetting
+from tuneport.curves import CurveForgetting
 from tuneport.scoring.general.asking import AnsweredItem
 from tuneport.scoring.statistics.intervals import wilson
 from tuneport.scoring.statistics.paired import PairedDifference, correct_holm, measure_paired_difference
@@ -25,7 +25,7 @@ Verdict = Literal["forgetting", "safety drift", "helps less", "better", "no diff
 
 
 @dataclass(frozen=True)
-class ItemShare:
+class GeneralItemShare:
     """The items that a model got right; `low` and `high` are Wilson's 95 % interval."""
 
     right: int
@@ -41,7 +41,7 @@ class ItemShare:
 
 
 @dataclass(frozen=True)
-class AbilityChange:
+class GeneralAbilityChange:
     """One ability, asked in one way. `difference` is the tuned model's share less the base model's.
 
     `lost` are the items that only the base model got right.
@@ -50,8 +50,8 @@ class AbilityChange:
     ability: str
     way: str
     chance: float
-    base: ItemShare
-    tuned: ItemShare
+    base: GeneralItemShare
+    tuned: GeneralItemShare
     difference: PairedDifference
     lost: tuple[AnsweredItem, ...]
 
@@ -97,13 +97,13 @@ FLOOR = 0.05
 
 
 @dataclass(frozen=True)
-class GeneralComparison:
+class GeneralAbilityComparison:
     """`changes`: `ALL` first, then each ability in each way it was asked."""
 
-    changes: tuple[AbilityChange, ...]
+    changes: tuple[GeneralAbilityChange, ...]
 
     @property
-    def losses(self) -> list[AbilityChange]:
+    def losses(self) -> list[GeneralAbilityChange]:
         """Return the abilities that are worse than before."""
         return [change for change in self.changes if change.verdict in _LOSSES]
 
@@ -112,7 +112,7 @@ class GeneralComparison:
         return any(change.verdict == "forgetting" for change in self.losses)
 
     @property
-    def forgotten(self) -> Forgetting | None:
+    def forgotten(self) -> CurveForgetting | None:
         """Return the loss for the verdict on a loss curve: of all abilities together or, if that is not shown, of the
         one that lost most. Returns None if no loss is shown."""
         lost = [change for change in self.losses if change.verdict == "forgetting"]
@@ -122,7 +122,7 @@ class GeneralComparison:
         worst = worst or min(lost, key=lambda change: change.difference.value)
         moved = worst.difference
         tasks = {} if worst.ability == ALL else {"tasks": f"general tasks in {worst.ability}"}
-        return Forgetting(drop=-moved.value, low=-moved.high, high=-moved.low, **tasks)
+        return CurveForgetting(drop=-moved.value, low=-moved.high, high=-moved.low, **tasks)
 
     @property
     def safety_drift(self) -> bool:
@@ -149,7 +149,7 @@ class GeneralComparison:
         }
 
 
-def compare_general_ability(base: Sequence[AnsweredItem], tuned: Sequence[AnsweredItem]) -> GeneralComparison:
+def compare_general_ability(base: Sequence[AnsweredItem], tuned: Sequence[AnsweredItem]) -> GeneralAbilityComparison:
     """Compare two models. Raises ValueError if they were not asked the same items in the same ways."""
     if [(item.id, item.ability, item.way) for item in base] != [(item.id, item.ability, item.way) for item in tuned]:
         raise ValueError("base and tuned model were asked different items: ask both all items in the same ways")
@@ -159,20 +159,20 @@ def compare_general_ability(base: Sequence[AnsweredItem], tuned: Sequence[Answer
     for pair in pairs:
         rows.setdefault((pair[0].ability, pair[0].way), []).append(pair)
     differences = correct_holm([measure_paired_difference(_tally(row, 1), _tally(row, 0)) for row in rows.values()])
-    return GeneralComparison(
+    return GeneralAbilityComparison(
         tuple(_change(*name, row, found) for (name, row), found in zip(rows.items(), differences, strict=True))
     )
 
 
 def _change(
     ability: str, way: str, row: Sequence[tuple[AnsweredItem, AnsweredItem]], found: PairedDifference
-) -> AbilityChange:
-    return AbilityChange(
+) -> GeneralAbilityChange:
+    return GeneralAbilityChange(
         ability=ability,
         way=way,
         chance=sum(before.chance for before, _ in row) / len(row),
-        base=ItemShare(sum(before.right for before, _ in row), len(row)),
-        tuned=ItemShare(sum(after.right for _, after in row), len(row)),
+        base=GeneralItemShare(sum(before.right for before, _ in row), len(row)),
+        tuned=GeneralItemShare(sum(after.right for _, after in row), len(row)),
         difference=found,
         lost=tuple(after for before, after in row if before.right and not after.right),
     )
@@ -186,6 +186,6 @@ def _ways(row: Sequence[tuple[AnsweredItem, AnsweredItem]]) -> str:
     return " and ".join(dict.fromkeys(before.way for before, _ in row))
 
 
-def _as_dict(share: ItemShare) -> dict[str, float]:
+def _as_dict(share: GeneralItemShare) -> dict[str, float]:
     low, high = share.interval
     return {"right": share.right, "total": share.total, "share": share.share, "low": low, "high": high}

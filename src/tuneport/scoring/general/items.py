@@ -86,7 +86,7 @@ class GeneralItems:
 
 
 @cache
-def load_items() -> GeneralItems:
+def load_general_items() -> GeneralItems:
     """Return all items, always in the same order."""
     questions = tuple(item for ability in ABILITIES for item in _questions(ability))
     safety = _read("refusals")
@@ -94,7 +94,7 @@ def load_items() -> GeneralItems:
     return GeneralItems(questions, pairs, tuple(safety["refusing"]), tuple(safety["complying"]))
 
 
-def is_refusal_answer(answer: str) -> bool:
+def is_item_refusal_answer(answer: str) -> bool:
     """Return whether a written answer declines, by its words near its start. An empty answer neither helps nor
     refuses."""
     return _REFUSAL.search(answer.strip()[:_OPENING]) is not None

@@ -11,13 +11,13 @@ from typing import Any, Literal
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.metrics.bertscore import tally_bertscore
-from tuneport.scoring.metrics.classes import class_report, tally_macro_f1
+from tuneport.scoring.metrics.classes import class_score_report, tally_macro_f1
 from tuneport.scoring.metrics.code import tally_code
-from tuneport.scoring.metrics.custom import load_function, tally_custom
+from tuneport.scoring.metrics.custom import load_metric_function, tally_custom
 from tuneport.scoring.metrics.likelihood import tally_answer_loss, tally_bits_per_byte, tally_word_perplexity
 from tuneport.scoring.metrics.normalisation import SAME
 from tuneport.scoring.metrics.overlap import tally_bleu, tally_chrf, tally_rouge
-from tuneport.scoring.metrics.structured import field_report, tally_fields, tally_json_valid, tally_schema_valid
+from tuneport.scoring.metrics.structured import field_score_report, tally_fields, tally_json_valid, tally_schema_valid
 from tuneport.scoring.metrics.token_f1 import tally_token_f1
 from tuneport.scoring.metrics.tool_calls import tally_call_f1, tally_tool_calls, tally_tool_names
 from tuneport.scoring.statistics.tally import Tally, tally_right
@@ -75,14 +75,17 @@ METRICS: Mapping[str, Metric] = {
             "accuracy",
             "answers that are the right class",
             partial(_tally_same, same=SAME["text"]),
-            details=class_report,
+            details=class_score_report,
         ),
-        Metric("macro_f1", "mean F1 of the classes, each as important", tally_macro_f1, details=class_report),
+        Metric("macro_f1", "mean F1 of the classes, each as important", tally_macro_f1, details=class_score_report),
         Metric("json_valid", "answers that are JSON, with nothing around it", tally_json_valid),
         Metric("schema_valid", "answers that fit the JSON schema", tally_schema_valid, options=("schema",)),
         *(
             Metric(
-                f"field_{part}", f"{what} of the fields in JSON", partial(tally_fields, part=part), details=field_report
+                f"field_{part}",
+                f"{what} of the fields in JSON",
+                partial(tally_fields, part=part),
+                details=field_score_report,
             )
             for part, what in (("precision", "precision"), ("recall", "recall"), ("f1", "F1"))
         ),
@@ -123,7 +126,7 @@ def load_metric(name: str, **options: Any) -> Metric:
     name = current_metric_name(name)
     found = METRICS.get(name)
     if found is None and ":" in name and not name.startswith("exact_match:"):
-        function = load_function(name)
+        function = load_metric_function(name)
         found = Metric(name, "a function of your own", partial(tally_custom, function=function), "value")
     if found is None:
         near = get_close_matches(name, METRICS, 3) or list(METRICS)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.extra import require_metric_package
 from tuneport.scoring.statistics.tally import Tally, tally_means
+from tuneport.validation import read_json_object
 
 
 def tally_bertscore(

@@ -33,7 +33,7 @@ def tally_macro_f1(rows: Sequence[Example], answers: Sequence[Answer]) -> Tally:
     return Tally(_table(places, columns, (len(cells), 3 * classes)), of.reshape(-1), _macro_f1)
 
 
-def class_report(rows: Sequence[Example], answers: Sequence[Answer]) -> dict[str, Any]:
+def class_score_report(rows: Sequence[Example], answers: Sequence[Answer]) -> dict[str, Any]:
     """Return the table of `classes` and the `confusion` matrix.
 
     `classes`: precision, recall and F1 of each, its rows, and the interval of its recall (Wilson). `confusion`: rows by

@@ -29,7 +29,7 @@ def tally_code(
         if not row.tests:
             raise ConfigError(f"row {index + 1} has no `tests`, which code_passed runs")
     programs = [
-        f"{extract_code(said.text)}\n\n{row.tests}" if said.text.strip() else None
+        f"{extract_scored_code(said.text)}\n\n{row.tests}" if said.text.strip() else None
         for row, said in zip(rows, answers, strict=True)
     ]
 
@@ -40,7 +40,7 @@ def tally_code(
         return tally_right(list(pool.map(passes, programs)))
 
 
-def extract_code(text: str) -> str:
+def extract_scored_code(text: str) -> str:
     """Return the contents of the fenced Python blocks, or the whole text if there are none."""
     found = _FENCE.findall(text)
     return "\n\n".join(found) if found else text

@@ -16,7 +16,7 @@ from tuneport.scoring.statistics.tally import Tally, tally_means, tally_right
 IMPORT_PATH = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
 
 
-def load_function(path: str) -> Callable[[Example, Answer], Any]:
+def load_metric_function(path: str) -> Callable[[Example, Answer], Any]:
     """Import `package.module:function` from the current folder or from Python's path. Raises ConfigError if it is
     missing."""
     found = IMPORT_PATH.fullmatch(path)

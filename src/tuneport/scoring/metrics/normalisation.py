@@ -8,7 +8,7 @@ import string
 import unicodedata
 from collections.abc import Callable, Mapping
 
-from tuneport.data.checks.rows.shapes import parse_json, strip_code_fence
+from tuneport.data.checks.rows.shapes import parse_row_answer_json, strip_row_code_fence
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -59,8 +59,8 @@ SAME: Mapping[str, Callable[[str, str], bool]] = {
 
 def parse_json_answer(text: str) -> object:
     """Parse an object or a list, with or without a code fence. Returns None for anything else."""
-    inside = strip_code_fence(text)
-    return parse_json(text if inside is None else inside)
+    inside = strip_row_code_fence(text)
+    return parse_row_answer_json(text if inside is None else inside)
 
 
 def _squad(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tuneport.data.checks.rows.shapes import parse_json
+from tuneport.data.checks.rows.shapes import parse_row_answer_json
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Answer, Example
 from tuneport.scoring.extra import require_metric_package
@@ -22,7 +22,7 @@ _MOST_MATCHED = 64
 
 def tally_json_valid(rows: Sequence[Example], answers: Sequence[Answer]) -> Tally:
     """Count answers that are an object or a list with nothing around it, as a program would read it."""
-    return tally_right([parse_json(answer.text) is not None for answer in answers])
+    return tally_right([parse_row_answer_json(answer.text) is not None for answer in answers])
 
 
 def tally_schema_valid(
@@ -47,7 +47,7 @@ def tally_schema_valid(
             except SchemaError as error:
                 raise ConfigError(f"the schema of row {index + 1} is not a JSON schema: {error.message}") from error
             validators[key] = kind(wanted)
-        value = parse_json(answer.text)
+        value = parse_row_answer_json(answer.text)
         right.append(value is not None and validators[key].is_valid(value))
     return tally_right(right)
 
@@ -59,7 +59,7 @@ def tally_fields(rows: Sequence[Example], answers: Sequence[Answer], *, part: st
     """
     counts = np.array(
         [
-            field_counts(parse_json_answer(row.expected), parse_json_answer(said.text))
+            field_score_counts(parse_json_answer(row.expected), parse_json_answer(said.text))
             for row, said in zip(rows, answers, strict=True)
         ],
         np.float64,
@@ -68,12 +68,12 @@ def tally_fields(rows: Sequence[Example], answers: Sequence[Answer], *, part: st
     return tally_sums(counts, value, per_row=value(counts))
 
 
-def field_counts(expected: Any, answer: Any) -> tuple[int, int, int]:
+def field_score_counts(expected: Any, answer: Any) -> tuple[int, int, int]:
     """Count the fields that are right, that are expected, and that are there."""
     return len(_matched(expected, answer)), _size(expected), _size(answer)
 
 
-def field_report(rows: Sequence[Example], answers: Sequence[Answer]) -> dict[str, Any]:
+def field_score_report(rows: Sequence[Example], answers: Sequence[Answer]) -> dict[str, Any]:
     """Count for each field, by its path (list entries under `[]`), how often it is expected, there, and right."""
     right: Counter[str] = Counter()
     expected: Counter[str] = Counter()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tuneport.data.checks.rows.shapes import parse_json
+from tuneport.data.checks.rows.shapes import parse_row_answer_json
 from tuneport.scoring.examples import Answer, Call, Example
 from tuneport.scoring.metrics.structured import same_value
 from tuneport.scoring.statistics.tally import Floats, Tally, tally_right, tally_sums
@@ -46,7 +46,7 @@ def same_call(one: Call, other: Call) -> bool:
     """Compare names and arguments; arguments as JSON, or as text if they are not JSON."""
     if one.name != other.name:
         return False
-    want, got = parse_json(one.arguments or "{}"), parse_json(other.arguments or "{}")
+    want, got = parse_row_answer_json(one.arguments or "{}"), parse_row_answer_json(other.arguments or "{}")
     if want is None or got is None:
         return one.arguments.strip() == other.arguments.strip()
     return _same(want, got)

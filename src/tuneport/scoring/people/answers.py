@@ -23,8 +23,14 @@ import msgspec
 
 from tuneport.data.containers.bad_row import BadRow, unreadable_file_error
 from tuneport.data.containers.source import RowSource
-from tuneport.data.formats.contract import InvalidRecord, Problem, RecordProblems, decode_row, json_type
-from tuneport.data.formats.openai.messages import read_message, read_messages
+from tuneport.data.formats.contract import (
+    InvalidRecord,
+    Problem,
+    RecordProblems,
+    decode_dataset_row,
+    row_value_json_type,
+)
+from tuneport.data.formats.openai.messages import read_openai_message, read_openai_messages
 from tuneport.data.rows.records import Message
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.errors import DatasetError, DatasetProblem
@@ -44,7 +50,7 @@ class PromptTurn:
 
 
 @dataclass(frozen=True)
-class AnswerPair:
+class RatersAnswerPair:
     """`key` stands for the content: a judgement holds as long as prompt and answers are what was judged. `id` is the
     row's own, or its line."""
 
@@ -62,34 +68,34 @@ class AnswerPair:
 
 
 @dataclass(frozen=True)
-class AnswerSet:
+class RatersAnswerSet:
     """`names`: of the systems, for those who read the results; no rater is shown them."""
 
     path: Path
     names: dict[System, str]
-    pairs: tuple[AnswerPair, ...]
+    pairs: tuple[RatersAnswerPair, ...]
 
     @property
-    def pairs_to_judge(self) -> list[AnswerPair]:
+    def pairs_to_judge(self) -> list[RatersAnswerPair]:
         return [pair for pair in self.pairs if pair.differs]
 
     @property
-    def identical(self) -> list[AnswerPair]:
+    def identical(self) -> list[RatersAnswerPair]:
         return [pair for pair in self.pairs if not pair.differs]
 
-    def sample(self, size: int, *, seed: int = 0) -> AnswerSet:
+    def sample(self, size: int, *, seed: int = 0) -> RatersAnswerSet:
         """Draw `size` pairs to judge, the same for every rater, beside the identical ones.
 
         The same seed draws the same pairs, a larger sample contains a smaller one, and rows added later replace few.
         """
 
-        def draw(pair: AnswerPair) -> bytes:
+        def draw(pair: RatersAnswerPair) -> bytes:
             return blake2b(f"sample\0{seed}\0{pair.key}".encode(), digest_size=_KEY_BYTES).digest()
 
         chosen = {pair.key for pair in sorted(self.pairs_to_judge, key=draw)[:size]}
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair.key in chosen or not pair.differs))
 
-    def naming(self) -> list[AnswerPair]:
+    def naming(self) -> list[RatersAnswerPair]:
         """Return the pairs whose answers name a system, by which a rater could tell them apart."""
         names = [name.casefold() for name in self.names.values() if len(name) > 2]
         return [
@@ -99,18 +105,18 @@ class AnswerSet:
         ]
 
 
-def read_answer_pairs(path: Path | str) -> AnswerSet:
+def read_pairs_for_raters(path: Path | str) -> RatersAnswerSet:
     """Read the pairs. Raises DatasetError that lists the rows that cannot be read, or that repeat a pair."""
     source = RowSource(path)
     names: dict[System, str] = {"a": "A", "b": "B"}
-    pairs: dict[str, AnswerPair] = {}
+    pairs: dict[str, RatersAnswerPair] = {}
     problems: list[DatasetProblem] = []
     first = True
     for line, raw in source.rows():
         try:
             if isinstance(raw, BadRow):
                 raise InvalidRecord(Problem("", raw.rule, raw.fix))
-            row = decode_row(raw)
+            row = decode_dataset_row(raw)
             if first and "systems" in row:
                 names = _names(row)
             else:
@@ -131,10 +137,10 @@ def read_answer_pairs(path: Path | str) -> AnswerSet:
         raise unreadable_file_error(
             path, "holds no pair of answers", 'write {"prompt": ..., "answer_a": ..., "answer_b": ...} a line'
         )
-    return AnswerSet(Path(path), names, tuple(pairs.values()))
+    return RatersAnswerSet(Path(path), names, tuple(pairs.values()))
 
 
-def write_answer_pairs(path: Path, names: dict[System, str], rows: Iterable[dict[str, Any]]) -> None:
+def write_pairs_for_raters(path: Path, names: dict[System, str], rows: Iterable[dict[str, Any]]) -> None:
     """Write the file whole or not at all, replacing an existing one.
 
     Each row has the keys of this module's head; their values are not checked. Raises StorageError if the disk refuses.
@@ -155,7 +161,7 @@ def _names(row: dict[str, Any]) -> dict[System, str]:
     return {"a": a, "b": b}
 
 
-def _pair(row: dict[str, Any], line: int) -> AnswerPair:
+def _pair(row: dict[str, Any], line: int) -> RatersAnswerPair:
     problems = RecordProblems()
     for key in row:
         if key not in _KEYS:
@@ -165,11 +171,11 @@ def _pair(row: dict[str, Any], line: int) -> AnswerPair:
     reference = problems.read_text(row, "reference", "", required=False)
     id_ = row.get("id")
     if id_ is not None and (isinstance(id_, bool) or not isinstance(id_, str | int)):
-        problems.add("id", f"must be text or a number, not {json_type(id_)}", "write it as a JSON string")
+        problems.add("id", f"must be text or a number, not {row_value_json_type(id_)}", "write it as a JSON string")
     problems.raise_if_any()
     content = msgspec.json.encode([id_, [(turn.role, turn.text) for turn in prompt], a, b])
     key = blake2b(content, digest_size=_KEY_BYTES).hexdigest()
-    return AnswerPair(key, f"line {line}" if id_ is None else str(id_), tuple(prompt), a, b, reference)
+    return RatersAnswerPair(key, f"line {line}" if id_ is None else str(id_), tuple(prompt), a, b, reference)
 
 
 def _prompt(row: dict[str, Any], problems: RecordProblems) -> list[PromptTurn]:
@@ -180,14 +186,15 @@ def _prompt(row: dict[str, Any], problems: RecordProblems) -> list[PromptTurn]:
         problems.add("prompt", "is neither a text nor a list of messages", 'add "prompt" with its text')
         return []
     return [
-        PromptTurn(message.role, message_for_raters(message)) for message in read_messages(prompt, "prompt", problems)
+        PromptTurn(message.role, message_for_raters(message))
+        for message in read_openai_messages(prompt, "prompt", problems)
     ]
 
 
 def _answer(row: dict[str, Any], key: str, problems: RecordProblems) -> str:
     answer = row.get(key)
     if isinstance(answer, dict):
-        message = read_message(answer, key, problems)
+        message = read_openai_message(answer, key, problems)
         return "" if message is None else message_for_raters(message)
     return problems.read_text(row, key, "") or ""
 

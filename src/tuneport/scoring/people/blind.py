@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from tuneport.errors import ConfigError
-from tuneport.scoring.people.answers import AnswerPair, AnswerSet, PromptTurn, System
+from tuneport.scoring.people.answers import PromptTurn, RatersAnswerPair, RatersAnswerSet, System
 from tuneport.scoring.people.ratings import LONGEST_NOTE, Rating, RatingFile, RatingVerdict
 
 Choice = Literal["left", "right", "tie", "bad"]
@@ -48,7 +48,7 @@ class RaterProgress:
 class BlindRating:
     """Several raters at work on one file of answers. Methods may be called from several threads."""
 
-    def __init__(self, answers: AnswerSet, ratings: RatingFile, *, seed: int = 0) -> None:
+    def __init__(self, answers: RatersAnswerSet, ratings: RatingFile, *, seed: int = 0) -> None:
         self._pairs = {pair.key: pair for pair in answers.pairs_to_judge}
         if not self._pairs:
             raise ConfigError(f"{answers.path}: both answers are the same in every pair, so there is nothing to judge")
@@ -116,7 +116,7 @@ class BlindRating:
             self._views[rater] = {self._view(rater, key): key for key in order}
         return self._views[rater]
 
-    def _shown(self, rater: str, pair: AnswerPair, note: str = "", choice: Choice | None = None) -> BlindPair:
+    def _shown(self, rater: str, pair: RatersAnswerPair, note: str = "", choice: Choice | None = None) -> BlindPair:
         left, right = (pair.a, pair.b) if self._left(rater, pair.key) == "a" else (pair.b, pair.a)
         return BlindPair(self._view(rater, pair.key), pair.prompt, left, right, pair.reference, note, choice)
 

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any, Literal
 
 from tuneport.scoring.people.agreement import cohens_kappa, krippendorffs_alpha, same_share
-from tuneport.scoring.people.answers import AnswerSet, System
+from tuneport.scoring.people.answers import RatersAnswerSet, System
 from tuneport.scoring.people.ratings import Rating, RatingVerdict
 from tuneport.scoring.statistics.intervals import wilson
 from tuneport.scoring.statistics.paired import sign_test
@@ -112,7 +112,7 @@ class RatingResults:
         return {**asdict(self), "preferred": self.preferred, "side_matters": self.side_matters}
 
 
-def compute_rating_results(answers: AnswerSet, judgements: Iterable[Rating]) -> RatingResults:
+def compute_rating_results(answers: RatersAnswerSet, judgements: Iterable[Rating]) -> RatingResults:
     """Compute the results of the standing ratings that `ratings.read_ratings` returns."""
     asked = {pair.key: pair for pair in answers.pairs_to_judge}
     given = list(judgements)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from tarfile import BLOCKSIZE, PAX_FORMAT, TarInfo
 
-from tuneport.lifecycle.contents.contents import read_content_blocks
+from tuneport.lifecycle.contents.contents import read_stored_content_blocks
 
 
-def stream_tar_archive(folder: Path, name: str, remove: Path) -> Iterator[bytes]:
+def stream_dashboard_tar(folder: Path, name: str, remove: Path) -> Iterator[bytes]:
     """Yield `folder` as a tar archive under `name`, in chunks. `remove` is deleted afterwards, even if the client
     goes away."""
     try:
@@ -18,7 +18,7 @@ def stream_tar_archive(folder: Path, name: str, remove: Path) -> Iterator[bytes]
             entry = TarInfo(f"{name}/{path.relative_to(folder)}")
             entry.size, entry.mtime = path.stat().st_size, int(path.stat().st_mtime)
             yield entry.tobuf(PAX_FORMAT)
-            yield from read_content_blocks(path.open("rb"))
+            yield from read_stored_content_blocks(path.open("rb"))
             yield bytes(-entry.size % BLOCKSIZE)
         yield bytes(2 * BLOCKSIZE)  # the end
     finally:

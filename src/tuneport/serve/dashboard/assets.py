@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from tuneport.pages.frame import STYLE
-from tuneport.serve.http.errors import not_found_refusal
+from tuneport.pages.templates import STYLE
+from tuneport.serve.http.errors import gateway_not_found_refusal
 
 _STATIC = Path(__file__).with_name("static")
 _RATING = Path(__file__).parents[1] / "rating"
@@ -32,7 +32,7 @@ def router() -> APIRouter:
     @routes.get("/assets/{name}")
     def asset(name: str) -> Response:
         if name not in FILES:
-            raise not_found_refusal(f"There is no asset {name!r}.", "name")
+            raise gateway_not_found_refusal(f"There is no asset {name!r}.", "name")
         content, type_ = _content(name)
         headers = {"Cache-Control": "public, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
         return Response(content, media_type=type_, headers=headers)

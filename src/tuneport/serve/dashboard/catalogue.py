@@ -10,7 +10,7 @@ from tuneport.backends import backend_manifest, backend_names
 from tuneport.serve.dashboard.job_view import DashboardJob
 from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.native.models import list_jobs_with_models, list_native_base_models, native_tuned_model
+from tuneport.serve.native.models import list_native_base_models, list_native_jobs_with_models, native_tuned_model
 from tuneport.workflows.doctor import list_backend_states as look
 
 MOST_TUNED = 100
@@ -47,7 +47,7 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
             )
         offered.sort(key=lambda offer: not offer["ready"])
         tuned = []
-        for each in list_jobs_with_models(gateway, limit=MOST_TUNED)[0]:
+        for each in list_native_jobs_with_models(gateway, limit=MOST_TUNED)[0]:
             told = native_tuned_model(each, gateway.settings, today)
             tuned.append(
                 {"job": DashboardJob.from_job(each), "last_day": told.retires, "days": _days(told.retires, today)}
@@ -59,7 +59,7 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
 
 def list_dashboard_tuned_jobs(gateway: Gateway) -> list[DashboardJob]:
     """Return the newest jobs whose tuned model exists."""
-    return [DashboardJob.from_job(each) for each in list_jobs_with_models(gateway, limit=MOST_TUNED)[0]]
+    return [DashboardJob.from_job(each) for each in list_native_jobs_with_models(gateway, limit=MOST_TUNED)[0]]
 
 
 def _days(last_day: date | None, today: date) -> int | None:

@@ -17,13 +17,13 @@ from starlette.concurrency import run_in_threadpool
 
 from tuneport.backends.streaming import ClosableStream
 from tuneport.errors import ConfigError, TuneportError
-from tuneport.lifecycle.schema.request_context import current_request_context
+from tuneport.lifecycle.schema.request_context import current_store_request_context
 from tuneport.serve.dashboard.catalogue import list_dashboard_tuned_jobs
 from tuneport.serve.dashboard.pages import ATTACHMENT, DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found_refusal
-from tuneport.serve.openai.chat_answers import openai_chat_usage
-from tuneport.serve.openai.chat_stream import close_chat_answer, send_chat_events
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
+from tuneport.serve.openai.chat_answers import openai_usage_document
+from tuneport.serve.openai.chat_stream import close_gateway_chat_answer, send_gateway_chat_events
 from tuneport.types import Completion
 
 SIDES = ("base", "tuned")
@@ -69,7 +69,9 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
             raise Refusal(429, f"{AT_ONCE} answers are being written; try again.")
         lines = await to_thread.run_sync(_lines, gateway, fields, side, limiter=seats)
         headers = ATTACHMENT | {"X-Accel-Buffering": "no"}
-        return StreamingResponse(send_chat_events(lines, seats), media_type="application/x-ndjson", headers=headers)
+        return StreamingResponse(
+            send_gateway_chat_events(lines, seats), media_type="application/x-ndjson", headers=headers
+        )
 
     return routes
 
@@ -77,11 +79,11 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
 def _lines(gateway: Gateway, fields: dict[str, str], side: str) -> ClosableStream[str]:
     """Return the answer's lines. Raises Refusal, before the stream starts, if the question is not valid."""
     backend, model, messages, options = _question(gateway, fields, side)
-    who, begun = current_request_context(), list[Iterator[str]]()
+    who, begun = current_store_request_context(), list[Iterator[str]]()
 
     def end() -> None:
         for pieces in begun:
-            close_chat_answer(pieces)
+            close_gateway_chat_answer(pieces)
 
     def lines() -> Generator[str]:
         yield json.dumps({"model": f"{model} on {backend}"}) + "\n"
@@ -124,7 +126,7 @@ def _answer(
     except TuneportError as error:
         return ChatAnswer(name, failure=str(error))
     assert isinstance(found, Completion)
-    gateway.chat_usage.add(current_request_context(), backend, model, model, openai_chat_usage(found))
+    gateway.chat_usage.add(current_store_request_context(), backend, model, model, openai_usage_document(found))
     return ChatAnswer(name, found.text)
 
 
@@ -133,7 +135,7 @@ def _question(
 ) -> tuple[str, str, list[dict[str, str]], dict[str, Any]]:
     listed = gateway.store.listing.get(fields.get("job", ""))
     if listed is None or listed.record is None:
-        raise not_found_refusal(f"There is no job {fields.get('job', '')}.", "job")
+        raise gateway_not_found_refusal(f"There is no job {fields.get('job', '')}.", "job")
     prompt, system = fields.get("prompt", "").strip(), fields.get("system", "").strip()
     if not prompt:
         raise Refusal(400, "The prompt is empty: write what the models are to answer.", param="prompt")

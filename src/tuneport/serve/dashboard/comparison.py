@@ -12,13 +12,13 @@ from tuneport.pages.lines import STYLES
 from tuneport.serve.dashboard.curves import (
     DashboardCurvePoints,
     DashboardCurves,
-    draw_overlaid_chart,
-    point_train_loss,
-    point_valid_loss,
+    dashboard_point_train_loss,
+    dashboard_point_valid_loss,
+    draw_dashboard_overlay_chart,
 )
 from tuneport.serve.dashboard.job import is_job_page_live
 from tuneport.serve.dashboard.job_view import DashboardJob
-from tuneport.serve.dashboard.live import LivePages, LivePageView, ReaderMark
+from tuneport.serve.dashboard.live import DashboardReaderMark, LivePages, LivePageView
 from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal
@@ -40,7 +40,7 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
         def look() -> dict[str, Any]:
             return _compared(gateway, curves, wanted)
 
-        def draw(_: ReaderMark) -> LivePageView:
+        def draw(_: DashboardReaderMark) -> LivePageView:
             context = look()
             return LivePageView(pages.render_live_parts("compare.html", request, **context), moving=context["moving"])
 
@@ -49,7 +49,9 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
                 request, draw, gateway.streams.watch_all_jobs(gateway.project), seconds=gateway.timing.jobs_page
             )
         context = look()
-        return pages.render_page("compare.html", request, live=ReaderMark() if context["moving"] else None, **context)
+        return pages.render_page(
+            "compare.html", request, live=DashboardReaderMark() if context["moving"] else None, **context
+        )
 
     return routes
 
@@ -70,8 +72,11 @@ def _compared(gateway: Gateway, curves: DashboardCurves, wanted: Sequence[str]) 
         for view, found in zip(views, known, strict=True)
     ]
     drawn = [
-        draw_overlaid_chart(named, value, title)
-        for value, title in ((point_train_loss, "Training loss"), (point_valid_loss, "Validation loss"))
+        draw_dashboard_overlay_chart(named, value, title)
+        for value, title in (
+            (dashboard_point_train_loss, "Training loss"),
+            (dashboard_point_valid_loss, "Validation loss"),
+        )
     ]
     return {
         "jobs": views,
@@ -87,17 +92,19 @@ def _figures(
     """Return the table's rows, each value with whether it is the best. Rows without a value are left out. Losses are
     compared only between jobs with the same model and the same validation rows."""
     points = [each.points for each in known]
-    names = list(dict.fromkeys(name for view in views for name in shown_job_settings(view)))
+    names = list(dict.fromkeys(name for view in views for name in dashboard_job_settings(view)))
     plain = {
         "what the curves say": [_NONE if each.verdict is None else each.verdict.finding.words for each in known],
-        "last training loss": [_last(found, point_train_loss) for found in points],
-        "last validation loss": [_last(found, point_valid_loss) for found in points],
-        "lowest validation loss": [_lowest(found, point_valid_loss) for found in points],
+        "last training loss": [_last(found, dashboard_point_train_loss) for found in points],
+        "last validation loss": [_last(found, dashboard_point_valid_loss) for found in points],
+        "lowest validation loss": [_lowest(found, dashboard_point_valid_loss) for found in points],
         "last validation accuracy": [_last(found, _accuracy, "{:.1%}") for found in points],
         "trained tokens": [_tokens(view) for view in views],
     }
-    plain |= {name.replace("_", " "): [shown_job_settings(view).get(name, _NONE) for view in views] for name in names}
-    best = {"lowest validation loss": _best(views, [_values(found, point_valid_loss) for found in points])}
+    plain |= {
+        name.replace("_", " "): [dashboard_job_settings(view).get(name, _NONE) for view in views] for name in names
+    }
+    best = {"lowest validation loss": _best(views, [_values(found, dashboard_point_valid_loss) for found in points])}
     return [
         (name, [(value, place == best.get(name)) for place, value in enumerate(values)])
         for name, values in plain.items()
@@ -122,7 +129,7 @@ def _accuracy(point: MetricPoint) -> float | None:
     return point.valid_accuracy
 
 
-def shown_job_settings(view: DashboardJob) -> dict[str, str]:
+def dashboard_job_settings(view: DashboardJob) -> dict[str, str]:
     row, state = view.record, view.state
     given = {} if row is None else row.tune_spec.hyperparameters.given()
     resolved = {**given, **(state.hyperparameters if state else {})}

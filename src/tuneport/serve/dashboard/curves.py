@@ -15,7 +15,7 @@ from tuneport.backends import backend_manifest
 from tuneport.curves import CurveVerdict
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.pages.lines import ChartAxis, ChartLine, ChartMark, draw_line_chart
 from tuneport.serve.gateway import Gateway
 from tuneport.types import MetricPoint
@@ -89,7 +89,7 @@ class DashboardCurves:
         threading.Thread(target=self._fetch, args=asked, daemon=True).start()
         return running
 
-    def _fetch(self, workspace: Workspace, entry: _Entry, row: JobRecord, running: threading.Event) -> None:
+    def _fetch(self, workspace: JobService, entry: _Entry, row: JobRecord, running: threading.Event) -> None:
         found, settled = entry.known, False
         try:
             found = DashboardCurvePoints(workspace.metrics(row.id))
@@ -121,7 +121,10 @@ class DrawnChart:
 
 def draw_dashboard_charts(points: Sequence[MetricPoint], verdict: CurveVerdict | None = None) -> list[DrawnChart]:
     """Draw the charts of loss, learning rate and accuracy that have points, and mark the verdict's best step."""
-    losses = [_line("training", points, point_train_loss, _loss), _line("validation", points, point_valid_loss, _loss)]
+    losses = [
+        _line("training", points, dashboard_point_train_loss, _loss),
+        _line("validation", points, dashboard_point_valid_loss, _loss),
+    ]
     rates = [_line("learning rate", points, lambda point: point.learning_rate, _rate)]
     accuracies = [
         _line("training", points, lambda point: point.train_accuracy, _share),
@@ -141,7 +144,7 @@ def draw_dashboard_charts(points: Sequence[MetricPoint], verdict: CurveVerdict |
     return drawn
 
 
-def draw_overlaid_chart(
+def draw_dashboard_overlay_chart(
     jobs: Sequence[tuple[str, Sequence[MetricPoint]]], value: Value, title: str
 ) -> DrawnChart | None:
     """Draw one line a job, each over its own steps. Returns None if there is nothing to draw."""
@@ -149,11 +152,11 @@ def draw_overlaid_chart(
     return DrawnChart(title, render_dashboard_chart(there, _loss, title)) if there else None
 
 
-def point_train_loss(point: MetricPoint) -> float | None:
+def dashboard_point_train_loss(point: MetricPoint) -> float | None:
     return point.train_loss
 
 
-def point_valid_loss(point: MetricPoint) -> float | None:
+def dashboard_point_valid_loss(point: MetricPoint) -> float | None:
     return point.extra.get("full_valid_loss") if point.valid_loss is None else point.valid_loss
 
 
@@ -170,7 +173,7 @@ def render_dashboard_chart(
         first, last = first - 1, last + 1
     x = ChartAxis(first, last, lambda step: f"{step:,.0f}")
     y = ChartAxis(max(0.0, low - room) if low >= 0 else low - room, high + room, _share if told is _share else _tick)
-    return Markup(draw_line_chart(drawn, x, y, label=f"{title} by training step", marks=marks))
+    return draw_line_chart(drawn, x, y, label=f"{title} by training step", marks=marks)
 
 
 def _marks(verdict: CurveVerdict) -> list[ChartMark]:

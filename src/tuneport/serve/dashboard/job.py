@@ -16,16 +16,16 @@ from starlette.concurrency import run_in_threadpool
 
 from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.store.store import UnknownJobError
-from tuneport.serve.dashboard.archive import stream_tar_archive
+from tuneport.serve.dashboard.archive import stream_dashboard_tar
 from tuneport.serve.dashboard.curves import DashboardCurvePoints, DashboardCurves, draw_dashboard_charts
-from tuneport.serve.dashboard.job_view import DashboardJob, has_downloadable_weights, list_dashboard_actions
-from tuneport.serve.dashboard.live import LivePages, LivePageView, ReaderMark
+from tuneport.serve.dashboard.job_view import DashboardJob, dashboard_shows_weights, list_dashboard_actions
+from tuneport.serve.dashboard.live import DashboardReaderMark, LivePages, LivePageView
 from tuneport.serve.dashboard.pages import ATTACHMENT, DashboardPages, dashboard_page_routes, redirect_after_form
 from tuneport.serve.documents import openai_job as job_document
 from tuneport.serve.documents.native_job import native_job_document as told_of
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found_refusal
-from tuneport.serve.jobs.results import build_result_csv
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
+from tuneport.serve.jobs.results import build_gateway_result_csv
 from tuneport.serve.live.streams import GIVE_UP_SECONDS
 from tuneport.types import JobEvent, now
 
@@ -49,7 +49,7 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
         def look() -> dict[str, Any]:
             return _page(gateway, curves, job_id, before)
 
-        def draw(mark: ReaderMark) -> LivePageView:
+        def draw(mark: DashboardReaderMark) -> LivePageView:
             context = look()
             parts = pages.render_live_parts("job.html", request, **context)
             told, head = context["events"], context["head"]
@@ -65,7 +65,7 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
         if live.is_stream_request(request):
             return live.stream(request, draw, gateway.streams.watch_job(job_id), seconds=gateway.timing.job_page)
         context = look()
-        mark = ReaderMark(context["head"]) if context["moving"] and before is None else None
+        mark = DashboardReaderMark(context["head"]) if context["moving"] and before is None else None
         return pages.render_page("job.html", request, live=mark, **context)
 
     @routes.post("/jobs/{job_id}/{verb}")
@@ -84,7 +84,7 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
         if not points:
             raise Refusal(404, f"{job_id} has no metrics.")
         headers = ATTACHMENT | {"Content-Disposition": f'attachment; filename="{job_id}-metrics.csv"'}
-        return Response(build_result_csv(points), media_type="text/csv", headers=headers)
+        return Response(build_gateway_result_csv(points), media_type="text/csv", headers=headers)
 
     @routes.get("/jobs/{job_id}/weights.tar")
     def weights(job_id: str) -> Response:
@@ -101,7 +101,7 @@ def router(gateway: Gateway, pages: DashboardPages, curves: DashboardCurves, liv
             raise
         headers = ATTACHMENT | {"Content-Disposition": f'attachment; filename="{job_id}.tar"'}
         return StreamingResponse(
-            stream_tar_archive(fetched, job_id, folder), media_type="application/x-tar", headers=headers
+            stream_dashboard_tar(fetched, job_id, folder), media_type="application/x-tar", headers=headers
         )
 
     return routes
@@ -133,7 +133,7 @@ def _page(gateway: Gateway, curves: DashboardCurves, job_id: str, before: int | 
         "earlier": earlier,
         "paged": before is not None,
         "settings": _settings(view),
-        "weights": has_downloadable_weights(gateway, view),
+        "weights": dashboard_shows_weights(gateway, view),
         "document": json.dumps(told_of(view), indent=2, ensure_ascii=False),
         "moving": is_job_page_live(view, known),
     }
@@ -142,7 +142,7 @@ def _page(gateway: Gateway, curves: DashboardCurves, job_id: str, before: int | 
 def _listed(gateway: Gateway, job_id: str) -> JobView:
     found = gateway.store.listing.get(job_id)
     if found is None:
-        raise not_found_refusal(f"There is no job {job_id}.", "job_id")
+        raise gateway_not_found_refusal(f"There is no job {job_id}.", "job_id")
     return found
 
 
@@ -157,7 +157,7 @@ def _act(gateway: Gateway, job_id: str, verb: str) -> None:
     try:
         getattr(gateway.workspace, verb)(listed.record.id)
     except UnknownJobError as error:
-        raise not_found_refusal(str(error), "job_id") from error
+        raise gateway_not_found_refusal(str(error), "job_id") from error
 
 
 def _as_event(told: Any) -> JobEvent:

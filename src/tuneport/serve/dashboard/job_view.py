@@ -5,7 +5,7 @@ from __future__ import annotations
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.accounting.budgets import JobCostProjection, job_cost_so_far, project_job_cost
 from tuneport.lifecycle.job_view import JobView
-from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
+from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 from tuneport.lifecycle.terms import BindingTerm, list_job_terms
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus, Quote
@@ -79,7 +79,7 @@ class DashboardJob(JobView):
         return None if self.record is None else self.record.job_estimate
 
     @property
-    def actual(self) -> Actual | None:
+    def actual(self) -> JobActual | None:
         return None if self.record is None else self.record.job_actual
 
     @property
@@ -121,7 +121,7 @@ def list_dashboard_actions(gateway: Gateway, view: DashboardJob) -> dict[str, bo
     }
 
 
-def has_downloadable_weights(gateway: Gateway, view: DashboardJob) -> bool:
+def dashboard_shows_weights(gateway: Gateway, view: DashboardJob) -> bool:
     """Return whether the job has weights and its backend lets them be downloaded."""
     row = view.record
     if row is None or row.remote_id is None or view.tuned_model is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from tuneport.backends import backend_names
 from tuneport.lifecycle.schema.records import UNFINISHED
 from tuneport.serve.dashboard.job_view import DashboardJob
-from tuneport.serve.dashboard.live import LivePagePart, LivePages, LivePageView, ReaderMark
+from tuneport.serve.dashboard.live import DashboardReaderMark, LivePagePart, LivePages, LivePageView
 from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus
@@ -38,7 +39,7 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
         def look() -> dict[str, Any]:
             return _listing(gateway, status, backend, after)
 
-        def draw(_: ReaderMark) -> LivePageView:
+        def draw(_: DashboardReaderMark) -> LivePageView:
             context = look()
             jobs: list[DashboardJob] = context["jobs"]
             # Rows change one by one, the whole list only if it has other jobs.
@@ -53,7 +54,7 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
             return live.stream(
                 request, draw, gateway.streams.watch_all_jobs(gateway.project), seconds=gateway.timing.jobs_page
             )
-        return pages.render_page("jobs.html", request, live=ReaderMark(), **look())
+        return pages.render_page("jobs.html", request, live=DashboardReaderMark(), **look())
 
     return routes
 
@@ -67,11 +68,13 @@ def _listing(gateway: Gateway, status: str, backend: str, after: str | None) -> 
         if view.record is not None:
             gateway.request_poll(view.record)
     filters = {name: value for name, value in (("status", status), ("backend", backend)) if value}
+    month = gateway.workspace.month()
     names = [*backend_names(gateway.settings)]
     names += sorted({view.backend for view in views if view.backend} - set(names))
     return {
         "jobs": views,
-        "month": gateway.workspace.month(),
+        "month": month,
+        "month_name": f"{date.fromisoformat(f'{month.name}-01'):%B %Y}",
         "monthly_budget": gateway.settings.monthly_budget,
         "status": status,
         "backend": backend,

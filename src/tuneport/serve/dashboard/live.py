@@ -1,7 +1,7 @@
 """Live pages: a page's own address, requested as a stream, sends what has changed.
 
-Each message has the changed parts of the page as HTML, the new events, and as its id a `ReaderMark`: what the reader
-has by then. The gateway keeps nothing for a reader: a reader that reconnects with the mark, to this gateway or
+Each message has the changed parts of the page as HTML, the new events, and as its id a `DashboardReaderMark`: what the
+reader has by then. The gateway keeps nothing for a reader: a reader that reconnects with the mark, to this gateway or
 another one on the same store, gets everything missed, once.
 """
 
@@ -67,14 +67,14 @@ class LivePageView:
 
 
 @dataclass(frozen=True)
-class ReaderMark:
+class DashboardReaderMark:
     """A reader's progress: the position of the newest event received, if any, and the parts received."""
 
     head: int | None = None
     digests: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, text: str) -> ReaderMark:
+    def parse(cls, text: str) -> DashboardReaderMark:
         """Parse a mark. Any other text gives the mark of a reader who has nothing."""
         match = _MARK.fullmatch(text)
         if match is None:
@@ -87,7 +87,7 @@ class ReaderMark:
         return f"{'' if self.head is None else self.head}.{''.join(sorted(self.digests))}"
 
 
-Draw = Callable[[ReaderMark], LivePageView]
+Draw = Callable[[DashboardReaderMark], LivePageView]
 
 
 class LivePages:
@@ -106,7 +106,7 @@ class LivePages:
         self, request: Request, draw: Draw, watched: AbstractContextManager[WatchedFeed], *, seconds: float
     ) -> StreamingResponse:
         self._streams.refuse_too_many_watchers()
-        mark = ReaderMark.parse(request.headers.get("last-event-id") or request.query_params.get("live", ""))
+        mark = DashboardReaderMark.parse(request.headers.get("last-event-id") or request.query_params.get("live", ""))
         sent = self._sent(request, draw, watched, mark, seconds)
         return StreamingResponse(sent, media_type="text/event-stream", headers=HEADERS)
 
@@ -115,7 +115,7 @@ class LivePages:
         request: Request,
         draw: Draw,
         watched: AbstractContextManager[WatchedFeed],
-        mark: ReaderMark,
+        mark: DashboardReaderMark,
         seconds: float,
     ) -> AsyncIterator[bytes]:
         with watched as changing:
@@ -137,7 +137,7 @@ class LivePages:
                 if changing.turn == turn:
                     await changing.wait_for_change(seconds)
 
-    async def _drawn(self, draw: Draw, mark: ReaderMark) -> LivePageView | None:
+    async def _drawn(self, draw: Draw, mark: DashboardReaderMark) -> LivePageView | None:
         """Draw the page. Returns None if it cannot be drawn at present."""
         if self._threads is None:
             self._threads = CapacityLimiter(_AT_ONCE)
@@ -152,7 +152,7 @@ class LivePages:
         return None
 
 
-def _news(view: LivePageView, mark: ReaderMark) -> tuple[str | None, ReaderMark]:
+def _news(view: LivePageView, mark: DashboardReaderMark) -> tuple[str | None, DashboardReaderMark]:
     """Return what the reader does not have, and the mark after it."""
     fresh = [part for part in view.parts if part.digest not in mark.digests]
     ids = {part.id for part in fresh}

@@ -5,31 +5,31 @@ from __future__ import annotations
 import secrets
 from contextlib import nullcontext
 from datetime import date
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.concurrency import run_in_threadpool
 
 from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.data.checks.report import CheckReport
 from tuneport.estimate.cost import Traffic
 from tuneport.lifecycle.schema.records import FileRecord
-from tuneport.lifecycle.submitting.flags import parse_submit_pairs, parse_submit_texts
-from tuneport.lifecycle.submitting.options import ClientOptions, list_option_needs
-from tuneport.pages.text import escape_html
-from tuneport.serve.dashboard.live import LivePages, LivePageView, ReaderMark
+from tuneport.lifecycle.submitting.flags import parse_job_option_pairs, parse_job_option_texts
+from tuneport.lifecycle.submitting.options import ClientOptions, list_job_option_needs
+from tuneport.serve.dashboard.live import DashboardReaderMark, LivePages, LivePageView
 from tuneport.serve.dashboard.offers import list_dashboard_offers
 from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes, redirect_after_form
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.access import CSRF_FIELD, check_csrf
-from tuneport.serve.http.errors import Refusal, not_found_refusal, refusal_for_validation
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal, gateway_refusal_for_validation
 from tuneport.serve.http.multipart import read_multipart_form
 from tuneport.serve.jobs.create import create_native_job
 from tuneport.serve.live.streams import WatchedFeed
-from tuneport.serve.naming import refuse_model_path
-from tuneport.serve.openai.files import MAX_FILE_BYTES, check_upload_name, store_client_file
-from tuneport.serve.task_cache import GatewayTaskCache, TaskOutcome
+from tuneport.serve.naming import refuse_client_model_path
+from tuneport.serve.openai.files import MAX_FILE_BYTES, check_client_upload_name, store_client_file
+from tuneport.serve.task_cache import GatewayTaskCache, GatewayTaskOutcome
 from tuneport.serve.wire.native import SubmitJob
 from tuneport.types import Adapter, Hyperparameters, Method
 from tuneport.workflows.check import check
@@ -77,7 +77,7 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
     ) -> Response:
         training = _file(gateway, file_id)
         if model.strip():
-            refuse_model_path(model.strip(), gateway.settings)
+            refuse_client_model_path(model.strip(), gateway.settings)
         held_out = None if not validation else _file(gateway, validation)
         asked = {
             "model": model.strip(),
@@ -91,14 +91,16 @@ def router(gateway: Gateway, pages: DashboardPages, live: LivePages) -> APIRoute
         def look(wait: float = WAIT_SECONDS) -> dict[str, Any]:
             return _plan(gateway, tasks, training, held_out, asked, wait) | {"once": once}
 
-        def draw(_: ReaderMark) -> LivePageView:
+        def draw(_: DashboardReaderMark) -> LivePageView:
             context = look(wait=0.0)
             return LivePageView(pages.render_live_parts("plan.html", request, **context), moving=context["moving"])
 
         if live.is_stream_request(request):  # tasks send no notice when they are done: poll them
             return live.stream(request, draw, nullcontext(WatchedFeed()), seconds=LOOK_SECONDS)
         context = look()
-        return pages.render_page("plan.html", request, live=ReaderMark() if context["moving"] else None, **context)
+        return pages.render_page(
+            "plan.html", request, live=DashboardReaderMark() if context["moving"] else None, **context
+        )
 
     @routes.post("/new/{file_id}")
     async def submit(file_id: str, request: Request) -> Response:
@@ -129,17 +131,16 @@ def _plan(
         "held_out": held_out,
         "asked": asked,
         "report": report,
-        "report_failure": _by_name(report.failure, names),
-        "costs_failure": _by_name(costs.failure, names),
-        "pieces": None if report.result is None else _marked(check_page_parts(report.result, training.filename), names),
+        "by_name": partial(_by_name, names),
+        "pieces": None if report.result is None else check_page_parts(report.result),
         "costs": costs,
         "offers": found,
         "others": others,
-        "charts": None if costs.result is None else Markup(break_even_charts(costs.result.break_even)),
+        "charts": None if costs.result is None else break_even_charts(costs.result.break_even),
         "method": None if report.result is None or report.result.method.writes_answers else report.result.method.value,
         "adapters": [each.value for each in Adapter],
         "switches": [
-            (name, field, list_option_needs().get(name)) for name, field in ClientOptions.model_fields.items()
+            (name, field, list_job_option_needs().get(name)) for name, field in ClientOptions.model_fields.items()
         ],
         "numbers": [
             (name, field.description or "")
@@ -157,7 +158,7 @@ async def _upload(gateway: Gateway, request: Request) -> str:
         check_csrf(request, form.fields.get(CSRF_FIELD))
         if form.file is None or (form.file.bytes == 0 and form.filename == "file"):
             raise Refusal(400, "No file was chosen: go back and choose one.", param="file")
-        check_upload_name(form.filename, form.file.bytes)
+        check_client_upload_name(form.filename, form.file.bytes)
         return (await run_in_threadpool(store_client_file, gateway, form.file, form.filename, None)).id
     finally:
         form.close()
@@ -166,7 +167,7 @@ async def _upload(gateway: Gateway, request: Request) -> str:
 def _file(gateway: Gateway, file_id: str) -> FileRecord:
     row = gateway.store.uploaded.get(file_id)
     if row is None or row.purpose != "fine-tune":
-        raise not_found_refusal(f"There is no dataset {file_id}.", "file_id")
+        raise gateway_not_found_refusal(f"There is no dataset {file_id}.", "file_id")
     if not gateway.contents.has_content(row.sha256):
         raise Refusal(404, f"The content of {file_id} is gone from the gateway; upload it again.")
     return row
@@ -174,7 +175,7 @@ def _file(gateway: Gateway, file_id: str) -> FileRecord:
 
 def _report(
     gateway: Gateway, tasks: GatewayTaskCache, training: FileRecord, held_out: FileRecord | None, wait: float
-) -> TaskOutcome[CheckReport]:
+) -> GatewayTaskOutcome[CheckReport]:
     fetch = gateway.contents.fetch_content
     task = tasks.start(
         ("report", training.sha256, held_out and held_out.sha256),
@@ -195,7 +196,7 @@ def _costs(
     held_out: FileRecord | None,
     asked: dict[str, Any],
     wait: float,
-) -> TaskOutcome[Comparison]:
+) -> GatewayTaskOutcome[Comparison]:
     fetch = gateway.contents.fetch_content
 
     def work() -> Comparison:
@@ -236,15 +237,15 @@ def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
             for name, field in _HYPERPARAMETERS.items()
             if (value := given(field)) is not None
         },
-        "metadata": parse_submit_texts(_lines(given("metadata")), "metadata") or None,
-        "provider_options": parse_submit_pairs(_lines(given("provider_options")), "provider options"),
+        "metadata": parse_job_option_texts(_lines(given("metadata")), "metadata") or None,
+        "provider_options": parse_job_option_pairs(_lines(given("provider_options")), "provider options"),
     }
     body |= {name: value for name in _PLAIN if (value := given(name)) is not None}
     body |= {name: value == "yes" for name in ClientOptions.model_fields if (value := given(name)) is not None}
     try:
         asked = SubmitJob.model_validate(body)
     except ValidationError as error:
-        raise refusal_for_validation([dict(row) for row in error.errors()], body) from error
+        raise gateway_refusal_for_validation([dict(row) for row in error.errors()], body) from error
     request = create_native_job(gateway, asked, key=given("once"))
     gateway.wake()
     return request.id
@@ -289,14 +290,8 @@ def _dollars(text: str) -> float:
     return amount
 
 
-def _marked(parts: dict[str, str], names: dict[str, str]) -> dict[str, Markup]:
-    escaped = {escape_html(path): escape_html(name, 255) for path, name in names.items()}
-    return {name: Markup(_by_name(part, escaped)) for name, part in parts.items()}
-
-
-def _by_name(text: str | None, names: dict[str, str]) -> str:
-    """Replace the path of a file's content in `text` by the file's own name."""
-    told = text or ""
+def _by_name(names: dict[str, str], text: str) -> str:
+    """Replace the path of a file's content in `text`, which may be markup, by the file's own name."""
     for path, name in names.items():
-        told = told.replace(path, name)
-    return told
+        text = text.replace(escape(path) if isinstance(text, Markup) else path, name)
+    return text

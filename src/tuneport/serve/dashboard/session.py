@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from tuneport.lifecycle.schema.request_context import use_request_context
+from tuneport.lifecycle.schema.request_context import use_store_request_context
 from tuneport.lifecycle.store.tokens import SESSION_SECONDS
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.access import COOKIE, CSRF_FIELD, check_csrf, gateway_caller_of_token, gateway_request_context
@@ -30,7 +30,7 @@ def router(gateway: Gateway) -> APIRouter:
         if row is None:
             gateway.limits.count_failed_login(request.client.host if request.client else None)
             return RedirectResponse("/login?wrong=1", 303)
-        with use_request_context(gateway_request_context(request, gateway_caller_of_token(row))):
+        with use_store_request_context(gateway_request_context(request, gateway_caller_of_token(row))):
             cookie = await run_in_threadpool(gateway.store.tokens.add_session, row.id)
         answer = RedirectResponse(_local_path(fields.get("next", "/")), 303)
         # SameSite=Strict: no request from another site's page carries the cookie, not even a link's.

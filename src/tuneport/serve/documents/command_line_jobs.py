@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from tuneport.lifecycle.job_view import JobView
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.serve.documents.openai_words import openai_method
+from tuneport.serve.documents.openai_words import openai_document_method
 from tuneport.serve.wire import MethodTold
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def build_client_request(row: JobRecord, files: Mapping[str, str]) -> dict[str, 
         data = row.prepared[name]
         return None if path is None or data is None else files.get(data["sha256"], path.name)
 
-    method = openai_method(spec.method.value, spec.hyperparameters.given(), spec.grader)
+    method = openai_document_method(spec.method.value, spec.hyperparameters.given(), spec.grader)
     try:
         MethodTold.model_validate(method)
     except ValidationError:  # a grader that OpenAI has no word for
-        method = openai_method("sft", spec.hyperparameters.given(), None)
+        method = openai_document_method("sft", spec.hyperparameters.given(), None)
     return {
         "model": Path(spec.model).name if spec.model.startswith(("/", "~", ".")) else spec.model,
         "training_file": file("training", spec.dataset),

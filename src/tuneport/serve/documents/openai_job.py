@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from tuneport.lifecycle.job_view import JobView, is_openai_model_name
+from tuneport.lifecycle.job_view import JobView, is_job_openai_model_name
 from tuneport.serve import wire
 from tuneport.serve.documents.command_line_jobs import build_client_request
-from tuneport.serve.documents.openai_words import ORGANIZATION, openai_timestamp
+from tuneport.serve.documents.openai_words import ORGANIZATION, openai_document_timestamp
 from tuneport.types import Checkpoint, JobEvent, JobStatus, now
 
 STATUSES = {
@@ -44,10 +44,10 @@ def openai_job_document(view: JobView, files: Mapping[str, str]) -> wire.FineTun
     results = None if view.request is None else view.request.results_file
     return wire.FineTuningJob(
         id=view.id,
-        created_at=openai_timestamp(view.requested_at),
+        created_at=openai_document_timestamp(view.requested_at),
         error=_failure(view) if status == "failed" else None,
         fine_tuned_model=view.model_name if succeeded else None,
-        finished_at=openai_timestamp(finished)
+        finished_at=openai_document_timestamp(finished)
         if finished is not None and status in ("succeeded", "failed", "cancelled")
         else None,
         hyperparameters=wire.JobHyperparameters.model_validate(_hyperparameters(body, state, _SHOWN)),
@@ -62,7 +62,7 @@ def openai_job_document(view: JobView, files: Mapping[str, str]) -> wire.FineTun
         seed=_seed(view.id, body),
         estimated_finish=None
         if finished is not None or state is None or state.estimated_finish is None
-        else openai_timestamp(state.estimated_finish),
+        else openai_document_timestamp(state.estimated_finish),
         method=wire.MethodTold.model_validate(_method(body, state)),
         metadata=body.get("metadata"),
         user_provided_suffix=body.get("suffix"),
@@ -140,7 +140,7 @@ def first_openai_events(view: JobView, files: Mapping[str, str]) -> list[wire.Ev
     return [
         wire.Event(
             id=openai_event_id(view.id, position),
-            created_at=openai_timestamp(view.requested_at),
+            created_at=openai_document_timestamp(view.requested_at),
             level="info",
             message=message,
         )
@@ -159,17 +159,17 @@ def last_openai_events(view: JobView) -> list[wire.Event]:
     return [
         wire.Event(
             id=openai_event_id(view.id, 1),
-            created_at=openai_timestamp(request.finished_at),
+            created_at=openai_document_timestamp(request.finished_at),
             level="error" if failed else "info",
             message=message,
         )
     ]
 
 
-def openai_event(job_id: str, position: int, told: JobEvent) -> wire.Event:
+def openai_event_document(job_id: str, position: int, told: JobEvent) -> wire.Event:
     return wire.Event(
         id=openai_event_id(job_id, position),
-        created_at=openai_timestamp(told.created_at),
+        created_at=openai_document_timestamp(told.created_at),
         level=_LEVELS[told.level],  # type: ignore[arg-type]
         message=told.message,
         type="metrics" if told.type == "metrics" else "message",
@@ -210,15 +210,15 @@ _METRICS = {
 }
 
 
-def openai_checkpoint(view: JobView, told: Checkpoint) -> wire.Checkpoint:
+def openai_checkpoint_document(view: JobView, told: Checkpoint) -> wire.Checkpoint:
     metrics = {
         name: next((told.metrics[key] for key in keys if key in told.metrics), None) for name, keys in _METRICS.items()
     }
-    upstream = told.model if told.model is not None and is_openai_model_name(told.model) else None
+    upstream = told.model if told.model is not None and is_job_openai_model_name(told.model) else None
     name = view.gateway_model_name
     return wire.Checkpoint(
         id=f"ftckpt_{_digest(view.id)}{told.step:08x}",
-        created_at=openai_timestamp(told.created_at or view.finished_at or view.created_at),
+        created_at=openai_document_timestamp(told.created_at or view.finished_at or view.created_at),
         fine_tuned_model_checkpoint=upstream or f"{name}:ckpt-step-{told.step}",
         fine_tuning_job_id=view.id,
         step_number=told.step,

@@ -11,7 +11,7 @@ from tuneport.types import Method
 ORGANIZATION = "tuneport"
 
 
-def openai_method(method: str, hyperparameters: Mapping[str, Any], grader: Any) -> dict[str, Any]:
+def openai_document_method(method: str, hyperparameters: Mapping[str, Any], grader: Any) -> dict[str, Any]:
     """Return a method in OpenAI's format; one that OpenAI does not have is shown as supervised."""
     kind = Method(method).traits.openai or "supervised"
     told: dict[str, Any] = {} if grader is None else {"grader": grader}
@@ -23,5 +23,5 @@ def openai_method(method: str, hyperparameters: Mapping[str, Any], grader: Any) 
     return {"type": kind, kind: told}
 
 
-def openai_timestamp(moment: datetime) -> int:
+def openai_document_timestamp(moment: datetime) -> int:
     return int(moment.timestamp())

@@ -30,10 +30,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.schema.records import TokenRecord
-from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context
+from tuneport.lifecycle.schema.request_context import RequestContext, use_store_request_context
 from tuneport.lifecycle.schema.scope import DEFAULT_PROJECT
 from tuneport.lifecycle.store.tokens import NAME, SCOPES, TOKEN, token_digest
-from tuneport.serve.http.errors import Refusal, refusal_for_error
+from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error
 
 if TYPE_CHECKING:
     from tuneport.serve.http.credentials import AccessRules, GatewayCredentials
@@ -62,7 +62,7 @@ HTML_HEADERS = {
 
 
 @dataclass(frozen=True)
-class Caller:
+class GatewayCaller:
     """The caller of a request. `name` is the token's, or `local` if none is needed. Each of the `scopes` includes
     those before it: read (GET), submit (files, jobs, and chats, which cost money), admin (deletion and the audit
     log). `every_project`: may ask for any project."""
@@ -77,14 +77,14 @@ class Caller:
         return scope in self.scopes
 
 
-LOCAL = Caller(DEFAULT_PROJECT, frozenset(SCOPES), "local")
+LOCAL = GatewayCaller(DEFAULT_PROJECT, frozenset(SCOPES), "local")
 """A caller on this machine while no token is needed."""
-ANONYMOUS = Caller(DEFAULT_PROJECT, frozenset(), "nobody")
+ANONYMOUS = GatewayCaller(DEFAULT_PROJECT, frozenset(), "nobody")
 """A caller without a valid token: sees only the health routes and the login page."""
 
 
-def request_caller(connection: HTTPConnection) -> Caller:
-    found: Caller = connection.scope[_CALLER]
+def gateway_request_caller(connection: HTTPConnection) -> GatewayCaller:
+    found: GatewayCaller = connection.scope[_CALLER]
     return found
 
 
@@ -107,7 +107,7 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
         raise Refusal(403, "This form has expired or is from another site: load the page again.", code="csrf_failed")
 
 
-def gateway_request_context(connection: HTTPConnection, who: Caller) -> RequestContext:
+def gateway_request_context(connection: HTTPConnection, who: GatewayCaller) -> RequestContext:
     return RequestContext(
         project=who.project,
         name=who.name,
@@ -117,9 +117,9 @@ def gateway_request_context(connection: HTTPConnection, who: Caller) -> RequestC
     )
 
 
-def gateway_caller_of_token(row: TokenRecord) -> Caller:
+def gateway_caller_of_token(row: TokenRecord) -> GatewayCaller:
     scopes = frozenset(SCOPES[: SCOPES.index(row.scope) + 1])
-    return Caller(row.project or DEFAULT_PROJECT, scopes, row.name, row.id, every_project=row.project is None)
+    return GatewayCaller(row.project or DEFAULT_PROJECT, scopes, row.name, row.id, every_project=row.project is None)
 
 
 class Access:
@@ -143,32 +143,32 @@ class Access:
         more: dict[str, str] = {}
         try:
             found = await self._admitted(scope, headers)
-            if isinstance(found, Caller):
+            if isinstance(found, GatewayCaller):
                 room = None if found is ANONYMOUS else self._limits.count_request(found.token_id, _address(scope))
                 more = {} if room is None else room.headers()
                 found = self._permitted(found, scope, headers)
         except Refusal as refusal:
             found = refusal.response({"Connection": "close"})
         except TuneportError as error:  # the store's
-            found = refusal_for_error(error).response({"Connection": "close"})
+            found = gateway_refusal_for_error(error).response({"Connection": "close"})
         if isinstance(found, Response):
             await found(scope, receive, send)
             return
         scope[_CALLER], scope[_AGAIN] = found, partial(self._still, scope, headers, found)
 
-        with use_request_context(gateway_request_context(HTTPConnection(scope), found)):
+        with use_store_request_context(gateway_request_context(HTTPConnection(scope), found)):
             await self._app(scope, receive, _with_headers(send, more))
 
-    async def _still(self, scope: Scope, headers: dict[bytes, str], who: Caller) -> bool:
+    async def _still(self, scope: Scope, headers: dict[bytes, str], who: GatewayCaller) -> bool:
         try:
             found = await self._admitted(scope, headers)
         except Refusal:
             return False
         except TuneportError:  # the store is down, so that it shows nothing either
             return True
-        return isinstance(found, Caller) and found.token_id == who.token_id and found.scopes == who.scopes
+        return isinstance(found, GatewayCaller) and found.token_id == who.token_id and found.scopes == who.scopes
 
-    async def _admitted(self, scope: Scope, headers: dict[bytes, str]) -> Caller | Response:
+    async def _admitted(self, scope: Scope, headers: dict[bytes, str]) -> GatewayCaller | Response:
         path = scope["path"]
         if path in _HEALTH:
             return ANONYMOUS
@@ -231,7 +231,7 @@ class Access:
             headers=known,
         )
 
-    def _permitted(self, found: Caller, scope: Scope, headers: dict[bytes, str]) -> Caller:
+    def _permitted(self, found: GatewayCaller, scope: Scope, headers: dict[bytes, str]) -> GatewayCaller:
         """Return the caller in the requested project. Raises Refusal if the caller may not do what the request asks."""
         if found is ANONYMOUS:
             return found

@@ -67,11 +67,11 @@ class Refusal(Exception):
         return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
 
-def not_found_refusal(what: str, param: str, code: str | None = None) -> Refusal:
+def gateway_not_found_refusal(what: str, param: str, code: str | None = None) -> Refusal:
     return Refusal(404, what, param=param, code=code)
 
 
-def refusal_for_error(error: TuneportError) -> Refusal:
+def gateway_refusal_for_error(error: TuneportError) -> Refusal:
     """Return the refusal for an error: its message unchanged, since it says what to do, and OpenAI's code."""
     text = str(error)
     if isinstance(error, StoreUnavailableError):  # whose message names the store's address
@@ -115,7 +115,7 @@ def refusal_for_error(error: TuneportError) -> Refusal:
     return Refusal(400, text)
 
 
-def refusal_for_validation(errors: list[dict[str, Any]], given: Any) -> Refusal:
+def gateway_refusal_for_validation(errors: list[dict[str, Any]], given: Any) -> Refusal:
     """Return pydantic's most precise error in OpenAI's format: the parameter's path, and what is wrong."""
     named = [(_path(row, given), row) for row in errors]
     path, told = max(named, key=lambda pair: len(pair[0]))  # for a union: the type that matched most
@@ -171,11 +171,11 @@ def install_error_handlers(app: FastAPI) -> None:
             log.error("%s %s: %s", request.method, request.url.path, error)
         retry_after = getattr(error, "retry_after", None)
         headers = {} if retry_after is None else retry_after_headers(retry_after)
-        return refusal_for_error(error).response(headers)
+        return gateway_refusal_for_error(error).response(headers)
 
     @app.exception_handler(RequestValidationError)
     def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return refusal_for_validation(list(error.errors()), error.body).response()
+        return gateway_refusal_for_validation(list(error.errors()), error.body).response()
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -13,13 +13,13 @@ from tuneport.data.dataset import Dataset
 from tuneport.errors import DatasetError, TuneportError
 from tuneport.lifecycle.contents.contents import ContentGoneError
 from tuneport.lifecycle.schema.records import FileRecord, RequestRecord
-from tuneport.lifecycle.schema.request_context import current_request_context
+from tuneport.lifecycle.schema.request_context import current_store_request_context
 from tuneport.lifecycle.store.files.uploaded import new_stored_file_id
-from tuneport.lifecycle.submitting.options import list_option_needs
-from tuneport.serve.documents.openai_words import ORGANIZATION, openai_method
+from tuneport.lifecycle.submitting.options import list_job_option_needs
+from tuneport.serve.documents.openai_words import ORGANIZATION, openai_document_method
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, refusal_for_error
-from tuneport.serve.jobs.specs import build_permitted_spec, build_requested_spec, route_requested_start
+from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error
+from tuneport.serve.jobs.specs import build_client_requested_spec, build_permitted_spec, route_client_start
 from tuneport.serve.wire import CreateJob
 from tuneport.serve.wire.native import SubmitJob
 
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 
 def create_openai_job(gateway: Gateway, asked: CreateJob, *, key: str | None) -> RequestRecord:
-    """Store a request for a job. What can be checked without a provider is refused here; `make_job` does the rest."""
+    """Store a request for a job. What can be checked without a provider is refused here; `make_job_of_request` does
+    the rest."""
     return _create(gateway, asked, asked.model_dump(mode="json", exclude_none=True), key)
 
 
@@ -40,13 +41,13 @@ def create_native_job(gateway: Gateway, asked: SubmitJob, *, key: str | None) ->
     """Store a request in tuneport's format; what OpenAI's format lacks is kept under `tuneport`."""
     given = asked.model_dump(mode="json", exclude_none=True)
     own = {name: value for name, value in given.items() if name not in _SAID_ALIKE}
-    for option, needed in list_option_needs().items():
+    for option, needed in list_job_option_needs().items():
         field = _FILES.get(needed.field, needed.field)
         if getattr(asked, option, False) and getattr(asked, field) is None:
             raise Refusal(400, f"'{option}' needs a '{field}'.", param=option, code="invalid_value")
     body = {name: value for name, value in given.items() if name in _SAID_ALIKE}
     if "method" not in own:
-        row = require_training_file(gateway, asked.training_file, "training_file")
+        row = require_client_training_file(gateway, asked.training_file, "training_file")
         own["method"] = _method_of(gateway, row, asked.columns)
     for name, told, form in (
         ("from_checkpoint", asked.from_checkpoint, _JOB_AND_STEP),
@@ -56,7 +57,7 @@ def create_native_job(gateway: Gateway, asked: SubmitJob, *, key: str | None) ->
         if told is not None and (found is None or not gateway.store.jobs.by_ids([found[1]])):
             # Clients may name neither a path nor a function of this machine.
             raise Refusal(400, f"'{name}' names no job of this gateway: {told}.", param=name, code="invalid_value")
-    shown = openai_method(own["method"], asked.hyperparameters, own.get("grader"))
+    shown = openai_document_method(own["method"], asked.hyperparameters, own.get("grader"))
     return _create(gateway, asked, body | {"method": shown, "tuneport": own}, key)
 
 
@@ -64,17 +65,17 @@ def _method_of(gateway: Gateway, row: FileRecord, columns: Mapping[str, str]) ->
     try:
         return Dataset(gateway.contents.fetch_content(row.sha256), columns).method.value
     except (DatasetError, ContentGoneError) as error:
-        raise refusal_for_file_error(error, {row.sha256: row.id}) from error
+        raise gateway_refusal_for_file(error, {row.sha256: row.id}) from error
 
 
-def refusal_for_file_error(error: TuneportError, ids: Mapping[str, str]) -> Refusal:
+def gateway_refusal_for_file(error: TuneportError, ids: Mapping[str, str]) -> Refusal:
     """Return the refusal for a file error; its message names files by id, not by path."""
-    refusal = refusal_for_error(error)
-    refusal.message = name_files_by_id(refusal.message, ids)
+    refusal = gateway_refusal_for_error(error)
+    refusal.message = name_client_files_by_id(refusal.message, ids)
     return refusal
 
 
-def name_files_by_id(text: str, ids: Mapping[str, str]) -> str:
+def name_client_files_by_id(text: str, ids: Mapping[str, str]) -> str:
     for sha256, file_id in ids.items():
         text = re.sub(rf"(?:[^\s'\"]*/)?{sha256}\.jsonl", file_id, text)
     return text
@@ -86,20 +87,20 @@ def _create(
     if key is not None and (there := gateway.store.requests.find_by_idempotency_key(key)) is not None:
         return _earlier_request(there, asked_for)
     _refuse_nul(asked_for)
-    training = require_training_file(gateway, asked.training_file, "training_file")
+    training = require_client_training_file(gateway, asked.training_file, "training_file")
     validation = None
     if asked.validation_file is not None:
-        validation = require_training_file(gateway, asked.validation_file, "validation_file")
+        validation = require_client_training_file(gateway, asked.validation_file, "validation_file")
     body = asked_for | {
         "training_sha256": training.sha256,
         "validation_sha256": None if validation is None else validation.sha256,
     }
     if current_gateway_hops():
         body["hops"] = list(current_gateway_hops())
-    who = current_request_context()
+    who = current_store_request_context()
     gateway.limits.count_job(who.token_id, who.address)
-    start = route_requested_start(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
-    spec = build_requested_spec(gateway, body)
+    start = route_client_start(gateway, asked.model, asked.backend if isinstance(asked, SubmitJob) else None)
+    spec = build_client_requested_spec(gateway, body)
     opened = None if start.backend is None else gateway.workspace.backend(start.backend)
     spec = build_permitted_spec(gateway, body, spec, opened)
     if opened is not None and start.backend is not None:
@@ -109,9 +110,9 @@ def _create(
     with gateway.contents.lock_contents():  # keeps the contents until the request refers to them
         for file_id, param in ((asked.training_file, "training_file"), (asked.validation_file, "validation_file")):
             if file_id is not None:
-                require_training_file(gateway, file_id, param)
+                require_client_training_file(gateway, file_id, param)
         request = gateway.store.requests.add(
-            job_id, body, backend=start.backend, tuned_model=build_openai_model_name(asked, job_id), key=key
+            job_id, body, backend=start.backend, tuned_model=build_gateway_model_name(asked, job_id), key=key
         )
     return request if request.id == job_id else _earlier_request(request, asked_for)
 
@@ -139,13 +140,13 @@ def _earlier_request(request: RequestRecord, asked_for: dict[str, Any]) -> Reque
     return request
 
 
-def build_openai_model_name(asked: CreateJob | SubmitJob, job_id: str) -> str:
+def build_gateway_model_name(asked: CreateJob | SubmitJob, job_id: str) -> str:
     """Return `ft:BASE:ORGANIZATION:SUFFIX:CODE`, as OpenAI names a tuned model."""
     base = asked.model.split(":")[1] if asked.model.startswith("ft:") and asked.model.count(":") >= 2 else asked.model
     return f"ft:{base}:{ORGANIZATION}:{asked.suffix or ''}:{job_id[-8:]}"
 
 
-def require_training_file(gateway: Gateway, file_id: str, param: str) -> FileRecord:
+def require_client_training_file(gateway: Gateway, file_id: str, param: str) -> FileRecord:
     row = gateway.store.uploaded.get(file_id)
     if row is None:
         raise Refusal(400, f"invalid {param}: {file_id}", param=param, code="file_not_found")

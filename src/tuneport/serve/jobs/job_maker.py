@@ -1,4 +1,4 @@
-"""Makes jobs from stored requests in the background: `make_pending_jobs`."""
+"""Makes jobs from stored requests in the background: `make_jobs_of_requests`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from datetime import timedelta
 from tuneport.backends.hosted.http.loop_guard import forwarded_via_gateways
 from tuneport.errors import ProviderError, StorageError, TuneportError
 from tuneport.lifecycle.schema.records import RequestRecord
-from tuneport.lifecycle.schema.request_context import RequestContext, use_request_context
+from tuneport.lifecycle.schema.request_context import RequestContext, use_store_request_context
 from tuneport.lifecycle.store.audit import ITSELF
 from tuneport.lifecycle.store.requests import ClaimLostError, JobRequestClaim
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.lifecycle.terms import BindingTerm
-from tuneport.lifecycle.worker.leases import has_owner_ended, keep_lease_renewed, new_lease_owner
+from tuneport.lifecycle.worker.leases import has_lease_owner_ended, keep_lease_renewed, new_lease_owner
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, refusal_for_error
-from tuneport.serve.jobs.specs import build_permitted_spec, build_requested_spec
+from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error
+from tuneport.serve.jobs.specs import build_client_requested_spec, build_permitted_spec
 from tuneport.types import now
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,13 @@ REST_SECONDS = 30.0
 """How long until a request that cannot become a job now is tried again."""
 
 
-def make_pending_jobs(gateway: Gateway) -> None:
+def make_jobs_of_requests(gateway: Gateway) -> None:
     """Make jobs from the requests that no process works on, oldest first. One that cannot be made now does not block
     the others."""
     while not gateway.stopping:
-        gone = tuple(holder for holder in gateway.unscoped.store.requests.list_holders() if has_owner_ended(holder))
+        gone = tuple(
+            holder for holder in gateway.unscoped.store.requests.list_holders() if has_lease_owner_ended(holder)
+        )
         owner = new_lease_owner()
         request = gateway.unscoped.store.requests.claim_oldest(owner, gone=gone)
         if request is None:
@@ -38,12 +40,12 @@ def make_pending_jobs(gateway: Gateway) -> None:
             keep_lease_renewed(gateway.unscoped.store.requests, request.id, owner),
             forwarded_via_gateways(request.body.get("hops", ())),
         ):
-            make_job(gateway, request, owner)
+            make_job_of_request(gateway, request, owner)
 
 
-def make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
+def make_job_of_request(gateway: Gateway, request: RequestRecord, owner: str) -> None:
     """Read, validate and convert the data, and store the job. As at OpenAI, data that is refused now fails the job."""
-    with use_request_context(RequestContext(request.project, ITSELF)):  # it sees only the client's project
+    with use_store_request_context(RequestContext(request.project, ITSELF)):  # it sees only the client's project
         _make_job(gateway, request, owner)
 
 
@@ -64,7 +66,7 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
         opened = None if request.backend is None else gateway.workspace.backend(request.backend)
         terms: list[BindingTerm] = []
         row = gateway.workspace.submit(
-            build_permitted_spec(gateway, request.body, build_requested_spec(gateway, request.body), opened),
+            build_permitted_spec(gateway, request.body, build_client_requested_spec(gateway, request.body), opened),
             backend=request.backend,
             options=JobOptions.of_request(request.body, allow_personal_data=gateway.allow_personal_data),
             show_terms=terms.extend,
@@ -82,7 +84,7 @@ def _make_job(gateway: Gateway, request: RequestRecord, owner: str) -> None:
             log.warning("%s waits: %s", request.id, error)
             store.requests.defer(request.id, owner, seconds=REST_SECONDS)
             return
-        refusal = error if isinstance(error, Refusal) else refusal_for_error(error)
+        refusal = error if isinstance(error, Refusal) else gateway_refusal_for_error(error)
         told = {"code": refusal.code or "invalid_request", "message": refusal.message, "param": refusal.param}
         store.requests.refuse(request.id, owner, told)
     except Exception:

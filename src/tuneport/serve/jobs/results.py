@@ -31,7 +31,7 @@ COLUMNS = (
 our backends report one, of the whole file."""
 
 
-def build_result_csv(points: Sequence[MetricPoint]) -> bytes:
+def build_gateway_result_csv(points: Sequence[MetricPoint]) -> bytes:
     """Return the CSV with a row for each step; training and validation values of a step share a row."""
     rows: dict[int, dict[str, float]] = {}
     for point in points:
@@ -52,7 +52,7 @@ def build_result_csv(points: Sequence[MetricPoint]) -> bytes:
     return text.getvalue().encode()
 
 
-def settle_job_results(gateway: Gateway, row: JobRecord) -> None:
+def settle_gateway_job_results(gateway: Gateway, row: JobRecord) -> None:
     """Store the results of a succeeded job as a file, or record that it has none. Raises ProviderError if the
     backend may have them later."""
     try:
@@ -68,11 +68,11 @@ def settle_job_results(gateway: Gateway, row: JobRecord) -> None:
     if points:
         # Derived from the job's id, so that a repeat after a crash makes the same file.
         file_id = f"file-{hashlib.sha256(row.id.encode()).hexdigest()[:24]}"
-        add_job_result_file(gateway, row.project, file_id, "step_metrics.csv", build_result_csv(points))
+        add_gateway_result_file(gateway, row.project, file_id, "step_metrics.csv", build_gateway_result_csv(points))
     gateway.unscoped.store.requests.mark_results_settled(row.id, file_id)
 
 
-class JobResultWriter:
+class GatewayJobResultWriter:
     """The writer of the results of ended jobs; it retries a provider in trouble with growing delays."""
 
     def __init__(self, gateway: Gateway) -> None:
@@ -90,14 +90,14 @@ class JobResultWriter:
             if time.monotonic() < self._not_before.get(job_id, 0.0):
                 continue
             try:
-                settle_job_results(self._gateway, row)
+                settle_gateway_job_results(self._gateway, row)
             except TuneportError as error:
                 failures = self._failures[job_id] = self._failures.get(job_id, 0) + 1
                 self._not_before[job_id] = time.monotonic() + min(LONGEST_WAIT, 2.0**failures)
                 log.warning("the results of %s cannot be made yet: %s", job_id, error)
 
 
-def add_job_result_file(gateway: Gateway, project: str, file_id: str, name: str, content: bytes) -> None:
+def add_gateway_result_file(gateway: Gateway, project: str, file_id: str, name: str, content: bytes) -> None:
     """Store a job's results as a file of the API. An existing file of that id is kept."""
     contents = gateway.contents
     with contents.open_incoming() as incoming:

@@ -11,7 +11,7 @@ from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.jobs.model_access import is_hidden_from_caller
 from tuneport.serve.naming import ClientCatalogue, client_model_not_offered, route_client_model
-from tuneport.serve.permitted import grader_has_code, refuse_operator_options
+from tuneport.serve.permitted import client_grader_has_code, refuse_operator_options
 from tuneport.serve.wire import MethodAsked
 from tuneport.types import Hyperparameters, Method, TuneSpec
 from tuneport.validation import parse_or_config_error
@@ -34,7 +34,7 @@ class RequestedStart:
     job: str | None = None
 
 
-def route_requested_start(gateway: Gateway, name: str, backend: str | None = None) -> RequestedStart:
+def route_client_start(gateway: Gateway, name: str, backend: str | None = None) -> RequestedStart:
     """Return where training starts from. `backend` is the client's choice, even if others have the model."""
     store = gateway.store
     request = store.models.find_request(name)
@@ -66,12 +66,12 @@ def build_permitted_spec(
         if "tuneport" not in body:
             refusal.param = _AT_OPENAI.get(str(refusal.param), refusal.param)
         raise
-    if backend is None or not grader_has_code(spec.grader) or _RUNS_CODE not in backend.client_rules():
+    if backend is None or not client_grader_has_code(spec.grader) or _RUNS_CODE not in backend.client_rules():
         return spec
     return spec.model_copy(update={"provider_options": {**spec.provider_options, _RUNS_CODE: True}})
 
 
-def build_requested_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
+def build_client_requested_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     """Return the spec of a request's body. Raises ConfigError that names the refused parameter."""
     if "tuneport" in body:
         return _own_spec(gateway, body)
@@ -87,7 +87,7 @@ def build_requested_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     integrations = body.get("integrations") or []
     if len(integrations) > 1:
         raise Refusal(400, "At most one integration of the type wandb is accepted.", param="integrations")
-    start = route_requested_start(gateway, body["model"])
+    start = route_client_start(gateway, body["model"])
     return parse_or_config_error(
         TuneSpec,
         {
@@ -116,7 +116,7 @@ def _metadata(body: dict[str, Any]) -> dict[str, str]:
 
 def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
     own = body["tuneport"]
-    start = route_requested_start(gateway, body["model"], own.get("backend"))
+    start = route_client_start(gateway, body["model"], own.get("backend"))
     held_out = body.get("validation_sha256")
     return parse_or_config_error(
         TuneSpec,

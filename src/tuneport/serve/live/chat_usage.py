@@ -15,7 +15,7 @@ from tuneport.estimate.cost.chat import chat_cost
 from tuneport.lifecycle.schema.records import AuditRecord
 from tuneport.lifecycle.schema.request_context import RequestContext
 from tuneport.lifecycle.store.audit import build_audit_record
-from tuneport.manifests.base_prices import load_base_prices
+from tuneport.manifests.base_prices import load_base_price_manifest
 from tuneport.types import now
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class AnsweredChat:
     usage: Mapping[str, Any]
 
 
-class ChatUsage:
+class GatewayChatUsage:
     """The counter of chats. It counts at once and stores in the background, so that no answer waits for the store."""
 
     def __init__(self, store: Store, settings: Settings, metrics: GatewayMetrics) -> None:
@@ -72,7 +72,7 @@ class ChatUsage:
     def _entry(self, answered: AnsweredChat) -> AuditRecord:
         try:
             manifest = backend_manifest(answered.backend, self._settings)
-            usd = chat_cost(manifest, answered.model_id, answered.usage, load_base_prices())
+            usd = chat_cost(manifest, answered.model_id, answered.usage, load_base_price_manifest())
         except Exception:  # one chat that cannot be priced keeps no other out of the log
             log.exception("what a chat with %r at %s cost is not known", answered.model, answered.backend)
             usd = None

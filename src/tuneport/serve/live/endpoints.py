@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from tuneport.errors import NotDeployedError
 from tuneport.formatting import money
-from tuneport.lifecycle.schema.request_context import current_request_context
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.schema.request_context import current_store_request_context
+from tuneport.lifecycle.service import JobService
 from tuneport.serve.timing import GatewayTiming
 
 MOST_WAITING = 32
@@ -27,7 +27,7 @@ class ChatEndpoints:
 
     def __init__(
         self,
-        workspace: Workspace,
+        workspace: JobService,
         timing: GatewayTiming = GatewayTiming(),
         *,
         most_waiting: int = MOST_WAITING,  # noqa: B008
@@ -85,4 +85,4 @@ class ChatEndpoints:
         cost = "an unknown price" if made.usd_per_hour is None else money(made.usd_per_hour)
         log.warning("an endpoint for %s starts at %s: %s an hour while it is up", model, backend, cost)
         told = f"{made.id} for {model} at {backend}, {cost} an hour"
-        self._workspace.store.audit.record("endpoint.start", told, project=current_request_context().project)
+        self._workspace.store.audit.record("endpoint.start", told, project=current_store_request_context().project)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tuneport.lifecycle.store.audit import audit_record_document
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.access import request_caller
+from tuneport.serve.http.access import gateway_request_caller
 from tuneport.serve.http.queries import Moment
 
 
@@ -49,7 +49,7 @@ def router(gateway: Gateway) -> APIRouter:
     ) -> dict[str, Any]:
         """List audit entries, newest first; `after` is the id of the last entry that was seen. A token for all
         projects gets the entries of all, any other those of its own project."""
-        who = request_caller(request)
+        who = gateway_request_caller(request)
         if not who.every_project and who.token_id is not None:
             project = who.project
         rows, more = gateway.store.audit.page(limit=limit, after=after, since=since, project=project)

@@ -21,9 +21,9 @@ from tuneport.estimate.cost import Traffic
 from tuneport.lifecycle.planning.planning import plan_job_on_backends
 from tuneport.lifecycle.schema.records import FileRecord
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found_refusal
-from tuneport.serve.jobs.create import name_files_by_id, refusal_for_file_error, require_training_file
-from tuneport.serve.naming import ClientCatalogue, refuse_model_path, route_client_model
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
+from tuneport.serve.jobs.create import gateway_refusal_for_file, name_client_files_by_id, require_client_training_file
+from tuneport.serve.naming import ClientCatalogue, refuse_client_model_path, route_client_model
 from tuneport.serve.permitted import refuse_operator_numbers
 from tuneport.serve.task_cache import RETRY_SECONDS, GatewayTaskCache
 from tuneport.serve.wire.native import (
@@ -125,8 +125,10 @@ def _written(found: Any, ids: Mapping[str, str], accept: str) -> Response:
     if "text/html" in accept:
         from tuneport.workflows.comparison.page import render_comparison_page as page
 
-        return Response(name_files_by_id(page(found), ids), media_type="text/html", headers=_file("html"))
-    return Response(name_files_by_id(json.dumps(found.as_dict(), default=str), ids), media_type="application/json")
+        return Response(name_client_files_by_id(page(found), ids), media_type="text/html", headers=_file("html"))
+    return Response(
+        name_client_files_by_id(json.dumps(found.as_dict(), default=str), ids), media_type="application/json"
+    )
 
 
 def _later() -> Response:
@@ -138,7 +140,7 @@ def _later() -> Response:
 
 def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
     training, validation, ids = _files(gateway, asked.training_file, asked.validation_file)
-    refuse_model_path(asked.model, gateway.settings)
+    refuse_client_model_path(asked.model, gateway.settings)
     refuse_operator_numbers(asked.hyperparameters)
     where = None if asked.backends else _route(asked.model, gateway.settings)
     try:
@@ -167,7 +169,7 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
             dataset=dataset,
         )
     except TuneportError as error:
-        raise refusal_for_file_error(error, ids) from error
+        raise gateway_refusal_for_file(error, ids) from error
     return QuoteList(model=asked.model, method=method, rows=rows, data=[row.as_dict() for row in choices])
 
 
@@ -212,15 +214,17 @@ def _compare(gateway: Gateway, asked: AskComparison) -> tuple[Any, Mapping[str, 
             settings=gateway.settings,
         )
     except TuneportError as error:
-        raise refusal_for_file_error(error, ids) from error
+        raise gateway_refusal_for_file(error, ids) from error
     return found, ids
 
 
 def _files(
     gateway: Gateway, training_id: str, validation_id: str | None, param: str = "training_file"
 ) -> tuple[FileRecord, FileRecord | None, Mapping[str, str]]:
-    training = require_training_file(gateway, training_id, param)
-    validation = None if validation_id is None else require_training_file(gateway, validation_id, "validation_file")
+    training = require_client_training_file(gateway, training_id, param)
+    validation = (
+        None if validation_id is None else require_client_training_file(gateway, validation_id, "validation_file")
+    )
     return training, validation, {row.sha256: row.id for row in (training, validation) if row is not None}
 
 
@@ -252,8 +256,8 @@ def _report(gateway: Gateway, reports: GatewayTaskCache, asked: AskDataReport) -
                 settings=gateway.settings,
             )
         except TuneportError as error:
-            raise refusal_for_file_error(error, ids) from error
-        told: dict[str, Any] = json.loads(name_files_by_id(json.dumps(report.as_dict(), default=str), ids))
+            raise gateway_refusal_for_file(error, ids) from error
+        told: dict[str, Any] = json.loads(name_client_files_by_id(json.dumps(report.as_dict(), default=str), ids))
         return told
 
     reports.start(report_id, work, about=file.id)
@@ -263,7 +267,7 @@ def _report(gateway: Gateway, reports: GatewayTaskCache, asked: AskDataReport) -
 async def _told(reports: GatewayTaskCache, report_id: str, response: Response, wait: float) -> DataReport:
     task = reports.find(report_id)
     if task is None:
-        raise not_found_refusal(f"No data report {report_id!r} here; request it again.", "report_id")
+        raise gateway_not_found_refusal(f"No data report {report_id!r} here; request it again.", "report_id")
     file_id, future = task.about, task.future
     if not await task.wait_until_done(within=wait):
         response.status_code = 202

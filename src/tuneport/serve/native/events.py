@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from tuneport.lifecycle.store.snapshots import JobSnapshot
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.access import is_caller_still_admitted
-from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
 from tuneport.serve.live.streams import HEADERS, event_message
 
 LIMIT = 1000
@@ -130,7 +130,7 @@ def _moment(told: str) -> datetime:
 def _seen(gateway: Gateway, job_id: str) -> JobSnapshot:
     found = gateway.store.snapshots.read_snapshots([job_id]).get(job_id)
     if found is None:
-        raise not_found_refusal(f"No job {job_id!r} here.", "job_id", "job_not_found")
+        raise gateway_not_found_refusal(f"No job {job_id!r} here.", "job_id", "job_not_found")
     gateway.request_poll(found)
     return found
 

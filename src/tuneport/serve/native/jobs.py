@@ -11,7 +11,7 @@ from tuneport.errors import UnsupportedError
 from tuneport.lifecycle.job_view import JobView
 from tuneport.serve.documents.native_job import native_job_document
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
 from tuneport.serve.jobs.create import create_native_job
 from tuneport.serve.wire.native import Job, JobPage, Metrics, SubmitJob
 from tuneport.types import JobStatus
@@ -41,7 +41,7 @@ def router(gateway: Gateway) -> APIRouter:
         if after is not None:
             cursor = gateway.store.jobs.by_ids([after]).get(after)
             if cursor is None:
-                raise not_found_refusal(f"No job {after!r} here.", "after", "job_not_found")
+                raise gateway_not_found_refusal(f"No job {after!r} here.", "after", "job_not_found")
         rows, more = gateway.store.jobs.page(limit=limit, after=cursor, status=status, backend=backend)
         requests = gateway.store.requests.by_ids([row.id for row in rows])
         data = [Job.model_validate(native_job_document(JobView(row, requests.get(row.id)))) for row in rows]
@@ -101,7 +101,7 @@ def router(gateway: Gateway) -> APIRouter:
 def _view(gateway: Gateway, job_id: str) -> JobView:
     found = gateway.store.listing.get(job_id)
     if found is None:
-        raise not_found_refusal(f"No job {job_id!r} here.", "job_id", "job_not_found")
+        raise gateway_not_found_refusal(f"No job {job_id!r} here.", "job_id", "job_not_found")
     return found
 
 

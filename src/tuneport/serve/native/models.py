@@ -17,11 +17,11 @@ from tuneport.backends import backend_manifest, backend_names
 from tuneport.backends.routing import missing_backend_setup
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.lifecycle.job_view import JobView
-from tuneport.lifecycle.service import Workspace
-from tuneport.manifests import find_offered, load_models
+from tuneport.lifecycle.service import JobService
+from tuneport.manifests import find_manifest_model, load_models
 from tuneport.manifests.schema import Manifest
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import not_found_refusal
+from tuneport.serve.http.errors import gateway_not_found_refusal
 from tuneport.serve.wire.native import Answers, BaseModelTold, Endpoint, ModelCatalogue, TunedModelTold
 from tuneport.settings import Settings
 from tuneport.types import Deployment, JobStatus
@@ -43,7 +43,7 @@ def router(gateway: Gateway) -> APIRouter:
         project's own, newest first, after the one of the job `after`. `answers` says whether a chat is answered now;
         `endpoint`, only on request, describes the model's endpoint."""
         if after is not None and gateway.store.listing.get(after) is None:
-            raise not_found_refusal(f"No job {after!r} here.", "after", "job_not_found")
+            raise gateway_not_found_refusal(f"No job {after!r} here.", "after", "job_not_found")
         settings, today = gateway.settings, date.today()
         base = [
             told
@@ -51,7 +51,7 @@ def router(gateway: Gateway) -> APIRouter:
             if backend in (None, name)
             for told in list_native_base_models(name, settings, today)
         ]
-        jobs, more = list_jobs_with_models(gateway, limit=limit, after=after, backend=backend)
+        jobs, more = list_native_jobs_with_models(gateway, limit=limit, after=after, backend=backend)
         tuned = [native_tuned_model(each, settings, today) for each in jobs]
         trouble: dict[str, str] = {}
         if endpoints:
@@ -75,7 +75,7 @@ def list_native_base_models(backend: str, settings: Settings, today: date) -> li
     if manifest.any_model is not None and not manifest.third_party and not manifest.any_model.any_name:
         weights = load_models().weights.items()
         known = (name for name, row in weights if row.hub or row.bundled)
-        listed += [found for name in known if (found := find_offered(manifest, name))]
+        listed += [found for name in known if (found := find_manifest_model(manifest, name))]
     return [
         BaseModelTold(
             id=model.id,
@@ -93,7 +93,7 @@ def list_native_base_models(backend: str, settings: Settings, today: date) -> li
     ]
 
 
-def list_jobs_with_models(
+def list_native_jobs_with_models(
     gateway: Gateway, *, limit: int, after: str | None = None, backend: str | None = None
 ) -> tuple[list[JobView], bool]:
     """Return the newest jobs of the caller's project whose tuned model exists."""
@@ -127,7 +127,7 @@ def _how_it_answers(backend: str, base: str, settings: Settings, today: date) ->
     """Return a tuned model's shutdown date, which is its base model's, and whether it answers today."""
     try:
         manifest = backend_manifest(backend, settings)
-        offered = find_offered(manifest, base)
+        offered = find_manifest_model(manifest, base)
     except TuneportError:  # a backend of a tuneport.toml that is not here any more
         return None, "not_configured"
     last_day = None if offered is None else offered.retires
@@ -138,7 +138,7 @@ def _how_it_answers(backend: str, base: str, settings: Settings, today: date) ->
     return last_day, "from_endpoint" if manifest.deployment is not None or manifest.hosting else "now"
 
 
-def _with_endpoints(workspace: Workspace, tuned: Sequence[TunedModelTold]) -> dict[str, str]:
+def _with_endpoints(workspace: JobService, tuned: Sequence[TunedModelTold]) -> dict[str, str]:
     """Return the endpoints of these models. Each backend is asked once, in parallel. Other endpoints are left out:
     the account is shared by all projects."""
     names = sorted({told.backend for told in tuned if told.answers == "from_endpoint"})

@@ -12,16 +12,20 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from tuneport.backends import backend_manifest
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.backends.streaming import ClosableStream
-from tuneport.lifecycle.schema.request_context import current_request_context
+from tuneport.lifecycle.schema.request_context import current_store_request_context
 from tuneport.lifecycle.service import tuned_model_of_job
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
 from tuneport.serve.http.openapi import BY_METADATA, CHAT_ANSWERS
 from tuneport.serve.http.queries import StrictRoute, parse_metadata_query
 from tuneport.serve.jobs.model_access import is_hidden_from_caller
 from tuneport.serve.naming import ClientCatalogue
-from tuneport.serve.openai.chat_answers import ChatAnswerHead, openai_chat_completion, openai_chat_usage
-from tuneport.serve.openai.chat_stream import send_chat_events, stream_chat_events, wait_for_first_chat_event
+from tuneport.serve.openai.chat_answers import ChatAnswerHead, openai_completion_document, openai_usage_document
+from tuneport.serve.openai.chat_stream import (
+    send_gateway_chat_events,
+    stream_gateway_chat_events,
+    wait_for_first_gateway_event,
+)
 from tuneport.serve.openai.models import find_requested_tuned_model
 from tuneport.serve.permitted import refuse_chat_options
 from tuneport.serve.wire.chat import CreateChatCompletion, StreamOptions
@@ -58,7 +62,7 @@ def router(gateway: Gateway) -> APIRouter:
         """List stored chats. The list is empty, since `store` is refused; filters have no effect."""
         parse_metadata_query(request.query_params)
         if after is not None:
-            raise not_found_refusal(f"No stored chat '{after}': this gateway stores none.", "after")
+            raise gateway_not_found_refusal(f"No stored chat '{after}': this gateway stores none.", "after")
         return ChatCompletionList(data=[], first_id="", last_id="", has_more=False)
 
     @routes.post("/chat/completions", response_model=None, responses={200: CHAT_ANSWERS})
@@ -73,10 +77,12 @@ def router(gateway: Gateway) -> APIRouter:
         answer = await to_thread.run_sync(_answer, gateway, asked, limiter=seats)
         if isinstance(answer, dict):
             return JSONResponse(answer)
-        first = await wait_for_first_chat_event(answer, request, seats)  # what is refused is refused now, with a status
+        first = await wait_for_first_gateway_event(
+            answer, request, seats
+        )  # what is refused is refused now, with a status
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(
-            send_chat_events(answer, seats, first), media_type="text/event-stream", headers=headers
+            send_gateway_chat_events(answer, seats, first), media_type="text/event-stream", headers=headers
         )
 
     return routes
@@ -92,11 +98,11 @@ def _answer(gateway: Gateway, asked: CreateChatCompletion) -> dict[str, Any] | C
     answer = gateway.endpoints.answer_with_endpoint(
         backend, model, lambda: opened.complete(model, messages, stream=bool(asked.stream), **options)
     )
-    count = partial(gateway.chat_usage.add, current_request_context(), backend, asked.model, model)
+    count = partial(gateway.chat_usage.add, current_store_request_context(), backend, asked.model, model)
     if isinstance(answer, Completion):
-        count(openai_chat_usage(answer))
-        return openai_chat_completion(head, answer)
-    return stream_chat_events(head, answer, asked.stream_options or StreamOptions(), count)
+        count(openai_usage_document(answer))
+        return openai_completion_document(head, answer)
+    return stream_gateway_chat_events(head, answer, asked.stream_options or StreamOptions(), count)
 
 
 def _read(asked: CreateChatCompletion) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -32,7 +32,7 @@ class ChatAnswerHead:
         }
 
 
-def openai_chat_completion(head: ChatAnswerHead, answer: Completion) -> dict[str, Any]:
+def openai_completion_document(head: ChatAnswerHead, answer: Completion) -> dict[str, Any]:
     if answer.document is not None and (told := _told(answer.document)) is not None:
         return told | {"id": head.id, "created": head.created, "model": head.model}
     message: dict[str, Any] = {
@@ -42,19 +42,19 @@ def openai_chat_completion(head: ChatAnswerHead, answer: Completion) -> dict[str
     }
     if answer.tool_calls:
         message["tool_calls"] = answer.tool_calls
-    reason = finish_reason(answer.finish_reason, calls=bool(answer.tool_calls))
+    reason = gateway_finish_reason(answer.finish_reason, calls=bool(answer.tool_calls))
     choice = {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
     usage = openai_token_usage(answer.prompt_tokens, answer.completion_tokens)
     return head.document("chat.completion", [choice], **({} if usage is None else {"usage": usage}))
 
 
-def openai_chat_usage(answer: Completion) -> dict[str, Any]:
+def openai_usage_document(answer: Completion) -> dict[str, Any]:
     """Return the token counts in OpenAI's format, with details if the provider gave them; empty if not known."""
     told = (answer.document or {}).get("usage")
     return told if isinstance(told, dict) else openai_token_usage(answer.prompt_tokens, answer.completion_tokens) or {}
 
 
-def finish_reason(said: Any, *, calls: bool) -> str:
+def gateway_finish_reason(said: Any, *, calls: bool) -> str:
     """Return why a choice ended, in OpenAI's words; Together, for one, says `eos`."""
     if said in FINISH_REASONS and not (calls and said == "stop"):
         return str(said)
@@ -73,7 +73,7 @@ def _told(document: dict[str, Any]) -> dict[str, Any] | None:
             message["content"] = message["content"] or None
         told = {"index": index, "logprobs": None} | choice | {"message": message}
         if told.get("finish_reason") not in FINISH_REASONS:
-            told["finish_reason"] = finish_reason(None, calls=bool(calls))
+            told["finish_reason"] = gateway_finish_reason(None, calls=bool(calls))
         choices.append(told)
     answer = {name: value for name, value in document.items() if value is not None}
     try:

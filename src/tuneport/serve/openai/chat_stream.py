@@ -14,8 +14,8 @@ from fastapi import Request
 
 from tuneport.backends.streaming import Chunk, ClosableStream
 from tuneport.errors import TuneportError
-from tuneport.serve.http.errors import refusal_for_error
-from tuneport.serve.openai.chat_answers import ChatAnswerHead, finish_reason
+from tuneport.serve.http.errors import gateway_refusal_for_error
+from tuneport.serve.openai.chat_answers import ChatAnswerHead, gateway_finish_reason
 from tuneport.serve.wire.chat import StreamOptions
 
 _PASSED_ON = ("service_tier", "system_fingerprint", "moderation", "obfuscation")
@@ -25,7 +25,7 @@ _MAY_BE_NULL = ("content", "refusal")
 Count = Callable[[Mapping[str, Any]], None]
 
 
-def stream_chat_events(
+def stream_gateway_chat_events(
     head: ChatAnswerHead, pieces: Iterator[str], asked: StreamOptions, count: Count
 ) -> ClosableStream[str]:
     """Return the events of an answer. The first event raises TuneportError if the backend refuses.
@@ -33,10 +33,12 @@ def stream_chat_events(
     `count` is called once with the usage, however an answer ends that has begun; the usage is empty if it is not
     known.
     """
-    return ClosableStream(_ChatStreamChunks(head, asked).events(pieces, count), lambda: close_chat_answer(pieces))
+    return ClosableStream(
+        _ChatStreamChunks(head, asked).events(pieces, count), lambda: close_gateway_chat_answer(pieces)
+    )
 
 
-async def wait_for_first_chat_event(stream: ClosableStream[str], request: Request, seats: CapacityLimiter) -> str:
+async def wait_for_first_gateway_event(stream: ClosableStream[str], request: Request, seats: CapacityLimiter) -> str:
     """Wait for the first event, before a status is sent. A client that goes away meanwhile ends the answer."""
 
     async def watch() -> None:
@@ -51,7 +53,9 @@ async def wait_for_first_chat_event(stream: ClosableStream[str], request: Reques
         watching.cancel()
 
 
-async def send_chat_events(stream: ClosableStream[str], seats: CapacityLimiter, first: str = "") -> AsyncIterator[str]:
+async def send_gateway_chat_events(
+    stream: ClosableStream[str], seats: CapacityLimiter, first: str = ""
+) -> AsyncIterator[str]:
     """Yield the events to the client. If the client goes away, this is cancelled, and the answer is ended at the
     backend."""
     try:
@@ -65,7 +69,7 @@ async def send_chat_events(stream: ClosableStream[str], seats: CapacityLimiter, 
         stream.close()
 
 
-def close_chat_answer(pieces: Iterator[str]) -> None:
+def close_gateway_chat_answer(pieces: Iterator[str]) -> None:
     """End an answer. A backend's own kind of iterator may have no `close`, or none while it is waited for."""
     with suppress(AttributeError, ValueError):
         pieces.close()  # type: ignore[attr-defined]
@@ -97,9 +101,9 @@ class _ChatStreamChunks:
             if not begun:
                 refused = True
                 raise
-            yield _event(refusal_for_error(error).body())
+            yield _event(gateway_refusal_for_error(error).body())
         finally:
-            close_chat_answer(pieces)
+            close_gateway_chat_answer(pieces)
             if not refused:
                 count(self._usage or {})
 
@@ -130,7 +134,7 @@ class _ChatStreamChunks:
         reason = choice["finish_reason"]
         if reason is not None:
             self._ended.add(index)
-            reason = finish_reason(reason, calls=self._calling[index])
+            reason = gateway_finish_reason(reason, calls=self._calling[index])
         return _choice(index, delta, reason, choice["logprobs"])
 
     def _last(self) -> Iterator[str]:
@@ -138,7 +142,7 @@ class _ChatStreamChunks:
         for index in sorted((self._calling.keys() or {0}) - self._ended):
             if index not in self._calling:  # the stream was empty
                 yield self._chunk([_choice(index, {"role": "assistant", "content": ""})])
-            reason = finish_reason(None, calls=self._calling.get(index, False))
+            reason = gateway_finish_reason(None, calls=self._calling.get(index, False))
             yield self._chunk([_choice(index, {}, reason)])
         if self._counting and self._usage is not None:
             counts = {"usage": _without_nulls(self._usage)}

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from tuneport.data.containers.unpacking import PACKED
-from tuneport.lifecycle.contents.contents import ContentGoneError, IncomingContent, read_content_blocks
+from tuneport.lifecycle.contents.contents import ContentGoneError, IncomingContent, read_stored_content_blocks
 from tuneport.lifecycle.schema.records import FileRecord, UploadRecord
-from tuneport.serve.documents.openai_words import openai_timestamp
+from tuneport.serve.documents.openai_words import openai_document_timestamp
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found_refusal, refusal_for_validation
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal, gateway_refusal_for_validation
 from tuneport.serve.http.multipart import read_multipart_form
 from tuneport.serve.http.queries import StrictRoute
 from tuneport.serve.wire import (
@@ -60,7 +60,7 @@ def router(gateway: Gateway) -> APIRouter:
                 name = next(iter(form.fields))
                 raise Refusal(400, f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
             _check_purpose(purpose)
-            check_upload_name(form.filename, form.file.bytes)
+            check_client_upload_name(form.filename, form.file.bytes)
             seconds = None if expires_after is None else expires_after.seconds
             return await run_in_threadpool(store_client_file, gateway, form.file, form.filename, seconds)
         finally:
@@ -76,13 +76,13 @@ def router(gateway: Gateway) -> APIRouter:
         """List the uploaded files and the results of jobs."""
         cursor = None if after is None else _file(gateway, after)
         rows, more = gateway.store.uploaded.page(limit=limit, after=cursor, purpose=purpose, descending=order == "desc")
-        data = [openai_file(row) for row in rows]
+        data = [openai_file_document(row) for row in rows]
         first, last = (data[0].id, data[-1].id) if data else ("", "")
         return FileList(data=data, first_id=first, last_id=last, has_more=more)
 
     @routes.get("/files/{file_id}", response_model=File, response_model_exclude_none=True)
     def retrieve_file(file_id: str) -> File:
-        return openai_file(_file(gateway, file_id))
+        return openai_file_document(_file(gateway, file_id))
 
     @routes.get("/files/{file_id}/content", response_class=StreamingResponse)
     def file_content(file_id: str) -> StreamingResponse:
@@ -99,7 +99,9 @@ def router(gateway: Gateway) -> APIRouter:
         except (ContentGoneError, FileNotFoundError) as error:
             log.warning("%s: %s", file_id, error)
             raise Refusal(404, f"The content of {file_id} is gone from the gateway.") from None
-        return StreamingResponse(read_content_blocks(opened), media_type="application/octet-stream", headers=headers)
+        return StreamingResponse(
+            read_stored_content_blocks(opened), media_type="application/octet-stream", headers=headers
+        )
 
     @routes.delete("/files/{file_id}", response_model=DeletedFile)
     def delete_file(file_id: str) -> DeletedFile:
@@ -119,9 +121,9 @@ def router(gateway: Gateway) -> APIRouter:
         if asked.bytes > MAX_UPLOAD_BYTES:
             raise Refusal(400, f"'bytes' is above {MAX_UPLOAD_BYTES:,}.", param="bytes", code="invalid_value")
         _check_purpose(asked.purpose)
-        check_upload_name(asked.filename, asked.bytes)
+        check_client_upload_name(asked.filename, asked.bytes)
         seconds = None if asked.expires_after is None else asked.expires_after.seconds
-        return openai_upload(
+        return openai_upload_document(
             gateway.store.uploads.add(
                 filename=asked.filename, purpose=asked.purpose, bytes=asked.bytes, file_seconds=seconds
             )
@@ -151,7 +153,7 @@ def router(gateway: Gateway) -> APIRouter:
             and there.status == "completed"
             and (file := gateway.store.uploaded.get(there.file_id or ""))
         ):
-            return openai_upload(there, file)  # the answer to the first try was lost
+            return openai_upload_document(there, file)  # the answer to the first try was lost
         row = _pending(gateway, upload_id)
         parts = gateway.store.uploads.list_upload_parts(upload_id)
         if len(set(asked.part_ids)) != len(asked.part_ids):
@@ -179,7 +181,7 @@ def router(gateway: Gateway) -> APIRouter:
         if done is None:
             _pending(gateway, upload_id)
             raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
-        return openai_upload(done[0], done[1])
+        return openai_upload_document(done[0], done[1])
 
     @routes.post(
         "/uploads/{upload_id}/cancel", response_model=Upload, response_model_exclude_none=True, tags=["Uploads"]
@@ -189,32 +191,32 @@ def router(gateway: Gateway) -> APIRouter:
         row = gateway.store.uploads.cancel(upload_id)
         if row is None:
             raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
-        return openai_upload(row)
+        return openai_upload_document(row)
 
     return routes
 
 
-def openai_file(row: FileRecord) -> File:
+def openai_file_document(row: FileRecord) -> File:
     return File(
         id=row.id,
         bytes=row.bytes,
-        created_at=openai_timestamp(row.created_at),
-        expires_at=None if row.expires_at is None else openai_timestamp(row.expires_at),
+        created_at=openai_document_timestamp(row.created_at),
+        expires_at=None if row.expires_at is None else openai_document_timestamp(row.expires_at),
         filename=row.filename,
         purpose=row.purpose,  # type: ignore[arg-type]
     )
 
 
-def openai_upload(row: UploadRecord, file: FileRecord | None = None) -> Upload:
+def openai_upload_document(row: UploadRecord, file: FileRecord | None = None) -> Upload:
     return Upload(
         id=row.id,
-        created_at=openai_timestamp(row.created_at),
+        created_at=openai_document_timestamp(row.created_at),
         filename=row.filename,
         bytes=row.bytes,
         purpose=row.purpose,
         status=row.status,  # type: ignore[arg-type]
-        expires_at=openai_timestamp(row.expires_at),
-        file=None if file is None else openai_file(file),
+        expires_at=openai_document_timestamp(row.expires_at),
+        file=None if file is None else openai_file_document(file),
     )
 
 
@@ -225,7 +227,7 @@ def store_client_file(gateway: Gateway, incoming: IncomingContent, filename: str
         row = gateway.store.uploaded.add(
             incoming.keep(), filename=filename, purpose="fine-tune", bytes=incoming.bytes, seconds=seconds
         )
-    return openai_file(row)
+    return openai_file_document(row)
 
 
 def _keep_part(gateway: Gateway, upload_id: str, incoming: IncomingContent) -> UploadPart:
@@ -236,20 +238,20 @@ def _keep_part(gateway: Gateway, upload_id: str, incoming: IncomingContent) -> U
         row = gateway.store.uploads.add_part(upload_id, incoming.keep(), incoming.bytes)
     if row is None:
         raise Refusal(409, f"{upload_id} was completed or cancelled meanwhile.")
-    return UploadPart(id=row.id, created_at=openai_timestamp(row.created_at), upload_id=upload_id)
+    return UploadPart(id=row.id, created_at=openai_document_timestamp(row.created_at), upload_id=upload_id)
 
 
 def _file(gateway: Gateway, file_id: str) -> FileRecord:
     row = gateway.store.uploaded.get(file_id)
     if row is None:
-        raise not_found_refusal(f"No such File object: {file_id}", "id")
+        raise gateway_not_found_refusal(f"No such File object: {file_id}", "id")
     return row
 
 
 def _pending(gateway: Gateway, upload_id: str) -> UploadRecord:
     row = gateway.store.uploads.get(upload_id)
     if row is None:
-        raise not_found_refusal(f"No such Upload object: {upload_id}", "id")
+        raise gateway_not_found_refusal(f"No such Upload object: {upload_id}", "id")
     if row.status != "pending":
         raise Refusal(400, f"{upload_id} is {row.status}, not pending.", code="invalid_value")
     return row
@@ -276,7 +278,7 @@ def refuse_compressed_upload(incoming: IncomingContent, filename: str) -> None:
         )
 
 
-def check_upload_name(filename: str, size: int) -> None:
+def check_client_upload_name(filename: str, size: int) -> None:
     if not filename.lower().endswith(".jsonl"):
         raise Refusal(
             400,
@@ -296,7 +298,7 @@ def _expiry(fields: dict[str, str]) -> ExpiresAfter | None:
         return ExpiresAfter.model_validate(given, strict=False)  # in a form all values are texts
     except ValidationError as error:
         told = [dict(row) | {"loc": ("body", "expires_after", *row["loc"])} for row in error.errors()]
-        raise refusal_for_validation(told, {"expires_after": given}) from error
+        raise gateway_refusal_for_validation(told, {"expires_after": given}) from error
 
 
 def _form(properties: dict[str, Any], required: list[str], filename: str) -> dict[str, Any]:

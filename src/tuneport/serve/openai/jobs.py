@@ -13,7 +13,7 @@ from tuneport.serve import wire
 from tuneport.serve.documents import openai_job as job_document
 from tuneport.serve.documents.command_line_jobs import list_gateway_file_ids
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
 from tuneport.serve.http.openapi import BY_METADATA
 from tuneport.serve.http.queries import StrictRoute, parse_metadata_query
 from tuneport.serve.jobs.create import create_openai_job
@@ -86,11 +86,11 @@ def router(gateway: Gateway) -> APIRouter:
         if after is not None:
             before = job_document.openai_event_position(view.id, after)
             if before is None:
-                raise not_found_refusal(f"No event '{after}' of job {view.id}.", "after")
+                raise gateway_not_found_refusal(f"No event '{after}' of job {view.id}.", "after")
         if view.record is not None:
             gateway.request_poll(view.record)
             found = gateway.workspace.newest_events(view.id, before=before, limit=limit + 1)
-            data = [job_document.openai_event(view.id, position, told) for position, told in found]
+            data = [job_document.openai_event_document(view.id, position, told) for position, told in found]
         if len(data) <= limit:
             own = [
                 *job_document.first_openai_events(view, list_gateway_file_ids(gateway.store, [view])),
@@ -110,14 +110,17 @@ def router(gateway: Gateway) -> APIRouter:
         found = []
         if view.record is not None:
             try:
-                found = [job_document.openai_checkpoint(view, told) for told in gateway.workspace.checkpoints(view.id)]
+                found = [
+                    job_document.openai_checkpoint_document(view, told)
+                    for told in gateway.workspace.checkpoints(view.id)
+                ]
             except UnsupportedError:
                 found = []
         found.sort(key=lambda told: -told.step_number)
         if after is not None:
             ids = [told.id for told in found]
             if after not in ids:
-                raise not_found_refusal(f"No checkpoint '{after}' of job {view.id}.", "after")
+                raise gateway_not_found_refusal(f"No checkpoint '{after}' of job {view.id}.", "after")
             found = found[ids.index(after) + 1 :]
         shown = found[:limit]
         return wire.CheckpointList(
@@ -145,7 +148,9 @@ def _told(gateway: Gateway, view: JobView, now: JobRecord | None = None) -> wire
 def _view(gateway: Gateway, job_id: str) -> JobView:
     found = gateway.store.listing.get(job_id)
     if found is None:
-        raise not_found_refusal(f"Could not find fine tune: {job_id}", "fine_tuning_job_id", "fine_tune_not_found")
+        raise gateway_not_found_refusal(
+            f"Could not find fine tune: {job_id}", "fine_tuning_job_id", "fine_tune_not_found"
+        )
     return found
 
 

@@ -9,14 +9,14 @@ from fastapi import APIRouter
 
 from tuneport.backends import backend_manifest, backend_names
 from tuneport.errors import ConfigError, ModelNotOfferedError
-from tuneport.lifecycle.job_view import known_tuned_model_name
-from tuneport.lifecycle.planning.planning import find_backend_readiness
+from tuneport.lifecycle.job_view import job_tuned_model_name
+from tuneport.lifecycle.planning.planning import find_job_backend_readiness
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.manifests import load_models
 from tuneport.serve import wire
-from tuneport.serve.documents.openai_words import ORGANIZATION, openai_timestamp
+from tuneport.serve.documents.openai_words import ORGANIZATION, openai_document_timestamp
 from tuneport.serve.gateway import Gateway
-from tuneport.serve.http.errors import Refusal, not_found_refusal
+from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
 from tuneport.serve.http.queries import StrictRoute
 from tuneport.serve.jobs.model_access import CHECKPOINT, is_hidden_from_caller
 from tuneport.serve.naming import route_client_model
@@ -57,10 +57,12 @@ def router(gateway: Gateway) -> APIRouter:
         tuned = find_requested_tuned_model(gateway, model)
         if tuned is not None and tuned.row.deleted_at is None:
             if tuned.step is not None:
-                return wire.Model(id=model, created=openai_timestamp(tuned.row.created_at), owned_by=ORGANIZATION)
+                return wire.Model(
+                    id=model, created=openai_document_timestamp(tuned.row.created_at), owned_by=ORGANIZATION
+                )
             if tuned.row.job_status is JobStatus.SUCCEEDED:
                 made = tuned.row.finished_at or tuned.row.created_at
-                return wire.Model(id=model, created=openai_timestamp(made), owned_by=ORGANIZATION)
+                return wire.Model(id=model, created=openai_document_timestamp(made), owned_by=ORGANIZATION)
         known = next((row for row in _base_models(gateway) if row.id == model), None)
         if known is not None:
             return known
@@ -73,7 +75,7 @@ def router(gateway: Gateway) -> APIRouter:
         except (ModelNotOfferedError, ConfigError):
             found = None
         if found is None:
-            raise not_found_refusal(f"The model '{model}' does not exist", "model", "model_not_found")
+            raise gateway_not_found_refusal(f"The model '{model}' does not exist", "model", "model_not_found")
         return wire.Model(id=model, created=0, owned_by=found.backend or ORGANIZATION)
 
     @routes.delete("/models/{model:path}", response_model=wire.DeletedModel)
@@ -82,7 +84,9 @@ def router(gateway: Gateway) -> APIRouter:
         without an error."""
         tuned = find_requested_tuned_model(gateway, model)
         if tuned is None or tuned.step is not None:
-            raise not_found_refusal(f"The model '{model}' does not exist, or is not yours", "model", "model_not_found")
+            raise gateway_not_found_refusal(
+                f"The model '{model}' does not exist, or is not yours", "model", "model_not_found"
+            )
         if tuned.row.job_status is not JobStatus.SUCCEEDED:
             raise Refusal(400, f"The job {tuned.row.id} has no tuned model.", param="model", code="invalid_value")
         gateway.workspace.delete(tuned.row.id)
@@ -94,7 +98,7 @@ def router(gateway: Gateway) -> APIRouter:
 def _base_models(gateway: Gateway) -> list[wire.Model]:
     settings, today = gateway.settings, date.today()
     manifests = [backend_manifest(name, settings) for name in backend_names(settings)]
-    ready = find_backend_readiness(settings, manifests)
+    ready = find_job_backend_readiness(settings, manifests)
     able = [
         row for row in manifests if (row.name in ready.with_key or not row.api_key_env) and row.name in ready.installed
     ]
@@ -126,8 +130,8 @@ def _base_models(gateway: Gateway) -> list[wire.Model]:
 def _tuned_models(gateway: Gateway) -> list[wire.Model]:
     return [
         wire.Model(
-            id=known_tuned_model_name(asked or upstream, upstream),
-            created=openai_timestamp(made),
+            id=job_tuned_model_name(asked or upstream, upstream),
+            created=openai_document_timestamp(made),
             owned_by=ORGANIZATION,
         )
         for asked, upstream, made in gateway.store.models.list_tuned_models()

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
 from tuneport.errors import StorageError
+from tuneport.pages.templates import render_template
 from tuneport.scoring.people.blind import BlindRating, Choice
 from tuneport.scoring.people.ratings import LONGEST_NAME, LONGEST_NOTE
 from tuneport.serve.app import Guard
@@ -54,14 +53,17 @@ def create_app(rating: BlindRating) -> FastAPI:
         return Refusal(507, "Not kept: the disk refuses it, and the terminal of tuneport rate says why.").response()
 
     app.include_router(assets.router())
-    templates = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
-    templates.globals.update(
-        asset=assets.dashboard_asset_url, version=__version__, longest_name=LONGEST_NAME, longest_note=LONGEST_NOTE
-    )
 
     @app.get("/")
     def page(request: Request) -> HTMLResponse:
-        return HTMLResponse(templates.get_template("rating.html").render(csrf=csrf_token(request)))
+        page = render_template(
+            "serve/rating/rating.html",
+            asset=assets.dashboard_asset_url,
+            csrf=csrf_token(request),
+            longest_name=LONGEST_NAME,
+            longest_note=LONGEST_NOTE,
+        )
+        return HTMLResponse(page)
 
     @app.post("/rating/begin")
     def begin(asked: _Asked) -> dict[str, Any]:

@@ -32,6 +32,6 @@ Integer = Annotated[int, BeforeValidator(_whole)]
 """An integer. JSON may write it as 1.0."""
 
 
-def is_unset_field(value: Any) -> bool:
+def is_unset_request_field(value: Any) -> bool:
     """Return whether a value is unset, for `exclude_if`: OpenAI's document omits the property instead of null."""
     return value is None

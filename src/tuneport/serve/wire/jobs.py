@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tuneport.serve.wire.base import Auto, Integer, Metadata, RequestModel, ResponseModel, is_unset_field
+from tuneport.serve.wire.base import Auto, Integer, Metadata, RequestModel, ResponseModel, is_unset_request_field
 from tuneport.serve.wire.graders import Grader
 
 Epochs = Auto | Annotated[Integer, Field(ge=1, le=50)]
@@ -99,16 +99,16 @@ class JobHyperparameters(ResponseModel):
 
 
 class DPOHyperparametersTold(JobHyperparameters):
-    beta: Auto | float | None = Field(default=None, exclude_if=is_unset_field)
+    beta: Auto | float | None = Field(default=None, exclude_if=is_unset_request_field)
 
 
 class ReinforcementHyperparametersTold(JobHyperparameters):
     reasoning_effort: Literal["default", "low", "medium", "high"] | None = Field(
-        default=None, exclude_if=is_unset_field
+        default=None, exclude_if=is_unset_request_field
     )
-    compute_multiplier: Auto | float | None = Field(default=None, exclude_if=is_unset_field)
-    eval_interval: Auto | int | None = Field(default=None, exclude_if=is_unset_field)
-    eval_samples: Auto | int | None = Field(default=None, exclude_if=is_unset_field)
+    compute_multiplier: Auto | float | None = Field(default=None, exclude_if=is_unset_request_field)
+    eval_interval: Auto | int | None = Field(default=None, exclude_if=is_unset_request_field)
+    eval_samples: Auto | int | None = Field(default=None, exclude_if=is_unset_request_field)
 
 
 class SupervisedMethodTold(ResponseModel):
@@ -126,16 +126,16 @@ class ReinforcementMethodTold(ResponseModel):
 
 class MethodTold(ResponseModel):
     type: Literal["supervised", "dpo", "reinforcement"]
-    supervised: SupervisedMethodTold | None = Field(default=None, exclude_if=is_unset_field)
-    dpo: DPOMethodTold | None = Field(default=None, exclude_if=is_unset_field)
-    reinforcement: ReinforcementMethodTold | None = Field(default=None, exclude_if=is_unset_field)
+    supervised: SupervisedMethodTold | None = Field(default=None, exclude_if=is_unset_request_field)
+    dpo: DPOMethodTold | None = Field(default=None, exclude_if=is_unset_request_field)
+    reinforcement: ReinforcementMethodTold | None = Field(default=None, exclude_if=is_unset_request_field)
 
 
 class WandbTold(ResponseModel):
     project: str
-    name: str | None = Field(default=None, exclude_if=is_unset_field)
-    entity: str | None = Field(default=None, exclude_if=is_unset_field)
-    tags: list[str] | None = Field(default=None, exclude_if=is_unset_field)
+    name: str | None = Field(default=None, exclude_if=is_unset_request_field)
+    entity: str | None = Field(default=None, exclude_if=is_unset_request_field)
+    tags: list[str] | None = Field(default=None, exclude_if=is_unset_request_field)
 
 
 class IntegrationTold(ResponseModel):
@@ -190,13 +190,13 @@ class EventList(ResponseModel):
 
 
 class CheckpointMetrics(ResponseModel):
-    step: float | None = Field(default=None, exclude_if=is_unset_field)
-    train_loss: float | None = Field(default=None, exclude_if=is_unset_field)
-    train_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_field)
-    valid_loss: float | None = Field(default=None, exclude_if=is_unset_field)
-    valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_field)
-    full_valid_loss: float | None = Field(default=None, exclude_if=is_unset_field)
-    full_valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_field)
+    step: float | None = Field(default=None, exclude_if=is_unset_request_field)
+    train_loss: float | None = Field(default=None, exclude_if=is_unset_request_field)
+    train_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_request_field)
+    valid_loss: float | None = Field(default=None, exclude_if=is_unset_request_field)
+    valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_request_field)
+    full_valid_loss: float | None = Field(default=None, exclude_if=is_unset_request_field)
+    full_valid_mean_token_accuracy: float | None = Field(default=None, exclude_if=is_unset_request_field)
 
 
 class Checkpoint(ResponseModel):

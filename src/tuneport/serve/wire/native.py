@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from tuneport.curves import CurveVerdict
-from tuneport.lifecycle.schema.estimates import Actual, JobEstimate
+from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 from tuneport.lifecycle.schema.submission import SubmissionCandidate
 from tuneport.lifecycle.submitting.options import ClientOptions
 from tuneport.lifecycle.worker.stopping import StoppedEarly
@@ -87,7 +87,7 @@ class Job(ResponseModel, ClientOptions):
     provider_options: dict[str, Any]
     quote: Quote | None
     estimate: JobEstimate | None
-    actual: Actual | None
+    actual: JobActual | None
     budget: float | None
     stopped_early: StoppedEarly | None
     curve: CurveVerdict | None

@@ -9,13 +9,13 @@ others follow its pattern.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from tuneport.installation import find_package_file
+from tuneport.openai_encodings import cached_vocabulary_name, load_openai_encoding
 
 Rows = list[dict[str, Any]]
 Count = Callable[[str], int]
@@ -52,7 +52,7 @@ def read_emulated_rows(content: bytes, line_error: str) -> Rows:
     return rows
 
 
-def apply_openai_rules(rows: Rows, method: str) -> None:
+def apply_emulated_openai_rules(rows: Rows, method: str) -> None:
     """Apply OpenAI's rules for one training method; the rows' number is checked elsewhere."""
     for number, row in enumerate(rows, start=1):
         place = f"Example {number}"
@@ -84,7 +84,7 @@ def _openai_messages(messages: Any, place: str) -> list[str]:
     return [message["role"] for message in messages]
 
 
-def apply_together_rules(rows: Rows) -> str:
+def apply_emulated_together_rules(rows: Rows) -> str:
     """Apply Together's rules, and return the format of the file."""
     found = None
     for line, row in enumerate(rows, start=1):
@@ -173,7 +173,7 @@ def emulated_message_text(message: dict[str, Any]) -> str:
     return content + "".join(f"{call.get('name', '')}{call.get('arguments', '')}" for call in calls)
 
 
-def count_billed_tokens(row: dict[str, Any], count: Count) -> int:
+def count_emulated_billed_tokens(row: dict[str, Any], count: Count) -> int:
     """Return what OpenAI bills for one example: 1 + the sum over messages of (3 + tokens of the role + of the content).
 
     The rule reproduces the trained_tokens of real jobs exactly for plain chat. For tools, images, and for preference
@@ -182,37 +182,19 @@ def count_billed_tokens(row: dict[str, Any], count: Count) -> int:
     return 1 + sum(3 + count(role) + count(text) for role, text in emulated_row_texts(row))
 
 
-def approximate_token_count(text: str) -> int:
+def emulated_token_count(text: str) -> int:
     """Count words in pieces of at most six characters, and every other character: near enough, and the same
     everywhere."""
     return len(re.findall(r"\w{1,6}|[^\w\s]", text))
 
 
-VOCABULARIES = {
-    "cl100k_base": "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
-    "o200k_base": "fb374d419588a4632f3f557e76b4b70aebbca790",
-}
-
-
 @functools.cache
-def tiktoken_count(encoding: str) -> Count:
-    """Return tiktoken's count, if it and the vocabularies that litellm carries are installed, else the
-    approximation."""
-    package = importlib.util.find_spec("litellm")
-    if not package or not package.submodule_search_locations or not importlib.util.find_spec("tiktoken"):
-        return approximate_token_count
-    folder = Path(package.submodule_search_locations[0], "litellm_core_utils", "tokenizers")
-    if not (folder / VOCABULARIES[encoding]).is_file():
-        return approximate_token_count
-    import tiktoken
-
-    before = os.environ.get("TIKTOKEN_CACHE_DIR")
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)  # else tiktoken would ask the network
+def emulated_tiktoken_count(encoding: str) -> Count:
+    """Return tiktoken's count, if its vocabulary comes with an installed package, else the approximation: an emulator
+    downloads nothing."""
     try:
-        vocabulary = tiktoken.get_encoding(encoding)
-    finally:
-        if before is None:
-            del os.environ["TIKTOKEN_CACHE_DIR"]
-        else:
-            os.environ["TIKTOKEN_CACHE_DIR"] = before
+        find_package_file("litellm", "litellm_core_utils", "tokenizers", cached_vocabulary_name(encoding))
+    except FileNotFoundError:
+        return emulated_token_count
+    vocabulary = load_openai_encoding(encoding)
     return lambda text: len(vocabulary.encode_ordinary(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tuneport.testing.emulators.datasets import PREFERENCE, Rows, approximate_token_count, emulated_message_text
+from tuneport.testing.emulators.datasets import PREFERENCE, Rows, emulated_message_text, emulated_token_count
 
 BASE_ANSWER = "base answer"
 
@@ -30,8 +30,8 @@ def _last_user_text(messages: list[dict[str, Any]]) -> str | None:
 
 
 def emulated_usage(messages: list[dict[str, Any]], reply: dict[str, Any]) -> dict[str, int]:
-    prompt = sum(3 + approximate_token_count(emulated_message_text(message)) for message in messages)
-    completion = approximate_token_count(emulated_message_text(reply))
+    prompt = sum(3 + emulated_token_count(emulated_message_text(message)) for message in messages)
+    completion = emulated_token_count(emulated_message_text(reply))
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 

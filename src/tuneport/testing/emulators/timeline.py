@@ -81,7 +81,7 @@ class EmulatedTimeline:
             self.paused_at = None
 
 
-def openai_auto_epochs(examples: int) -> int:
+def emulated_auto_epochs(examples: int) -> int:
     """Return OpenAI's rule for n_epochs="auto", from its cookbook's data preparation notebook."""
     if examples * 3 < 100:
         return max(1, min(25, 100 // max(1, examples)))

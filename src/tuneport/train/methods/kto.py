@@ -12,18 +12,18 @@ from typing import Any
 from datasets import Dataset
 from trl import KTOConfig, KTOTrainer
 
-from tuneport.data.templates.rendering import RenderedAnswer, Renderer
+from tuneport.data.templates.rendering import RenderedAnswer, TemplateRenderer
 from tuneport.errors import UnsupportedError
 from tuneport.train.methods.tokenized import TokenizedRows
 from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
-from tuneport.train.speed.lora_linear import fuse_lora_layers
+from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 
 
 def kto_trainer(
     recipe: TrainingRecipe,
-    renderer: Renderer,
+    renderer: TemplateRenderer,
     rows: Sequence[RenderedAnswer],
     valid: Sequence[RenderedAnswer],
     counter: TrainedTokenCounter,
@@ -33,7 +33,7 @@ def kto_trainer(
     micro_batch = choose_micro_batch(recipe, longest)
     if micro_batch < recipe.method.traits.least_rows:
         raise UnsupportedError("kto compares the answers within a batch; set batch_size to 2 or more")
-    good, bad = desirable_weights(rows)
+    good, bad = kto_desirable_weights(rows)
     if good != bad:
         recipe.note(f"good answers weigh {good:g} and bad ones {bad:g}, since there are more of the others")
     trainer = TokenizedKTOTrainer(
@@ -53,7 +53,7 @@ def kto_trainer(
         init_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])
     trainer.counter = counter
     if recipe.fuses_lora_layers:
-        fuse_lora_layers(trainer.model)
+        fuse_training_lora_layers(trainer.model)
     return trainer
 
 
@@ -61,7 +61,7 @@ class TokenizedKTOTrainer(TokenizedRows, KTOTrainer):
     """KTOTrainer on rows that are tokenized already."""
 
 
-def desirable_weights(rows: Sequence[RenderedAnswer]) -> tuple[float, float]:
+def kto_desirable_weights(rows: Sequence[RenderedAnswer]) -> tuple[float, float]:
     """Return the weights of good and bad answers by which both kinds pull alike: equation 8 of the paper, at its lower
     bound of 1."""
     good = sum(row.label for row in rows)

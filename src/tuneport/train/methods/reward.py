@@ -11,18 +11,18 @@ from typing import Any
 from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
-from tuneport.data.templates.rendering import RenderedPreference, Renderer
+from tuneport.data.templates.rendering import RenderedPreference, TemplateRenderer
 from tuneport.train.methods.tokenized import TokenizedRows
 from tuneport.train.model.adapters import load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
-from tuneport.train.speed.lora_linear import fuse_lora_layers
+from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 from tuneport.types import Adapter
 
 
 def reward_trainer(
     recipe: TrainingRecipe,
-    renderer: Renderer,
+    renderer: TemplateRenderer,
     rows: Sequence[RenderedPreference],
     valid: Sequence[RenderedPreference],
     counter: TrainedTokenCounter,
@@ -55,7 +55,7 @@ def reward_trainer(
         head.register_forward_pre_hook(lambda module, inputs: (inputs[0].to(dtype),))
     trainer.counter = counter
     if recipe.fuses_lora_layers:
-        fuse_lora_layers(trainer.model)
+        fuse_training_lora_layers(trainer.model)
     return trainer
 
 

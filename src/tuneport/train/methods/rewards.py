@@ -13,10 +13,10 @@ from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification
 
-from tuneport.base_models import ComputeTarget, locate_base_model, materialise_base_model
+from tuneport.base_models import BaseModelDevice, locate_base_model, materialise_base_model
 from tuneport.data.graders.graders import Grader, GraderError
-from tuneport.data.templates.rendering import RenderedPrompt, Renderer
-from tuneport.data.tokens.tokenizer import context_length, load_tokenizer
+from tuneport.data.templates.rendering import RenderedPrompt, TemplateRenderer
+from tuneport.data.tokens.tokenizer import load_dataset_tokenizer, tokenizer_context_length
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem, one_line
 from tuneport.sandbox.requirements import check_machine_can_confine
 from tuneport.train.methods.reward_function import load_reward_function
@@ -116,7 +116,7 @@ class RewardModel:
     `base`: of an adapter in `weights`; None for a whole model. ConfigError where they cannot be loaded.
     """
 
-    def __init__(self, weights: Path, base: Path | None, device: ComputeTarget) -> None:
+    def __init__(self, weights: Path, base: Path | None, device: BaseModelDevice) -> None:
         self.device, source = device, base or weights
         try:
             model: Any = AutoModelForSequenceClassification.from_pretrained(
@@ -127,8 +127,8 @@ class RewardModel:
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).strip().split("\n", 1)[0]
             raise ConfigError(f"the reward model in {weights} cannot be loaded: {reason}; train it again") from error
-        self.renderer = Renderer(load_tokenizer(source))
-        self.context = context_length(source)
+        self.renderer = TemplateRenderer(load_dataset_tokenizer(source))
+        self.context = tokenizer_context_length(source)
         model.config.get_text_config().pad_token_id = self.renderer.tokenizer.pad_token_id
         head = (model if base is None else model.get_base_model()).score
         dtype = next(head.parameters()).dtype

@@ -15,20 +15,20 @@ from typing import Any
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from tuneport.data.templates.rendering import RenderedPrompt, Renderer
+from tuneport.data.templates.rendering import RenderedPrompt, TemplateRenderer
 from tuneport.errors import ConfigError
 from tuneport.train.methods.rewards import Reward
 from tuneport.train.model.adapters import load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
-from tuneport.train.speed.lora_linear import fuse_lora_layers
+from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 
 
 def _trainer(
     trainer_class: Any,
     config_class: Any,
     recipe: TrainingRecipe,
-    renderer: Renderer,
+    renderer: TemplateRenderer,
     rows: Sequence[RenderedPrompt],
     valid: Sequence[RenderedPrompt],
     counter: TrainedTokenCounter,
@@ -69,7 +69,7 @@ def _trainer(
     trainer.questions, trainer.counter, trainer.reward = [*rows, *valid], counter, reward
     trainer.reward_funcs, trainer.reward_func_names = [trainer.score], ["score"]
     if recipe.fuses_lora_layers:
-        fuse_lora_layers(trainer.model)
+        fuse_training_lora_layers(trainer.model)
     return trainer
 
 
@@ -128,7 +128,7 @@ def _generations_per_prompt(recipe: TrainingRecipe) -> int:
     return max(2, round(usual * float(recipe.numbers.get("compute_multiplier") or 1)))
 
 
-def _answer_tokens(recipe: TrainingRecipe, renderer: Renderer, longest: int) -> int:
+def _answer_tokens(recipe: TrainingRecipe, renderer: TemplateRenderer, longest: int) -> int:
     wanted, limit = recipe.options.max_completion_length, renderer.max_length
     room = wanted if limit is None else limit - longest
     if room < wanted:
@@ -136,7 +136,7 @@ def _answer_tokens(recipe: TrainingRecipe, renderer: Renderer, longest: int) -> 
     return min(wanted, room)
 
 
-def _end_tokens(model: Any, renderer: Renderer) -> list[int]:
+def _end_tokens(model: Any, renderer: TemplateRenderer) -> list[int]:
     """Return the tokens that end an answer: the model's own list, the tokenizer's, and what its template writes after a
     turn."""
     configured = model.generation_config.eos_token_id

@@ -11,14 +11,14 @@ from datasets import Dataset
 from peft import PeftModel
 from trl import SFTConfig, SFTTrainer
 
-from tuneport.data.templates.rendering import IGNORED, RenderedExample, Renderer
+from tuneport.data.templates.rendering import IGNORED, RenderedExample, TemplateRenderer
 from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.checkpoints import SeededLengthGroupedSampler
 from tuneport.train.run.process_group import DistributedRowOrder, TrainingRanks, pad_rows_to_multiple
 from tuneport.train.run.reporting import TrainedTokenCounter
 from tuneport.train.speed import packing
-from tuneport.train.speed.lora_linear import fuse_lora_layers
+from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 from tuneport.training_options import largest_divisor
 from tuneport.types import Adapter
 
@@ -29,7 +29,7 @@ LOGIT_COLUMNS = 1024  # above it, logits take more memory than TRL's tiles, and 
 
 def sft_trainer(
     recipe: TrainingRecipe,
-    renderer: Renderer,
+    renderer: TemplateRenderer,
     rows: Sequence[RenderedExample],
     valid: Sequence[RenderedExample],
     counter: TrainedTokenCounter,
@@ -88,7 +88,7 @@ def sft_trainer(
     if trainer.prompt_loss_weight:
         recipe.note(f"the loss counts prompt tokens, too, at {trainer.prompt_loss_weight:g} of an answer's token")
     if recipe.fuses_lora_layers:
-        fuse_lora_layers(trainer.model)
+        fuse_training_lora_layers(trainer.model)
     return trainer
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 from tuneport.train.model.sharding import Sharding, fsdp_arguments
 from tuneport.train.speed.acceleration import Acceleration, acceleration_here
 from tuneport.training_options import GPU_TOKENS, TrainingOptions, micro_batch_rows
@@ -28,7 +28,7 @@ class TrainingRecipe:
 
     method: Method
     folder: Path
-    device: ComputeTarget
+    device: BaseModelDevice
     adapter: Adapter
     numbers: dict[str, Any]
     options: TrainingOptions
@@ -62,6 +62,14 @@ class TrainingRecipe:
         return acceleration_here(self.device)
 
 
+OPTIMIZERS = {
+    "adamw": "adamw_torch_fused",
+    "adamw_8bit": "adamw_bnb_8bit",
+    "paged_adamw_8bit": "paged_adamw_8bit",
+}
+"""transformers' names, by the option's."""
+
+
 def training_arguments(recipe: TrainingRecipe, model: Any, micro_batch: int) -> dict[str, Any]:
     """Return the TrainingArguments that all methods share."""
     numbers = recipe.numbers
@@ -75,6 +83,7 @@ def training_arguments(recipe: TrainingRecipe, model: Any, micro_batch: int) -> 
         "lr_scheduler_type": recipe.options.lr_scheduler_type,
         "warmup_steps": numbers["warmup_ratio"],  # below 1 it is a share of the steps
         "weight_decay": numbers["weight_decay"],
+        "optim": OPTIMIZERS[recipe.options.optimizer],
         "max_grad_norm": 1.0,
         # Adapters stay in fp32 beside a bf16 base; PEFT casts, so that autocast (slow on CPUs) is for GPUs only.
         "bf16": recipe.device.precision == "bf16" and recipe.device.name == "cuda",

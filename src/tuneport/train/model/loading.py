@@ -10,8 +10,8 @@ from peft import LoraConfig
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig, PreTrainedModel
 
-from tuneport.base_models import ComputeTarget
-from tuneport.data.tokens.tokenizer import refuse_remote_code
+from tuneport.base_models import BaseModelDevice
+from tuneport.data.tokens.tokenizer import refuse_tokenizer_remote_code
 from tuneport.errors import ConfigError
 from tuneport.types import Adapter
 
@@ -39,7 +39,7 @@ def resolve_training_numbers(hyperparameters: dict[str, Any]) -> dict[str, Any]:
 
 def load_trainable_model(
     folder: Path,
-    device: ComputeTarget,
+    device: BaseModelDevice,
     adapter: Adapter,
     *,
     whole: bool = False,
@@ -80,7 +80,7 @@ def load_trainable_model(
     try:
         model = kind.from_pretrained(folder, **arguments, **({"num_labels": 1} if scores else {}))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, SafetensorError) as error:
-        refuse_remote_code(folder, error)
+        refuse_tokenizer_remote_code(folder, error)
         raise ConfigError(f"the base model in {folder} cannot be loaded: {_first_line(error)}") from error
     if adapter is not Adapter.QLORA:
         return model.to(device.name)

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from tuneport.errors import ConfigError
-from tuneport.train.speed.row_tokens import row_token_ids
+from tuneport.train.speed.row_tokens import training_row_token_ids
 
 
 def refuse_foreign_tokens(folder: Path, rows: Sequence[Any], *, trust_remote_code: bool = False) -> None:
@@ -19,7 +19,7 @@ def refuse_foreign_tokens(folder: Path, rows: Sequence[Any], *, trust_remote_cod
     """
     config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).get_text_config()
     size = getattr(config, "vocab_size", None)
-    largest = max((max(row_token_ids(row), default=0) for row in rows), default=0)
+    largest = max((max(training_row_token_ids(row), default=0) for row in rows), default=0)
     if size is not None and largest >= size:
         raise ConfigError(
             f"the tokenizer in {folder} writes the token {largest:,} and the model has {size:,}: they do not belong "

@@ -23,14 +23,14 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tuneport import digests
-from tuneport.base_models import ComputeTarget, choose_device, locate_base_model, materialise_base_model
+from tuneport.base_models import BaseModelDevice, choose_base_model_device, locate_base_model, materialise_base_model
 from tuneport.data.reading import read_records
-from tuneport.data.tokens.tokenizer import training_renderer
+from tuneport.data.tokens.tokenizer import training_template_renderer
 from tuneport.errors import TrainingError, UnsupportedError
 from tuneport.train.model.loading import load_trainable_model
 from tuneport.train.output.model_card import copy_model_card
 from tuneport.train.run.run_folder import TrainingRunFolder
-from tuneport.train.speed.row_tokens import row_token_ids
+from tuneport.train.speed.row_tokens import training_row_token_ids
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter
 
@@ -69,7 +69,7 @@ def merge_adapter(run: TrainingRunFolder, weights: Path, target: Path) -> dict[s
     del merged, tuned
     saved = _class(run).from_pretrained(target, dtype="auto", trust_remote_code=options.trust_remote_code).eval()
     found = _logits(saved, rows)
-    figures: dict[str, Any] = {**compare_logits(expected, found, plain)}
+    figures: dict[str, Any] = {**compare_merged_logits(expected, found, plain)}
     figures |= {"rows": len(rows), "precision": str(dtype).removeprefix("torch."), "adapter": adapter.value}
     if not figures["relative_difference"] <= TOLERANCE.get(dtype, HALF_TOLERANCE):  # NaN is refused, too
         raise TrainingError(
@@ -82,7 +82,7 @@ def merge_adapter(run: TrainingRunFolder, weights: Path, target: Path) -> dict[s
     return figures
 
 
-def compare_logits(
+def compare_merged_logits(
     expected: Sequence[torch.Tensor], found: Sequence[torch.Tensor], plain: Sequence[torch.Tensor]
 ) -> dict[str, float]:
     """Compare logits at the same positions: the mean and largest difference, the mean in standard deviations of the
@@ -103,7 +103,7 @@ def compare_logits(
 def _loader(run: TrainingRunFolder, base: Path, adapter: Adapter, options: TrainingOptions) -> Callable[[], Any]:
     scores = run.spec.method.traits.scores
     if adapter is Adapter.QLORA:
-        device = ComputeTarget("cpu", choose_device(options.precision).precision.replace("fp16", "fp32"))
+        device = BaseModelDevice("cpu", choose_base_model_device(options.precision).precision.replace("fp16", "fp32"))
         return lambda: load_trainable_model(
             base, device, adapter, scores=scores, trust_remote_code=options.trust_remote_code
         )
@@ -134,10 +134,10 @@ def _dequantised(model: Any, base: Path, options: TrainingOptions) -> Any:
 
 def _rows(run: TrainingRunFolder, base: Path, trust_remote_code: bool) -> list[list[int]]:
     """Return the token ids of the first training rows, as they were trained on."""
-    renderer = training_renderer(base, None, trust_remote_code=trust_remote_code)
+    renderer = training_template_renderer(base, None, trust_remote_code=trust_remote_code)
     records = islice(read_records(run.training.path, run.training.format), CHECKED_ROWS)
     rows = renderer.render_for(run.spec.method, records, path=str(run.training.path))
-    return [row_token_ids(row)[:CHECKED_TOKENS] for row in rows]
+    return [training_row_token_ids(row)[:CHECKED_TOKENS] for row in rows]
 
 
 @torch.no_grad()
@@ -150,7 +150,7 @@ def _logits(model: Any, rows: Sequence[list[int]]) -> list[torch.Tensor]:
     return found
 
 
-def run_adapter_merge(arguments: list[str]) -> int:
+def run_trained_adapter_merge(arguments: list[str]) -> int:
     folder, weights, target = (Path(argument) for argument in arguments)
     try:
         figures = merge_adapter(TrainingRunFolder(folder), weights, target)
@@ -169,4 +169,4 @@ def run_adapter_merge(arguments: list[str]) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 4:
         sys.exit("usage: python -m tuneport.train.output.merge RUN_FOLDER ADAPTER TARGET")
-    sys.exit(run_adapter_merge(sys.argv[1:]))
+    sys.exit(run_trained_adapter_merge(sys.argv[1:]))

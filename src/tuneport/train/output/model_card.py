@@ -12,10 +12,10 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from tuneport import digests
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.run_protocol import DATA, ENVIRONMENT, METRICS
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import Adapter, Hyperparameters
+from tuneport.validation import read_json_object
 
 CARD = "README.md"
 _MERGED = "<!-- what merging changed -->"

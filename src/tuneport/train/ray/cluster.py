@@ -26,14 +26,14 @@ _SECONDS_TO_START = 180.0
 _SECONDS_TO_STOP = 20.0
 
 
-class LocalRayCluster(Model):
+class TrainingRayCluster(Model):
     """`folder` holds all of its files, and is in the command line of each of its processes."""
 
     folder: Path
     dashboard_port: int
 
     @classmethod
-    def choose_folder_and_port(cls) -> LocalRayCluster:
+    def choose_folder_and_port(cls) -> TrainingRayCluster:
         """Choose the folder and port of a new cluster. The path of its socket may have about 100 characters, hence the
         short folder."""
         folder = Path(tempfile.gettempdir()) / f"tuneport-ray-{secrets.token_hex(4)}"

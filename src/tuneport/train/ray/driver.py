@@ -22,12 +22,12 @@ from typing import Any
 from tuneport import digests
 from tuneport.errors import TrainingError
 from tuneport.files import write_atomically
-from tuneport.run_protocol import EVENTS, METRICS, PAUSE, RAY, REQUEST, parse_checkpoint_step
+from tuneport.run_protocol import EVENTS, METRICS, PAUSE, RAY, REQUEST, parse_run_checkpoint_step
 from tuneport.train.launch import RankDiedError, RankFailedError
-from tuneport.train.ray.cluster import LocalRayCluster
+from tuneport.train.ray.cluster import TrainingRayCluster
 from tuneport.train.ray.messages import FOLDER, MESSAGES_PER_FILE, ray_chunk_name, ray_messages_name
-from tuneport.train.ray.transfer import pack_for_ray, receive_folder_over_ray, send_folder_over_ray
-from tuneport.train.run.checkpoint_integrity import check_prepared_files, newest_whole_checkpoint
+from tuneport.train.ray.transfer import pack_folder_for_ray_training, receive_folder_over_ray, send_folder_over_ray
+from tuneport.train.run.checkpoint_integrity import check_training_files, newest_whole_checkpoint
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.training_options import TrainingOptions
 from tuneport.types import JobError, JobEvent, JobStatus, MetricPoint, Model
@@ -42,7 +42,7 @@ class RayJobRecord(Model):
     """`ray.json`. `applied` messages of the attempt's job are in the run's folder; `over` once nothing is to come."""
 
     attempt: int = 0
-    local: LocalRayCluster | None = None
+    local: TrainingRayCluster | None = None
     applied: int = 0
     printed: int = 0
     over: dict[str, Any] | None = None
@@ -125,7 +125,7 @@ class _RayJobDriver:
             if stop():
                 (self.run.path / RAY).unlink(missing_ok=True)
                 return
-            local = LocalRayCluster.choose_folder_and_port()
+            local = TrainingRayCluster.choose_folder_and_port()
             self.add_note(local=local)
             self.run.log_event("Starting a Ray cluster on this machine (RAY_ADDRESS names another)")
             workers = TrainingOptions.parse(self.run.spec.provider_options).workers
@@ -189,7 +189,7 @@ class _RayJobDriver:
 
     def _write_job(self, folder: Path) -> list[Path]:
         """Write what travels: the code, `job.json`, and packages of files, which are returned."""
-        check_prepared_files(self.run)
+        check_training_files(self.run)
         if self.run.starting_weights is not None:
             digests.check_digests(self.run.starting_weights)
         _copy_code(folder / "tuneport")
@@ -209,7 +209,7 @@ class _RayJobDriver:
         files |= {f"start/{name}": path for name, path in sorted(start_files.items())}
         about, checkpoint_files = self._packed_checkpoint(folder / "checkpoint")
         files |= checkpoint_files
-        packed = {row.name: row.model_dump() for row in pack_for_ray(files, folder / "parts")}
+        packed = {row.name: row.model_dump() for row in pack_folder_for_ray_training(files, folder / "parts")}
         job = {
             "submission_id": self.ray_job_id,
             "request": request,
@@ -326,7 +326,7 @@ class _RayJobDriver:
     def _bring_checkpoint(self, about: dict[str, Any]) -> None:
         step = about["step"]
         newest = self.run.newest_checkpoint()
-        if newest is not None and parse_checkpoint_step(newest) >= step:
+        if newest is not None and parse_run_checkpoint_step(newest) >= step:
             return
         written = self.run.partial_folder / f"checkpoint-{step}"
         try:

@@ -32,7 +32,7 @@ class RayPackedFile(Model):
     pieces: list[str]
 
 
-def pack_for_ray(files: Mapping[str, Path], folder: Path) -> list[RayPackedFile]:
+def pack_folder_for_ray_training(files: Mapping[str, Path], folder: Path) -> list[RayPackedFile]:
     """Write `files`, by the names under which they arrive, into folders of `PIECE_BYTES` that `folder` will hold.
 
     Raises ConfigError if they are too large to travel.
@@ -101,7 +101,7 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
 def send_folder_over_ray(folder: Path, send: Callable[[int, bytes], None]) -> dict[str, Any]:
     """Send a folder to `send` as the chunks of a tar file, numbered from 0; returns what
     `receive_folder_over_ray` checks."""
-    pieces = _ChunkWriter(send)
+    pieces = _RayChunkWriter(send)
     with tarfile.open(fileobj=pieces, mode="w|") as archive:  # type: ignore[call-overload]
         archive.add(folder, arcname=".")
     pieces.close()
@@ -127,7 +127,7 @@ def receive_folder_over_ray(about: Mapping[str, Any], pieces: Iterator[bytes], f
         archive_path.unlink(missing_ok=True)
 
 
-class _ChunkWriter:
+class _RayChunkWriter:
     """A file to write to, which hands on each `PIECE_BYTES`."""
 
     def __init__(self, send: Callable[[int, bytes], None]) -> None:

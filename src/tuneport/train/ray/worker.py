@@ -19,7 +19,7 @@ import ray.train
 
 from tuneport import private
 from tuneport.heavy_imports import heavy_imports
-from tuneport.run_protocol import REQUEST, STATE, checkpoint_folder
+from tuneport.run_protocol import REQUEST, STATE, run_checkpoint_folder
 from tuneport.train.ray.transfer import RayPackedFile, receive_folder_over_ray, send_folder_over_ray, unpack_on_ray_node
 from tuneport.train.run.process_group import NonWritingTrainingRun, TrainingRanks
 from tuneport.train.run.run_folder import TrainingRunFolder
@@ -166,4 +166,4 @@ def _fill_run_folder(folder: Path, job: dict[str, Any], start: dict[str, Any]) -
     about = start["checkpoint"]
     if about is not None:
         pieces = (ray.get(job["mailbox"].read.remote(about["what"], n)) for n in range(about["pieces"]))
-        receive_folder_over_ray(about, pieces, checkpoint_folder(folder, about["step"]))
+        receive_folder_over_ray(about, pieces, run_checkpoint_folder(folder, about["step"]))

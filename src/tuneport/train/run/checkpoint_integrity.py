@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tuneport import digests
-from tuneport.data.conversion.prepare import prepare_dataset_for_method
+from tuneport.data.conversion.prepare import convert_dataset_for_method
 from tuneport.data.dataset import Dataset
 from tuneport.digests import DamagedError
 from tuneport.errors import TrainingError, TuneportError
-from tuneport.run_protocol import parse_checkpoint_step
+from tuneport.run_protocol import parse_run_checkpoint_step
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.types import DataFile
 
@@ -53,7 +53,7 @@ def newest_whole_checkpoint(run: TrainingRunFolder) -> tuple[int, bool]:
     damaged: list[tuple[int, str]] = []
     for step in reversed(run.checkpoint_steps()):
         try:
-            listed = verify_checkpoint(run.checkpoint(step))
+            listed = verify_training_checkpoint(run.checkpoint(step))
         except DamagedError as error:
             damaged.append((step, f"{error.name} {_damage_of(error)}"))
             continue
@@ -70,7 +70,7 @@ def newest_whole_checkpoint(run: TrainingRunFolder) -> tuple[int, bool]:
     return 0, False
 
 
-def discard_checkpoint(run: TrainingRunFolder, step: int, why: str) -> None:
+def discard_training_checkpoint(run: TrainingRunFolder, step: int, why: str) -> None:
     """Set a checkpoint aside that could not be loaded. Raises CheckpointsDamagedError if there is no older one."""
     older = [other for other in run.checkpoint_steps() if other < step]
     if not older:
@@ -78,7 +78,7 @@ def discard_checkpoint(run: TrainingRunFolder, step: int, why: str) -> None:
     _set_aside(run, [(step, why)], f"the run goes on from step {older[-1]}")
 
 
-def verify_checkpoint(checkpoint: Path) -> bool:
+def verify_training_checkpoint(checkpoint: Path) -> bool:
     """Return whether a checkpoint's digests were checked; False if it has none but its files can be read.
 
     Raises DamagedError that names the first file that is damaged, missing, or of another step.
@@ -89,13 +89,13 @@ def verify_checkpoint(checkpoint: Path) -> bool:
     state, loop = _json(checkpoint / TRAINER_FILE), _json(checkpoint / LOOP_FILE)
     if not listed and loop.get(HAS_DIGESTS):
         raise _damaged(checkpoint / digests.LIST, "is missing")
-    if state.get("global_step") != parse_checkpoint_step(checkpoint):
+    if state.get("global_step") != parse_run_checkpoint_step(checkpoint):
         raise _damaged(checkpoint / TRAINER_FILE, f"is of step {state.get('global_step')}")
     return listed
 
 
 @contextlib.contextmanager
-def loading_checkpoint(checkpoint: Path | None, *, listed: bool) -> Iterator[None]:
+def loading_training_checkpoint(checkpoint: Path | None, *, listed: bool) -> Iterator[None]:
     """Raise UnusableCheckpointError for an error within the block, unless digests say that the checkpoint is whole."""
     try:
         yield
@@ -105,18 +105,18 @@ def loading_checkpoint(checkpoint: Path | None, *, listed: bool) -> Iterator[Non
         if checkpoint is None or listed or "out of memory" in str(error).lower():
             raise
         said = " ".join(str(error).split())[:200]
-        step = parse_checkpoint_step(checkpoint)
+        step = parse_run_checkpoint_step(checkpoint)
         raise UnusableCheckpointError(step, f"it cannot be loaded: {type(error).__name__}: {said}") from error
 
 
 def guard_checkpoint_loading(trainer: Any, checkpoint: Path, *, listed: bool) -> None:
-    """Make the trainer load the checkpoint's files within `loading_checkpoint`, and train as before."""
+    """Make the trainer load the checkpoint's files within `loading_training_checkpoint`, and train as before."""
     for name in ("_load_from_checkpoint", "_load_optimizer_and_scheduler", "_load_rng_state", "_load_scaler"):
         if (load := getattr(trainer, name, None)) is not None:
             setattr(trainer, name, _guarded(load, checkpoint, listed))
 
 
-def check_prepared_files(run: TrainingRunFolder) -> None:
+def check_training_files(run: TrainingRunFolder) -> None:
     """Check that the prepared files are those of the request; another one is made again, if its source is the same.
 
     Raises DamagedError if that is impossible: nothing is trained on other rows than those that were submitted.
@@ -131,7 +131,7 @@ def check_prepared_files(run: TrainingRunFolder) -> None:
         training = Dataset(spec.dataset, spec.columns)
         dataset = training if purpose == "training" else training.validation_like(source)
         try:
-            again = prepare_dataset_for_method(spec.method, dataset, file.format, file.path.parent)
+            again = convert_dataset_for_method(spec.method, dataset, file.format, file.path.parent)
             why = None if again.sha256 == file.sha256 and _is_whole(file) else "it has changed since"
         except (TuneportError, OSError) as error:
             if not file.path.exists() and isinstance(error, TuneportError):
@@ -180,7 +180,7 @@ def _log_damage(run: TrainingRunFolder, message: str, level: str, **data: Any) -
 
 def _guarded(load: Any, checkpoint: Path, listed: bool) -> Any:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        with loading_checkpoint(checkpoint, listed=listed):
+        with loading_training_checkpoint(checkpoint, listed=listed):
             return load(*args, **kwargs)
 
     return guarded

@@ -79,7 +79,7 @@ class CheckpointSchedule(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any
     ) -> None:
         # accelerate (1.15) does not reach the sampler through all of its wrappers when batches are skipped.
-        set_epoch(rest["train_dataloader"], int(state.epoch or 0))
+        set_training_epoch(rest["train_dataloader"], int(state.epoch or 0))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **rest: Any) -> None:
         step = state.global_step
@@ -158,7 +158,7 @@ class SeededLengthGroupedSampler(LengthGroupedSampler):
         return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
 
 
-def set_epoch(loader: Any, epoch: int) -> None:
+def set_training_epoch(loader: Any, epoch: int) -> None:
     """Tell the sampler inside a data loader, under however many wrappers, which epoch begins."""
     inner = getattr(loader, "batch_sampler", None)
     while inner is not None:

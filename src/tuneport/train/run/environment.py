@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from tuneport.base_models import ComputeTarget
-from tuneport.train.speed.row_tokens import row_token_count, trained_token_count
+from tuneport.base_models import BaseModelDevice
+from tuneport.train.speed.row_tokens import trained_row_token_count, training_row_token_count
 from tuneport.types import DataFile
 
 PACKAGES = (
@@ -24,7 +24,7 @@ PACKAGES = (
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "bf16", "sve")
 
 
-def training_environment(device: ComputeTarget) -> dict[str, Any]:
+def training_environment(device: BaseModelDevice) -> dict[str, Any]:
     """Return versions, machine and device, ready for JSON. What this machine does not report is left out."""
     found: dict[str, Any] = {
         "python": platform.python_version(),
@@ -60,9 +60,9 @@ def training_data_fingerprint(file: DataFile, rows: Sequence[Any]) -> dict[str, 
         "bytes": file.path.stat().st_size,
         "format": file.format,
         "rows": len(rows),
-        "tokens": sum(row_token_count(row) for row in rows),
-        "trained_tokens": sum(trained_token_count(row) for row in rows),
-        "longest_row_tokens": max(row_token_count(row) for row in rows),
+        "tokens": sum(training_row_token_count(row) for row in rows),
+        "trained_tokens": sum(trained_row_token_count(row) for row in rows),
+        "longest_row_tokens": max(training_row_token_count(row) for row in rows),
         "rows_cut": sum(row.cut > 0 for row in rows),
         "columns_left_out": list(file.left_out),
     }

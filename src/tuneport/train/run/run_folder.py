@@ -36,10 +36,10 @@ from tuneport.run_protocol import (
     STOP_EARLY,
     WRITING,
     RunRequest,
-    checkpoint_folder,
-    checkpoint_folders,
-    damaged_checkpoint_folder,
-    damaged_checkpoint_folders,
+    damaged_run_checkpoint_folder,
+    damaged_run_checkpoint_folders,
+    run_checkpoint_folder,
+    run_checkpoint_folders,
 )
 from tuneport.types import DataFile, JobError, JobEvent, JobStatus, MetricPoint, Progress, TuneSpec, now
 
@@ -222,7 +222,7 @@ class TrainingRunFolder:
         return folder if folder.is_dir() else None
 
     def newest_checkpoint(self) -> Path | None:
-        found = checkpoint_folders(self.path)
+        found = run_checkpoint_folders(self.path)
         return found[-1][1] if found else None
 
     def newest_checkpoint_step(self) -> int:
@@ -231,12 +231,12 @@ class TrainingRunFolder:
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of the checkpoints, oldest first."""
-        return [step for step, _ in checkpoint_folders(self.path)]
+        return [step for step, _ in run_checkpoint_folders(self.path)]
 
     def set_aside_checkpoint(self, step: int) -> None:
         """Keep a damaged checkpoint under another name, which no run continues from, until its step is reached
         again."""
-        aside = damaged_checkpoint_folder(self.path, step)
+        aside = damaged_run_checkpoint_folder(self.path, step)
         shutil.rmtree(aside, ignore_errors=True)
         self.checkpoint(step).rename(aside)
         fsync_path(aside.parent)
@@ -285,7 +285,7 @@ class TrainingRunFolder:
         return target
 
     def checkpoint(self, step: int) -> Path:
-        return checkpoint_folder(self.path, step)
+        return run_checkpoint_folder(self.path, step)
 
     def delete_old_checkpoints(self, best: int | None) -> None:
         """Delete checkpoints before a new one that would not fit beside them; the newest and the best stay."""
@@ -312,12 +312,12 @@ class TrainingRunFolder:
         self.update(status=status, finished_at=now().isoformat(), error=error)
 
     def _prune(self, kept: int, best: int | None) -> None:
-        for step, old in checkpoint_folders(self.path)[:-kept]:
+        for step, old in run_checkpoint_folders(self.path)[:-kept]:
             if step != best:
                 shutil.rmtree(old, ignore_errors=True)
 
     def _forget_damaged(self, *, up_to: int | None = None) -> None:
-        for step, old in damaged_checkpoint_folders(self.path):
+        for step, old in damaged_run_checkpoint_folders(self.path):
             if up_to is None or (step is not None and step <= up_to):
                 shutil.rmtree(old, ignore_errors=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneport.errors import ConfigError, one_line
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 from tuneport.train.run.run_folder import TrainingRunFolder
 
 MLFLOW_RUN = "mlflow_run_id"
@@ -73,9 +73,7 @@ def _mlflow(run: TrainingRunFolder) -> TrainerCallback:
     try:
         import mlflow
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"MLFLOW_TRACKING_URI is set and mlflow is not here: {install_package('mlflow-skinny')}"
-        ) from error
+        raise ConfigError(f"MLFLOW_TRACKING_URI is set and mlflow is not here: {install_extra('trackers')}") from error
     from transformers.integrations import MLflowCallback
 
     kept = run.path / MLFLOW_RUN

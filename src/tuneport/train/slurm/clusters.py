@@ -73,7 +73,7 @@ class SlurmJobState:
     reason: str = ""
 
 
-class JobCluster(Protocol):
+class TrainingJobCluster(Protocol):
     seconds_between_looks: float
 
     def find_job_id(self, run: Path, submission: SlurmSubmission) -> str | None:
@@ -106,7 +106,7 @@ class SlurmCluster:
             _slurm("scancel", job_id)
 
 
-class LocalSlurmExecutor:
+class TrainingSlurmExecutor:
     """submitit's local executor: a job is a process here, its id the process's. For trying things out without Slurm."""
 
     seconds_between_looks = 0.2
@@ -128,8 +128,8 @@ class LocalSlurmExecutor:
                 os.kill(int(job_id), signal.SIGINT)
 
 
-def open_slurm_cluster(options: SlurmOptions) -> JobCluster:
-    return LocalSlurmExecutor() if options.cluster == "local" else SlurmCluster()
+def open_slurm_cluster(options: SlurmOptions) -> TrainingJobCluster:
+    return TrainingSlurmExecutor() if options.cluster == "local" else SlurmCluster()
 
 
 def slurm_job_record_path(run: Path, attempt: int) -> Path:

@@ -21,10 +21,10 @@ from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.slurm import clusters
 from tuneport.train.slurm.clusters import (
     ClusterUnreachableError,
-    JobCluster,
     SlurmJobState,
     SlurmSubmission,
     SubmissionError,
+    TrainingJobCluster,
 )
 from tuneport.training_options import SlurmOptions
 from tuneport.types import JobError, JobStatus
@@ -56,7 +56,7 @@ def drive_slurm_job(run: TrainingRunFolder, options: SlurmOptions, stop: Callabl
         _await_pause(run, cluster)
 
 
-def _settled(run: TrainingRunFolder, cluster: JobCluster, stop: Callable[[], bool]) -> SlurmSubmission:
+def _settled(run: TrainingRunFolder, cluster: TrainingJobCluster, stop: Callable[[], bool]) -> SlurmSubmission:
     """Return the last submission of earlier drivers of this run, with its job's id; else what is to be submitted
     now."""
     submission = SlurmSubmission.of(run.path)
@@ -71,7 +71,7 @@ def _settled(run: TrainingRunFolder, cluster: JobCluster, stop: Callable[[], boo
 
 
 def _submit(
-    run: TrainingRunFolder, cluster: JobCluster, submission: SlurmSubmission, stop: Callable[[], bool]
+    run: TrainingRunFolder, cluster: TrainingJobCluster, submission: SlurmSubmission, stop: Callable[[], bool]
 ) -> str | None:
     """Submit, and return the id of the new job. Returns None if `stop` came first."""
     while not stop():
@@ -103,7 +103,7 @@ def _intend(run: TrainingRunFolder, attempt: int) -> SlurmSubmission:
 
 
 def _of_a_dead_driver(
-    run: TrainingRunFolder, cluster: JobCluster, submission: SlurmSubmission, stop: Callable[[], bool]
+    run: TrainingRunFolder, cluster: TrainingJobCluster, submission: SlurmSubmission, stop: Callable[[], bool]
 ) -> str | None:
     """Return the job that an earlier driver intended, if it exists. Waits for it as long as it may still appear."""
     ends = time.monotonic() + _SECONDS_UNTIL_LISTED
@@ -126,7 +126,9 @@ def _of_a_dead_driver(
     return None
 
 
-def _follow(run: TrainingRunFolder, cluster: JobCluster, job_id: str, stop: Callable[[], bool]) -> SlurmJobState:
+def _follow(
+    run: TrainingRunFolder, cluster: TrainingJobCluster, job_id: str, stop: Callable[[], bool]
+) -> SlurmJobState:
     """Watch the job until it is over or `stop`. Returns the cluster's last status of it, with the state read again."""
     seconds = cluster.seconds_between_looks
     answer = SlurmJobState(True, True, "")
@@ -214,7 +216,7 @@ def _goes_on(run: TrainingRunFolder, job_id: str, last: SlurmJobState) -> bool:
     return True
 
 
-def _cancel(run: TrainingRunFolder, cluster: JobCluster) -> None:
+def _cancel(run: TrainingRunFolder, cluster: TrainingJobCluster) -> None:
     """End the job, and give it the time to report that itself."""
     submission = SlurmSubmission.of(run.path)
     if submission is None:
@@ -232,7 +234,7 @@ def _cancel(run: TrainingRunFolder, cluster: JobCluster) -> None:
     run.read_state()
 
 
-def _await_pause(run: TrainingRunFolder, cluster: JobCluster) -> None:
+def _await_pause(run: TrainingRunFolder, cluster: TrainingJobCluster) -> None:
     """Wait until the job, which sees the file `pause` too, has made its checkpoint; a job that has not started is
     withdrawn."""
     submission = SlurmSubmission.of(run.path)

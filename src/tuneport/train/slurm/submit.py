@@ -16,7 +16,7 @@ from typing import Any
 from tuneport.files import acquire_file_lock
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.slurm.clusters import SlurmSubmission
-from tuneport.train.slurm.work import work
+from tuneport.train.slurm.work import run_slurm_training_work
 from tuneport.training_options import SlurmOptions, TrainingOptions
 
 
@@ -32,7 +32,7 @@ def submit_training_to_slurm(folder: Path) -> None:
     executor = submitit.AutoExecutor(folder / "slurm", cluster=options.cluster)
     executor.update_parameters(**_parameters(options, submission.name))
     with _no_parent_output(options):
-        job = executor.submit(work, str(folder), submission.attempt)
+        job = executor.submit(run_slurm_training_work, str(folder), submission.attempt)
     SlurmSubmission(submission.attempt, submission.name, str(job.job_id)).write(folder)
 
 

@@ -12,13 +12,13 @@ from tuneport import private
 from tuneport.files import acquire_file_lock, write_atomically
 from tuneport.heavy_imports import heavy_imports
 from tuneport.run_protocol import LOG
-from tuneport.train.child import prepare_environment, run_and_report
+from tuneport.train.child import prepare_training_environment, run_and_report
 from tuneport.train.run.run_folder import TrainingRunFolder
 from tuneport.train.run.stop import TrainingStop
 from tuneport.train.slurm.clusters import SlurmSubmission, slurm_job_record_path
 
 
-def work(folder: str, attempt: int) -> None:
+def run_slurm_training_work(folder: str, attempt: int) -> None:
     """Run the job. Its output goes to the run's log. submitit reports an exception; the run's own errors are in its
     state by then.
 
@@ -43,7 +43,7 @@ def work(folder: str, attempt: int) -> None:
     stop = TrainingStop(run)
     signal.signal(signal.SIGUSR2, stop.on_signal)  # submitit has Slurm send it before a time limit or a preemption
     run.state.pop("waits", None)
-    prepare_environment()
+    prepare_training_environment()
     run.log_event(f"Slurm job {job_id} has started on {socket.gethostname()}", type="slurm", job_id=job_id)
     os.umask(private.child_umask(path))  # of this process, which another machine may have started with its own
     code = run_and_report(run, stop, lambda: train(run, stop))

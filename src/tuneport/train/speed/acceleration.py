@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 
 FLASH_CAPABILITY = (8, 0)
 """FlashAttention 2 needs Ampere or later, and weights or autocast in 16 bits (its README, "CUDA support")."""
@@ -24,7 +24,9 @@ class Acceleration:
     note: str | None
 
 
-def choose_acceleration(device: ComputeTarget, capability: tuple[int, int] | None, installed: Set[str]) -> Acceleration:
+def choose_acceleration(
+    device: BaseModelDevice, capability: tuple[int, int] | None, installed: Set[str]
+) -> Acceleration:
     """Choose by `capability`, that of a CUDA device, and `installed`, which of flash_attn and liger_kernel are
     importable.
 
@@ -44,7 +46,7 @@ def choose_acceleration(device: ComputeTarget, capability: tuple[int, int] | Non
     return Acceleration(flash, liger, note=f"trains in {device.precision} with {attention} and {kernels}")
 
 
-def acceleration_here(device: ComputeTarget) -> Acceleration:
+def acceleration_here(device: BaseModelDevice) -> Acceleration:
     """Return the choice for this machine, as torch and transformers see it."""
     import torch
     from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available

@@ -75,7 +75,7 @@ def apply_dropout_mask(numbers: torch.Tensor, mask: torch.Tensor | None) -> torc
     return numbers if mask is None else (numbers.view(mask.dtype) & mask).view(numbers.dtype)
 
 
-def fuse_lora_layers(model: nn.Module) -> int:
+def fuse_training_lora_layers(model: nn.Module) -> int:
     """Fuse each plain LoRA layer of a PEFT model into one operation, and return how many were fused.
 
     Quantised layers, and variants such as DoRA, are not changed. Parameters, saving and switching the adapter off are

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import torch
 
-from tuneport.base_models import ComputeTarget
+from tuneport.base_models import BaseModelDevice
 from tuneport.errors import ConfigError
 from tuneport.training_options import TrainingOptions
 
@@ -16,7 +16,7 @@ GIB = 2**30
 
 
 def refuse_too_large_training(
-    need: Mapping[str, Any], device: ComputeTarget, options: TrainingOptions, *, processes: int = 1
+    need: Mapping[str, Any], device: BaseModelDevice, options: TrainingOptions, *, processes: int = 1
 ) -> None:
     """Raise ConfigError if the estimate that came with the request exceeds the free memory.
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tuneport.data.checks import CheckReport
-from tuneport.data.checks.near.minhash import SIMILAR, jaccard_similarity, word_pairs
+from tuneport.data.checks.near.minhash import SIMILAR, jaccard_similarity, minhash_word_pairs
 from tuneport.data.checks.near.near_duplicates import ALIKE_IN_TEMPLATE
-from tuneport.data.checks.rows.shapes import parse_json, strip_code_fence
+from tuneport.data.checks.rows.shapes import parse_row_answer_json, strip_row_code_fence
 from tuneport.data.dataset import Dataset
 from tuneport.data.rows.text import normalise_record_text, normalised_text_key
-from tuneport.data.tokens.tokens import load_openai_encoding
 from tuneport.errors import ConfigError
-from tuneport.scoring.examples import Example, make_example
+from tuneport.openai_encodings import load_openai_encoding
+from tuneport.scoring.examples import Example, make_scoring_example
 
 SHOTS = 4  # where there are no classes
 MOST_SHOTS = 16
@@ -45,7 +45,7 @@ def draw_probe_sample(
     """Draw the rows and shots; see `probing.plan_probe`."""
     lots = random.Random(seed)
     by_label = report.classes is not None
-    pools, asked = _ShotPools(lots, by_label=by_label), _Reservoir(lots, rows)
+    pools, asked = _ProbeShotPools(lots, by_label=by_label), _ProbeReservoir(lots, rows)
     known: set[int] = set()
     for example in _examples(report.dataset):
         pools.add(example)
@@ -71,14 +71,14 @@ def draw_probe_sample(
 def draw_few_shot_examples(rows: Sequence[Example], dataset: Dataset, *, by_label: bool, seed: int) -> list[Example]:
     """Return examples of `dataset` to show before the `rows`; none of them equals a row or nearly so. If there are
     labels, each label has one. The same file, rows and seed give the same ones."""
-    pools = _ShotPools(random.Random(seed), by_label=by_label)
+    pools = _ProbeShotPools(random.Random(seed), by_label=by_label)
     for example in _examples(dataset):
         pools.add(example)
     shots, _ = _far_from(rows, pools.draw_in_rounds(), MOST_SHOTS if by_label else SHOTS)
     return _fitting(shots)
 
 
-class _Reservoir:
+class _ProbeReservoir:
     """`size` of all that is added, each as likely as any other (Vitter's algorithm R)."""
 
     def __init__(self, lots: random.Random, size: int) -> None:
@@ -94,17 +94,17 @@ class _Reservoir:
             self.taken[place] = example
 
 
-class _ShotPools:
+class _ProbeShotPools:
     """Candidates for shots: some of each label if there are labels, else some of all."""
 
     def __init__(self, lots: random.Random, *, by_label: bool) -> None:
         self._lots, self._by_label = lots, by_label
-        self._pools: dict[str, _Reservoir] = {}
+        self._pools: dict[str, _ProbeReservoir] = {}
 
     def add(self, example: Example) -> None:
         label = normalise_record_text(example.expected) if self._by_label else ""
         if label not in self._pools and len(self._pools) < 4 * MOST_SHOTS:
-            self._pools[label] = _Reservoir(self._lots, CANDIDATES if self._by_label else CANDIDATES * SHOTS)
+            self._pools[label] = _ProbeReservoir(self._lots, CANDIDATES if self._by_label else CANDIDATES * SHOTS)
         if label in self._pools:
             self._pools[label].add(example)
 
@@ -118,7 +118,7 @@ class _ShotPools:
 
 def _examples(dataset: Dataset) -> Iterator[Example]:
     for _, record in dataset.records():
-        if (example := make_example(record)) is not None:
+        if (example := make_scoring_example(record)) is not None:
             yield example
 
 
@@ -141,12 +141,14 @@ def _far_from(rows: Sequence[Example], candidates: Sequence[Example], wanted: in
     the same input.
     """
     asked = {normalise_record_text(_input(row)) for row in rows}
-    pairs = [word_pairs(text) for text in asked]
+    pairs = [minhash_word_pairs(text) for text in asked]
     compared = []
     for each in candidates:
         text = normalise_record_text(_input(each))
         if text not in asked:
-            compared.append((each, max((jaccard_similarity(word_pairs(text), other) for other in pairs), default=0.0)))
+            compared.append(
+                (each, max((jaccard_similarity(minhash_word_pairs(text), other) for other in pairs), default=0.0))
+            )
     for limit in (SIMILAR, ALIKE_IN_TEMPLATE):
         chosen: dict[str, tuple[Example, float]] = {}
         for each, near in compared:
@@ -161,7 +163,7 @@ def _far_from(rows: Sequence[Example], candidates: Sequence[Example], wanted: in
 def _fitting(shots: Sequence[Example]) -> list[Example]:
     kept, total = [], 0
     for shot in shots:
-        total += count_sample_tokens([_input(shot), shot.expected])
+        total += count_probe_sample_tokens([_input(shot), shot.expected])
         if total > MOST_SHOT_TOKENS:
             break
         kept.append(shot)
@@ -179,8 +181,8 @@ def _instruction(report: CheckReport, rows: Sequence[Example], examples: Iterabl
     if report.task == "extraction":
         keys: list[str] = []
         for example in examples:
-            inside = strip_code_fence(example.expected)
-            value = parse_json(example.expected if inside is None else inside)
+            inside = strip_row_code_fence(example.expected)
+            value = parse_row_answer_json(example.expected if inside is None else inside)
             keys += [str(key) for key in value if str(key) not in keys] if isinstance(value, dict) else []
         if keys and not all(f'"{key}"' in text for text in shown for key in keys):
             return f"Answer with one JSON object and nothing else, with the keys: {', '.join(keys)}."
@@ -200,5 +202,5 @@ def _instructed(example: Example, system: str | None, instruction: str) -> Examp
     return replace(example, messages=[{"role": "system", "content": said}, *example.messages[1 if has_system else 0 :]])
 
 
-def count_sample_tokens(texts: Iterable[str]) -> int:
+def count_probe_sample_tokens(texts: Iterable[str]) -> int:
     return sum(len(load_openai_encoding(COUNTED_WITH).encode_ordinary(text)) + PER_MESSAGE for text in texts)

@@ -19,7 +19,7 @@ class DataEvidence:
     evidence: Mapping[str, str] = field(default_factory=dict)
 
 
-def evidence_in_report(report: CheckReport) -> DataEvidence:
+def advising_evidence_in_report(report: CheckReport) -> DataEvidence:
     """Return what the report shows. Pure. Plain text counts as text to learn a language or a field from, not as
     examples of answers."""
     known: dict[str, Any] = {}

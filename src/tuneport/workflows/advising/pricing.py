@@ -11,15 +11,15 @@ from typing import Any
 from tuneport.advisor import Approach
 from tuneport.data.checks import CheckReport
 from tuneport.data.dataset import Dataset
-from tuneport.data.rows.text import messages_as_text, split_answer
+from tuneport.data.rows.text import record_messages_as_text, split_record_answer
 from tuneport.errors import TuneportError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
 from tuneport.formatting import money
-from tuneport.manifests import find_offered, load_base_prices
+from tuneport.manifests import find_manifest_model, load_base_price_manifest
 from tuneport.router import BackendChoice
 from tuneport.settings import Settings
 from tuneport.types import Quote
-from tuneport.workflows.advising.drawing import MOST_SHOTS, SHOTS, count_sample_tokens
+from tuneport.workflows.advising.drawing import MOST_SHOTS, SHOTS, count_probe_sample_tokens
 from tuneport.workflows.compare import Comparison, compare
 from tuneport.workflows.comparison.words import payback_sentence
 from tuneport.workflows.target import TargetModel
@@ -57,7 +57,7 @@ class OptionPrice:
 
 
 @dataclass(frozen=True)
-class OptionPricing:
+class AdvisedOptionPricing:
     """`prices` by approach. `payback` says when tuning is paid back, and `remarks` what binds the model."""
 
     backend: str
@@ -89,7 +89,7 @@ class OptionPricing:
         }
 
 
-def price_options(
+def price_advised_options(
     report: CheckReport,
     target: TargetModel,
     *,
@@ -101,7 +101,7 @@ def price_options(
     validation: Dataset | None = None,
     settings: Settings,
     today: date | None = None,
-) -> OptionPricing:
+) -> AdvisedOptionPricing:
     """Return the price of each option. The call needs no key and uses no network. `shots`: tokens of the few-shot
     examples, if they are known.
 
@@ -128,10 +128,10 @@ def price_options(
         )
 
     def base(extra: int = 0) -> InferenceQuote:
-        offered = find_offered(target.manifest, target.model)
+        offered = find_manifest_model(target.manifest, target.model)
         if offered is None:
             return InferenceQuote(backend=target.manifest.name, model=target.model, unavailable="it is not listed")
-        prices, own = load_base_prices(), comparison.machine.own
+        prices, own = load_base_price_manifest(), comparison.machine.own
         return base_inference_quote(target.manifest, offered, traffic(extra), prices, own=own, today=today)
 
     comparison = compared(target.model, target.manifest.name)
@@ -149,7 +149,7 @@ def price_options(
     if report.format.format == "text":
         found[Approach.CONTINUED_PRETRAINING] = found[Approach.FINE_TUNE]
         found[Approach.FINE_TUNE] = OptionPrice(None, None, "plain text is no examples to tune with")
-    return OptionPricing(
+    return AdvisedOptionPricing(
         target.manifest.name,
         target.model,
         requests,
@@ -173,7 +173,7 @@ def _request(report: CheckReport, given: tuple[int, int] | None, shots: int | No
     counted = []
     try:
         for _, record in islice(report.dataset.records(), SAMPLE):
-            counted.append(count_sample_tokens([messages_as_text(split_answer(record)[1])]))
+            counted.append(count_probe_sample_tokens([record_messages_as_text(split_record_answer(record)[1])]))
     except TuneportError:  # the check has told what is wrong with the file
         pass
     out = min(mean, sum(counted) / max(1, len(counted)))

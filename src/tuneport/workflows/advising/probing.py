@@ -14,10 +14,10 @@ from tuneport.data.pii.search import find_personal_data
 from tuneport.data.rows.text import normalise_record_text
 from tuneport.errors import ConfigError
 from tuneport.scoring.accuracy import AccuracyScore
-from tuneport.scoring.correctness import Correctness, correctness_for
+from tuneport.scoring.correctness import Correctness, scored_correctness_for
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
-from tuneport.scoring.prompting import PromptingResult, make_eval_completer, score_base_prompting
-from tuneport.workflows.advising.drawing import ProbeSample, count_sample_tokens, draw_probe_sample
+from tuneport.scoring.prompting import PromptingResult, make_scoring_completer, score_base_prompting
+from tuneport.workflows.advising.drawing import ProbeSample, count_probe_sample_tokens, draw_probe_sample
 from tuneport.workflows.target import TargetModel
 
 DEFAULT_ROWS = 50
@@ -32,7 +32,7 @@ MOST_ANSWER_TOKENS = 1024
 
 
 @dataclass(frozen=True)
-class ProbePlan:
+class AdvisingProbePlan:
     """The plan of a probe: what would be asked, of which model, and how much, before anything is sent.
 
     `input_tokens` are those of all prompts, `output_tokens` those of the expected answers, `most_output_tokens` those
@@ -67,10 +67,10 @@ class ProbePlan:
 
 
 @dataclass(frozen=True)
-class Probe:
+class AdvisingProbe:
     """The measurements of a probe. `results`: by field of a `Situation`; empty if a person has to judge the answers."""
 
-    plan: ProbePlan
+    plan: AdvisingProbePlan
     measured: tuple[PromptingResult, ...]
     answers: tuple[dict[str, str], ...]
 
@@ -78,7 +78,7 @@ class Probe:
     def results(self) -> dict[str, Tried]:
         if not self.plan.metric.decides:
             return {}
-        chance = commonest_answer_share(self.plan.drawn.rows)
+        chance = commonest_probe_answer_share(self.plan.drawn.rows)
         fields = {"base": "prompt", "base, few-shot": "few_shot"}
         return {fields[each.name]: probe_result(each.score, chance) for each in self.measured}
 
@@ -103,7 +103,7 @@ class Probe:
             "shots": len(plan.drawn.shots),
             "nearest_shot_similarity": round(plan.drawn.nearest, 3),
             "instruction": plan.drawn.instruction,
-            "commonest_answer_share": commonest_answer_share(plan.drawn.rows),
+            "commonest_answer_share": commonest_probe_answer_share(plan.drawn.rows),
             "thresholds": {"works": WORKS, "works_surely": SURELY, "partly": PARTLY},
             "results": {field: result.value for field, result in self.results.items()},
             "scores": [
@@ -122,7 +122,7 @@ def plan_probe(
     rows: int = DEFAULT_ROWS,
     seed: int = 0,
     system: str | None = None,
-) -> ProbePlan:
+) -> AdvisingProbePlan:
     """Draw the rows and the shots; the same file, number and seed draw the same ones. Nothing is sent.
 
     The rows are those of `validation`, else drawn from the dataset, and no shot equals one of them or nearly so.
@@ -133,12 +133,12 @@ def plan_probe(
     asked = [row.messages for row in drawn.rows]
     if drawn.shots:
         asked += [prepend_few_shot_turns(row, drawn.shots) for row in drawn.rows]
-    answers = [count_sample_tokens([row.expected]) for row in drawn.rows]
-    return ProbePlan(
+    answers = [count_probe_sample_tokens([row.expected]) for row in drawn.rows]
+    return AdvisingProbePlan(
         target=target,
-        metric=correctness_for(report.task),
+        metric=scored_correctness_for(report.task),
         drawn=drawn,
-        input_tokens=sum(count_sample_tokens(str(each["content"]) for each in messages) for messages in asked),
+        input_tokens=sum(count_probe_sample_tokens(str(each["content"]) for each in messages) for messages in asked),
         output_tokens=sum(answers) * (2 if drawn.shots else 1),
         # Other vocabularies write the same in more tokens: up to twice as many is plenty.
         answer_limit=min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers)),
@@ -146,11 +146,13 @@ def plan_probe(
 
 
 def run_probe(
-    plan: ProbePlan, backend: FineTuneBackend, on_measured: Callable[[PromptingResult], None] = lambda measured: None
-) -> Probe:
+    plan: AdvisingProbePlan,
+    backend: FineTuneBackend,
+    on_measured: Callable[[PromptingResult], None] = lambda measured: None,
+) -> AdvisingProbe:
     """Ask the base model. An error of the provider is raised unchanged."""
     texts: list[list[str]] = []
-    ask = make_eval_completer(backend, plan.target.model, most_tokens=plan.answer_limit)
+    ask = make_scoring_completer(backend, plan.target.model, most_tokens=plan.answer_limit)
 
     def complete(conversations: Sequence[list[dict[str, Any]]]) -> list[str]:
         texts.append(list(ask(conversations)))
@@ -165,7 +167,7 @@ def run_probe(
         | {each.name: said[index] for each, said in zip(measured, texts, strict=True)}
         for index, row in enumerate(plan.drawn.rows[:3])
     ]
-    return Probe(plan, tuple(measured), tuple(answers))
+    return AdvisingProbe(plan, tuple(measured), tuple(answers))
 
 
 def probe_result(score: AccuracyScore, chance: float) -> Tried:
@@ -178,6 +180,6 @@ def probe_result(score: AccuracyScore, chance: float) -> Tried:
     return Tried.FAILS
 
 
-def commonest_answer_share(rows: Sequence[Example]) -> float:
+def commonest_probe_answer_share(rows: Sequence[Example]) -> float:
     answers = [normalise_record_text(row.expected) for row in rows]
     return max(answers.count(answer) for answer in set(answers)) / len(answers)

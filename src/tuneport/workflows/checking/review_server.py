@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.data.review.session import ReviewSession
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, StorageError, TuneportError
+from tuneport.validation import decode_json
 
 MAX_BODY_BYTES = 16 * 2**20
 DISCARDED_BYTES = 64 * 2**10

@@ -14,7 +14,7 @@ from tuneport.estimate.break_even import (
     CostCrossover,
     CostRange,
     Payback,
-    ServingOption,
+    ServingCostOption,
     TrafficCost,
     cost_crossover,
     payback_time,
@@ -22,8 +22,7 @@ from tuneport.estimate.break_even import (
 )
 from tuneport.estimate.cost import HOURS_PER_MONTH, InferenceQuote, MonthlyCost, Traffic, per_token_quote
 from tuneport.formatting import money
-from tuneport.manifests import BasePrices, load_models
-from tuneport.manifests.base_prices import SOURCE
+from tuneport.manifests import BasePriceManifest, load_models
 from tuneport.router import BackendChoice
 
 YEAR = 12
@@ -34,14 +33,14 @@ DAYS_PER_MONTH = HOURS_PER_MONTH / 24
 
 
 @dataclass(frozen=True)
-class TrafficUnit:
+class ComparisonTrafficUnit:
     """The unit of traffic: requests if they are stated, else the tokens of a month. `stated` is how many of them."""
 
     word: str
     stated: float
 
     @classmethod
-    def of_traffic(cls, traffic: Traffic) -> TrafficUnit:
+    def of_traffic(cls, traffic: Traffic) -> ComparisonTrafficUnit:
         if traffic.requests is not None:
             return cls("requests", traffic.requests)
         if traffic.input_tokens:
@@ -50,7 +49,7 @@ class TrafficUnit:
 
 
 @dataclass(frozen=True)
-class BreakEvenRow:
+class ComparisonBreakEvenRow:
     """A choice of the comparison. `option` is None if a price of it is unknown. `uncounted`: your own machine, whose
     cost is not known.
 
@@ -64,9 +63,9 @@ class BreakEvenRow:
     name: str
     priced_on: date | None
     stale: bool
-    option: ServingOption | None = None
+    option: ServingCostOption | None = None
     uncounted: bool = False
-    instead_of: ServingOption | None = None
+    instead_of: ServingCostOption | None = None
     payback: Payback | None = None
     saved: CostRange | None = None
     pays_from: float | None = None
@@ -78,7 +77,7 @@ class BreakEvenRow:
         """Return whether its numbers may be compared with others': it is available, and its costs are counted."""
         return self.option is not None and not self.uncounted and self.choice.allowed
 
-    def month(self, unit: TrafficUnit) -> float:
+    def month(self, unit: ComparisonTrafficUnit) -> float:
         """Return expected US dollars at the stated traffic; 0 if a price is unknown."""
         return 0.0 if self.option is None else self.option.monthly_cost(unit.stated).expected
 
@@ -94,7 +93,7 @@ class BreakEvenRow:
             return None
         return f"it shuts down {self.choice.retires}, within the {YEAR} months" if self.ends else "a price is unknown"
 
-    def year(self, unit: TrafficUnit) -> float:
+    def year(self, unit: ComparisonTrafficUnit) -> float:
         """Return expected US dollars of training and twelve such months, which is the order of all rows, also of those
         that end sooner; 0 if a price is unknown."""
         return 0.0 if self.option is None else self.option.training.expected + YEAR * self.month(unit)
@@ -112,19 +111,19 @@ class BreakEvenRow:
 
 
 @dataclass(frozen=True)
-class BreakEven:
+class ComparisonBreakEven:
     """The break-even of a comparison: `rows` in its order; `today` is today's solution, if it is stated."""
 
-    unit: TrafficUnit
-    rows: list[BreakEvenRow]
-    today: ServingOption | None
+    unit: ComparisonTrafficUnit
+    rows: list[ComparisonBreakEvenRow]
+    today: ServingCostOption | None
 
     @property
     def until(self) -> float:
         """Return the highest traffic considered, in units a month."""
         return self.unit.stated * MOST_SCALE
 
-    def cross_overs(self, options: Sequence[ServingOption] | None = None) -> list[CostCrossover]:
+    def cross_overs(self, options: Sequence[ServingCostOption] | None = None) -> list[CostCrossover]:
         """Return the pairs, of `options` or of all that can be compared, of which one becomes cheaper than the other;
         lowest traffic first."""
         if not self.until:
@@ -134,7 +133,7 @@ class BreakEven:
             (each for each in found if each.begins is not None), key=lambda each: each.at or each.begins or 0.0
         )
 
-    def options(self) -> list[ServingOption]:
+    def options(self) -> list[ServingCostOption]:
         rows = [row.option for row in self.rows if row.compared and row.option is not None]
         return [*rows, *([] if self.today is None else [self.today])]
 
@@ -148,11 +147,11 @@ class BreakEven:
             "cross_overs": [asdict(each) for each in self.cross_overs()],
         }
 
-    def lasting(self) -> BreakEvenRow | None:
+    def lasting(self) -> ComparisonBreakEvenRow | None:
         """Return the option with the lowest total of a year, of those available for the whole of it."""
         return self._least(row for row in self._compared() if not row.ends)
 
-    def ending(self) -> BreakEvenRow | None:
+    def ending(self) -> ComparisonBreakEvenRow | None:
         """Return an option that costs less than that a month, but shuts down within the year."""
         found = self._least(row for row in self._compared() if row.ends)
         best = self.lasting()
@@ -160,14 +159,14 @@ class BreakEven:
             return found
         return found if found.month(self.unit) < best.month(self.unit) else None
 
-    def as_dear_as(self, row: BreakEvenRow) -> int:
+    def as_dear_as(self, row: ComparisonBreakEvenRow) -> int:
         """Return how many others last a year and cost as much over it, within 2 %."""
         return sum(other is not row and not other.ends and self._alike(row, other) for other in self._compared())
 
-    def shown(self, most: int) -> list[BreakEvenRow]:
+    def shown(self, most: int) -> list[ComparisonBreakEvenRow]:
         """Return rows for a chart: the best of each backend, then the next best that cost something else."""
         ordered = sorted(self._compared(), key=self._year)
-        seen: list[BreakEvenRow] = []
+        seen: list[ComparisonBreakEvenRow] = []
         for first in (True, False):
             for row in ordered:
                 alike = [other for other in seen if other.choice.backend == row.choice.backend]
@@ -179,21 +178,21 @@ class BreakEven:
                     seen.append(row)
         return sorted(seen, key=self._year)
 
-    def _compared(self) -> list[BreakEvenRow]:
+    def _compared(self) -> list[ComparisonBreakEvenRow]:
         return [row for row in self.rows if row.compared]
 
-    def _year(self, row: BreakEvenRow) -> float:
+    def _year(self, row: ComparisonBreakEvenRow) -> float:
         return row.year(self.unit)
 
-    def _least(self, rows: Iterable[BreakEvenRow]) -> BreakEvenRow | None:
+    def _least(self, rows: Iterable[ComparisonBreakEvenRow]) -> ComparisonBreakEvenRow | None:
         return min(rows, key=self._year, default=None)
 
-    def _alike(self, row: BreakEvenRow, other: BreakEvenRow) -> bool:
+    def _alike(self, row: ComparisonBreakEvenRow, other: ComparisonBreakEvenRow) -> bool:
         one, two = self._year(row), self._year(other)
         return abs(one - two) <= 0.02 * max(one, two)
 
 
-def compute_break_even(
+def compare_break_even(
     choices: Sequence[BackendChoice],
     priced_on: Sequence[date | None],
     stale: Sequence[bool],
@@ -201,20 +200,20 @@ def compute_break_even(
     *,
     day: date,
     today: InferenceQuote | None = None,
-) -> BreakEven:
+) -> ComparisonBreakEven:
     """Hold every choice against what is done `today` (its price at the whole traffic), else against its own base model
     with the prompt of today."""
-    unit = TrafficUnit.of_traffic(traffic)
-    now = None if today is None else break_even_option(f"{today.model} (today)", today, unit)
+    unit = ComparisonTrafficUnit.of_traffic(traffic)
+    now = None if today is None else comparison_break_even_option(f"{today.model} (today)", today, unit)
     rows = [
         _row(choice, when, old, unit, day, now) for choice, when, old in zip(choices, priced_on, stale, strict=True)
     ]
-    return BreakEven(unit, rows, now)
+    return ComparisonBreakEven(unit, rows, now)
 
 
-def cost_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> InferenceQuote:
-    """Return today's cost of the answers: a month's bill in US dollars ("$2000"), or a model that litellm's table
-    prices."""
+def compared_cost_of_today(words: str, traffic: Traffic, prices: BasePriceManifest) -> InferenceQuote:
+    """Return today's cost of the answers: a month's bill in US dollars ("$2000"), or a model that the
+    table of base models' prices has."""
     amount = words.strip().removeprefix("$").replace(",", "")
     try:
         usd = float(amount)
@@ -235,33 +234,31 @@ def cost_of_today(words: str, traffic: Traffic, prices: BasePrices | None) -> In
             parts_low=parts,
             parts_high=parts,
         )
-    if prices is None:
-        raise ConfigError("litellm, whose table has models' prices, is not installed; give today's bill in US dollars")
     found = prices.find(words, *(f"{prefix}/{words}" for prefix in ("together_ai", "azure")))
     if found is None:
         raise ConfigError(
-            f"litellm {prices.version} has no price per token for {words!r}; write its name as that table does "
+            f"{prices.title} has no price per token for {words!r}; write its name as that table does "
             "(gpt-4.1, together_ai/...), or give today's bill in US dollars a month, for example $2000"
         )
     whole = replace(traffic, saved_per_request=0)
-    return per_token_quote("today", found.name, found.price, whole, source=SOURCE, as_of=prices.as_of)
+    return per_token_quote("today", found.name, found.price, whole, source=prices.url, as_of=prices.as_of)
 
 
-def break_even_option(
+def comparison_break_even_option(
     name: str,
     month: InferenceQuote,
-    unit: TrafficUnit,
+    unit: ComparisonTrafficUnit,
     training: CostRange = CostRange(0.0, 0.0, 0.0),
     months_left: float | None = None,
-) -> ServingOption | None:
+) -> ServingCostOption | None:
     """Return the option, or None if the month's price is unknown."""
     if month.parts is None or month.parts_low is None or month.parts_high is None:
         return None
     low, expected, high = (_cost(parts, unit) for parts in (month.parts_low, month.parts, month.parts_high))
-    return ServingOption(name, low, expected, high, training, months_left)
+    return ServingCostOption(name, low, expected, high, training, months_left)
 
 
-def _cost(parts: MonthlyCost, unit: TrafficUnit) -> TrafficCost:
+def _cost(parts: MonthlyCost, unit: ComparisonTrafficUnit) -> TrafficCost:
     stated = unit.stated or 1.0
     capacity = stated / parts.load if parts.load and parts.machine else None
     return TrafficCost(per_unit=parts.growing / stated, step=parts.machine, capacity=capacity)
@@ -271,17 +268,19 @@ def _row(
     choice: BackendChoice,
     priced_on: date | None,
     stale: bool,
-    unit: TrafficUnit,
+    unit: ComparisonTrafficUnit,
     day: date,
-    today: ServingOption | None,
-) -> BreakEvenRow:
-    name = f"{short_model_name(choice)} ({choice.backend})"
-    row = BreakEvenRow(choice, name, priced_on, stale)
+    today: ServingCostOption | None,
+) -> ComparisonBreakEvenRow:
+    name = f"{compared_model_name(choice)} ({choice.backend})"
+    row = ComparisonBreakEvenRow(choice, name, priced_on, stale)
     month, training = choice.inference, choice.quote
     if month is None or training.expected is None or training.low is None or training.high is None:
         return row
     left = None if choice.retires is None else max(0.0, (choice.retires - day).days / DAYS_PER_MONTH)
-    made = break_even_option(name, month, unit, CostRange(training.low, training.expected, training.high), left)
+    made = comparison_break_even_option(
+        name, month, unit, CostRange(training.low, training.expected, training.high), left
+    )
     if made is None:
         return row
     spent = made.monthly_cost(unit.stated)
@@ -291,7 +290,9 @@ def _row(
     base = (
         None
         if choice.base is None
-        else break_even_option(f"{short_model_name(choice)}, not tuned ({choice.backend})", choice.base, unit)
+        else comparison_break_even_option(
+            f"{compared_model_name(choice)}, not tuned ({choice.backend})", choice.base, unit
+        )
     )
     row = replace(row, option=made, uncounted=uncounted, prompt_saving=month.prompt_saving)
     row = row if row.ends else replace(row, total=total)
@@ -311,7 +312,7 @@ def _three(span: CostRange) -> tuple[float, float, float]:
     return span.low, span.expected, span.high
 
 
-def short_model_name(choice: BackendChoice) -> str:
+def compared_model_name(choice: BackendChoice) -> str:
     """Return the weights' own name if they have one, else the id without its organisation."""
     model = choice.model or ""
     return load_models().name_of(choice.backend, model) or model.rsplit("/", 1)[-1]

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
 from math import floor, log10
+from typing import TYPE_CHECKING
 
-from tuneport.estimate.break_even import ServingOption, TrafficCost
+from tuneport.estimate.break_even import ServingCostOption, TrafficCost
 from tuneport.estimate.cost import HOURS_PER_MONTH
 from tuneport.formatting import compact, money
 from tuneport.pages.lines import STYLES, ChartAxis, ChartLine, ChartMark, draw_line_chart
-from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven
-from tuneport.workflows.comparison.words import cross_over_sentence, format_months
+from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, ComparisonBreakEven
+from tuneport.workflows.comparison.words import compared_months, cross_over_sentence
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _POINTS = 160
 _MOST_STEPS = 400
@@ -28,7 +32,7 @@ _LEAST_SCALE, _MOST_SCALE = 0.01, 10.0
 """The chart reaches from a hundredth of the stated traffic to ten times it, and on to the last cross-over it marks."""
 
 
-def options_for_chart(found: BreakEven) -> list[ServingOption]:
+def options_for_chart(found: ComparisonBreakEven) -> list[ServingCostOption]:
     """Return the options for a chart, at most as many as can be told apart: the best rows, and what the best of them is
     compared with."""
     rows = [row for row in found.shown(STYLES - 1) if row.option is not None]
@@ -38,14 +42,15 @@ def options_for_chart(found: BreakEven) -> list[ServingOption]:
     return options if before is None else [before, *options]
 
 
-def chart_over_months(found: BreakEven, options: Sequence[ServingOption]) -> str:
-    """Return the chart of total spending over the months at the stated traffic; logarithmic if amounts differ much."""
+def chart_over_months(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> Markup | None:
+    """Return the chart of total spending over the months at the stated traffic; logarithmic if amounts differ much.
+    Returns None if nothing costs anything that is known."""
     spans = [option.monthly_cost(found.unit.stated) for option in options]
     ends = [float(YEAR) if option.months_left is None else min(YEAR, option.months_left) for option in options]
     years = [option.training.expected + YEAR * span.expected for option, span in zip(options, spans, strict=True)]
     paid = [year for year in years if year > 0]
     if not paid:
-        return "<p>Nothing here costs anything that is known.</p>"
+        return None
     marks = _paid_back(found, options)
     steep = max(paid) > _STEEP * min(paid) or any(mark.x < _EARLY for mark in marks)
     first = max(_HOUR, min([1 / DAYS_PER_MONTH, *(mark.x / 3 for mark in marks)])) if steep else 0.0
@@ -62,12 +67,12 @@ def chart_over_months(found: BreakEven, options: Sequence[ServingOption]) -> str
         flat = all(low == high for _, low, high in band)
         note = f"{money(option.training.expected)} once, {money(span.expected)} a month"
         if end < YEAR:
-            note += f"; ends after {format_months(end)}"
+            note += f"; ends after {compared_months(end)}"
         drawn.append(ChartLine(option.name, points, () if flat else band, note))
     top = max((each[1] for line in drawn for each in line.points), default=0.0)
     top = max([top, *(high for line in drawn for _, _, high in line.band)])
     if not top:
-        return "<p>Nothing here costs anything that is known.</p>"
+        return None
     if not steep:
         x, y = (
             ChartAxis(0.0, YEAR, lambda month: f"{month:g}", at=(0, 3, 6, 9, 12)),
@@ -83,7 +88,7 @@ def chart_over_months(found: BreakEven, options: Sequence[ServingOption]) -> str
     return draw_line_chart(drawn, x, y, label="US dollars spent in all, by months", marks=marks[:_MOST_MARKS])
 
 
-def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[ChartMark]:
+def _paid_back(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> list[ChartMark]:
     """Return marks where one line crosses another: the higher start has paid back."""
     marks = []
     for one, other in combinations(options, 2):
@@ -97,16 +102,17 @@ def _paid_back(found: BreakEven, options: Sequence[ServingOption]) -> list[Chart
             later, before = (one, other) if saved > 0 else (other, one)
             spent = one.training.expected + time * one.monthly_cost(found.unit.stated).expected
             marks.append(
-                ChartMark(time, spent, f"after {format_months(time)} {later.name} has cost less than {before.name}")
+                ChartMark(time, spent, f"after {compared_months(time)} {later.name} has cost less than {before.name}")
             )
     return sorted(marks, key=lambda mark: mark.x)
 
 
-def chart_over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> str:
-    """Return the chart of a month's cost by traffic, both logarithmic; cross-overs are marked."""
+def chart_over_traffic(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> Markup | None:
+    """Return the chart of a month's cost by traffic, both logarithmic; cross-overs are marked. Returns None if there is
+    no traffic, or nothing costs anything that is known."""
     stated = found.unit.stated
     if not stated:
-        return "<p>unavailable, because the stated traffic is none</p>"
+        return None
     crossing = [each for each in found.cross_overs(list(options)) if each.at is not None][:_MOST_MARKS]
     places = [each.at for each in crossing if each.at is not None]
     low = min([stated * _LEAST_SCALE, *(each / 3 for each in places)])
@@ -115,7 +121,7 @@ def chart_over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> st
     costs = [_curve(option.expected, low, high) for option in options]
     paid = [cost for curve in costs for _, cost in curve if cost > 0]
     if not paid:
-        return "<p>Nothing here costs anything that is known.</p>"
+        return None
     y = ChartAxis(_decade(max(min(paid), max(paid) / 1e6)), max(paid) * 1.5, _short_money, logarithmic=True)
     drawn = []
     for option, curve in zip(options, costs, strict=True):
@@ -137,7 +143,7 @@ def chart_over_traffic(found: BreakEven, options: Sequence[ServingOption]) -> st
     )
 
 
-def _steps(option: ServingOption, found: BreakEven) -> str:
+def _steps(option: ServingCostOption, found: ComparisonBreakEven) -> str:
     cost = option.expected
     if not cost.step:
         return "in proportion to the traffic"
@@ -157,7 +163,7 @@ def _curve(cost: TrafficCost, low: float, high: float) -> list[tuple[float, floa
     return [(place, cost.cost_at(place)) for place in sorted(each for each in places if low <= each <= high)]
 
 
-def _band(option: ServingOption, low: float, high: float) -> list[tuple[float, float, float]]:
+def _band(option: ServingCostOption, low: float, high: float) -> list[tuple[float, float, float]]:
     places = [low * (high / low) ** (step / _POINTS) for step in range(_POINTS + 1)]
     return [(place, option.low.cost_at(place), option.high.cost_at(place)) for place in places]
 

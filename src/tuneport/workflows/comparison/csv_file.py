@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.estimate.break_even import CostRange
 from tuneport.types import Quote
-from tuneport.workflows.comparison.break_even import BreakEvenRow
+from tuneport.workflows.comparison.break_even import ComparisonBreakEvenRow
 from tuneport.workflows.comparison.words import why_no_break_even
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def render_comparison_csv(comparison: ComparisonResult) -> str:
     return text.getvalue()
 
 
-def _cells(row: BreakEvenRow, comparison: ComparisonResult) -> dict[str, Any]:
+def _cells(row: ComparisonBreakEvenRow, comparison: ComparisonResult) -> dict[str, Any]:
     choice, traffic = row.choice, comparison.traffic
     duration, back = choice.duration, row.payback
     unit = comparison.break_even.unit.word.replace(" ", "_")

@@ -11,7 +11,7 @@ from typing import Any
 from tuneport.estimate.cost import InferenceQuote, Traffic
 from tuneport.router import BackendChoice, Machine
 from tuneport.types import Method
-from tuneport.workflows.comparison.break_even import BreakEven, compute_break_even
+from tuneport.workflows.comparison.break_even import ComparisonBreakEven, compare_break_even
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class ComparisonResult:
     machine: Machine = Machine()
 
     @cached_property
-    def break_even(self) -> BreakEven:
+    def break_even(self) -> ComparisonBreakEven:
         """Return the break-even of the options over time and traffic."""
-        return compute_break_even(
+        return compare_break_even(
             self.choices, self.priced_on, self.stale, self.traffic, day=self.day, today=self.instead_of
         )
 

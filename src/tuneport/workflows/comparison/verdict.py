@@ -9,8 +9,8 @@ from itertools import groupby
 from typing import Literal
 
 from tuneport.formatting import compact, counted, money
-from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, BreakEven, BreakEvenRow
-from tuneport.workflows.comparison.words import format_money_range, payback_sentence
+from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, ComparisonBreakEven, ComparisonBreakEvenRow
+from tuneport.workflows.comparison.words import compared_money_range, payback_sentence
 
 WIDE = 1.5
 """The most over the least of a year's total from which a range is told as a risk."""
@@ -28,18 +28,18 @@ class VerdictSentence:
     words: str
 
 
-def comparison_verdict(found: BreakEven, *, day: date) -> list[VerdictSentence]:
+def comparison_verdict(found: ComparisonBreakEven, *, day: date) -> list[VerdictSentence]:
     """Return the verdict: cheapest first, then payback, then risks."""
     return [*_cheapest(found), *_payback(found), *_risks(found, day)]
 
 
-def _cheapest(found: BreakEven) -> list[VerdictSentence]:
+def _cheapest(found: ComparisonBreakEven) -> list[VerdictSentence]:
     lasting, ending = found.lasting(), found.ending()
     said = []
     if lasting is not None and lasting.total is not None:
         alike = found.as_dear_as(lasting)
         others = f"; {alike} other{'s' if alike > 1 else ''} within 2 % of it" if alike else ""
-        total = format_money_range(lasting.total)
+        total = compared_money_range(lasting.total)
         words = f"over a year, {lasting.name}: {_prices(lasting, found)}, {total} in all{others}"
         said.append(VerdictSentence("pass", "cheapest", words))
     if ending is not None and ending.choice.retires is not None:
@@ -60,12 +60,12 @@ def _cheapest(found: BreakEven) -> list[VerdictSentence]:
     return said
 
 
-def _prices(row: BreakEvenRow, found: BreakEven) -> str:
+def _prices(row: ComparisonBreakEvenRow, found: ComparisonBreakEven) -> str:
     assert row.option is not None
     return f"{money(row.option.training.expected)} for training and {money(row.month(found.unit))} a month"
 
 
-def _payback(found: BreakEven) -> list[VerdictSentence]:
+def _payback(found: ComparisonBreakEven) -> list[VerdictSentence]:
     said = []
     for row in (found.lasting(), found.ending()):
         if row is None:
@@ -82,7 +82,7 @@ def _payback(found: BreakEven) -> list[VerdictSentence]:
     return said
 
 
-def _risks(found: BreakEven, day: date) -> list[VerdictSentence]:
+def _risks(found: ComparisonBreakEven, day: date) -> list[VerdictSentence]:
     had = [row for row in found.rows if row.choice.allowed]
     said = []
     ending = [row for row in had if row.choice.retires is not None and _months_to(row, day) < YEAR]
@@ -97,7 +97,7 @@ def _risks(found: BreakEven, day: date) -> list[VerdictSentence]:
             stops = row.option is not None and row.option.expected.step > 0 and row.option.low.step == 0
             least = "; low end: the machine is switched off when idle" if stops else ""
             said.append(
-                VerdictSentence("warn", "wide range", f"{row.name}: a year is {format_money_range(row.total)}{least}")
+                VerdictSentence("warn", "wide range", f"{row.name}: a year is {compared_money_range(row.total)}{least}")
             )
     unpriced = [row for row in had if row.option is None]
     if unpriced:
@@ -113,19 +113,19 @@ def _risks(found: BreakEven, day: date) -> list[VerdictSentence]:
     return said
 
 
-def _months_to(row: BreakEvenRow, day: date) -> float:
+def _months_to(row: ComparisonBreakEvenRow, day: date) -> float:
     return 0.0 if row.choice.retires is None else (row.choice.retires - day).days / DAYS_PER_MONTH
 
 
 def _grouped(
-    rows: Sequence[BreakEvenRow], *, by_price: bool = False
-) -> list[tuple[tuple[str, str], list[BreakEvenRow]]]:
-    def key(row: BreakEvenRow) -> tuple[str, str]:
+    rows: Sequence[ComparisonBreakEvenRow], *, by_price: bool = False
+) -> list[tuple[tuple[str, str], list[ComparisonBreakEvenRow]]]:
+    def key(row: ComparisonBreakEvenRow) -> tuple[str, str]:
         return str(row.priced_on if by_price else row.choice.retires), row.choice.title
 
     return [(each, list(group)) for each, group in groupby(sorted(rows, key=key), key=key)]
 
 
-def _names(rows: Sequence[BreakEvenRow]) -> str:
+def _names(rows: Sequence[ComparisonBreakEvenRow]) -> str:
     names = ", ".join(row.name for row in rows[:_NAMED])
     return names if len(rows) <= _NAMED else f"{names} and {len(rows) - _NAMED} more"

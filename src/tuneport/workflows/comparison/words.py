@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from tuneport.estimate.break_even import CostCrossover, CostRange
 from tuneport.formatting import compact, counted, money
-from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, BreakEvenRow, TrafficUnit
+from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, ComparisonBreakEvenRow, ComparisonTrafficUnit
 
 
-def format_money_range(span: CostRange) -> str:
+def compared_money_range(span: CostRange) -> str:
     """Return the expected amount, and in brackets from where to where, if it is no single one."""
     expected, low, high = money(span.expected), money(span.low), money(span.high)
     return expected if low == high else f"{expected} ({low} to {high})"
 
 
-def format_months(number: float) -> str:
+def compared_months(number: float) -> str:
     """Return a time in months, or in days below two of them; hours are not shown, as no estimate here knows them."""
     if number >= 2:
         return f"{number:.1f} months"
@@ -21,7 +21,7 @@ def format_months(number: float) -> str:
     return "at once" if number == 0 else "less than a day" if days < 1 else counted(days, "day")
 
 
-def cross_over_sentence(each: CostCrossover, unit: TrafficUnit) -> str:
+def cross_over_sentence(each: CostCrossover, unit: ComparisonTrafficUnit) -> str:
     """Return one sentence: which option becomes cheaper, above which traffic, and how certain that is."""
     if each.at is None:
         start = f"{compact(each.begins or 0)} {unit.word} a month"
@@ -39,21 +39,21 @@ def cross_over_sentence(each: CostCrossover, unit: TrafficUnit) -> str:
     return f"{each.second} becomes cheaper than {each.first} at {at} {unit.word} a month{sure}{between}"
 
 
-def payback_sentence(row: BreakEvenRow) -> str:
+def payback_sentence(row: ComparisonBreakEvenRow) -> str:
     """Return when the training pays back, or why it never does, or why that is unknown."""
     if row.payback is None:
         return f"unavailable, because {why_no_break_even(row)}"
     if row.payback.months is None:
         return f"never, because {row.payback.never}"
     low, high = row.payback.low, row.payback.high
-    words = format_months(row.payback.months)
-    if low is not None and high is not None and format_months(low) == format_months(high):
+    words = compared_months(row.payback.months)
+    if low is not None and high is not None and compared_months(low) == compared_months(high):
         return words
-    least = words if low is None else format_months(low)
-    return f"{words} ({least} to {'never' if high is None else format_months(high)})"
+    least = words if low is None else compared_months(low)
+    return f"{words} ({least} to {'never' if high is None else compared_months(high)})"
 
 
-def why_no_break_even(row: BreakEvenRow) -> str:
+def why_no_break_even(row: ComparisonBreakEvenRow) -> str:
     """Return why there is no break-even for a row."""
     choice = row.choice
     if row.uncounted:

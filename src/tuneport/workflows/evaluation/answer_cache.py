@@ -11,13 +11,13 @@ from typing import Any
 
 from tuneport import private
 from tuneport.errors import StorageError
-from tuneport.lifecycle.schema.database import split_for_statement
+from tuneport.lifecycle.schema.database import split_for_store_statement
 
 Kept = dict[str, Any]
 """An answer as it was given: text, calls, tokens, seconds; see `answering.Said`."""
 
 
-class AnswerCache:
+class EvaluationAnswerCache:
     """One SQLite file, which several processes may use at once. A stored answer is safe from `kill -9`."""
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +34,7 @@ class AnswerCache:
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"answers cannot be kept in {path}: {error}; is the disk full or read-only?") from error
 
-    def __enter__(self) -> AnswerCache:
+    def __enter__(self) -> EvaluationAnswerCache:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -42,7 +42,7 @@ class AnswerCache:
 
     def get(self, keys: Sequence[str]) -> dict[str, Kept]:
         found: dict[str, Kept] = {}
-        for part in split_for_statement(keys):
+        for part in split_for_store_statement(keys):
             rows: Iterable[tuple[str, str]] = self._connection.execute(
                 f"SELECT key, answer FROM answers WHERE key IN ({','.join('?' * len(part))})", list(part)
             )

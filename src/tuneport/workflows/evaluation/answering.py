@@ -11,9 +11,9 @@ from typing import Any, Protocol, cast
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import RejectedError
-from tuneport.scoring.examples import Answer, Messages, completion_tool_calls
+from tuneport.scoring.examples import Answer, Messages, scored_tool_calls
 from tuneport.types import Completion
-from tuneport.workflows.evaluation.answer_cache import AnswerCache, answer_cache_key
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache, answer_cache_key
 
 PER_BATCH = 256
 AT_ONCE = 8
@@ -28,7 +28,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class GivenAnswer:
+class EvaluationAnswer:
     """`refused`: why the provider did not answer this prompt; its text is empty then, which is wrong by any metric."""
 
     text: str
@@ -41,10 +41,10 @@ class GivenAnswer:
 
     @property
     def answer(self) -> Answer:
-        return Answer(self.text, completion_tool_calls(self.tool_calls))
+        return Answer(self.text, scored_tool_calls(self.tool_calls))
 
 
-class ChatCompleter(Protocol):
+class EvaluationChatCompleter(Protocol):
     """The part of a backend that asking needs, for models without a backend."""
 
     def complete(
@@ -57,20 +57,20 @@ def answer_cache_keys(where: Sequence[str | None], prompts: Sequence[Prompt]) ->
 
 
 def ask_prompts(
-    backend: ChatCompleter,
+    backend: EvaluationChatCompleter,
     model: str,
     prompts: Sequence[Prompt],
     keys: Sequence[str],
-    cache: AnswerCache,
+    cache: EvaluationAnswerCache,
     on_answered: Callable[[int], None] = lambda answered: None,
-) -> list[GivenAnswer]:
+) -> list[EvaluationAnswer]:
     """Return an answer for each prompt, in order; cached ones are not asked again. `on_answered` gets how many are
     there.
 
     A prompt that the provider refuses (too long, say) does not stop the others. Any other failure is raised; all
     answers so far are kept, so that a repeated call continues.
     """
-    found = {key: GivenAnswer(**kept) for key, kept in cache.get(keys).items()}
+    found = {key: EvaluationAnswer(**kept) for key, kept in cache.get(keys).items()}
     on_answered(sum(key in found for key in keys))
     waiting: dict[str, list[tuple[str, Prompt]]] = {}
     for key, prompt in {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in found}.items():
@@ -78,7 +78,7 @@ def ask_prompts(
     times = Counter(keys)
     answered = sum(key in found for key in keys)
 
-    def keep(key: str, said: GivenAnswer) -> None:
+    def keep(key: str, said: EvaluationAnswer) -> None:
         nonlocal answered
         if said.refused is None:  # another time it may be answered
             cache.put(key, asdict(said))
@@ -97,7 +97,10 @@ def ask_prompts(
 
 
 def _at_once(
-    backend: ChatCompleter, model: str, part: Sequence[tuple[str, Prompt]], keep: Callable[[str, GivenAnswer], None]
+    backend: EvaluationChatCompleter,
+    model: str,
+    part: Sequence[tuple[str, Prompt]],
+    keep: Callable[[str, EvaluationAnswer], None],
 ) -> None:
     """Ask a backend that has no batches, some prompts at the same time; every answer is kept, since it is paid."""
     answered, refused = 0, 0
@@ -121,7 +124,7 @@ def _at_once(
                 except RejectedError as error:
                     refused += 1
                     if answered or refused < _REFUSED_AT_ONCE:
-                        keep(asked[future], GivenAnswer("", [], refused=str(error)))
+                        keep(asked[future], EvaluationAnswer("", [], refused=str(error)))
                         continue
                     failure = failure or error  # it is not the prompts
                 except Exception as error:
@@ -139,7 +142,10 @@ def _at_once(
 
 
 def _batch(
-    backend: FineTuneBackend, model: str, batch: Sequence[tuple[str, Prompt]], keep: Callable[[str, GivenAnswer], None]
+    backend: FineTuneBackend,
+    model: str,
+    batch: Sequence[tuple[str, Prompt]],
+    keep: Callable[[str, EvaluationAnswer], None],
 ) -> None:
     options = dict(batch[0][1].options)
     done = 0
@@ -156,11 +162,11 @@ def _batch(
             except RejectedError as error:
                 if not done and place >= _REFUSED_AT_ONCE:
                     raise  # it is not the prompts
-                keep(key, GivenAnswer("", [], refused=str(error)))
+                keep(key, EvaluationAnswer("", [], refused=str(error)))
 
 
-def _answer_of_completion(completion: Completion) -> GivenAnswer:
-    return GivenAnswer(
+def _answer_of_completion(completion: Completion) -> EvaluationAnswer:
+    return EvaluationAnswer(
         completion.text,
         completion.tool_calls,
         completion.prompt_tokens,

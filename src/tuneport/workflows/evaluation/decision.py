@@ -14,15 +14,15 @@ from tuneport.advisor.pitfalls import MOST_EPOCHS
 from tuneport.advisor.situation import START
 from tuneport.curves import CurveFinding
 from tuneport.formatting import money
-from tuneport.scoring.general.comparison import GeneralComparison
+from tuneport.scoring.general.comparison import GeneralAbilityComparison
 from tuneport.scoring.scores import Score, ScoreComparison
 from tuneport.scoring.statistics.paired import ALPHA, sign_test
 from tuneport.workflows.evaluation.models.trained import TrainedModelJob
 from tuneport.workflows.evaluation.words import format_p_value, format_score
 
 if TYPE_CHECKING:
-    from tuneport.workflows.evaluation.judging.judgement import PairwiseJudgement
-    from tuneport.workflows.evaluation.result import Evaluation, ModelMeasurement
+    from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement
+    from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation
 
 Ruling = Literal["ship", "do not ship", "not sure"]
 Weight = Literal["for", "note", "doubt", "against"]
@@ -174,7 +174,7 @@ def _others(found: Evaluation) -> Iterator[DecisionReason]:
             )
 
 
-def _reasons_of_judge(judgement: PairwiseJudgement | None) -> Iterator[DecisionReason]:
+def _reasons_of_judge(judgement: EvaluationJudgement | None) -> Iterator[DecisionReason]:
     """Yield reasons from the judge. Its opinion casts doubt, or speaks for the model if the judge has no known flaw.
     Alone it decides nothing."""
     if judgement is None or judgement.judged is None:
@@ -252,7 +252,7 @@ _LOSSES: Sequence[tuple[str, Weight, str, str]] = (
 
 
 def _general(
-    general: GeneralComparison | None, judged: ModelMeasurement, job: TrainedModelJob | None
+    general: GeneralAbilityComparison | None, judged: EvaluatedModelMeasurement, job: TrainedModelJob | None
 ) -> Iterator[DecisionReason]:
     # Where the verdict on the curve is that it forgets, that is the doubt, with what to do; here are the details.
     told_by_curve = job is not None and job.curve is not None and job.curve.finding is CurveFinding.FORGETTING
@@ -269,7 +269,7 @@ def _general(
         yield DecisionReason("for", "forgetting", general.sentence.rstrip("."))
 
 
-def _benchmarks(found: Evaluation, judged: ModelMeasurement) -> Iterator[DecisionReason]:
+def _benchmarks(found: Evaluation, judged: EvaluatedModelMeasurement) -> Iterator[DecisionReason]:
     """Yield reasons from benchmarks, which count as forgetting does: their tasks are not the one that it was tuned
     for."""
     changes = {} if found.lm_eval is None else found.lm_eval.changes
@@ -285,7 +285,7 @@ def _benchmarks(found: Evaluation, judged: ModelMeasurement) -> Iterator[Decisio
         yield DecisionReason("note", "lm-eval", f"no difference is shown by {len(tested):,} scores of lm-eval's tasks")
 
 
-def _cost_and_speed(judged: ModelMeasurement, first: ModelMeasurement) -> Iterator[DecisionReason]:
+def _cost_and_speed(judged: EvaluatedModelMeasurement, first: EvaluatedModelMeasurement) -> Iterator[DecisionReason]:
     name = first.asked.name
     usd, before = judged.usd_per_thousand, first.usd_per_thousand
     if usd is not None and before:
@@ -306,7 +306,7 @@ def _ratio(value: float | None, other: float | None) -> float | None:
     return None if value is None or not other else value / other
 
 
-def _refused(judged: ModelMeasurement) -> Iterator[DecisionReason]:
+def _refused(judged: EvaluatedModelMeasurement) -> Iterator[DecisionReason]:
     if judged.refused:
         yield DecisionReason(
             "note", "refused", f"{judged.refused:,} prompts were refused by the provider and count as wrong"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuneport.scoring.people.answers import write_answer_pairs
-from tuneport.workflows.evaluation.answering import GivenAnswer
+from tuneport.scoring.people.answers import write_pairs_for_raters
+from tuneport.workflows.evaluation.answering import EvaluationAnswer
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluation.result import Evaluation
@@ -20,7 +20,7 @@ def write_rating_pairs(found: Evaluation, path: Path) -> None:
     """
     first, last = found.models[0], found.models[-1]
     rows = zip(found.held_out.lines, found.held_out.rows, first.said, last.said, strict=True)
-    write_answer_pairs(
+    write_pairs_for_raters(
         path,
         {"a": first.asked.name, "b": last.asked.name},
         (
@@ -36,7 +36,7 @@ def write_rating_pairs(found: Evaluation, path: Path) -> None:
     )
 
 
-def _answer(said: GivenAnswer) -> str | dict[str, Any]:
+def _answer(said: EvaluationAnswer) -> str | dict[str, Any]:
     if not said.tool_calls:
         return said.text
     return {"role": "assistant", "content": said.text or None, "tool_calls": said.tool_calls}

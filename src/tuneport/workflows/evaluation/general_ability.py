@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.lifecycle.forgetting import store_job_forgetting
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.scoring.examples import Example, Messages
 from tuneport.scoring.general import (
     AnsweredItem,
-    GeneralComparison,
-    ask_general_items,
+    GeneralAbilityComparison,
     backend_scores_likelihoods,
     compare_general_ability,
-    load_items,
-    written_prompts,
+    general_item_prompts,
+    load_general_items,
+    score_general_items,
 )
-from tuneport.workflows.evaluation.answer_cache import AnswerCache, answer_cache_key
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache, answer_cache_key
 from tuneport.workflows.evaluation.answering import Prompt, ask_prompts
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
 
@@ -30,7 +30,7 @@ DECLINED = "I can't help with that: the provider declined to answer."
 """The answer if a provider's filter refuses a request, whichever filter does."""
 
 
-def distinct_weights(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
+def evaluated_weights(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
     """Return each of the weights once, by its first name and without examples, which belong to another task."""
     found: dict[tuple[str, str], EvaluatedModel] = {}
     for each in models:
@@ -39,22 +39,22 @@ def distinct_weights(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
     return list(found.values())
 
 
-def general_ability_rows(backend: FineTuneBackend) -> list[Example]:
-    return [Example(messages, "") for messages in written_prompts(ranked=backend_scores_likelihoods(backend))]
+def evaluated_ability_rows(backend: FineTuneBackend) -> list[Example]:
+    return [Example(messages, "") for messages in general_item_prompts(ranked=backend_scores_likelihoods(backend))]
 
 
-def measure_general_ability(
+def evaluate_general_ability(
     backend: FineTuneBackend,
     model: str,
     where: Sequence[str | None],
     prompts: Sequence[Prompt],
     keys: Sequence[str],
-    cache: AnswerCache,
+    cache: EvaluationAnswerCache,
     on_answered: Callable[[int, int], None],
 ) -> list[AnsweredItem]:
-    """Measure a model on the general-ability set. `prompts` are those of `general_ability_rows`, and `where` names the
-    model in the cache. `on_answered` gets how many answers are there, and how many there will be."""
-    items = load_items()
+    """Measure a model on the general-ability set. `prompts` are those of `evaluated_ability_rows`, and `where` names
+    the model in the cache. `on_answered` gets how many answers are there, and how many there will be."""
+    items = load_general_items()
     ranks = backend_scores_likelihoods(backend)
     to_rank = len(items.questions) + 2 * len(items.pairs) if ranks else 0
     total = to_rank + len(prompts)
@@ -80,20 +80,20 @@ def measure_general_ability(
         )
         return [DECLINED if each.refused is not None else each.text for each in said]
 
-    return ask_general_items(rank=rank if ranks else None, complete=complete)
+    return score_general_items(rank=rank if ranks else None, complete=complete)
 
 
-def measure_forgetting(
-    workspace: Workspace,
-    cache: AnswerCache,
+def evaluate_forgetting(
+    workspace: JobService,
+    cache: EvaluationAnswerCache,
     models: Sequence[ModelAnswersPlan],
     on_progress: Callable[[str, int, int], None],
-) -> dict[str, GeneralComparison]:
+) -> dict[str, GeneralAbilityComparison]:
     """Compare each of the weights with the first."""
     judged: dict[str, list[AnsweredItem]] = {}
     for each in models:
         name = each.asked.name
-        judged[name] = measure_general_ability(
+        judged[name] = evaluate_general_ability(
             workspace.backend(each.asked.backend),
             each.asked.model,
             answer_cache_location(each.asked, workspace.settings),
@@ -106,8 +106,8 @@ def measure_forgetting(
     return {name: compare_general_ability(judged[first], judged[name]) for name in others}
 
 
-def store_forgetting(
-    workspace: Workspace, models: Sequence[ModelAnswersPlan], general: Mapping[str, GeneralComparison]
+def store_evaluated_forgetting(
+    workspace: JobService, models: Sequence[ModelAnswersPlan], general: Mapping[str, GeneralAbilityComparison]
 ) -> None:
     """Store the forgetting of models that were compared with the very weights that they were tuned from: a loss against
     another model does not come from the training."""

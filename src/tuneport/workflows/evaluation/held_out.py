@@ -12,7 +12,7 @@ from typing import Any
 from tuneport.data.checks import check_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError
-from tuneport.scoring.examples import Example, make_tool_example
+from tuneport.scoring.examples import Example, make_scoring_tool_example
 
 _LINES_TOLD = 5
 
@@ -104,7 +104,7 @@ def find_held_out_rows(
     lines: list[int] = []
     unusable = 0
     for line, record in dataset.records():
-        example = make_tool_example(record)
+        example = make_scoring_tool_example(record)
         if example is None:
             unusable += 1
         elif line not in exact and line not in near:

@@ -12,15 +12,15 @@ from typing import Any, cast
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import RejectedError, UnsupportedError
-from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import GivenAnswer, Prompt, answer_cache_keys
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
+from tuneport.workflows.evaluation.answering import EvaluationAnswer, Prompt, answer_cache_keys
 
 ALONE = 5
 """Prompts that are asked once more, one after the other."""
 
 
 @dataclass(frozen=True)
-class AnswerSpeed:
+class EvaluationAnswerSpeed:
     """Medians over the prompts that were asked alone; None if the backend does not stream or reports no tokens.
 
     `tokens_per_second` is over the whole answer, its first token included. `prompt_tokens` and `completion_tokens` are
@@ -41,14 +41,14 @@ def latency_cache_keys(where: Sequence[str | None], prompts: Sequence[Prompt]) -
     return answer_cache_keys(("alone", *where), prompts[:ALONE])
 
 
-def measure_answer_speed(
+def evaluate_answer_speed(
     backend: FineTuneBackend,
     model: str,
     prompts: Sequence[Prompt],
-    said: Sequence[GivenAnswer],
+    said: Sequence[EvaluationAnswer],
     keys: Sequence[str],
-    cache: AnswerCache,
-) -> AnswerSpeed:
+    cache: EvaluationAnswerCache,
+) -> EvaluationAnswerSpeed:
     """Measure the speed on prompts asked alone. `keys` are those of `latency_cache_keys`; cached prompts are not asked
     again."""
     kept = cache.get(keys)
@@ -68,7 +68,7 @@ def measure_answer_speed(
         totals.append(kept[key]["total"])
         if answer.completion_tokens and kept[key]["total"] > 0:
             rates.append(answer.completion_tokens / kept[key]["total"])
-    return AnswerSpeed(
+    return EvaluationAnswerSpeed(
         median(firsts) if firsts else None,
         median(totals) if totals else None,
         median(rates) if rates else None,

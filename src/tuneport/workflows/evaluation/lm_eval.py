@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.local.lm_eval import lm_eval_version
+from tuneport.backends.local.lm_eval import local_lm_eval_version
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.lifecycle.service import Workspace
-from tuneport.scoring.benchmarks import BenchmarkChange, BenchmarkScore, compare_scores
-from tuneport.workflows.evaluation.answer_cache import AnswerCache, answer_cache_key
-from tuneport.workflows.evaluation.general_ability import distinct_weights
+from tuneport.lifecycle.service import JobService
+from tuneport.scoring.benchmarks import BenchmarkScore, BenchmarkScoreChange, compare_scores
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache, answer_cache_key
+from tuneport.workflows.evaluation.general_ability import evaluated_weights
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
 
 
@@ -29,7 +29,7 @@ class LmEvalPlan:
 
 
 @dataclass(frozen=True)
-class LmEvalResults:
+class LmEvalEvaluation:
     """`scores` of each model, by its name, the first one first."""
 
     version: str
@@ -37,16 +37,16 @@ class LmEvalResults:
     scores: Mapping[str, tuple[BenchmarkScore, ...]]
 
     @property
-    def changes(self) -> dict[str, tuple[BenchmarkChange, ...]]:
+    def changes(self) -> dict[str, tuple[BenchmarkScoreChange, ...]]:
         """Return the changes of each other model compared with the first."""
         (_, first), *others = self.scores.items()
         return {name: compare_scores(first, scores) for name, scores in others}
 
     @property
-    def beside(self) -> list[list[tuple[str, BenchmarkScore, BenchmarkChange | None]]]:
+    def beside(self) -> list[list[tuple[str, BenchmarkScore, BenchmarkScoreChange | None]]]:
         """Return each score for every model: the model's name, the score, and the change from the first model's."""
         changes = {(name, each.tuned.kind): each for name, every in self.changes.items() for each in every}
-        found: dict[tuple[Any, ...], list[tuple[str, BenchmarkScore, BenchmarkChange | None]]] = {}
+        found: dict[tuple[Any, ...], list[tuple[str, BenchmarkScore, BenchmarkScoreChange | None]]] = {}
         for name, scores in self.scores.items():
             for score in scores:
                 found.setdefault(score.kind, []).append((name, score, changes.get((name, score.kind))))
@@ -62,14 +62,14 @@ class LmEvalResults:
 
 
 def plan_lm_eval(
-    workspace: Workspace, models: Sequence[EvaluatedModel], tasks: Sequence[str], *, limit: int | None = None
+    workspace: JobService, models: Sequence[EvaluatedModel], tasks: Sequence[str], *, limit: int | None = None
 ) -> LmEvalPlan | None:
     """Return the plan, or None without tasks. `tasks` are names of lm-eval's, or paths of YAML files. Raises
     ConfigError if the package is not installed or a task is named twice, and UnsupportedError for a hosted model:
     lm-eval reads the likelihood of each token, which no provider gives."""
     if not tasks:
         return None
-    version = lm_eval_version()
+    version = local_lm_eval_version()
     if len(set(tasks)) < len(tasks):
         raise ConfigError(f"--lm-eval names {next(each for each in tasks if tasks.count(each) > 1)} twice")
     for task in tasks:
@@ -80,15 +80,15 @@ def plan_lm_eval(
             raise UnsupportedError(
                 f"--lm-eval runs on this machine's models, and {each.name} is at {each.backend}; leave one of them out"
             )
-    return LmEvalPlan(version, tuple(distinct_weights(models)), tuple(tasks), limit)
+    return LmEvalPlan(version, tuple(evaluated_weights(models)), tuple(tasks), limit)
 
 
-def run_lm_eval(
-    workspace: Workspace,
-    cache: AnswerCache,
+def evaluate_with_lm_eval(
+    workspace: JobService,
+    cache: EvaluationAnswerCache,
     plan: LmEvalPlan,
     on_done: Callable[[str, int, int], None],
-) -> LmEvalResults:
+) -> LmEvalEvaluation:
     """Return each model's scores, those known from before first. `on_done` gets a model, its tasks that are done, and
     of how many. If it is killed, a repeated call continues after the last finished task."""
     scores = {}
@@ -109,10 +109,10 @@ def run_lm_eval(
             for task in plan.tasks
             for score in found[task]
         )
-    return LmEvalResults(plan.version, plan.limit, scores)
+    return LmEvalEvaluation(plan.version, plan.limit, scores)
 
 
-def _key(workspace: Workspace, plan: LmEvalPlan, model: EvaluatedModel, task: str) -> str:
+def _key(workspace: JobService, plan: LmEvalPlan, model: EvaluatedModel, task: str) -> str:
     """Return the cache key of a task. A file counts by its text; the data that it names may change unseen, as a
     benchmark's on the hub may."""
     path = Path(task)

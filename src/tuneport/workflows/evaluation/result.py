@@ -9,15 +9,15 @@ from typing import Any
 from tuneport.data.pii.search import find_personal_data
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.formatting import money
-from tuneport.scoring.general import GeneralComparison
+from tuneport.scoring.general import GeneralAbilityComparison
 from tuneport.scoring.metrics import Metric, current_metric_name
 from tuneport.scoring.scores import Score, Scored
-from tuneport.workflows.evaluation.answering import GivenAnswer
+from tuneport.workflows.evaluation.answering import EvaluationAnswer
 from tuneport.workflows.evaluation.held_out import HeldOutRows
-from tuneport.workflows.evaluation.judging.judgement import PairwiseJudgement
-from tuneport.workflows.evaluation.judging.judging import JudgePlan
-from tuneport.workflows.evaluation.latency import AnswerSpeed
-from tuneport.workflows.evaluation.lm_eval import LmEvalPlan, LmEvalResults
+from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement
+from tuneport.workflows.evaluation.judging.judging import EvaluationJudgePlan
+from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
+from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation, LmEvalPlan
 from tuneport.workflows.evaluation.models.asked_models import FEW_SHOT, EvaluatedModel
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan
 
@@ -34,7 +34,7 @@ class EvaluationPlan:
     metrics: tuple[Metric, ...]
     answer_limit: int
     general: tuple[ModelAnswersPlan, ...] = ()
-    judge: JudgePlan | None = None
+    judge: EvaluationJudgePlan | None = None
     lm_eval: LmEvalPlan | None = None
 
     @property
@@ -83,15 +83,15 @@ class EvaluationPlan:
 
 
 @dataclass(frozen=True)
-class ModelMeasurement:
+class EvaluatedModelMeasurement:
     """A model's answers, and what they took. `usd_per_thousand` requests: None with the reason in `price`.
 
     `seconds` is the time of the answers that were asked now; `cached` of them were kept from before.
     """
 
     asked: EvaluatedModel
-    said: tuple[GivenAnswer, ...]
-    speed: AnswerSpeed
+    said: tuple[EvaluationAnswer, ...]
+    speed: EvaluationAnswerSpeed
     usd_per_thousand: float | None
     price: str
     seconds: float
@@ -107,17 +107,17 @@ class Evaluation:
     """`scored`: see `evaluate.scores`. Models are compared with the first one, in `general` too, by their names."""
 
     held_out: HeldOutRows
-    models: tuple[ModelMeasurement, ...]
+    models: tuple[EvaluatedModelMeasurement, ...]
     metrics: tuple[Metric, ...]
     scored: Scored
-    general: Mapping[str, GeneralComparison] = field(default_factory=dict)
-    judgement: PairwiseJudgement | None = None
-    lm_eval: LmEvalResults | None = None
+    general: Mapping[str, GeneralAbilityComparison] = field(default_factory=dict)
+    judgement: EvaluationJudgement | None = None
+    lm_eval: LmEvalEvaluation | None = None
 
     def score(self, model: str, name: str) -> Score:
         return self.scored.scores[model][name]
 
-    def general_of(self, model: str) -> GeneralComparison | None:
+    def general_of(self, model: str) -> GeneralAbilityComparison | None:
         """Return what the model kept of the first one's abilities, with examples or without, or None if that was not
         measured."""
         return self.general.get(model.removesuffix(FEW_SHOT))

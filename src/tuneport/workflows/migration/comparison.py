@@ -25,7 +25,7 @@ Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class ComparedPrompt:
+class MigrationComparedPrompt:
     messages: Messages
     reference: str
 
@@ -45,7 +45,7 @@ class ComparedModel:
 
 
 @dataclass(frozen=True)
-class AnswerComparison:
+class MigrationAnswerComparison:
     """`rows` of `of` held-out rows were asked. Scores are exact match with the reference; `agreement` is that of the
     two models with each other."""
 
@@ -83,7 +83,7 @@ class AnswerComparison:
         }
 
 
-def comparison_prompts(dataset: Dataset | Path) -> list[ComparedPrompt]:
+def comparison_prompts(dataset: Dataset | Path) -> list[MigrationComparedPrompt]:
     """Return the rows of text that end with an answer: the last one of a chat, the preferred one of a preference pair.
 
     Rows with images, tools or calls are left out: their answers cannot be compared as text.
@@ -99,7 +99,7 @@ def comparison_prompts(dataset: Dataset | Path) -> list[ComparedPrompt]:
         plain = not record.tools and all(_is_text(message) for message in (*context, answer))
         if plain and context and answer.role == "assistant" and answer.text:
             asked = [{"role": message.role, "content": message.text} for message in context]
-            found.append(ComparedPrompt(asked, answer.text))
+            found.append(MigrationComparedPrompt(asked, answer.text))
     return found
 
 
@@ -115,7 +115,7 @@ def compare_moved_models(
     new: tuple[FineTuneBackend, str],
     *,
     most: int = DEFAULT_ROWS,
-) -> AnswerComparison:
+) -> MigrationAnswerComparison:
     """Ask both models the same prompts at temperature 0. A model that does not answer is reported, not raised.
 
     `most` rows are drawn, always the same ones of the same file. `old` without a backend: the account is gone.
@@ -125,10 +125,14 @@ def compare_moved_models(
     no_old = ComparedModel("" if old_backend is None else old_backend.name, old_model or "", None)
     silent = ComparedModel(new_backend.name, new_model, None)
     if validation is None:
-        return AnswerComparison(job, row, 0, 0, no_old, silent, note="no validation file: nothing to compare them on")
+        return MigrationAnswerComparison(
+            job, row, 0, 0, no_old, silent, note="no validation file: nothing to compare them on"
+        )
     every = comparison_prompts(validation)
     if not every:
-        return AnswerComparison(job, row, 0, 0, no_old, silent, note="no row of the validation file is plain text")
+        return MigrationAnswerComparison(
+            job, row, 0, 0, no_old, silent, note="no row of the validation file is plain text"
+        )
     asked = every if len(every) <= most else random.Random(0).sample(every, most)
     limit = min(_MOST_TOKENS, 16 + max(len(prompt.reference) for prompt in asked) // _CHARACTERS_PER_TOKEN)
     new_side = _ask(new_backend, new_model, asked, limit)
@@ -140,7 +144,7 @@ def compare_moved_models(
         old_side = _ask(old_backend, old_model, asked, limit)
     references = [prompt.reference for prompt in asked]
     both = old_side.answers is not None and new_side.answers is not None
-    return AnswerComparison(
+    return MigrationAnswerComparison(
         job,
         row,
         len(asked),
@@ -154,7 +158,7 @@ def compare_moved_models(
     )
 
 
-def _ask(backend: FineTuneBackend, model: str, asked: Sequence[ComparedPrompt], limit: int) -> ComparedModel:
+def _ask(backend: FineTuneBackend, model: str, asked: Sequence[MigrationComparedPrompt], limit: int) -> ComparedModel:
     conversations = [prompt.messages for prompt in asked]
     try:
         answers = backend.complete_many(model, conversations, max_tokens=limit, temperature=0.0)
@@ -166,12 +170,14 @@ def _ask(backend: FineTuneBackend, model: str, asked: Sequence[ComparedPrompt], 
 
 
 def _score(
-    asked: Sequence[ComparedPrompt], expected: Sequence[str], answers: Sequence[str] | None
+    asked: Sequence[MigrationComparedPrompt], expected: Sequence[str], answers: Sequence[str] | None
 ) -> AccuracyScore | None:
     return None if answers is None else score_accuracy([prompt.shown for prompt in asked], expected, answers)
 
 
-def _differing_rows(asked: Sequence[ComparedPrompt], old: ComparedModel, new: ComparedModel) -> list[dict[str, str]]:
+def _differing_rows(
+    asked: Sequence[MigrationComparedPrompt], old: ComparedModel, new: ComparedModel
+) -> list[dict[str, str]]:
     """Return the first rows on which the two differ, or the new one differs from the reference if only it answers."""
     if new.answers is None:
         return []

@@ -9,22 +9,22 @@ from typing import Any
 
 from tuneport.data.checks.rows.personal import scan_personal_data
 from tuneport.data.conversion.convert import convert
-from tuneport.data.conversion.prepare import prepare_dataset, prepare_dataset_for_method, upload_format
+from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format, prepare_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConversionLossError, DatasetError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.manifests import Manifest
 from tuneport.types import DataFile, TuneSpec
-from tuneport.workflows.migration.folder import SavedAccountFolder, sha256_of_file
-from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
+from tuneport.workflows.migration.folder import SavedAccountFolder, saved_account_file_sha256
+from tuneport.workflows.migration.plan import MigrationChoices, MigrationMovePlan
 
 _DIGEST_LENGTH = 16
 
 
-def convert_files(
-    workspace: Workspace,
+def convert_migration_files(
+    workspace: JobService,
     folder: SavedAccountFolder,
-    plan: MovePlan,
+    plan: MigrationMovePlan,
     spec: TuneSpec,
     dataset: Dataset,
     target: Manifest,
@@ -36,14 +36,14 @@ def convert_files(
     the format's own names, so with a map of columns both files are converted or none.
     """
     plan.source_format = dataset.format
-    wanted = upload_format(spec.method, plan.source_format, target.data_format, target.also_takes)
+    wanted = dataset_upload_format(spec.method, plan.source_format, target.data_format, target.also_takes)
     changes: dict[str, Any] = {}
     sources = [("dataset", "the training file", dataset)]
     if spec.validation is not None:
         sources.append(("validation", "the validation file", dataset.validation_like(spec.validation)))
     for name, what, source in sources:
         try:
-            file = prepare_dataset_for_method(spec.method, source, wanted, workspace.worker.files)
+            file = convert_dataset_for_method(spec.method, source, wanted, workspace.worker.files)
         except ConversionLossError as error:
             plan.losses += error.losses
             if not choices.allow_loss:
@@ -84,12 +84,12 @@ def _convert_with_loss(folder: SavedAccountFolder, dataset: Dataset, format: str
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(json.dumps(dict(dataset.columns), sort_keys=True).encode())
     for file in dataset.files:
-        digest.update(sha256_of_file(file).encode())
+        digest.update(saved_account_file_sha256(file).encode())
     return digest.hexdigest()[:_DIGEST_LENGTH]
 
 
 def _look_for_personal_data(
-    plan: MovePlan, what: str, file: DataFile, target: Manifest, choices: MigrationChoices
+    plan: MigrationMovePlan, what: str, file: DataFile, target: Manifest, choices: MigrationChoices
 ) -> None:
     found = scan_personal_data(file.path, file.format)
     if not found.count:

@@ -28,11 +28,11 @@ from urllib.parse import quote
 from pydantic import Field, ValidationError
 
 from tuneport import private
-from tuneport.data.rows.json_files import decode_json
 from tuneport.errors import ConfigError, StorageError
 from tuneport.files import hold_file_lock, write_atomically
 from tuneport.types import Model
-from tuneport.workflows.migration.origin import SourceJob
+from tuneport.validation import decode_json
+from tuneport.workflows.migration.origin import MigrationSourceJob
 
 VERSION = 1
 _BLOCK = 1 << 20
@@ -65,7 +65,7 @@ class SavedJob(Model):
     """The contents of job.json. `complete`: everything is here but for what `missing` names."""
 
     version: int = VERSION
-    job: SourceJob
+    job: MigrationSourceJob
     title: str
     no_new_jobs_from: date | None = None
     stops_answering_on: date | None = None
@@ -143,7 +143,11 @@ class SavedAccountFolder:
             return None
         if known.sha256 not in self._verified:
             path = self.path / "files" / known.path
-            if not path.is_file() or path.stat().st_size != known.bytes or sha256_of_file(path) != known.sha256:
+            if (
+                not path.is_file()
+                or path.stat().st_size != known.bytes
+                or saved_account_file_sha256(path) != known.sha256
+            ):
                 return None
             self._verified[known.sha256] = path
         return self._verified[known.sha256]
@@ -160,7 +164,7 @@ class SavedAccountFolder:
         """Take `content` (in the waiting room) over under its hash, and write it into the index."""
         with _storing(self.path):
             content.chmod(0o600)
-            digest = sha256_of_file(content)
+            digest = saved_account_file_sha256(content)
             name = f"{digest}-{_safe_file_name(filename, purpose)}"
             size = content.stat().st_size
             with content.open("rb") as file:
@@ -239,7 +243,7 @@ class SavedAccountFolder:
                 os.close(handle)
 
 
-def sha256_of_file(path: Path) -> str:
+def saved_account_file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

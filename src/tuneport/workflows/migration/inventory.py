@@ -16,7 +16,7 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import Store
 from tuneport.manifests import Manifest
 from tuneport.types import JobStatus, RemoteFile, RemoteModel
-from tuneport.workflows.migration.origin import SourceJob, read_source_job
+from tuneport.workflows.migration.origin import MigrationSourceJob, read_source_job
 
 FileState = Literal["there", "gone", "not listed"]
 ModelState = Literal["answers", "gone", "ended", "not listed"]
@@ -70,7 +70,7 @@ class MigrationAccount:
             account.trouble["models"] = str(error)
         return account
 
-    def jobs(self) -> Iterator[SourceJob]:
+    def jobs(self) -> Iterator[MigrationSourceJob]:
         """Yield the account's jobs as the backend lists them, newest first, page by page."""
         for state in self.backend.list_jobs():
             row = self.rows.get(state.remote_id)
@@ -79,7 +79,7 @@ class MigrationAccount:
                 self.name, state, row, {str(purpose): file_id for purpose, file_id in uploads.items()}
             )
 
-    def job(self, job_id: str) -> SourceJob:
+    def job(self, job_id: str) -> MigrationSourceJob:
         """Return the job. Raises NotFoundError if the account has no such job."""
         state = self.backend.fetch(job_id)
         row = self.rows.get(job_id)
@@ -103,7 +103,7 @@ class MigrationAccount:
             return "not listed"
         return "gone"
 
-    def ends(self, job: SourceJob) -> ModelEndDates:
+    def ends(self, job: MigrationSourceJob) -> ModelEndDates:
         """Return when the tuned model ends by the provider's word, else when its base does by the manifest."""
         told = self.models.get(job.tuned_model or "")
         if told is not None and told.shutdown_date is not None:
@@ -113,7 +113,7 @@ class MigrationAccount:
         source = None if offered is None or day is None else offered.retires_source
         return ModelEndDates(self.manifest.no_new_jobs_from, day, source)
 
-    def model_state(self, job: SourceJob, today: date) -> ModelState | None:
+    def model_state(self, job: MigrationSourceJob, today: date) -> ModelState | None:
         """Return the state of the job's model, or None if it made none. `gone`: the backend lists tuned models, and not
         this one."""
         if job.tuned_model is None:
@@ -127,10 +127,10 @@ class MigrationAccount:
 
 
 @dataclass(frozen=True)
-class InventoryItem:
+class MigrationInventoryItem:
     """One job of the inventory."""
 
-    job: SourceJob
+    job: MigrationSourceJob
     ends: ModelEndDates
     model_state: ModelState | None
     files: dict[str, FileState]
@@ -142,14 +142,14 @@ class InventoryItem:
 
 
 @dataclass(frozen=True)
-class AccountInventory:
+class MigrationInventory:
     """`loose_files` belong to none of the jobs."""
 
     backend: str
     title: str
     today: date
     no_new_jobs_from: date | None
-    items: list[InventoryItem]
+    items: list[MigrationInventoryItem]
     files: list[RemoteFile]
     loose_files: list[RemoteFile]
     models: list[RemoteModel]
@@ -216,15 +216,15 @@ class AccountInventory:
         }
 
 
-def list_account_inventory(account: MigrationAccount, today: date) -> AccountInventory:
+def list_account_inventory(account: MigrationAccount, today: date) -> MigrationInventory:
     items = []
     used: set[str] = set()
     for job in account.jobs():
         states = {file_id: account.file_state(purpose, file_id) for purpose, file_id in job.files}
         used.update(states)
-        items.append(InventoryItem(job, account.ends(job), account.model_state(job, today), states))
+        items.append(MigrationInventoryItem(job, account.ends(job), account.model_state(job, today), states))
     listed = list(account.files.values())
-    return AccountInventory(
+    return MigrationInventory(
         backend=account.name,
         title=account.manifest.title,
         today=today,
@@ -237,6 +237,6 @@ def list_account_inventory(account: MigrationAccount, today: date) -> AccountInv
     )
 
 
-def has_model_to_replace(job: SourceJob) -> bool:
+def has_model_to_replace(job: MigrationSourceJob) -> bool:
     """Return whether the job made a model, which can be replaced."""
     return job.status is JobStatus.SUCCEEDED

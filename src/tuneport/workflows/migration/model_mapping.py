@@ -11,8 +11,15 @@ from typing import Any
 
 from tuneport.errors import ModelNotOfferedError
 from tuneport.formatting import duration, money
-from tuneport.lifecycle.planning.planning import find_backend_readiness, plan_machine
-from tuneport.manifests import Confidence, Manifest, Models, find_offered, load_models, resolve_without_aliases
+from tuneport.lifecycle.planning.planning import find_job_backend_readiness, plan_job_machine
+from tuneport.manifests import (
+    Confidence,
+    Manifest,
+    ModelCatalogue,
+    find_manifest_model,
+    load_models,
+    resolve_manifest_model_id,
+)
 from tuneport.router import BackendChoice, DatasetFacts, backend_ranking_key, rank_backends
 from tuneport.settings import Settings
 from tuneport.types import TuneSpec
@@ -22,7 +29,7 @@ SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
-class ModelSuggestion:
+class MigrationModelSuggestion:
     """A proposed model: `name` is what to write; `reason` explains its rank."""
 
     name: str
@@ -41,10 +48,10 @@ class ModelChoice:
     old: str
     name: str | None
     reason: str
-    suggestions: list[ModelSuggestion] = field(default_factory=list)
+    suggestions: list[MigrationModelSuggestion] = field(default_factory=list)
 
 
-def model_option_for(old: str, models: Sequence[str]) -> str | None:
+def migration_model_option(old: str, models: Sequence[str]) -> str | None:
     """Return the new model that `--model NEW` or `--model OLD=NEW` names for `old`, the more specific first."""
     for text in models:
         name, separator, new = text.partition("=")
@@ -53,7 +60,7 @@ def model_option_for(old: str, models: Sequence[str]) -> str | None:
     return next((text for text in models if "=" not in text), None)
 
 
-def known_replacement(old: str, source: str, target: Manifest, settings: Settings) -> tuple[str, str] | None:
+def known_migration_target(old: str, source: str, target: Manifest, settings: Settings) -> tuple[str, str] | None:
     """Return a name and the reason (the project's alias, or the same weights), or None if there is neither."""
     weights = load_models()
     names = [old, weights.name_of(source, old)]
@@ -73,9 +80,9 @@ def known_replacement(old: str, source: str, target: Manifest, settings: Setting
     return None
 
 
-def suggest_replacements(
+def suggest_migration_replacements(
     spec: TuneSpec, old: str, source: str, target: Manifest, settings: Settings, dataset: DatasetFacts, today: date
-) -> list[ModelSuggestion]:
+) -> list[MigrationModelSuggestion]:
     """Return the target's models that can run `spec`, best first: available, long-lived, cheap to train and serve, and
     then large.
 
@@ -93,8 +100,8 @@ def suggest_replacements(
             today=today,
             models=weights,
             dataset=dataset,
-            ready=find_backend_readiness(settings, [target]),
-            machine=plan_machine(settings),
+            ready=find_job_backend_readiness(settings, [target]),
+            machine=plan_job_machine(settings),
             traffic=DEFAULT_TRAFFIC,
         )[0]
         if choice.model is not None and all(refusal.kind == "key" for refusal in choice.refusals):
@@ -106,12 +113,12 @@ def suggest_replacements(
         return not choice.allowed, not verified, *backend_ranking_key(choice)[1:4], far, choice.model or ""
 
     return [
-        ModelSuggestion(name, choice, _reason(choice, size, verified))
+        MigrationModelSuggestion(name, choice, _reason(choice, size, verified))
         for name, choice, size, verified in sorted(judged, key=place)[:SUGGESTIONS]
     ]
 
 
-def _candidates(target: Manifest, weights: Models) -> list[str]:
+def _candidates(target: Manifest, weights: ModelCatalogue) -> list[str]:
     """Return the names to try: models that the backend lists, else the known open weights."""
     if target.models:
         return [weights.name_of(target.name, model.id) or model.id for model in target.models]
@@ -121,14 +128,14 @@ def _candidates(target: Manifest, weights: Models) -> list[str]:
 def _has_weights(name: str, target: Manifest) -> bool:
     try:
         # No aliases: they may lead to other weights, and the caller says that these are the same.
-        resolve_without_aliases(name, target)
+        resolve_manifest_model_id(name, target)
     except ModelNotOfferedError:
         return False
     return True
 
 
-def _size(choice: BackendChoice, target: Manifest, weights: Models) -> float | None:
-    row = find_offered(target, choice.model or "")
+def _size(choice: BackendChoice, target: Manifest, weights: ModelCatalogue) -> float | None:
+    row = find_manifest_model(target, choice.model or "")
     if row is not None and row.params_b is not None:
         return row.params_b
     known = weights.weights.get(weights.name_of(target.name, choice.model or "") or "")
@@ -136,7 +143,7 @@ def _size(choice: BackendChoice, target: Manifest, weights: Models) -> float | N
 
 
 def _is_verified(choice: BackendChoice, target: Manifest) -> bool:
-    row = find_offered(target, choice.model or "")
+    row = find_manifest_model(target, choice.model or "")
     source = None if row is None else target.sources.get(row.source)
     return source is None or source.confidence is not Confidence.UNVERIFIED
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from tuneport.backends.openai.jobs import parse_base_model
+from tuneport.backends.openai.jobs import parse_openai_base_model
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, Model, Wandb
 
@@ -30,7 +30,7 @@ _NAMES = {
 _ADAPTERS = {"Lora": Adapter.LORA, "Full": Adapter.FULL}
 
 
-class SourceJob(Model):
+class MigrationSourceJob(Model):
     """One job as it was run. `hyperparameters` has our names and the numbers that were used.
 
     `method` None: the provider does not say, and the training file tells. `files_known` False: the backend does not
@@ -65,7 +65,7 @@ class SourceJob(Model):
     @property
     def base_model(self) -> str:
         """Return what the job started from; for a tuned model its own base, which its name says."""
-        return parse_base_model(self.model)
+        return parse_openai_base_model(self.model)
 
     @property
     def files(self) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ class SourceJob(Model):
 
 def read_source_job(
     backend: str, state: JobState, row: JobRecord | None = None, files: Mapping[str, str] | None = None
-) -> SourceJob:
+) -> MigrationSourceJob:
     """Return the job. `row` is our own of that job, if there is one, and `files` its uploads: purpose to id."""
     details, given = dict(state.details), dict(state.hyperparameters)
     way = details.pop("method", None) or {}
@@ -98,7 +98,7 @@ def read_source_job(
     suffix = details.get("user_provided_suffix") or details.get("suffix")
     named = way.get("type") or their_method.get("method") or ""
     method = Method.of_openai(named) or _TOGETHER_METHODS.get(named)
-    return SourceJob(
+    return MigrationSourceJob(
         backend=backend,
         id=state.remote_id,
         status=state.status,

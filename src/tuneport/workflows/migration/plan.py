@@ -13,15 +13,16 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.router import BackendChoice
 from tuneport.types import DataFile, TuneSpec
 from tuneport.workflows.migration.model_mapping import ModelChoice
-from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.translation import TranslatedSetting
+from tuneport.workflows.migration.origin import MigrationSourceJob
+from tuneport.workflows.migration.translation import MigratedSetting
 
 PlanState = Literal["ready", "started", "stopped"]
 
 
 @dataclass(frozen=True)
 class MigrationChoices:
-    """The user's settings. `models` as in `model_option_for`; `data`: a job's id to the user's own copy of its file.
+    """The user's settings. `models` as in `migration_model_option`; `data`: a job's id to the user's own copy of its
+    file.
 
     `again`: move a job once more whose first move failed, was cancelled, or is in another store.
     """
@@ -34,14 +35,14 @@ class MigrationChoices:
 
 
 @dataclass
-class MovePlan:
+class MigrationMovePlan:
     """`state` started: an earlier run has begun the move, `row` is its job. `problems` empty means ready."""
 
-    job: SourceJob
+    job: MigrationSourceJob
     backend: str
     model: ModelChoice
     third_party: bool = False
-    lines: list[TranslatedSetting] = field(default_factory=list)
+    lines: list[MigratedSetting] = field(default_factory=list)
     spec: TuneSpec | None = None
     choice: BackendChoice | None = None
     source_format: str | None = None
@@ -87,7 +88,7 @@ class MovePlan:
         }
 
 
-def total_migration_quote(plans: Sequence[MovePlan]) -> tuple[float, float, int]:
+def total_migration_quote(plans: Sequence[MigrationMovePlan]) -> tuple[float, float, int]:
     """Return US dollars expected and at most for what is ready, and the number of jobs without a known price."""
     expected = high = 0.0
     unknown = 0
@@ -103,7 +104,7 @@ def total_migration_quote(plans: Sequence[MovePlan]) -> tuple[float, float, int]
     return expected, high, unknown
 
 
-def limit_migration_budget(plans: Sequence[MovePlan], budget: float) -> None:
+def limit_migration_budget(plans: Sequence[MigrationMovePlan], budget: float) -> None:
     """Limit all that is ready to `budget` US dollars together. Raises BudgetError if it may cost more, or the cost is
     unknown.
 
@@ -128,7 +129,7 @@ def limit_migration_budget(plans: Sequence[MovePlan], budget: float) -> None:
             plan.spec = plan.spec.model_copy(update={"budget": most if own is None else min(own, most)})
 
 
-def parse_data_options(given: Sequence[str], option: str) -> dict[str, Path]:
+def parse_migration_data_options(given: Sequence[str], option: str) -> dict[str, Path]:
     """Return `ID=FILE` options as a mapping. Raises ConfigError for a malformed one, or if its file does not exist."""
     found = {}
     for text in given:

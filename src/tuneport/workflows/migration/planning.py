@@ -9,27 +9,27 @@ from pathlib import Path
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokens import count_dataset_tokens
 from tuneport.errors import TuneportError
-from tuneport.lifecycle.planning.planning import find_backend_readiness, plan_machine, read_job_dataset_facts
+from tuneport.lifecycle.planning.planning import find_job_backend_readiness, plan_job_machine, read_job_dataset_facts
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace
-from tuneport.lifecycle.submitting.spec_file import read_spec_file
-from tuneport.manifests import Manifest, find_offered, load_models
+from tuneport.lifecycle.service import JobService
+from tuneport.lifecycle.submitting.spec_file import read_job_spec_file
+from tuneport.manifests import Manifest, find_manifest_model, load_models
 from tuneport.router import DatasetFacts, rank_backends
 from tuneport.types import JobStatus, Method, TuneSpec
-from tuneport.workflows.migration.conversion import convert_files
+from tuneport.workflows.migration.conversion import convert_migration_files
 from tuneport.workflows.migration.folder import SavedAccountFolder, SavedJob
 from tuneport.workflows.migration.model_mapping import (
     ModelChoice,
-    known_replacement,
-    model_option_for,
-    suggest_replacements,
+    known_migration_target,
+    migration_model_option,
+    suggest_migration_replacements,
 )
-from tuneport.workflows.migration.origin import SourceJob
-from tuneport.workflows.migration.plan import MigrationChoices, MovePlan
-from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate_spec
+from tuneport.workflows.migration.origin import MigrationSourceJob
+from tuneport.workflows.migration.plan import MigrationChoices, MigrationMovePlan
+from tuneport.workflows.migration.translation import MIGRATED_FROM, MIGRATED_FROM_BACKEND, translate_migrated_spec
 
 
-def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, JobRecord]:
+def earlier_migration_moves(workspace: JobService, source: str, target: str) -> dict[str, JobRecord]:
     """Return by the old job's id the newest of our rows that was started to replace it."""
     found: dict[str, JobRecord] = {}
     for row in workspace.store.jobs.all(backend=target):
@@ -39,19 +39,21 @@ def earlier_moves(workspace: Workspace, source: str, target: str) -> dict[str, J
     return found
 
 
-def plan_move(
-    workspace: Workspace,
+def plan_migration_move(
+    workspace: JobService,
     folder: SavedAccountFolder,
     record: SavedJob,
     target: str,
     choices: MigrationChoices,
     earlier: Mapping[str, JobRecord],
     today: date,
-) -> MovePlan:
+) -> MigrationMovePlan:
     """Work out how the saved job would run at `target`. Sends nothing; what stands in the way is in `problems`."""
     job = record.job
     backend = workspace.backend(target)
-    plan = MovePlan(job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party)
+    plan = MigrationMovePlan(
+        job, target, ModelChoice(job.base_model, None, ""), third_party=backend.manifest.third_party
+    )
     if _move_has_started(workspace, folder, plan, choices, earlier):
         return plan
     dataset = choices.data.get(job.id) or (folder.has_file(job.training_file) if job.training_file else None)
@@ -59,9 +61,9 @@ def plan_move(
         spec_path = folder.job_folder(job.id) / "spec.toml"
         # Without a file the rest of the plan is still worth reading.
         here = dataset or Path("missing")
-        old = read_spec_file(spec_path, dataset=here, method=job.method and job.method.value)
+        old = read_job_spec_file(spec_path, dataset=here, method=job.method and job.method.value)
         if "method" not in old.model_fields_set and dataset is not None:
-            old = read_spec_file(spec_path, dataset=here, method=Dataset(dataset, old.columns).method.value)
+            old = read_job_spec_file(spec_path, dataset=here, method=Dataset(dataset, old.columns).method.value)
         if job.id in choices.data:
             old = old.model_copy(update={"dataset": choices.data[job.id].absolute()})
         if job.base_model != job.model:
@@ -76,9 +78,9 @@ def plan_move(
 
 
 def _move_has_started(
-    workspace: Workspace,
+    workspace: JobService,
     folder: SavedAccountFolder,
-    plan: MovePlan,
+    plan: MigrationMovePlan,
     choices: MigrationChoices,
     earlier: Mapping[str, JobRecord],
 ) -> bool:
@@ -113,7 +115,7 @@ def _move_has_started(
 
 
 def _facts(
-    plan: MovePlan, record: SavedJob, old: TuneSpec, data: Dataset, home: Path, *, given: bool
+    plan: MigrationMovePlan, record: SavedJob, old: TuneSpec, data: Dataset, home: Path, *, given: bool
 ) -> DatasetFacts | None:
     """Return what ranking needs of the data, or None, and note a problem, if there is none."""
     for lost in record.missing:
@@ -135,12 +137,12 @@ def _facts(
     return facts
 
 
-def _billed_tokens_note(job: SourceJob, dataset: Dataset) -> str:
+def _billed_tokens_note(job: MigrationSourceJob, dataset: Dataset) -> str:
     """Return a note on the user's copy: whether it can be the file that was trained on. OpenAI bills a known number of
     tokens a file."""
     from tuneport.manifests import load_manifest, manifest_names
 
-    row = find_offered(load_manifest(job.backend), job.model) if job.backend in manifest_names() else None
+    row = find_manifest_model(load_manifest(job.backend), job.model) if job.backend in manifest_names() else None
     epochs = job.hyperparameters.get("epochs")
     if (
         row is None
@@ -163,8 +165,8 @@ def _billed_tokens_note(job: SourceJob, dataset: Dataset) -> str:
 
 
 def _model(
-    workspace: Workspace,
-    job: SourceJob,
+    workspace: JobService,
+    job: MigrationSourceJob,
     old: TuneSpec,
     target: Manifest,
     choices: MigrationChoices,
@@ -172,12 +174,12 @@ def _model(
     today: date,
 ) -> ModelChoice:
     base = job.base_model
-    given = model_option_for(base, choices.models)
+    given = migration_model_option(base, choices.models)
     if given is not None:
         return ModelChoice(base, given, "as you say")
     if old.model != job.model:
         return ModelChoice(base, old.model, "as spec.toml says")
-    known = known_replacement(base, job.backend, target, workspace.settings)
+    known = known_migration_target(base, job.backend, target, workspace.settings)
     if known is not None:
         return ModelChoice(base, *known)
     asked = TuneSpec(
@@ -194,15 +196,15 @@ def _model(
     found = (
         []
         if facts is None
-        else suggest_replacements(asked, base, job.backend, target, workspace.settings, facts, today)
+        else suggest_migration_replacements(asked, base, job.backend, target, workspace.settings, facts, today)
     )
     return ModelChoice(base, None, f"{target.title} does not have it, and no replacement is chosen", found)
 
 
 def _plan_new_spec(
-    workspace: Workspace,
+    workspace: JobService,
     folder: SavedAccountFolder,
-    plan: MovePlan,
+    plan: MigrationMovePlan,
     old: TuneSpec,
     data: Dataset,
     facts: DatasetFacts | None,
@@ -224,12 +226,12 @@ def _plan_new_spec(
     else:
         model_id = workspace.locate(plan.model.name, backend=plan.backend)[1]  # ModelNotOfferedError names the nearest
     rows = 1 if facts is None else facts.rows
-    offered = None if model_id is None else find_offered(target, model_id)
+    offered = None if model_id is None else find_manifest_model(target, model_id)
     longest = None if facts is None or offered is None else facts.tokens(target, offered).longest
-    spec, plan.lines = translate_spec(job, old, backend, model_id, rows=rows, longest=longest)
+    spec, plan.lines = translate_migrated_spec(job, old, backend, model_id, rows=rows, longest=longest)
     if facts is None:
         return
-    spec = convert_files(workspace, folder, plan, spec, data, target, choices)
+    spec = convert_migration_files(workspace, folder, plan, spec, data, target, choices)
     if plan.model.name is None:
         return
     plan.spec = spec.model_copy(update={"model": plan.model.name})
@@ -240,8 +242,8 @@ def _plan_new_spec(
         models=load_models(),
         dataset=facts,
         aliases=workspace.settings.aliases(plan.model.name),
-        ready=find_backend_readiness(workspace.settings, [target]),
-        machine=plan_machine(workspace.settings),
+        ready=find_job_backend_readiness(workspace.settings, [target]),
+        machine=plan_job_machine(workspace.settings),
     )[0]
     plan.problems += [refusal.reason for refusal in plan.choice.refusals]
     if not plan.problems:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tuneport import private
-from tuneport.backends.openai.jobs import parse_metrics_csv
+from tuneport.backends.openai.jobs import parse_openai_metrics_csv
 from tuneport.backends.secrets import (
     compile_secret_pattern,
     encode_secret_forms,
@@ -31,12 +31,18 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from tuneport.lifecycle.submitting.spec_file import format_spec_file
+from tuneport.lifecycle.submitting.spec_file import format_job_spec_file
 from tuneport.settings import Settings
 from tuneport.types import MetricPoint, RemoteFile
-from tuneport.workflows.migration.folder import MissingItem, SavedAccountFolder, SavedFile, SavedJob, sha256_of_file
+from tuneport.workflows.migration.folder import (
+    MissingItem,
+    SavedAccountFolder,
+    SavedFile,
+    SavedJob,
+    saved_account_file_sha256,
+)
 from tuneport.workflows.migration.inventory import MigrationAccount
-from tuneport.workflows.migration.origin import SourceJob
+from tuneport.workflows.migration.origin import MigrationSourceJob
 
 T = TypeVar("T")
 
@@ -49,7 +55,7 @@ _LONGEST_WAIT = 3600.0
 
 
 @dataclass
-class SaveReport:
+class MigrationSaveReport:
     """The result of saving. `fetched` and `kept` count files, `bytes` those that were fetched."""
 
     folder: Path
@@ -78,10 +84,10 @@ class AccountSaveProgress:
     done: int
     total: int
     what: str
-    report: SaveReport
+    report: MigrationSaveReport
 
 
-class AccountSaver:
+class MigrationAccountSaver:
     """One run of saving. Jobs are worked on by a few threads; a file that several jobs use is fetched once."""
 
     def __init__(
@@ -91,7 +97,7 @@ class AccountSaver:
         self._secrets = compile_secret_pattern(
             form for secret in known_backend_secrets(settings) for form in encode_secret_forms(secret)
         )
-        self.report = SaveReport(folder.path)
+        self.report = MigrationSaveReport(folder.path)
         self._counting = threading.Lock()
         self._per_file: dict[str, threading.Lock] = {}
         self._told: set[str] = set()
@@ -99,8 +105,11 @@ class AccountSaver:
         self._stopped = threading.Event()
 
     def run(
-        self, jobs: Sequence[SourceJob], loose: Sequence[RemoteFile], on_progress: Callable[[AccountSaveProgress], None]
-    ) -> SaveReport:
+        self,
+        jobs: Sequence[MigrationSourceJob],
+        loose: Sequence[RemoteFile],
+        on_progress: Callable[[AccountSaveProgress], None],
+    ) -> MigrationSaveReport:
         """Store `jobs`, and `loose` files that belong to none, in the folder. It raises only errors that make the rest
         useless: a refused key, a full disk, a provider that is down. What was saved by then stays, and the next run
         continues."""
@@ -120,7 +129,7 @@ class AccountSaver:
 
     # --- a job ------------------------------------------------------------------------------------------------------
 
-    def _save_job(self, job: SourceJob) -> None:
+    def _save_job(self, job: MigrationSourceJob) -> None:
         missing = [lost for purpose, file_id in job.files if (lost := self._save_file(purpose, file_id, job))]
         before = self._folder.record(job.id)
         documents: dict[str, str] = {}
@@ -148,7 +157,7 @@ class AccountSaver:
         spec_path = self._folder.job_folder(job.id) / "spec.toml"
         spec = self._clean(_spec_of(job, self._folder, missing))
         as_written = before.spec_sha256 if before is not None else None
-        if not spec_path.is_file() or as_written is not None and sha256_of_file(spec_path) == as_written:
+        if not spec_path.is_file() or as_written is not None and saved_account_file_sha256(spec_path) == as_written:
             documents["spec.toml"] = spec
             as_written = hashlib.sha256(spec.encode()).hexdigest()
         ends = self._account.ends(job)
@@ -166,17 +175,17 @@ class AccountSaver:
         with self._counting:
             self.report.missing += [(job.id, lost) for lost in missing]
 
-    def _events(self, job: SourceJob) -> str:
+    def _events(self, job: MigrationSourceJob) -> str:
         return _json_lines(event.model_dump(mode="json") for event in self._account.backend.events(job.id))
 
-    def _metrics(self, job: SourceJob) -> str:
+    def _metrics(self, job: MigrationSourceJob) -> str:
         """Return the metrics, from the saved result file if there is one: asking the backend would fetch it again."""
         points: Sequence[MetricPoint] = []
         for file_id in job.result_files:
             path = self._folder.has_file(file_id)
             if path is not None:
                 try:
-                    points = parse_metrics_csv(path.read_bytes())
+                    points = parse_openai_metrics_csv(path.read_bytes())
                     break
                 except ValueError:
                     continue  # not OpenAI's kind of result file
@@ -193,7 +202,7 @@ class AccountSaver:
             with self._counting:
                 self.report.missing.append(("", lost))
 
-    def _save_file(self, purpose: str, file_id: str, job: SourceJob | None) -> MissingItem | None:
+    def _save_file(self, purpose: str, file_id: str, job: MigrationSourceJob | None) -> MissingItem | None:
         with self._counting:
             lock = self._per_file.setdefault(file_id, threading.Lock())
         with lock:
@@ -228,7 +237,7 @@ class AccountSaver:
             self._account.backend.save_file(file_id, target)
             size = target.stat().st_size
             right_size = listed is None or listed.bytes == size
-            if right_size and (not wanted_hash or sha256_of_file(target) == wanted_hash):
+            if right_size and (not wanted_hash or saved_account_file_sha256(target) == wanted_hash):
                 name = listed.filename if listed else own.filename if own else Path(file_id).name
                 return self._folder.add_file(file_id, target, purpose=purpose, filename=name, source=self._account.name)
             target.unlink()
@@ -238,7 +247,7 @@ class AccountSaver:
             what=f"{purpose} file", id=file_id, reason=f"{self._account.name} sends {said}; run it again"
         )
 
-    def _own_copy(self, purpose: str, file_id: str, job: SourceJob | None) -> RemoteFile | None:
+    def _own_copy(self, purpose: str, file_id: str, job: MigrationSourceJob | None) -> RemoteFile | None:
         """Return our journal's line of the upload, if tuneport made it."""
         if job is None or job.tuneport_job is None:
             return None
@@ -248,7 +257,7 @@ class AccountSaver:
     def _take(self, own: RemoteFile, purpose: str, file_id: str) -> SavedFile | None:
         """Take what tuneport had uploaded from its own folder. Returns None if that copy is gone, too, or damaged."""
         copy = self._own_files / f"{own.sha256}.jsonl"
-        if not copy.is_file() or sha256_of_file(copy) != own.sha256:
+        if not copy.is_file() or saved_account_file_sha256(copy) != own.sha256:
             return None
         target = self._folder.download_path(file_id)
         private.make_private_file(target)
@@ -297,7 +306,7 @@ class AccountSaver:
         return redact_backend_secrets(text, self._secrets)
 
 
-def _spec_of(job: SourceJob, folder: SavedAccountFolder, missing: Iterable[MissingItem]) -> str:
+def _spec_of(job: MigrationSourceJob, folder: SavedAccountFolder, missing: Iterable[MissingItem]) -> str:
     """Return the job's spec file. Missing items are comments in it."""
     comments = [f"{job.id} of {job.backend}, as it was run; `tuneport migrate --saved` reads this file, edit it freely"]
     comments += [
@@ -324,7 +333,7 @@ def _spec_of(job: SourceJob, folder: SavedAccountFolder, missing: Iterable[Missi
         "reward": job.reward,
         "reward_folder": None if job.reward_folder is None else str(job.reward_folder),
     }
-    return format_spec_file(values, comments)
+    return format_job_spec_file(values, comments)
 
 
 def _json_lines(rows: Iterable[dict[str, Any]]) -> str:

@@ -13,21 +13,21 @@ from tuneport import private
 from tuneport.errors import ConfigError
 from tuneport.files import hold_file_lock
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.terms import BindingTerm
 from tuneport.workflows.migration.folder import SavedAccountFolder, StartedMove
-from tuneport.workflows.migration.plan import MovePlan
+from tuneport.workflows.migration.plan import MigrationMovePlan
 
 
-def start_move(
-    workspace: Workspace,
+def start_migration_move(
+    workspace: JobService,
     folder: SavedAccountFolder,
-    plan: MovePlan,
+    plan: MigrationMovePlan,
     *,
     allow_personal_data: bool = False,
     show_terms: Callable[[list[BindingTerm]], None] | None = None,
 ) -> JobRecord:
-    """Write the job's row, unless an earlier run did. Nothing is sent: `Workspace.drive` does that.
+    """Write the job's row, unless an earlier run did. Nothing is sent: `JobService.drive` does that.
 
     Call it only within `lock_migration`: no other process may look for the row and write it at the same time.
     """
@@ -44,7 +44,7 @@ def start_move(
 
 
 @contextmanager
-def lock_migration(workspace: Workspace) -> Iterator[None]:
+def lock_migration(workspace: JobService) -> Iterator[None]:
     """Keep other migrations of this store out until the end of the block. Raises ConfigError if one is at it."""
     home = workspace.settings.home
     private.make_private_folder(home)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.local.request import run_keeps_best_epoch
+from tuneport.backends.local.request import local_run_keeps_best_epoch
 from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend_hyperparameters
 from tuneport.formatting import money
-from tuneport.manifests import Manifest, find_offered, load_models
+from tuneport.manifests import Manifest, find_manifest_model, load_models
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
-from tuneport.workflows.migration.origin import FROM_CHECKPOINT, SourceJob
+from tuneport.workflows.migration.origin import FROM_CHECKPOINT, MigrationSourceJob
 
 MIGRATED_FROM = "migrated_from"
 MIGRATED_FROM_BACKEND = "migrated_from_backend"
@@ -26,7 +26,7 @@ Fate = Literal["same", "changed", "dropped"]
 
 
 @dataclass(frozen=True)
-class TranslatedSetting:
+class MigratedSetting:
     """One setting: `old` as it was, `new` as it will be (None: it has no equivalent), and why."""
 
     name: str
@@ -42,9 +42,15 @@ class TranslatedSetting:
         return {"setting": self.name, "old": self.old, "new": self.new, "fate": self.fate, "why": self.why}
 
 
-def translate_spec(
-    job: SourceJob, old: TuneSpec, backend: FineTuneBackend, model: str | None, *, rows: int, longest: int | None
-) -> tuple[TuneSpec, list[TranslatedSetting]]:
+def translate_migrated_spec(
+    job: MigrationSourceJob,
+    old: TuneSpec,
+    backend: FineTuneBackend,
+    model: str | None,
+    *,
+    rows: int,
+    longest: int | None,
+) -> tuple[TuneSpec, list[MigratedSetting]]:
     """Return the spec for `backend`, and what became of each setting. `old` is the job's spec file, edited or not.
 
     `model` is the backend's own id if it is known: it decides what a learning rate multiplies. The spec keeps the old
@@ -61,7 +67,7 @@ def translate_spec(
         reward_folder=old.reward_folder,
         metadata=_metadata(old, job, target),
     )
-    lines = [TranslatedSetting("method", old.method.value, old.method.value)]
+    lines = [MigratedSetting("method", old.method.value, old.method.value)]
     changes: dict[str, Any] = {}
     kept: dict[str, Any] = {}
 
@@ -73,7 +79,7 @@ def translate_spec(
     adapter = old.adapter
     if adapter != "auto":
         refused = _refusal(backend, base.model_copy(update={"adapter": adapter}))
-        lines.append(TranslatedSetting("adapter", adapter.value, None if refused else adapter.value, refused))
+        lines.append(MigratedSetting("adapter", adapter.value, None if refused else adapter.value, refused))
         if not refused:
             changes["adapter"] = adapter
     changes["hyperparameters"] = Hyperparameters.model_validate(kept)
@@ -85,34 +91,36 @@ def translate_spec(
         if value is not None:
             refused = _refusal(backend, base.model_copy(update={name: value}))
             text = str(value) if name == "seed" else f"project {old.wandb.project}" if old.wandb else ""
-            lines.append(TranslatedSetting(name, text, None if refused else text, refused))
+            lines.append(MigratedSetting(name, text, None if refused else text, refused))
             if not refused:
                 changes[name] = value
     if old.budget is not None:
-        lines.append(TranslatedSetting("budget", money(old.budget), money(old.budget)))
+        lines.append(MigratedSetting("budget", money(old.budget), money(old.budget)))
         changes["budget"] = old.budget
     if old.columns:
         names = ", ".join(f"{ours}={theirs}" for ours, theirs in old.columns.items())
-        lines.append(TranslatedSetting("columns", names, names))
+        lines.append(MigratedSetting("columns", names, names))
         changes["columns"] = old.columns
     start = old.from_checkpoint or job.other.get(FROM_CHECKPOINT)
     if start is not None:
-        lines.append(TranslatedSetting(FROM_CHECKPOINT, str(start), None, "the new job starts from a base model"))
+        lines.append(MigratedSetting(FROM_CHECKPOINT, str(start), None, "the new job starts from a base model"))
     for name, value in job.other.items():
         if name == FROM_CHECKPOINT:
             continue
-        lines.append(TranslatedSetting(name, _text(value), None, f"{job.backend}'s own setting"))
+        lines.append(MigratedSetting(name, _text(value), None, f"{job.backend}'s own setting"))
     for name in old.provider_options:
-        lines.append(TranslatedSetting(name, _text(old.provider_options[name]), None, f"{job.backend}'s own option"))
+        lines.append(MigratedSetting(name, _text(old.provider_options[name]), None, f"{job.backend}'s own option"))
     spec = base.model_copy(update=changes)
     return spec, [_with_rate(line, spec, target, model, rows, longest) for line in lines]
 
 
-def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend, base: TuneSpec) -> TranslatedSetting:
+def _number_line(
+    job: MigrationSourceJob, name: str, value: Any, backend: FineTuneBackend, base: TuneSpec
+) -> MigratedSetting:
     target = backend.manifest
     if name == "batch_size" and target.name != job.backend and _packs(target):
         why = f"{target.name} counts packed sequences, not examples; its own default is taken"
-        return TranslatedSetting(name, _text(value), None, why)
+        return MigratedSetting(name, _text(value), None, why)
     try:
         numbers = Hyperparameters.model_validate({name: value})
         refused = _refusal(backend, base.model_copy(update={"hyperparameters": numbers}))
@@ -121,34 +129,34 @@ def _number_line(job: SourceJob, name: str, value: Any, backend: FineTuneBackend
     if refused:
         if name == "learning_rate":
             refused = f"{target.name} takes a multiplier of a rate that it does not publish; it chooses"
-        return TranslatedSetting(name, _text(value), None, refused)
+        return MigratedSetting(name, _text(value), None, refused)
     limits = getattr(target.limits, name, None)
     if limits is not None and not limits.contains(value):
-        return TranslatedSetting(name, _text(value), None, f"{target.name} takes {limits}; it chooses")
-    row = find_offered(target, base.model)
+        return MigratedSetting(name, _text(value), None, f"{target.name} takes {limits}; it chooses")
+    row = find_manifest_model(target, base.model)
     most = None if row is None else {"batch_size": row.batch_size_max, "lora_rank": row.lora_rank_max}.get(name)
     if most is not None and value > most:
-        return TranslatedSetting(
+        return MigratedSetting(
             name, _text(value), None, f"{target.name} takes at most {most} for {base.model}; it chooses"
         )
     why = f"as {job.backend} ran it" if name == "epochs" else ""
-    return TranslatedSetting(name, _text(value), _text(value), why)
+    return MigratedSetting(name, _text(value), _text(value), why)
 
 
 def _with_rate(
-    line: TranslatedSetting, spec: TuneSpec, target: Manifest, model: str | None, rows: int, longest: int | None
-) -> TranslatedSetting:
+    line: MigratedSetting, spec: TuneSpec, target: Manifest, model: str | None, rows: int, longest: int | None
+) -> MigratedSetting:
     """Return the line of a multiplier with the resulting rate, if that is known."""
     if line.name != "learning_rate_multiplier" or line.new is None:
         return line
     factor = float(line.new)
     if target.own_machine:
         if model is None:
-            return TranslatedSetting(
+            return MigratedSetting(
                 line.name, line.old, line.new, "times the rate that suits the model, once one is chosen"
             )
         weights = load_models().find(model)
-        offered = find_offered(target, model)
+        offered = find_manifest_model(target, model)
         chosen = recommend_hyperparameters(
             spec.hyperparameters,
             rows=max(1, rows),
@@ -156,7 +164,7 @@ def _with_rate(
             adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
             method=spec.method,
             longest_tokens=longest,
-            keeps_best=run_keeps_best_epoch(spec),
+            keeps_best=local_run_keeps_best_epoch(spec),
         )
         rate = float(chosen["learning_rate"].value)
         why = f"{factor:g} x {rate / factor:.3g}, tuneport's rate for the model, adapter and batch"
@@ -164,7 +172,7 @@ def _with_rate(
         rate, why = factor * default, f"{factor:g} x {default:g}, {target.name}'s default"
     else:
         return line
-    return TranslatedSetting(line.name, line.old, f"learning rate {rate:.3g}", why)
+    return MigratedSetting(line.name, line.old, f"learning rate {rate:.3g}", why)
 
 
 def _default_rate(target: Manifest) -> float | None:
@@ -176,14 +184,14 @@ def _packs(target: Manifest) -> bool:
     return target.backend.startswith("tuneport.backends.together")
 
 
-def _suffix_line(suffix: str, target: Manifest) -> TranslatedSetting:
+def _suffix_line(suffix: str, target: Manifest) -> MigratedSetting:
     most = target.limits.suffix_max
     if most is None or len(suffix) <= most.value:
-        return TranslatedSetting("suffix", suffix, suffix)
-    return TranslatedSetting("suffix", suffix, suffix[: most.value], f"{target.name} takes {most.value} characters")
+        return MigratedSetting("suffix", suffix, suffix)
+    return MigratedSetting("suffix", suffix, suffix[: most.value], f"{target.name} takes {most.value} characters")
 
 
-def _metadata(old: TuneSpec, job: SourceJob, target: Manifest) -> dict[str, str]:
+def _metadata(old: TuneSpec, job: MigrationSourceJob, target: Manifest) -> dict[str, str]:
     """Return the job's own pairs, then its origin. If there are too many for the target, the job's own ones are
     dropped."""
     ours = {MIGRATED_FROM: job.id, MIGRATED_FROM_BACKEND: job.backend}

@@ -8,9 +8,9 @@ from typing import Any
 
 from tuneport.estimate.memory import MemoryEstimate, estimate_memory, trained_parameters
 from tuneport.formatting import money
-from tuneport.manifests import GPU
+from tuneport.manifests import CatalogueGPU
 from tuneport.types import Adapter, Method
-from tuneport.workflows.training_plan.gpus import GPUPlan, TrainingWork, cheapest_gpus, plan_for_each_gpu
+from tuneport.workflows.training_plan.gpus import TrainingPlanGPU, TrainingWork, cheapest_plan_gpus, plan_for_each_gpu
 from tuneport.workflows.training_plan.runs import OptimizerStep
 from tuneport.workflows.training_plan.shapes import PlannedBaseModel
 
@@ -36,12 +36,12 @@ RLHF = "rlhf"
 
 
 @dataclass(frozen=True)
-class TrainingStage:
+class TrainingPlanStage:
     """One training of a way: RLHF has two, the reward model's and the policy's."""
 
     method: Method
     memory: MemoryEstimate | None
-    where: GPUPlan | None
+    where: TrainingPlanGPU | None
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -52,7 +52,7 @@ class TrainingStage:
 
 
 @dataclass(frozen=True)
-class TrainingOption:
+class TrainingPlanOption:
     """`trained` of `total` weights move. `stages` run one after the other, each on the GPUs that are cheapest for it.
 
     `needs` says what this data lacks for it, and `over_budget` that it may cost more than was given.
@@ -62,7 +62,7 @@ class TrainingOption:
     adapter: Adapter
     trained: int | None
     total: int | None
-    stages: tuple[TrainingStage, ...]
+    stages: tuple[TrainingPlanStage, ...]
     quality: str
     speed: str
     needs: str | None
@@ -123,19 +123,19 @@ def compare_training_options(
     method: Method,
     work: TrainingWork,
     step_for: Callable[[Method, Adapter], OptimizerStep],
-    cards: Sequence[GPU],
+    cards: Sequence[CatalogueGPU],
     budget: float | None,
-) -> list[TrainingOption]:
+) -> list[TrainingPlanOption]:
     """Return the options: each adapter for supervised tuning, and DPO and RLHF with LoRA (or QLoRA, if only that
     fits)."""
     pairs = method.trains_on_pairs
 
     def way(
         name: str, methods: Sequence[Method], adapter: Adapter, quality: str, speed: str, needs: str | None
-    ) -> TrainingOption:
+    ) -> TrainingPlanOption:
         stages = tuple(_stage(model, each, adapter, replace(work, method=each), step_for, cards) for each in methods)
         first = step_for(methods[-1], adapter).run
-        made = TrainingOption(
+        made = TrainingPlanOption(
             name=name,
             adapter=adapter,
             trained=None if model.dimensions is None else trained_parameters(adapter, model.dimensions, first),
@@ -168,18 +168,18 @@ def _stage(
     adapter: Adapter,
     work: TrainingWork,
     step_for: Callable[[Method, Adapter], OptimizerStep],
-    cards: Sequence[GPU],
-) -> TrainingStage:
+    cards: Sequence[CatalogueGPU],
+) -> TrainingPlanStage:
     step = step_for(method, adapter)
-    where = cheapest_gpus(plan_for_each_gpu(model, adapter, step, work, cards))
+    where = cheapest_plan_gpus(plan_for_each_gpu(model, adapter, step, work, cards))
     run = step.run if where is None else where.fit.run
     memory = estimate_memory(adapter, params_b=model.params_b, dimensions=model.dimensions, run=run)
-    return TrainingStage(method, memory, where)
+    return TrainingPlanStage(method, memory, where)
 
 
 def choose_training_option(
-    found: Sequence[TrainingOption], rows: int, budget: float | None
-) -> tuple[TrainingOption | None, str]:
+    found: Sequence[TrainingPlanOption], rows: int, budget: float | None
+) -> tuple[TrainingPlanOption | None, str]:
     """Return the option to take, and why: the best quality that fits the GPUs, the budget and the data, but no full
     fine-tuning for few rows."""
     fitting = [way for way in found if way.fits and way.needs is None and way.name != RLHF]
@@ -196,7 +196,7 @@ def choose_training_option(
     return None, "none fits these GPUs: take a smaller model, shorter rows, or other GPUs"
 
 
-def _why(way: TrainingOption, found: Sequence[TrainingOption], rows: int) -> str:
+def _why(way: TrainingPlanOption, found: Sequence[TrainingPlanOption], rows: int) -> str:
     if way.name == "dpo":
         return (
             f"{way.name} with {way.adapter}: pairs train the model directly; RLHF needs a reward model besides, and "
@@ -219,7 +219,7 @@ def _why(way: TrainingOption, found: Sequence[TrainingOption], rows: int) -> str
     )
 
 
-def _size(plan: GPUPlan) -> float:
+def _size(plan: TrainingPlanGPU) -> float:
     return plan.fit.memory_gib * plan.fit.count
 
 

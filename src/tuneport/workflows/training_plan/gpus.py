@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneport.estimate.duration import CPURate, Duration, answering_duration, cpu_duration, gpu_duration
-from tuneport.estimate.learning import DurationHistory, correct_duration
+from tuneport.estimate.learning import DurationHistory, correct_estimated_duration
 from tuneport.estimate.memory import TrainingShape
-from tuneport.estimate.memory.sizing import GPUFit, fit_gpus
-from tuneport.manifests import GPU, load_gpus
+from tuneport.estimate.memory.sizing import GPUFit, estimate_gpu_fits
+from tuneport.manifests import CatalogueGPU, load_gpus
 from tuneport.router import Machine
 from tuneport.types import Adapter, Method
 from tuneport.workflows.training_plan.runs import OptimizerStep
@@ -29,7 +29,7 @@ class TrainingWork:
 
 
 @dataclass(frozen=True)
-class GPUPlan:
+class TrainingPlanGPU:
     """One kind of GPU: whether one or several of it hold the run, how long the run takes there, what the hours cost."""
 
     fit: GPUFit
@@ -46,12 +46,12 @@ class GPUPlan:
 
 
 def plan_for_each_gpu(
-    model: PlannedBaseModel, adapter: Adapter, step: OptimizerStep, work: TrainingWork, cards: Sequence[GPU]
-) -> list[GPUPlan]:
+    model: PlannedBaseModel, adapter: Adapter, step: OptimizerStep, work: TrainingWork, cards: Sequence[CatalogueGPU]
+) -> list[TrainingPlanGPU]:
     """Return a plan for every GPU, smallest memory first; empty if the model's shape is not known."""
     if model.dimensions is None:
         return []
-    found = fit_gpus(
+    found = estimate_gpu_fits(
         adapter,
         model.dimensions,
         step.run,
@@ -62,12 +62,12 @@ def plan_for_each_gpu(
     )
     plans = []
     for fit in found:
-        seconds = training_duration_on(load_gpus().find(fit.gpu), model, adapter, fit.run, work)
-        plans.append(GPUPlan(fit, seconds, _dollars(seconds, fit)))
+        seconds = planned_training_duration_on(load_gpus().find(fit.gpu), model, adapter, fit.run, work)
+        plans.append(TrainingPlanGPU(fit, seconds, _dollars(seconds, fit)))
     return plans
 
 
-def cheapest_gpus(plans: Sequence[GPUPlan]) -> GPUPlan | None:
+def cheapest_plan_gpus(plans: Sequence[TrainingPlanGPU]) -> TrainingPlanGPU | None:
     """Return the GPUs on which the whole run costs least; if the time is unknown, those whose hour costs least."""
     able = [plan for plan in plans if plan.fit.verdict == "yes" and plan.fit.usd_per_hour is not None]
     timed = [plan for plan in able if plan.usd is not None]
@@ -76,8 +76,8 @@ def cheapest_gpus(plans: Sequence[GPUPlan]) -> GPUPlan | None:
     return min(able, key=lambda plan: plan.fit.usd_per_hour or 0.0, default=None)
 
 
-def training_duration_on(
-    card: GPU | None,
+def planned_training_duration_on(
+    card: CatalogueGPU | None,
     model: PlannedBaseModel,
     adapter: Adapter,
     run: TrainingShape,
@@ -111,8 +111,8 @@ def training_duration_on(
     )
 
 
-def training_duration_here(
-    card: GPU | None,
+def planned_training_duration_here(
+    card: CatalogueGPU | None,
     model: PlannedBaseModel,
     adapter: Adapter,
     run: TrainingShape,
@@ -121,10 +121,10 @@ def training_duration_here(
     history: DurationHistory,
 ) -> Duration:
     """Return the duration on this machine, corrected by its own finished runs."""
-    duration = training_duration_on(card, model, adapter, run, work, machine.cpu_rate)
+    duration = planned_training_duration_on(card, model, adapter, run, work, machine.cpu_rate)
     if model.params_b is None:
         return duration
-    return correct_duration(
+    return correct_estimated_duration(
         duration,
         history.local,
         device=machine.device,

@@ -12,7 +12,7 @@ from tuneport.settings import Settings
 from tuneport.types import Adapter, Auto, Method
 
 
-def applicable_settings(
+def applicable_plan_settings(
     numbers: Mapping[str, Recommended], method: Method, adapter: Adapter, settings: Settings
 ) -> dict[str, Recommended]:
     """Return the recommendations without the numbers that this method and adapter do not have."""
@@ -23,7 +23,7 @@ def applicable_settings(
     return {name: row for name, row in numbers.items() if name in words}
 
 
-def settings_by_backend(
+def plan_settings_by_backend(
     numbers: Mapping[str, Recommended],
     options: Mapping[str, RecommendedOption],
     method: Method,

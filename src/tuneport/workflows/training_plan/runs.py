@@ -26,7 +26,7 @@ class OptimizerStep:
     sharding: Literal["auto", "ddp", "fsdp"]
 
 
-def plan_optimizer_step(
+def plan_training_optimizer_step(
     method: Method,
     adapter: Adapter,
     numbers: Mapping[str, Recommended],
@@ -54,17 +54,18 @@ def plan_optimizer_step(
         generation_batch=written,
         checkpointing=options.checkpoints_activations(adapter, (params_b or 0) * 1e9),
         lora_rank=int(numbers["lora_rank"].value),
-        lora_targets=adapter_targets(options),
+        lora_targets=planned_adapter_targets(options),
         lora_dropout=0.0 if method.writes_answers else float(numbers["lora_dropout"].value),
         dora=options.lora_variant == "dora",
         virtual_tokens=int(numbers["virtual_tokens"].value),
         autocast=not fp32,
         base_weights="fp32" if fp32 else "16 bit",
+        optimizer="adamw_fused" if options.optimizer == "adamw" else options.optimizer,
     )
     return OptimizerStep(run, max(1, batch // at_once), _counts(method, options, batch), options.sharding)
 
 
-def adapter_targets(options: TrainingOptions) -> tuple[str, ...]:
+def planned_adapter_targets(options: TrainingOptions) -> tuple[str, ...]:
     if options.lora_modules_to_save:
         raise ConfigError("a plan does not cover lora_modules_to_save: modules trained whole; leave the option out")
     given = options.lora_target_modules

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuneport.base_models import locate_base_config
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError
 from tuneport.estimate.memory import TrainingShape, trained_parameters
-from tuneport.manifests import Dimensions, Weights, load_models
+from tuneport.manifests import ModelDimensions, Weights, load_models
 from tuneport.settings import Settings
 from tuneport.types import Adapter
+from tuneport.validation import read_json_object
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PlannedBaseModel:
     name: str
     title: str
     licence: str | None
-    dimensions: Dimensions | None
+    dimensions: ModelDimensions | None
     params_b: float | None
     context: int | None
     known_from: str
@@ -48,19 +48,19 @@ def find_planned_model(name: str, settings: Settings) -> PlannedBaseModel:
     )
 
 
-def read_model_config(name: str, settings: Settings) -> Path:
+def read_planned_model_config(name: str, settings: Settings) -> Path:
     """Return the model's own config.json, from its folder, the cache or the hub. Raises ConfigError if it is not
     available."""
     weights = load_models().find(name)
     return locate_base_config(weights.hub if weights and weights.hub else name, home=settings.home)
 
 
-def _shape(name: str, weights: Weights | None, settings: Settings) -> tuple[Dimensions | None, float | None, str]:
+def _shape(name: str, weights: Weights | None, settings: Settings) -> tuple[ModelDimensions | None, float | None, str]:
     if weights is not None and weights.dimensions is not None:
         return weights.dimensions, weights.params_b, "models.toml"
     try:
-        path = read_model_config(name, settings)
-        dimensions = Dimensions.from_config(read_json_object(path))
+        path = read_planned_model_config(name, settings)
+        dimensions = ModelDimensions.from_config(read_json_object(path))
     except (ConfigError, OSError, ValueError) as error:
         if weights is not None and weights.params_b is not None:
             return None, weights.params_b, "models.toml, its size only"

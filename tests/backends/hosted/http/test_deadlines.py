@@ -19,7 +19,7 @@ from tests.support.emulated import CLASSES, KEYS, settings_for
 from tests.support.folders import FIXTURES
 from tests.support.waiting import until
 from tuneport.backends.hosted.http import deadlines
-from tuneport.backends.hosted.http.deadlines import SHORTEST_SECONDS, RequestDeadline, limit_requests_in_total
+from tuneport.backends.hosted.http.deadlines import SHORTEST_SECONDS, ProviderRequestDeadline, limit_requests_in_total
 from tuneport.backends.local.serving import server as local_server
 from tuneport.errors import UnavailableError
 from tuneport.lifecycle.webhooks import posting
@@ -119,7 +119,7 @@ def test_a_stream_of_events_ends(opened: Callable[..., Any], monkeypatch: pytest
 
 
 def test_an_event_that_comes_in_two_parts_is_progress() -> None:
-    allowance = RequestDeadline(1.0)
+    allowance = ProviderRequestDeadline(1.0)
     allowance.expect_event_stream(encoded=False)
     for part, progress in (
         (b"da", False),
@@ -162,12 +162,12 @@ def test_a_slow_upload_is_not_cut_off(opened: Callable[..., Any]) -> None:
 
 
 def test_tries_of_one_read_share_a_minute() -> None:
-    assert RequestDeadline(50).seconds == 50
+    assert ProviderRequestDeadline(50).seconds == 50
     with limit_requests_in_total(30):
-        assert 29 < RequestDeadline(50).seconds <= 30 and RequestDeadline(5).seconds == 5
+        assert 29 < ProviderRequestDeadline(50).seconds <= 30 and ProviderRequestDeadline(5).seconds == 5
     with limit_requests_in_total(1):
-        assert RequestDeadline(50).seconds == SHORTEST_SECONDS
-    assert RequestDeadline(50).seconds == 50
+        assert ProviderRequestDeadline(50).seconds == SHORTEST_SECONDS
+    assert ProviderRequestDeadline(50).seconds == 50
 
 
 def test_servers_of_local_models_and_receivers_of_webhooks_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

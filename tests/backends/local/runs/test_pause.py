@@ -21,7 +21,7 @@ from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs import run as local_run
 from tuneport.errors import BudgetError, ConfigError, ProviderError, RejectedError
 from tuneport.lifecycle.schema.tables import JobRow
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.types import JobState, JobStatus, TuneSpec
@@ -160,7 +160,7 @@ def test_a_run_that_failed_for_want_of_room_can_be_resumed(open_stub: Open, subm
 def test_resume_follows_a_failed_job_again(open_stub: Open, settings: Settings, model: Path, tmp_path: Path) -> None:
     """By the verb: the job's row is open again, and ends as the run does."""
     backend = open_stub(FAILED.format(code="no_disk_space", retryable=True))
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         workspace._backends["local"] = backend
         data = prepared_chats(tmp_path).training.path
         row = workspace.submit(TuneSpec(model=str(model), dataset=data), backend="local")
@@ -179,7 +179,7 @@ def test_a_failed_job_goes_on_only_where_the_month_has_room_for_it(
     open_stub: Open, settings: Settings, model: Path, tmp_path: Path
 ) -> None:
     backend = open_stub(FAILED.format(code="no_disk_space", retryable=True))
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         workspace._backends["local"] = backend
         data = prepared_chats(tmp_path).training.path
         row = workspace.submit(TuneSpec(model=str(model), dataset=data), backend="local")
@@ -204,7 +204,7 @@ def test_a_resume_that_is_refused_leaves_the_job_as_it_ended(
     open_stub: Open, settings: Settings, model: Path, tmp_path: Path
 ) -> None:
     backend = open_stub(FAILED.format(code="unsupported", retryable=False))
-    with Workspace(settings) as workspace:
+    with JobService(settings) as workspace:
         workspace._backends["local"] = backend
         data = prepared_chats(tmp_path).training.path
         row = workspace.submit(TuneSpec(model=str(model), dataset=data), backend="local")
@@ -252,11 +252,11 @@ def test_a_child_that_the_kernel_killed_for_memory_takes_half_as_much_at_once(
     open_stub: Open, submit: Submit, monkeypatch, before: int | None, after: int | None, limit: int | None
 ) -> None:
     """The counter is the kernel's for the whole machine, so its word is passed on as what it is."""
-    monkeypatch.setattr(local_process, "count_memory_kills", lambda: before)
+    monkeypatch.setattr(local_process, "count_local_run_memory_kills", lambda: before)
     backend = open_stub(PAUSABLE)
     run_id = submit(backend).remote_id
     pid = running(backend, run_id)
-    monkeypatch.setattr(local_process, "count_memory_kills", lambda: after)
+    monkeypatch.setattr(local_process, "count_local_run_memory_kills", lambda: after)
     written: list[dict[str, Any]] = []  # noted as it is written: the next child, here a stub, writes a state of its own
     write = local_run.LocalRun._write_state
     monkeypatch.setattr(
@@ -281,7 +281,7 @@ def test_the_best_checkpoint_is_marked(open_stub: Open, submit: Submit) -> None:
 
 
 def test_the_kernels_count_of_memory_kills_is_read() -> None:
-    kills = local_process.count_memory_kills()
+    kills = local_process.count_local_run_memory_kills()
     assert (kills is None) is not Path("/proc/vmstat").exists() and (kills is None or kills >= 0)
 
 

@@ -167,7 +167,7 @@ def test_disk_that_fills_just_after_the_start_leaves_no_trainer(open_stub, submi
     monkeypatch.setattr(local_run, "write_atomically", full)
     with pytest.raises(ProviderError, match="No space left on device.*nothing was started"):
         submit(backend)
-    assert len(pids) == 1 and local_process.process_start_time(pids[0]) is None
+    assert len(pids) == 1 and local_process.local_run_process_start(pids[0]) is None
     assert list(backend.runs.folder.iterdir()) == []
     monkeypatch.undo()
     running(backend, submit(backend).remote_id)
@@ -183,7 +183,7 @@ def test_run_with_a_living_trainer_is_never_taken_back(open_stub, submit, monkey
     monkeypatch.setattr(local_run.LocalRun, "start", exhausted)
     with pytest.raises(UnavailableError, match="not known"):
         submit(backend)
-    assert local_process.process_start_time(pid) is not None
+    assert local_process.local_run_process_start(pid) is not None
     assert backend.find(contract_job_token("one")).answer == "found"
 
 
@@ -192,7 +192,9 @@ def test_run_with_a_living_trainer_is_never_taken_back(open_stub, submit, monkey
     ["GH_PAT", "MY_AUTH", "SESSION_COOKIE", "PRIVATE_PEM", "DB_PASS", "HF_TOKEN", "SENTRY_DSN", "SSH_AUTH_SOCK"],
 )
 def test_names_that_sound_like_secrets_are_kept_from_children(name: str) -> None:
-    kept = local_process.trainer_environment({name: "x", "PATH": "/bin", "PWD": "/", "HOME": "/h", "CUDA_PATH": "/c"})
+    kept = local_process.local_trainer_environment(
+        {name: "x", "PATH": "/bin", "PWD": "/", "HOME": "/h", "CUDA_PATH": "/c"}
+    )
     assert name not in kept
     assert {"PATH", "PWD", "HOME", "CUDA_PATH"} <= kept.keys()
 
@@ -265,7 +267,7 @@ def test_many_who_fetch_at_once_start_one_child(open_stub, submit) -> None:
     for round_number in range(2, 5):
         pid = running(backend, run_id, round_number - 1)
         os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: local_process.process_start_time(pid) is None)
+        until(lambda pid=pid: local_process.local_run_process_start(pid) is None)
         barrier = threading.Barrier(8)
 
         def fetch(_: int, barrier: threading.Barrier = barrier) -> JobState:
@@ -365,13 +367,13 @@ def test_lock_left_behind_by_a_dead_child_holds_nobody_up(tmp_path: Path) -> Non
 def test_start_time_tells_processes_apart(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", platform)  # `ps` serves where there is no /proc
     with subprocess.Popen(["sleep", "60"]) as child:
-        started = local_process.process_start_time(child.pid)
-        assert started and started == local_process.process_start_time(child.pid)
-        assert not local_process.signal_process_group(child.pid, "another time", signal.SIGKILL)
+        started = local_process.local_run_process_start(child.pid)
+        assert started and started == local_process.local_run_process_start(child.pid)
+        assert not local_process.signal_local_run_processes(child.pid, "another time", signal.SIGKILL)
         child.kill()
         # Dead, but not waited for: a zombie is nobody.
-        until(lambda: local_process.process_start_time(child.pid) is None)
-    assert local_process.process_start_time(child.pid) is None
+        until(lambda: local_process.local_run_process_start(child.pid) is None)
+    assert local_process.local_run_process_start(child.pid) is None
 
 
 # --- cancelling ---------------------------------------------------------------------------------------------------
@@ -403,10 +405,10 @@ def test_child_that_ignores_the_signal_is_killed_after_the_grace(open_stub, subm
     pid = running(backend, run_id)
     assert backend.cancel(run_id).status is JobStatus.CANCELLING
     assert backend.fetch(run_id).raw_status == "cancelling"
-    assert local_process.process_start_time(pid) is not None
+    assert local_process.local_run_process_start(pid) is not None
     monkeypatch.setattr(local_run, "CANCEL_GRACE", timedelta(0))
     assert wait(backend, run_id).status is JobStatus.CANCELLED
-    assert local_process.process_start_time(pid) is None
+    assert local_process.local_run_process_start(pid) is None
 
 
 def test_child_that_finishes_after_the_request_has_succeeded(open_stub, submit) -> None:
@@ -592,6 +594,12 @@ GRADED: dict[str, Any] = {
         ({"provider_options": {"generations": 4}}, UnsupportedError, "generations for grpo, rloo or rft, not for sft"),
         ({"provider_options": {"workers": 2}, **ANSWERING}, UnsupportedError, "grpo trains on one device"),
         ({"provider_options": {"executor": "ray"}, **ANSWERING}, UnsupportedError, "does not travel to a Ray cluster"),
+        ({"provider_options": {"optimizer": "adam_8bit"}}, ConfigError, "optimizer.*adamw_8bit"),
+        (
+            {"provider_options": {"optimizer": "adamw_8bit", "workers": 2}},
+            UnsupportedError,
+            "the moments of adamw_8bit cannot be sharded; leave workers out",
+        ),
         ({"provider_options": {"executor": "slurm", "workers": 2}}, UnsupportedError, "Slurm trains on one device"),
         (
             {"provider_options": {"executor": "ray", "early_stopping": 2}, "validation": Path("held_out.jsonl")},

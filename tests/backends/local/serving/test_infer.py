@@ -169,7 +169,7 @@ def test_child_that_dies_is_told_with_its_last_words_and_replaced(open_stub, mod
     assert backend.complete(str(model), chat("hi")).text.startswith("base:hi")
     os.kill(started(model)[-1], signal.SIGKILL)
     pid = started(model)[-1]
-    until(lambda: local_process.process_start_time(pid) is None)
+    until(lambda: local_process.local_run_process_start(pid) is None)
     assert backend.complete(str(model), chat("hi")).text.startswith("base:hi")
     assert len(started(model)) == 3
 
@@ -189,7 +189,7 @@ def test_child_that_hangs_is_killed_in_time(open_stub, model: Path) -> None:
     backend.complete(str(model), chat("hi"))
     with pytest.raises(TrainingError, match="said nothing for 3 s"):
         backend.complete(str(model), chat("hang"))
-    assert local_process.process_start_time(started(model)[0]) is None
+    assert local_process.local_run_process_start(started(model)[0]) is None
 
 
 def test_model_that_cannot_be_loaded_is_told(open_stub, model: Path) -> None:
@@ -210,9 +210,9 @@ def test_close_ends_the_children_and_a_third_model_takes_the_place_of_the_oldest
     for model in models:
         backend.complete(str(model), chat("hi"))
     pids = [started(model)[0] for model in models]
-    assert [local_process.process_start_time(pid) is None for pid in pids] == [True, False, False]
+    assert [local_process.local_run_process_start(pid) is None for pid in pids] == [True, False, False]
     backend.close()
-    assert all(local_process.process_start_time(pid) is None for pid in pids)
+    assert all(local_process.local_run_process_start(pid) is None for pid in pids)
 
 
 def test_child_ends_with_its_parent_however_that_dies(model: Path, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    until(lambda: local_process.process_start_time(started(model)[0]) is None)
+    until(lambda: local_process.local_run_process_start(started(model)[0]) is None)
 
 
 def test_a_forked_process_leaves_the_child_to_its_parent(open_stub, model: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_forked_process_leaves_the_child_to_its_parent(open_stub, model: Path)
         backend.close()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0
-    assert len(started(model)) == 1 and local_process.process_start_time(started(model)[0]) is not None
+    assert len(started(model)) == 1 and local_process.local_run_process_start(started(model)[0]) is not None
     assert backend.complete(str(model), chat("hi")).text == before and len(started(model)) == 1
 
 

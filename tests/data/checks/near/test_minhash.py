@@ -11,13 +11,13 @@ from tests.data.checks.test_checks import sentence
 from tuneport.data.checks.near.minhash import (
     BAND_ROWS,
     EMPTY,
-    candidate_pairs,
-    candidate_pairs_across,
-    fill_empty_bins,
+    fill_empty_minhash_bins,
     jaccard_similarity,
+    minhash_candidate_pairs,
+    minhash_candidate_pairs_across,
     minhash_signatures,
     minhash_similarity,
-    word_pairs,
+    minhash_word_pairs,
 )
 
 BINS = 48
@@ -34,7 +34,7 @@ def altered(text: str, share: float, seed: int) -> str:
 
 
 def bands(texts: list[str]) -> list[np.ndarray]:
-    table = fill_empty_bins(minhash_signatures(texts, BINS))
+    table = fill_empty_minhash_bins(minhash_signatures(texts, BINS))
     return [table[:, first : first + BAND_ROWS] for first in range(0, BINS, BAND_ROWS)]
 
 
@@ -42,7 +42,9 @@ def test_similarity_of_two_texts_is_the_jaccard_index_of_their_word_pairs() -> N
     for seed in range(40):
         text = sentence(seed, 40 + 20 * seed)
         other = altered(text, 0.1, seed)
-        assert jaccard_similarity(word_pairs(text), word_pairs(other)) == pytest.approx(exact(text, other))
+        assert jaccard_similarity(minhash_word_pairs(text), minhash_word_pairs(other)) == pytest.approx(
+            exact(text, other)
+        )
 
 
 def test_the_estimate_is_unbiased_with_the_stated_error() -> None:
@@ -63,7 +65,7 @@ def test_recall_of_near_duplicates_is_measured() -> None:
     alike = [(seed, text) for seed, text in copies if exact(texts[seed], text) >= 0.8][:300]
     assert len(alike) == 300
     everything = texts + [text for _, text in alike]
-    found = set(map(tuple, candidate_pairs(bands(everything), np.arange(len(everything))).tolist()))
+    found = set(map(tuple, minhash_candidate_pairs(bands(everything), np.arange(len(everything))).tolist()))
     right = sum((seed, 1_000 + number) in found for number, (seed, _) in enumerate(alike))
     assert right >= 291
     strangers = [pair for pair in found if pair[1] < 1_000]
@@ -80,30 +82,37 @@ def test_what_a_text_is_worth_does_not_depend_on_its_neighbours() -> None:
 
 
 def test_texts_without_words_are_alike_to_nothing() -> None:
-    table = fill_empty_bins(minhash_signatures(["", "one", "", "one", "a\0b", "a b"], BINS))
+    table = fill_empty_minhash_bins(minhash_signatures(["", "one", "", "one", "a\0b", "a b"], BINS))
     assert (table[0] == EMPTY).all() and (table[2] == EMPTY).all()
     assert (table[1] == table[3]).all() and (table[4] == table[5]).all()
-    pairs = candidate_pairs([table[:, :BAND_ROWS]], np.arange(6))
+    pairs = minhash_candidate_pairs([table[:, :BAND_ROWS]], np.arange(6))
     assert pairs.tolist() == [[1, 3], [4, 5]]
 
 
 def test_scripts_without_spaces() -> None:
     text = "注文した商品がまだ届いていません。いつ頃届きますか。"
-    assert jaccard_similarity(word_pairs(text), word_pairs(text.replace("いつ", "何時"))) > 0.6
-    assert jaccard_similarity(word_pairs(text), word_pairs("返品の方法を教えてください。よろしくお願いします。")) < 0.2
+    assert jaccard_similarity(minhash_word_pairs(text), minhash_word_pairs(text.replace("いつ", "何時"))) > 0.6
+    assert (
+        jaccard_similarity(
+            minhash_word_pairs(text), minhash_word_pairs("返品の方法を教えてください。よろしくお願いします。")
+        )
+        < 0.2
+    )
 
 
 def test_what_is_refused_takes_nobodys_place() -> None:
     texts = bands(["one two", "one two", "one two", "three four", "three four"])
     lines = np.arange(5)
-    assert candidate_pairs(texts, lines, most=1).tolist() == [[0, 1]]
-    assert candidate_pairs(texts, lines, most=1, keep=lambda pairs: pairs[:, 0] >= 3).tolist() == [[3, 4]]
+    assert minhash_candidate_pairs(texts, lines, most=1).tolist() == [[0, 1]]
+    assert minhash_candidate_pairs(texts, lines, most=1, keep=lambda pairs: pairs[:, 0] >= 3).tolist() == [[3, 4]]
 
 
 def test_everything_with_a_counterpart_meets_one() -> None:
     ours, theirs = ["a b", "a b", "c d", "a b", "", "e f"], ["a b", "", "c d", "g h", "a b", "a b"]
-    pairs = candidate_pairs_across(bands(ours), np.arange(6), bands(theirs), np.array([9, 8, 7, 6, 5, 4])).tolist()
+    pairs = minhash_candidate_pairs_across(
+        bands(ours), np.arange(6), bands(theirs), np.array([9, 8, 7, 6, 5, 4])
+    ).tolist()
     assert {one for one, _ in pairs} == {0, 1, 2, 3} and {other for _, other in pairs} == {0, 2, 4, 5}
     assert all(ours[one] == theirs[other] for one, other in pairs)
     many = bands(["a b"] * 1_000)
-    assert len(candidate_pairs_across(many, np.arange(1_000), many, np.arange(1_000))) < 4_000
+    assert len(minhash_candidate_pairs_across(many, np.arange(1_000), many, np.arange(1_000))) < 4_000

@@ -12,31 +12,31 @@ import msgspec
 import pytest
 
 from tests.support.rows import chat
-from tuneport.data.checks.finding import CheckedExample, Finding
-from tuneport.data.checks.rows.answers import AnswerChecks
-from tuneport.data.checks.rows.endings import Ending, classify_answer_ending
+from tuneport.data.checks.finding import CheckedDatasetExample, Finding
+from tuneport.data.checks.rows.answers import RowAnswerChecks
+from tuneport.data.checks.rows.endings import Ending, classify_row_answer_ending
 from tuneport.data.checks.rows.loops import find_repetition_loop
 from tuneport.data.checks.rows.markup import find_leftover_markup
 from tuneport.data.checks.rows.refusals import find_refusal_phrase
 from tuneport.data.checks.rows.residue import find_mojibake
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Record
-from tuneport.data.rows.text import messages_as_text, split_answer
+from tuneport.data.rows.text import record_messages_as_text, split_record_answer
 
 
-def example(line: int, record: Record) -> CheckedExample:
-    return CheckedExample.from_record(line, record)
+def example(line: int, record: Record) -> CheckedDatasetExample:
+    return CheckedDatasetExample.from_record(line, record)
 
 
-def examples(rows: list[dict[str, Any]], start: int = 1) -> Iterator[CheckedExample]:
-    read = load_format("openai").read
+def examples(rows: list[dict[str, Any]], start: int = 1) -> Iterator[CheckedDatasetExample]:
+    read = load_dataset_format("openai").read_format_row
     for line, row in enumerate(rows, start=start):
         yield example(line, read(msgspec.json.encode(row)))
 
 
-def judged(rows: list[dict[str, Any]]) -> tuple[AnswerChecks, Finding]:
-    answers = AnswerChecks()
+def judged(rows: list[dict[str, Any]]) -> tuple[RowAnswerChecks, Finding]:
+    answers = RowAnswerChecks()
     for each in examples(rows):
         answers.add(each)
     return answers, answers.finding()
@@ -99,17 +99,17 @@ WHOLE = [
 
 @pytest.mark.parametrize("text", CUT)
 def test_an_answer_that_is_cut_off(text: str) -> None:
-    assert classify_answer_ending(text)[0] is Ending.CUT
+    assert classify_row_answer_ending(text)[0] is Ending.CUT
 
 
 @pytest.mark.parametrize("text", OPEN)
 def test_prose_without_an_end(text: str) -> None:
-    assert classify_answer_ending(text)[0] is Ending.OPEN
+    assert classify_row_answer_ending(text)[0] is Ending.OPEN
 
 
 @pytest.mark.parametrize("text", WHOLE)
 def test_what_may_end_without_a_full_stop(text: str) -> None:
-    assert classify_answer_ending(text)[0] in (Ending.ENDED, Ending.OTHER)
+    assert classify_row_answer_ending(text)[0] in (Ending.ENDED, Ending.OTHER)
 
 
 def test_open_endings_count_only_where_most_answers_end() -> None:
@@ -128,7 +128,7 @@ def test_many_cut_answers_fail() -> None:
 
 def prose(shared_data: Path) -> Iterator[str]:
     for _, record in read_records(shared_data / "alpaca_en_demo.json"):
-        answer = messages_as_text(split_answer(record)[1])
+        answer = record_messages_as_text(split_record_answer(record)[1])
         if len(answer) >= 120 and answer.endswith(".") and "`" not in answer and "\n" not in answer:
             yield answer
 
@@ -139,7 +139,7 @@ def test_recall_of_planted_defects_in_real_prose(shared_data: Path) -> None:
     answers = list(prose(shared_data))
     cut = [each[: int(len(each) * draw.uniform(0.3, 0.9))].rstrip() for each in answers]
     cut = [each for each in cut if each[-1] not in ".!?"]
-    found = [classify_answer_ending(each)[0] in (Ending.CUT, Ending.OPEN) for each in cut]
+    found = [classify_row_answer_ending(each)[0] in (Ending.CUT, Ending.OPEN) for each in cut]
     assert len(cut) >= 200 and sum(found) >= 0.93 * len(cut)
     looping = []
     for each in answers:
@@ -421,10 +421,10 @@ def test_only_what_is_trained_on_is_judged() -> None:
 
 
 def test_rejected_and_bad_answers_may_be_bad() -> None:
-    read = load_format("sharegpt").read
+    read = load_dataset_format("sharegpt").read_format_row
     pair = {"conversations": [{"from": "human", "value": "Hi"}]}
     good_turn, bad_turn = {"from": "gpt", "value": "Hello there."}, {"from": "gpt", "value": REFUSALS[0]}
-    answers = AnswerChecks()
+    answers = RowAnswerChecks()
     answers.add(example(1, read(msgspec.json.encode({**pair, "chosen": good_turn, "rejected": bad_turn}))))
     assert answers.finding().verdict == "pass"
     answers.add(example(2, read(msgspec.json.encode({**pair, "chosen": bad_turn, "rejected": good_turn}))))
@@ -434,7 +434,7 @@ def test_rejected_and_bad_answers_may_be_bad() -> None:
 def test_it_is_the_same_however_it_is_divided() -> None:
     rows = [*good(40), *[chat("Why?", text) for text in (*CUT, *OPEN, *REFUSALS, *MARKED, "", "long " * 3_000)]]
     whole = judged(rows)[0]
-    one, other, third = AnswerChecks(), AnswerChecks(), AnswerChecks()
+    one, other, third = RowAnswerChecks(), RowAnswerChecks(), RowAnswerChecks()
     for each in examples(rows):
         (one, other, third)[each.line % 3].add(each)
     one.merge(pickle.loads(pickle.dumps(third.state())))
@@ -465,7 +465,7 @@ REFUSING = {"alpaca_en_demo.json": 30, "glaive_toolcall_en_demo.json": 43, "dpo_
 
 @pytest.mark.parametrize("name", TRUE)
 def test_what_is_flagged_in_real_files_was_read_by_eye(shared_data: Path, name: str) -> None:
-    answers = AnswerChecks()
+    answers = RowAnswerChecks()
     for line, record in read_records(shared_data / name):
         answers.add(example(line, record))
     found = {kind: sorted(lines) for kind, lines in answers.lines().items()}

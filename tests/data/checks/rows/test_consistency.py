@@ -13,10 +13,10 @@ import pytest
 from tests.data.checks.rows.test_answers import example, examples
 from tests.support.rows import chat
 from tuneport.data.checks.finding import Finding
-from tuneport.data.checks.near.line_index import MAX_KEYS, MAX_LINES, LineIndex
+from tuneport.data.checks.near.line_index import MAX_KEYS, MAX_LINES, RowLineIndex
 from tuneport.data.checks.rows.consistency import ConsistencyCheck
 from tuneport.data.checks.rows.json_shapes import JsonShapeCheck
-from tuneport.data.formats import load_format
+from tuneport.data.formats import load_dataset_format
 from tuneport.data.reading import read_records
 
 PROMPT = "You are the support agent of a lamp shop. Answer in one sentence."
@@ -99,7 +99,7 @@ def test_turns_out_of_order(roles: str, problem: str) -> None:
     check = ConsistencyCheck()
     for each in examples(rows()):
         check.add(each)
-    check.add(example(41, load_format("openai").read(msgspec.json.encode({"messages": messages}))))
+    check.add(example(41, load_dataset_format("openai").read_format_row(msgspec.json.encode({"messages": messages}))))
     assert list(check.lines()["roles"]) == [41]
     assert any(problem in each.text for each in check.finding().evidence)
 
@@ -192,7 +192,7 @@ def test_it_is_the_same_however_it_is_divided() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    places: LineIndex[str] = LineIndex()
+    places: RowLineIndex[str] = RowLineIndex()
     for line in range(3 * MAX_KEYS):
         places.add(f"prompt {line}", line)
         places.add("prompt 0", line)

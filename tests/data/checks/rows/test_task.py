@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.folders import FIXTURES
-from tuneport.data.checks.rows.task import MAX_CLASSES, TaskGuess
+from tuneport.data.checks.rows.task import MAX_CLASSES, DatasetTaskGuess
 from tuneport.data.reading import read_records
-from tuneport.data.rows.text import messages_as_text, split_answer
+from tuneport.data.rows.text import record_messages_as_text, split_record_answer
 
 MEDICAL = [
     "The patient has chronic hypertension; raise the dosage to {0} mg and check renal function in {0} weeks.",
@@ -23,8 +23,8 @@ MEDICAL = [
 
 def guess(
     answer: Callable[[int], str], question: Callable[[int], str] = lambda i: f"Text {i}", rows: int = 60
-) -> TaskGuess:
-    found = TaskGuess()
+) -> DatasetTaskGuess:
+    found = DatasetTaskGuess()
     for i in range(rows):
         found.add(answer(i), question(i))
     return found
@@ -77,7 +77,7 @@ def test_short_answers_that_are_no_labels() -> None:
 
 def test_it_is_the_same_however_it_is_divided() -> None:
     answers = [("yes", "No", "YES ", MEDICAL[i % 3].format(i), f"Name: {i}\nSize: {i}")[i % 5] for i in range(200)]
-    whole, one, other = TaskGuess(), TaskGuess(), TaskGuess()
+    whole, one, other = DatasetTaskGuess(), DatasetTaskGuess(), DatasetTaskGuess()
     for i, text in enumerate(answers):
         whole.add(text)
         (one, other)[i % 2].add(text)
@@ -99,10 +99,10 @@ def test_the_demo_and_real_files(shared_data: Path) -> None:
     names = {}
     files = [*sorted(shared_data.glob("*.json*")), FIXTURES / "datasets" / "support_intents.train.jsonl"]
     for path in files:
-        found = TaskGuess()
+        found = DatasetTaskGuess()
         for _, record in read_records(path):
-            context, answer = split_answer(record)
-            found.add(messages_as_text(answer), messages_as_text(context))
+            context, answer = split_record_answer(record)
+            found.add(record_messages_as_text(answer), record_messages_as_text(context))
         names[path.name.split("_")[0]] = found.name
     general = dict.fromkeys(("alpaca", "dpo", "glaive", "gpt", "toy"), "style")
     assert names == {**general, "support": "classification"}

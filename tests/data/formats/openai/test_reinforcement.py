@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from tests.data.formats.test_round_trips import maybe, parts, texts, tools, words
 from tests.support.rows import chat, write
 from tuneport.data.checks import check_dataset
-from tuneport.data.checks.finding import CheckedExample
-from tuneport.data.conversion.prepare import prepare_dataset, upload_format
+from tuneport.data.checks.finding import CheckedDatasetExample
+from tuneport.data.conversion.prepare import dataset_upload_format, prepare_dataset
 from tuneport.data.dataset import Dataset
-from tuneport.data.formats import FORMATS, load_format
+from tuneport.data.formats import FORMATS, load_dataset_format
 from tuneport.data.formats.openai.reinforcement import NAME
 from tuneport.data.pii.redaction import Redactor
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Chat, Graded, Message, Record, ToolCall
-from tuneport.data.rows.text import split_answer
+from tuneport.data.rows.text import split_record_answer
 from tuneport.data.tokens.tokens import count_dataset_tokens
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.types import Method
@@ -54,14 +54,14 @@ def question(text: str, **columns: Any) -> dict[str, Any]:
 def test_it_comes_back_whole_and_no_other_format_takes_it(record: Record) -> None:
     before = msgspec.json.encode(record)
     for name in FORMATS:
-        row, lost = load_format(name).write(record)
+        row, lost = load_dataset_format(name).write_format_row(record)
         assert msgspec.json.encode(record) == before
         assert (row is None) == (name != NAME) and (bool(lost) or name == NAME), name
         if row is None or lost:
             continue
         line = msgspec.json.encode(row)
-        assert load_format(NAME).read(line) == record
-        scores = {other: load_format(other).likeness(json.loads(line))[0] for other in FORMATS}
+        assert load_dataset_format(NAME).read_format_row(line) == record
+        scores = {other: load_dataset_format(other).likeness(json.loads(line))[0] for other in FORMATS}
         assert max(scores, key=lambda other: scores[other]) == NAME
 
 
@@ -71,9 +71,11 @@ def test_calls_and_earlier_turns_are_kept() -> None:
         Message("user", "Where is 5?"), Message("assistant", None, tool_calls=[call]), Message("tool", "in Bonn"),
         Message("assistant", "In Bonn."), Message("user", "And 6?"),
     ]  # fmt: skip
-    row, lost = load_format(NAME).write(Graded(messages, {"answer": "Cologne"}))
+    row, lost = load_dataset_format(NAME).write_format_row(Graded(messages, {"answer": "Cologne"}))
     assert row is not None and lost == []
-    assert load_format(NAME).read(msgspec.json.encode(row)) == Graded(messages, {"answer": "Cologne"})
+    assert load_dataset_format(NAME).read_format_row(msgspec.json.encode(row)) == Graded(
+        messages, {"answer": "Cologne"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_prepared_rows_keep_their_columns(tmp_path: Path) -> None:
         question("2 + 2?", answer="4", difficulty={"level": 1}),
         chat("2 + 2?", "4", "And 3 + 3?", answer="6", difficulty={"level": 1}),
     ]
-    target = upload_format(Method.RFT, "openai", "openai")
+    target = dataset_upload_format(Method.RFT, "openai", "openai")
     data = prepare_dataset(write(tmp_path / "rows.jsonl", rows), target, tmp_path / "files")
     assert [json.loads(line) for line in data.path.read_text().splitlines()] == rows
     assert (data.format, data.left_out, data.trained_tokens) == (NAME, (), None)
@@ -126,7 +128,7 @@ def test_questions_are_not_trained_on_as_chats(tmp_path: Path) -> None:
     with pytest.raises(ConversionLossError, match="rft"):
         prepare_dataset(path, "openai", tmp_path / "files")
     chats = [record for _, record in read_records(write(tmp_path / "chats.jsonl", [chat("a", "b")]))]
-    assert load_format(NAME).write(chats[0])[0] is None and isinstance(chats[0], Chat)
+    assert load_dataset_format(NAME).write_format_row(chats[0])[0] is None and isinstance(chats[0], Chat)
 
 
 def test_check_judges_by_what_the_answers_are_compared_with(tmp_path: Path) -> None:
@@ -147,8 +149,8 @@ def test_check_judges_by_what_the_answers_are_compared_with(tmp_path: Path) -> N
 )
 def test_reference_stands_for_the_answer(reference: dict[str, Any], text: str) -> None:
     asked = [Message("user", "a")]
-    assert CheckedExample.from_record(1, Graded(asked, reference)).answer == text
-    assert split_answer(Graded(asked, reference))[0] == asked
+    assert CheckedDatasetExample.from_record(1, Graded(asked, reference)).answer == text
+    assert split_record_answer(Graded(asked, reference))[0] == asked
 
 
 def test_costs_are_compared_without_a_grader(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ import pytest
 
 from tests.support.evaluations import report
 from tuneport.errors import AuthError, BudgetError, ConfigError, ModelNotOfferedError, UnavailableError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.scoring.judge import parse_judge_reason
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator, inference
 from tuneport.testing.fake.backend import FakeBackend
 from tuneport.workflows.evaluate import Evaluation, plan_evaluation, run_evaluation
 from tuneport.workflows.evaluation.judging.judge_models import find_judge_model
-from tuneport.workflows.evaluation.judging.judgement import PairwiseJudgement
+from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement
 from tuneport.workflows.evaluation.report.page import render_evaluation_page
 
 ROWS, EQUAL = 30, 4
@@ -59,8 +59,8 @@ def judged_by(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> list[Callable[
 
 
 @pytest.fixture
-def workspace(isolated: Path, judged_by: object) -> Iterator[Workspace]:
-    with Workspace(Settings.load(isolated)) as opened:
+def workspace(isolated: Path, judged_by: object) -> Iterator[JobService]:
+    with JobService(Settings.load(isolated)) as opened:
         yield opened
 
 
@@ -70,14 +70,14 @@ def by_content(prompt: str) -> str:
     return f"Answer {better} has the number, {worse} guesses.\n\nVERDICT: {better}"
 
 
-def judged(workspace: Workspace, data: Path, judge: str = "fake/judge", **options: Any) -> PairwiseJudgement:
+def judged(workspace: JobService, data: Path, judge: str = "fake/judge", **options: Any) -> EvaluationJudgement:
     found = run_evaluation(workspace, plan_evaluation(workspace, data, MODELS, judge=judge, **options))
     assert found.judgement is not None
     return found.judgement
 
 
 def test_the_better_model_wins_by_a_real_sdk_and_is_not_asked_about_twice(
-    workspace: Workspace, data: Path, isolated: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, data: Path, isolated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
 
@@ -90,7 +90,7 @@ def test_the_better_model_wins_by_a_real_sdk_and_is_not_asked_about_twice(
     with OpenAIEmulator() as openai:
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", openai.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", openai.key)
-        with Workspace(Settings.load(isolated)) as opened:
+        with JobService(Settings.load(isolated)) as opened:
             options: dict[str, Any] = {"judge": "openai/gpt-4.1-mini", "rubric": "Prefer the number."}
             plan = plan_evaluation(opened, data, MODELS, **options)
             before = plan.judge
@@ -119,7 +119,7 @@ def test_the_better_model_wins_by_a_real_sdk_and_is_not_asked_about_twice(
 
 
 def test_a_judge_that_prefers_a_place_is_told_and_decides_nothing(
-    workspace: Workspace, data: Path, judged_by: list[Callable[[str], str]]
+    workspace: JobService, data: Path, judged_by: list[Callable[[str], str]]
 ) -> None:
     judged_by.append(lambda prompt: "The first.\nVERDICT: A")
     found = judged(workspace, data)
@@ -130,7 +130,7 @@ def test_a_judge_that_prefers_a_place_is_told_and_decides_nothing(
 
 
 def test_what_a_judge_does_not_say_in_the_asked_form_is_counted_not_guessed(
-    workspace: Workspace, data: Path, judged_by: list[Callable[[str], str]]
+    workspace: JobService, data: Path, judged_by: list[Callable[[str], str]]
 ) -> None:
     judged_by.append(lambda prompt: "I like both." if "plus 70?" in prompt else by_content(prompt))
     found = judged(workspace, data)
@@ -145,7 +145,7 @@ def test_what_a_judge_does_not_say_in_the_asked_form_is_counted_not_guessed(
 
 
 def test_stopped_after_half_the_other_half_is_paid(
-    workspace: Workspace, data: Path, judged_by: list[Callable[[str], str]]
+    workspace: JobService, data: Path, judged_by: list[Callable[[str], str]]
 ) -> None:
     asked: list[str] = []
 
@@ -166,7 +166,7 @@ def test_stopped_after_half_the_other_half_is_paid(
 
 
 def test_answers_with_personal_data_do_not_leave(
-    workspace: Workspace, data: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: JobService, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeBackend, "_answer", lambda backend, model, turns: f"Ask ada@lovelace-works.com, {model}")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
@@ -211,7 +211,7 @@ def test_a_judge_that_only_litellm_knows(
 
     def evaluated(key: str | None) -> Evaluation:
         (isolated / ".env").write_text("" if key is None else f"ANTHROPIC_API_KEY={key}\n")
-        with Workspace(Settings.load(isolated)) as opened:
+        with JobService(Settings.load(isolated)) as opened:
             plan = plan_evaluation(opened, data, MODELS, judge=judge, most=8)
             assert plan.third_parties == ["anthropic, through litellm"] and plan.judge is not None
             assert plan.judge.usd is not None and plan.judge.usd > 0
@@ -245,11 +245,11 @@ def test_a_judge_that_only_litellm_knows(
 )
 def test_whom_a_name_means(isolated: Path, name: str, where: tuple[str, str | None, str]) -> None:
     (isolated / "tuneport.toml").write_text('[backends.fake]\nlike = "fake"\n')
-    with Workspace(Settings.load(isolated)) as opened:
+    with JobService(Settings.load(isolated)) as opened:
         assert find_judge_model(opened, name, MODELS).where == where
 
 
-def test_names_that_are_nobodys_and_prices_that_nobody_knows(workspace: Workspace, data: Path) -> None:
+def test_names_that_are_nobodys_and_prices_that_nobody_knows(workspace: JobService, data: Path) -> None:
     with pytest.raises(ModelNotOfferedError):
         find_judge_model(workspace, "openai/gpt-of-tomorrow", MODELS)
     with pytest.raises(ConfigError, match="write litellm/PROVIDER/MODEL"):
@@ -263,7 +263,7 @@ def test_names_that_are_nobodys_and_prices_that_nobody_knows(workspace: Workspac
 
 
 def test_of_equal_answers_nothing_is_asked(
-    workspace: Workspace, data: Path, judged_by: list[Callable[[str], str]]
+    workspace: JobService, data: Path, judged_by: list[Callable[[str], str]]
 ) -> None:
     judged_by.append(lambda prompt: pytest.fail("there was nothing to ask"))
     data.write_text(data.read_text().splitlines()[0] + "\n")

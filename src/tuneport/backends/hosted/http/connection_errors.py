@@ -11,7 +11,7 @@ SILENT = "gave no answer within the time limit"
 BROKEN_OFF = "closed the connection before the answer was complete"
 
 
-def request_never_sent(error: BaseException) -> bool:
+def provider_request_never_sent(error: BaseException) -> bool:
     """Return whether the connection failed before the request could leave this machine."""
     return any(
         type(cause).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
@@ -19,7 +19,7 @@ def request_never_sent(error: BaseException) -> bool:
     )
 
 
-def exception_chain(error: BaseException) -> list[BaseException]:
+def connection_error_chain(error: BaseException) -> list[BaseException]:
     """Return `error`, its causes and its contexts, all the way."""
     found: list[BaseException] = []
     waiting: list[BaseException | None] = [error]

@@ -31,7 +31,7 @@ _UPLOAD_BYTES = 64 * 1024  # from here on what was sent is an upload, and the an
 _PIECE = 64 * 1024
 
 _until: ContextVar[float | None] = ContextVar("until", default=None)
-_allowance: ContextVar[RequestDeadline | None] = ContextVar("allowance", default=None)
+_allowance: ContextVar[ProviderRequestDeadline | None] = ContextVar("allowance", default=None)
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def limit_requests_in_total(seconds: float) -> Iterator[None]:
         _until.reset(token)
 
 
-class RequestDeadline:
+class ProviderRequestDeadline:
     """The time of one request: `seconds` in which the network may keep it waiting, and what `moved` earns."""
 
     def __init__(self, seconds: float) -> None:
@@ -93,10 +93,10 @@ class RequestDeadline:
 
 
 @contextmanager
-def limit_request_silence(request: Any) -> Iterator[RequestDeadline | None]:
+def limit_provider_silence(request: Any) -> Iterator[ProviderRequestDeadline | None]:
     """Limit the silence of the connection that sends `request`, in the block and until its answer has been read."""
     seconds = request.extensions.get("timeout", {}).get("read")
-    allowance = None if seconds is None else RequestDeadline(seconds)
+    allowance = None if seconds is None else ProviderRequestDeadline(seconds)
     token = _allowance.set(allowance)
     try:
         yield allowance
@@ -104,7 +104,7 @@ def limit_request_silence(request: Any) -> Iterator[RequestDeadline | None]:
         _allowance.reset(token)
 
 
-def limit_response_by_kind(allowance: RequestDeadline | None, request: Any, response: Any) -> None:
+def limit_response_by_kind(allowance: ProviderRequestDeadline | None, request: Any, response: Any) -> None:
     """Bound the rest of an answer by its kind. It is a stream of events only if the request asked for one: else a
     server could switch the limit off by one header."""
     if allowance is None:
@@ -128,7 +128,7 @@ def _asks_for_events(request: Any) -> bool:
     return isinstance(asked, dict) and asked.get("stream") is True
 
 
-def enforce_request_deadlines(transport: Any) -> Any:
+def enforce_provider_deadlines(transport: Any) -> Any:
     """Wrap `transport` (an HTTPTransport of httpx or httpx2), so that its connections keep to each request's
     allowance."""
     pool = transport._pool  # neither library has another way to hand in a backend for its connections
@@ -161,7 +161,7 @@ class _DeadlineBackend:
 class _DeadlineConnection:
     """A network stream of httpcore or httpcore2. It has one request at a time: the last one that wrote to it."""
 
-    def __init__(self, inner: Any, core: Any, allowance: RequestDeadline | None = None) -> None:
+    def __init__(self, inner: Any, core: Any, allowance: ProviderRequestDeadline | None = None) -> None:
         self._inner, self._core, self._allowance = inner, core, allowance
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -201,7 +201,7 @@ class _DeadlineConnection:
         return self._inner.get_extra_info(info)
 
 
-def _least(timeout: float | None, allowance: RequestDeadline, error: type[Exception]) -> float:
+def _least(timeout: float | None, allowance: ProviderRequestDeadline, error: type[Exception]) -> float:
     """Return the time for one step. Raises `error` if none is left."""
     left = allowance.remaining_seconds
     if left <= 0:

@@ -22,13 +22,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tuneport.backends.hosted.http.deadlines import (
-    enforce_request_deadlines,
-    limit_request_silence,
+    enforce_provider_deadlines,
+    limit_provider_silence,
     limit_response_by_kind,
 )
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError, refuse_cross_origin_redirect
 from tuneport.errors import ConfigError
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PORTS = {"http": 80, "https": 443}
@@ -110,7 +110,7 @@ class ProviderNetwork:
         proxies = {scheme: proxy for scheme in _PORTS if (proxy := self._proxy_of(scheme)) is not None}
         return ProxyRoutingTransport(
             self,
-            direct=enforce_request_deadlines(library.HTTPTransport(verify=context, limits=limits, trust_env=False)),
+            direct=enforce_provider_deadlines(library.HTTPTransport(verify=context, limits=limits, trust_env=False)),
             proxied={scheme: _proxied(library, proxy, context, limits) for scheme, proxy in proxies.items()},
             basic=_basic(user_of),
         )
@@ -133,7 +133,7 @@ class ProxyRoutingTransport:
         if self._basic is not None and request.url.host == self._basic[0]:
             request.headers["Authorization"] = self._basic[1]
         proxied = None if self._network.proxy_for(url) is None else self._proxied.get(request.url.scheme)
-        with limit_request_silence(request) as allowance:
+        with limit_provider_silence(request) as allowance:
             response = (proxied or self._direct).handle_request(request)
         limit_response_by_kind(allowance, request, response)
         try:
@@ -174,12 +174,12 @@ def _proxied(library: Any, proxy: HttpProxy, context: ssl.SSLContext, limits: An
         # The proxy itself may be reached by TLS and have a certificate of the same authority.
         encrypted = {"ssl_context": context} if proxy.url.startswith("https://") else {}
         address = library.Proxy(proxy.url, **encrypted)
-        return enforce_request_deadlines(
+        return enforce_provider_deadlines(
             library.HTTPTransport(verify=context, limits=limits, trust_env=False, proxy=address)
         )
     except ImportError as error:
         raise ConfigError(
-            f"{proxy.variable} names a SOCKS proxy, which needs a package: {install_package('socksio')}"
+            f"{proxy.variable} names a SOCKS proxy, which needs a package: {install_extra('socks')}"
         ) from error
     except (ValueError, library.InvalidURL):
         # What was raised repeats the address, and with it a password.

@@ -30,7 +30,7 @@ _SECONDS_TO_DIE = 5.0
 _SHORTEST_SECRET = 8  # characters; a shorter value would match by chance
 
 
-def trainer_environment(environment: Mapping[str, str], secrets: Iterable[str] = ()) -> dict[str, str]:
+def local_trainer_environment(environment: Mapping[str, str], secrets: Iterable[str] = ()) -> dict[str, str]:
     """Return `environment` without what may be a secret: by name, by one of `secrets` in it, or a password in a URL.
 
     Proxies stay, password or not: without them a child behind one cannot fetch a model from the hub.
@@ -58,7 +58,7 @@ def machine_boot_id() -> str:
     return ""
 
 
-def count_memory_kills() -> int | None:
+def count_local_run_memory_kills() -> int | None:
     """Return how many processes Linux has killed for lack of memory since it booted, or None if it does not say."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
@@ -68,7 +68,7 @@ def count_memory_kills() -> int | None:
     return None
 
 
-def process_start_time(pid: int) -> str | None:
+def local_run_process_start(pid: int) -> str | None:
     """Return when the process `pid` started, in the system's own format, or None if it does not run, or is a zombie.
 
     With the pid and `machine_boot_id` it identifies a process for good: a later process with the same pid started
@@ -112,9 +112,9 @@ def spawn_local_run(
     return child.pid
 
 
-def signal_process_group(pid: int, started: str, number: signal.Signals) -> bool:
+def signal_local_run_processes(pid: int, started: str, number: signal.Signals) -> bool:
     """Send a signal to the group that `pid` leads, if it is still the process that started at `started`."""
-    if process_start_time(pid) != started:
+    if local_run_process_start(pid) != started:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, number)
@@ -122,28 +122,28 @@ def signal_process_group(pid: int, started: str, number: signal.Signals) -> bool
     return False
 
 
-def kill_process_group(pid: int, started: str | None) -> None:
+def kill_local_run_processes(pid: int, started: str | None) -> None:
     """Kill a child that this process has just spawned, with all that it started, and wait until it is gone.
 
     `started`: its start time if that could be read. Until the wait for it ends, its pid is not reused.
     """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    wait_for_process_end(pid, started)
+    wait_for_local_run_end(pid, started)
 
 
-def wait_for_process_end(pid: int, started: str | None) -> None:
+def wait_for_local_run_end(pid: int, started: str | None) -> None:
     """Wait for the process that started at `started`, but no longer than a few seconds."""
     deadline = time.monotonic() + _SECONDS_TO_DIE
-    while started and process_start_time(pid) == started and time.monotonic() < deadline:
+    while started and local_run_process_start(pid) == started and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
-def kill_leftover_processes(pid: int) -> None:
+def kill_leftover_run_processes(pid: int) -> None:
     """Kill what a child of that pid started and left behind, if the child, which led their group, is dead.
 
     While one of them lives, the system gives their group's number to no other process.
     """
-    if process_start_time(pid) is None:
+    if local_run_process_start(pid) is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)

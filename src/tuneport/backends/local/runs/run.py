@@ -47,7 +47,7 @@ from tuneport.run_protocol import (
     RunRequest,
     SpawnRecord,
     TrainerState,
-    checkpoint_folders,
+    run_checkpoint_folders,
 )
 from tuneport.types import JobError, JobEvent, MetricPoint, Model, now
 from tuneport.validation import first_error
@@ -111,7 +111,7 @@ class LocalRun:
             return now() - spawn.spawned_at < STARTING_GRACE
         return (
             spawn.boot_id == local_process.machine_boot_id()
-            and local_process.process_start_time(spawn.pid) == spawn.started
+            and local_process.local_run_process_start(spawn.pid) == spawn.started
         )
 
     def _holds_its_lock(self) -> bool:
@@ -214,7 +214,7 @@ class LocalRun:
 
     def checkpoint_folders(self) -> list[tuple[int, Path]]:
         """Return step and folder of each complete checkpoint, oldest first."""
-        return checkpoint_folders(self.folder)
+        return run_checkpoint_folders(self.folder)
 
     def read_restarts(self) -> RestartCounts:
         try:
@@ -257,7 +257,7 @@ class LocalRun:
         environment = {**self.environment(), **({"HF_HUB_OFFLINE": "1"} if on_disk else {})}
         path = self.folder / SPAWN
         before = path.read_bytes() if path.exists() else None
-        intent = SpawnRecord(spawned_at=now(), memory_kills=local_process.count_memory_kills())
+        intent = SpawnRecord(spawned_at=now(), memory_kills=local_process.count_local_run_memory_kills())
         write_atomically(path, intent.model_dump_json())
         try:
             pid = self._spawn_in_the_queue(environment)
@@ -266,12 +266,12 @@ class LocalRun:
             raise
         started = None
         try:
-            started = local_process.process_start_time(pid) or ""
+            started = local_process.local_run_process_start(pid) or ""
             identity = {"pid": pid, "started": started, "boot_id": local_process.machine_boot_id()}
             write_atomically(path, intent.model_copy(update=identity).model_dump_json())
         except OSError:
             # This child could not be told from another one later, and the caller starts anew after the error.
-            local_process.kill_process_group(pid, started)
+            local_process.kill_local_run_processes(pid, started)
             self._forget_spawn(before)
             raise
 
@@ -315,7 +315,7 @@ class LocalRun:
 
     def _take_fewer_rows(self) -> str:
         """Halve the child's batch if the kernel seems to have killed it for lack of memory, and return a message."""
-        spawn, kills = self._spawn(), local_process.count_memory_kills()
+        spawn, kills = self._spawn(), local_process.count_local_run_memory_kills()
         rows = None if (reported := self.read_trainer_report()) is None else reported.micro_batch
         if spawn is None or spawn.memory_kills is None or kills is None or kills <= spawn.memory_kills:
             return ""
@@ -437,7 +437,7 @@ class LocalRun:
         if not self._watches_start():
             return None
         spawn = self._spawn()
-        found = local_starting.read_start_progress(self.folder, spawn)
+        found = local_starting.read_local_start_progress(self.folder, spawn)
         return None if found is None else found.description
 
     def _watches_start(self) -> bool:
@@ -450,7 +450,7 @@ class LocalRun:
         """End a child that makes no progress before training: TERM, then KILL; the run has failed then."""
         if self.cancel_requested or not self._watches_start():
             return
-        found = local_starting.read_start_progress(self.folder, self._spawn())
+        found = local_starting.read_local_start_progress(self.folder, self._spawn())
         if found is None or not found.overdue:
             return
         with hold_file_lock(self.folder / SPAWN_LOCK):
@@ -458,9 +458,9 @@ class LocalRun:
             if not self._seen_alive() or spawn is None or spawn.pid is None:
                 return
             self._signal(signal.SIGTERM)
-            local_process.wait_for_process_end(spawn.pid, spawn.started)
+            local_process.wait_for_local_run_end(spawn.pid, spawn.started)
             self._signal(signal.SIGKILL)
-            local_process.wait_for_process_end(spawn.pid, spawn.started)
+            local_process.wait_for_local_run_end(spawn.pid, spawn.started)
             if self._seen_alive() or self._finished():
                 return
             said = f"; it last said: {tail}" if (tail := self.read_log_tail()) else ""
@@ -473,11 +473,11 @@ class LocalRun:
     def _signal(self, number: signal.Signals) -> None:
         spawn = self._spawn()
         if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.machine_boot_id():
-            local_process.signal_process_group(spawn.pid, spawn.started or "", number)
+            local_process.signal_local_run_processes(spawn.pid, spawn.started or "", number)
 
     def _kill_leftovers(self, spawn: SpawnRecord | None) -> None:
         if spawn is not None and spawn.pid is not None and spawn.boot_id == local_process.machine_boot_id():
-            local_process.kill_leftover_processes(spawn.pid)
+            local_process.kill_leftover_run_processes(spawn.pid)
 
     def _spawn(self) -> SpawnRecord | None:
         try:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuneport import private
-from tuneport.backends.local.weights import copy_tuned_weights, link_or_copy
+from tuneport.backends.local.weights import copy_tuned_weights, link_or_copy_local_weights
 from tuneport.errors import ProviderError
 from tuneport.files import fsync_path, temporary_file_beside, write_atomically
 from tuneport.run_protocol import REQUEST, START, RunRequest
@@ -46,7 +46,7 @@ class LocalRunStore:
         try:
             write_atomically(aside / REQUEST, json.dumps(request.model_dump(mode="json"), indent=1))
             if start is not None:
-                copy_tuned_weights(start, aside / START, copy=link_or_copy)
+                copy_tuned_weights(start, aside / START, copy=link_or_copy_local_weights)
             os.rename(aside, self.folder / run_id)
             fsync_path(self.folder)
         except OSError as error:

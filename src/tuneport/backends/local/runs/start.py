@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tuneport.base_models import locate_base_model
-from tuneport.data.rows.json_files import read_json_object
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.run_protocol import RunRequest
 from tuneport.types import Adapter, Method, TuneSpec
+from tuneport.validation import read_json_object
 
 _IN_CONFIG = {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
 _IN_CONFIG_VIRTUAL = {"virtual_tokens": "num_virtual_tokens"}
@@ -31,7 +31,7 @@ class LocalWarmStart:
         return Adapter.LORA if said == "auto" else Adapter(said)
 
 
-def apply_warm_start(spec: TuneSpec, start: LocalWarmStart) -> TuneSpec:
+def apply_local_warm_start(spec: TuneSpec, start: LocalWarmStart) -> TuneSpec:
     """Return `spec` with the adapter and its numbers from `start`. Raises UnsupportedError if it asks for others."""
     refuse = f"{start.name} cannot be gone on from"
     if spec.adapter not in ("auto", start.adapter):
@@ -62,7 +62,7 @@ def apply_warm_start(spec: TuneSpec, start: LocalWarmStart) -> TuneSpec:
     return spec.model_copy(update={"adapter": start.adapter, "hyperparameters": hyperparameters})
 
 
-def refuse_other_warm_start_base(start: LocalWarmStart, model: str, name_or_path: str, *, home: Path) -> None:
+def refuse_local_warm_start_base(start: LocalWarmStart, model: str, name_or_path: str, *, home: Path) -> None:
     """Raise UnsupportedError if the run's base weights differ from those that `start` was trained over."""
     theirs = start.request.model_name_or_path
     if theirs == name_or_path:

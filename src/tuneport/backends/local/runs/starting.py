@@ -80,7 +80,7 @@ def local_run_start_phase(folder: Path, spawn: SpawnRecord | None) -> StartPhase
     return StartPhase(phase=NOT_UP, since=spawn.spawned_at)
 
 
-def read_start_progress(folder: Path, spawn: SpawnRecord | None) -> LocalStartProgress | None:
+def read_local_start_progress(folder: Path, spawn: SpawnRecord | None) -> LocalStartProgress | None:
     """Return the trainer's progress since the last look, or None if no process runs."""
     found = local_run_start_phase(folder, spawn)
     if spawn is None or spawn.pid is None or found is None or found.phase in WITHOUT_LIMIT:
@@ -90,7 +90,7 @@ def read_start_progress(folder: Path, spawn: SpawnRecord | None) -> LocalStartPr
         return LocalStartProgress(
             found.phase, found.since, overdue=False, cpu_share=0.0
         )  # too early to write anything down
-    read, memory, cpu = measure_process_group(spawn.pid)
+    read, memory, cpu = measure_local_run_processes(spawn.pid)
     seen = _watched(folder)
     if seen is None or (seen.pid, seen.phase) != (spawn.pid, found.phase):
         seen = ProcessActivity(pid=spawn.pid, phase=found.phase, grown_at=moment, computed_at=moment, cpu_then=cpu)
@@ -108,7 +108,7 @@ def read_start_progress(folder: Path, spawn: SpawnRecord | None) -> LocalStartPr
     return LocalStartProgress(found.phase, found.since, overdue, share)
 
 
-def measure_process_group(leader: int) -> tuple[int, int, float]:
+def measure_local_run_processes(leader: int) -> tuple[int, int, float]:
     """Return MiB read and in memory, and seconds of CPU, of the processes in the group that `leader` leads.
 
     Zeros if the system does not say: then only phases are progress.

@@ -39,8 +39,8 @@ from tuneport.infer_protocol import (
     Request,
     Score,
     Scores,
-    decode_reply,
-    encode_message,
+    decode_inference_reply,
+    encode_inference_message,
 )
 from tuneport.types import Completion
 
@@ -174,7 +174,7 @@ class LocalInferenceProcess:
             raise self._died()
 
     def _send(self, request: Request) -> None:
-        self._outbox.put(encode_message(request))
+        self._outbox.put(encode_inference_message(request))
 
     def _write(self) -> None:
         assert self._child.stdin is not None
@@ -206,7 +206,7 @@ class LocalInferenceProcess:
         with contextlib.suppress(ValueError):  # closed under our feet by `close`
             for line in self._child.stdout:
                 self._last_heard = time.monotonic()
-                reply = decode_reply(line)
+                reply = decode_inference_reply(line)
                 if reply is None:
                     self._log.append(line.decode("utf-8", errors="replace").strip())
                 elif isinstance(reply, Ready):

@@ -137,7 +137,7 @@ class ChatServerClient:
             raise UnavailableError(f"the server at {self.shown} stopped in the middle of its answer", provider="local")
 
     def _request(self, name: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
-        refuse_chat_media_urls(messages)
+        refuse_local_chat_media_urls(messages)
         return DEFAULTS | {"model": name, "messages": list(messages)} | dict(fields)
 
     def _checked(self, response: httpx.Response) -> httpx.Response:
@@ -235,7 +235,7 @@ class RemoteChatServer:
             self._server.close()
 
 
-def refuse_chat_media_urls(messages: Sequence[Mapping[str, Any]]) -> None:
+def refuse_local_chat_media_urls(messages: Sequence[Mapping[str, Any]]) -> None:
     """Raise UnsupportedError for an image, a video or a sound that the server would have to fetch: its network may
     reach more than the author of the message may."""
     for number, message in enumerate(messages):

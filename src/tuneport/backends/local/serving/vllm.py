@@ -31,7 +31,7 @@ from tuneport.backends.local.served_weights import ServedWeights
 from tuneport.backends.local.serving.server import ChatServerClient, ServerServedModel
 from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, RejectedError, TrainingError, UnavailableError
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 
 VLLM_COMMAND = (sys.executable, "-m", "vllm.entrypoints.cli.main")
 LORA_RANKS = (64, 128, 256, 320, 512)  # what --max-lora-rank takes, from the smallest that most adapters fit
@@ -69,7 +69,7 @@ class LocalVllmServer:
     ) -> None:
         if tuple(command) == VLLM_COMMAND and importlib.util.find_spec("vllm") is None:
             raise ConfigError(
-                f'engine = "vllm" needs vLLM in this environment: {install_package("vllm")}; or take engine out'
+                f'engine = "vllm" needs vLLM in this environment: {install_extra("vllm")}; or take engine out'
             )
         self.weights, self.users = weights, 0
         self.most_rank = next(rank for rank in LORA_RANKS if rank >= weights.lora_rank)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import log2
 
-from tuneport.data.checks.finding import Evidence, Finding, Verdict
-from tuneport.data.checks.rows.task import MAX_CLASSES, TaskGuess
+from tuneport.data.checks.finding import CheckEvidence, Finding, Verdict
+from tuneport.data.checks.rows.task import MAX_CLASSES, DatasetTaskGuess
 from tuneport.formatting import counted
 
 MIN_EVENNESS = 0.75  # entropy over its maximum
@@ -13,7 +13,7 @@ MAX_RATIO = 10  # rows of the largest class over rows of the smallest
 MIN_ROWS = 5  # of any class
 
 
-def check_class_balance(guess: TaskGuess, task: str | None) -> Finding:
+def check_class_balance(guess: DatasetTaskGuess, task: str | None) -> Finding:
     if (task or guess.name) != "classification":
         return Finding("classes", Verdict.PASS, "the answers are not classes, so there is nothing to balance")
     classes = guess.classes
@@ -45,6 +45,6 @@ def check_class_balance(guess: TaskGuess, task: str | None) -> Finding:
     if evenness >= MIN_EVENNESS and most <= MAX_RATIO * least and least >= MIN_ROWS:
         return Finding("classes", Verdict.PASS, shape, details=details)
     rare = [name for name, count in classes.items() if count * MAX_RATIO < most or count < MIN_ROWS]
-    evidence = tuple(Evidence((), f"{name!r}: {classes[name]}") for name in rare[:10])
+    evidence = tuple(CheckEvidence((), f"{name!r}: {classes[name]}") for name in rare[:10])
     fix = "add examples of the rare classes, or merge them; a misspelt label counts as a class"
     return Finding("classes", Verdict.WARN, shape, evidence, fix, count=len(rare), details=details)

@@ -9,19 +9,31 @@ from difflib import SequenceMatcher
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Finding, Verdict, differing_excerpts, excerpt
-from tuneport.data.checks.near.columns import WorkerColumns, tool_definitions_text
+from tuneport.data.checks.finding import (
+    MAX_EVIDENCE,
+    CheckedDatasetExample,
+    Finding,
+    Verdict,
+    differing_row_excerpts,
+    row_excerpt,
+)
+from tuneport.data.checks.near.columns import DuplicateCheckColumns, tool_definitions_text
 from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.checks.near.minhash import (
     EMPTY,
     Pairs,
     Table,
-    candidate_pairs,
     jaccard_similarity,
+    minhash_candidate_pairs,
     minhash_similarity,
-    word_pairs,
+    minhash_word_pairs,
 )
-from tuneport.data.checks.near.near_duplicates import MOST_COMPARED, Lookup, find_exact_duplicates, split_pair_batches
+from tuneport.data.checks.near.near_duplicates import (
+    MOST_COMPARED,
+    Lookup,
+    find_exact_duplicates,
+    split_duplicate_pair_batches,
+)
 from tuneport.data.rows.records import Labelled
 from tuneport.data.rows.text import normalise_record_text
 from tuneport.formatting import counted
@@ -55,7 +67,7 @@ class ContradictionCheck:
     input beyond `MOST_COMPARED` are left out, the least alike of them, and counted.
     """
 
-    def __init__(self, columns: WorkerColumns, lookup: Lookup, task: str, *, templated: bool) -> None:
+    def __init__(self, columns: DuplicateCheckColumns, lookup: Lookup, task: str, *, templated: bool) -> None:
         self.hits = FlaggedRecords()
         self._task, self._templated = task, templated
         self._inputs = self._not_compared = 0
@@ -65,7 +77,7 @@ class ContradictionCheck:
             self._exact(columns, context, lookup)
             self._near(columns, context, bad, lookup)
 
-    def _exact(self, columns: WorkerColumns, context: npt.NDArray[np.uint64], lookup: Lookup) -> None:
+    def _exact(self, columns: DuplicateCheckColumns, context: npt.NDArray[np.uint64], lookup: Lookup) -> None:
         answers, lines = columns.key("answer"), columns.lines
         again, first = find_exact_duplicates(context, lines)
         differ = answers[again] != answers[first]
@@ -81,7 +93,11 @@ class ContradictionCheck:
             self.hits.add("exact", line, _side_by_side(shown[beside], shown[line]) if both else "", beside=(beside,))
 
     def _near(
-        self, columns: WorkerColumns, context: npt.NDArray[np.uint64], bad: npt.NDArray[np.bool_], lookup: Lookup
+        self,
+        columns: DuplicateCheckColumns,
+        context: npt.NDArray[np.uint64],
+        bad: npt.NDArray[np.bool_],
+        lookup: Lookup,
     ) -> None:
         answers, lines = columns.key("answer"), columns.lines
         exact = np.isin(lines, np.array(self.hits.lines["exact"], np.uint32))
@@ -96,13 +112,13 @@ class ContradictionCheck:
             for band in columns.bands("input"):
                 yield np.where(bad[:, None], np.uint32(EMPTY), band) if bad.any() else band
 
-        pairs = candidate_pairs(bands(), lines, keep=keep)
+        pairs = minhash_candidate_pairs(bands(), lines, keep=keep)
         alike = minhash_similarity(bands(), pairs)
         pairs, alike = pairs[alike >= ALIKE], alike[alike >= ALIKE]
         self._not_compared = max(0, len(pairs) - MOST_COMPARED)
         pairs = lines[pairs[np.lexsort((lines[pairs[:, 1]], -alike))[:MOST_COMPARED]]].astype(np.int64)
         flagged: set[int] = set()
-        for part in split_pair_batches(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]):
+        for part in split_duplicate_pair_batches(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]):
             shown = {each.line: each for each in lookup(np.unique(part).tolist())}
             for beside, line in part.tolist():
                 if line in flagged or line not in shown or beside not in shown:
@@ -112,7 +128,7 @@ class ContradictionCheck:
                     flagged.add(line)
                     self.hits.add("near", line, _side_by_side(first, again), beside=(beside,))
 
-    def _contradict(self, one: CheckedExample, other: CheckedExample) -> bool:
+    def _contradict(self, one: CheckedDatasetExample, other: CheckedDatasetExample) -> bool:
         if (
             one.system != other.system
             or tool_definitions_text(one) != tool_definitions_text(other)
@@ -138,7 +154,7 @@ class ContradictionCheck:
         return Finding("contradictions", verdict, ", ".join(said), evidence, fix, self.hits.count(), details)
 
 
-def _bad_answers(columns: WorkerColumns, lookup: Lookup) -> npt.NDArray[np.bool_]:
+def _bad_answers(columns: DuplicateCheckColumns, lookup: Lookup) -> npt.NDArray[np.bool_]:
     """Return which rows show how not to answer; if the first record has no label, none is searched."""
     first = next(lookup([int(columns.lines.min())]), None)
     if first is None or not isinstance(first.record, Labelled):
@@ -174,10 +190,11 @@ def _without_common_start(first: list[str], second: list[str]) -> tuple[list[str
     return first[same:][::-1], second[same:][::-1]
 
 
-def _reworded(one: CheckedExample, other: CheckedExample) -> bool:
+def _reworded(one: CheckedDatasetExample, other: CheckedDatasetExample) -> bool:
     if (
         jaccard_similarity(
-            word_pairs(normalise_record_text(one.question)), word_pairs(normalise_record_text(other.question))
+            minhash_word_pairs(normalise_record_text(one.question)),
+            minhash_word_pairs(normalise_record_text(other.question)),
         )
         < SAME_INPUT
     ):
@@ -193,7 +210,8 @@ def _reworded(one: CheckedExample, other: CheckedExample) -> bool:
         return False
     return (
         jaccard_similarity(
-            word_pairs(normalise_record_text(one.answer)), word_pairs(normalise_record_text(other.answer))
+            minhash_word_pairs(normalise_record_text(one.answer)),
+            minhash_word_pairs(normalise_record_text(other.answer)),
         )
         < OTHER_ANSWER
     )
@@ -207,10 +225,10 @@ def _misspelt(one: str, other: str) -> bool:
     return SequenceMatcher(None, one, other, autojunk=False).ratio() >= TYPO
 
 
-def _differ(one: CheckedExample, other: CheckedExample) -> bool:
+def _differ(one: CheckedDatasetExample, other: CheckedDatasetExample) -> bool:
     return normalise_record_text(one.answer).strip(" .!") != normalise_record_text(other.answer).strip(" .!")
 
 
-def _side_by_side(one: CheckedExample, other: CheckedExample) -> str:
-    first, second = differing_excerpts(one.answer, other.answer, 80)
-    return f"{excerpt(one.question, 80)!r} is answered {first!r} and {second!r}"
+def _side_by_side(one: CheckedDatasetExample, other: CheckedDatasetExample) -> str:
+    first, second = differing_row_excerpts(one.answer, other.answer, 80)
+    return f"{row_excerpt(one.question, 80)!r} is answered {first!r} and {second!r}"

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tuneport.data.checks.finding import CheckedExample, Evidence, Finding, Verdict, excerpt
+from tuneport.data.checks.finding import CheckedDatasetExample, CheckEvidence, Finding, Verdict, row_excerpt
 from tuneport.data.checks.near.columns import BINS
-from tuneport.data.checks.near.minhash import fill_empty_bins, minhash_signatures
+from tuneport.data.checks.near.minhash import fill_empty_minhash_bins, minhash_signatures
 from tuneport.data.checks.rows.language import LanguageMix
-from tuneport.data.checks.rows.turns import last_user_text
+from tuneport.data.checks.rows.turns import last_row_user_text
 from tuneport.data.rows.text import normalise_record_text, normalised_text_key
 from tuneport.data.running.parallel import Row, worker_in_background
 from tuneport.installation import install_extra
@@ -47,9 +47,9 @@ class DiversityCheck:
         self._rows = 0
         self._languages = LanguageMix()
 
-    def add(self, example: CheckedExample) -> None:
+    def add(self, example: CheckedDatasetExample) -> None:
         self._rows += 1
-        self._languages.add(last_user_text(example.record))
+        self._languages.add(last_row_user_text(example.record))
         text = example.question or example.answer
         self._offer(normalised_text_key(text), example.line, _ends(text))
 
@@ -123,7 +123,7 @@ class DiversityCheck:
         main = ", ".join(f"{name} {share:.0%}" for name, share in list(languages.items())[:3])
         message += f"; languages: {main}" if main else ""
         evidence = tuple(
-            Evidence((each["line"],), f"{each['share']:.0%} {', '.join(each['terms'])}: {each['example']}")
+            CheckEvidence((each["line"],), f"{each['share']:.0%} {', '.join(each['terms'])}: {each['example']}")
             for each in clusters
         )
         reasons = []
@@ -145,7 +145,7 @@ def _ends(text: str) -> str:
 
 def _mean_similarity(texts: list[str]) -> float:
     """Estimate the mean similarity of pairs drawn at random from their sketches."""
-    table = fill_empty_bins(minhash_signatures([normalise_record_text(text) for text in texts], BINS))
+    table = fill_empty_minhash_bins(minhash_signatures([normalise_record_text(text) for text in texts], BINS))
     draw = np.random.default_rng(0)
     one, other = draw.integers(0, len(texts), (2, _PAIRS))
     different = one != other
@@ -215,7 +215,7 @@ def _clusters(texts: list[str], lines: list[int]) -> Topics:
                 "rows": len(members),
                 "share": round(len(members) / len(texts), 3),
                 "line": lines[middle],
-                "example": excerpt(texts[middle]),
+                "example": row_excerpt(texts[middle]),
             }
         )
     return sorted(found, key=lambda each: -each["rows"]), ""

@@ -5,17 +5,24 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Finding, Verdict, differing_excerpts, excerpt
-from tuneport.data.checks.near.columns import WorkerColumns
+from tuneport.data.checks.finding import (
+    MAX_EVIDENCE,
+    CheckedDatasetExample,
+    Finding,
+    Verdict,
+    differing_row_excerpts,
+    row_excerpt,
+)
+from tuneport.data.checks.near.columns import DuplicateCheckColumns
 from tuneport.data.checks.near.hits import FlaggedRecords
-from tuneport.data.checks.near.minhash import candidate_pairs
+from tuneport.data.checks.near.minhash import minhash_candidate_pairs
 from tuneport.data.checks.near.near_duplicates import (
     ROWS_BESIDE,
     Lookup,
+    duplicate_check_whole_text,
     find_exact_duplicates,
     find_near_duplicates,
     near_duplicate_threshold,
-    whole_text,
 )
 from tuneport.formatting import counted
 
@@ -29,7 +36,7 @@ class DuplicateCheck:
     `near_duplicate_threshold`.
     """
 
-    def __init__(self, columns: WorkerColumns, lookup: Lookup, *, templated: bool) -> None:
+    def __init__(self, columns: DuplicateCheckColumns, lookup: Lookup, *, templated: bool) -> None:
         self.hits = FlaggedRecords()
         self._similar = near_duplicate_threshold(templated)
         self._rows = len(columns)
@@ -38,7 +45,7 @@ class DuplicateCheck:
         exact = self._exact(columns, lookup)
         self._near(columns, lookup, exact)
 
-    def _exact(self, columns: WorkerColumns, lookup: Lookup) -> npt.NDArray[np.bool_]:
+    def _exact(self, columns: DuplicateCheckColumns, lookup: Lookup) -> npt.NDArray[np.bool_]:
         again, first = find_exact_duplicates(columns.key("record"), columns.lines)
         lines = columns.lines
         order = np.argsort(lines[again])
@@ -46,20 +53,20 @@ class DuplicateCheck:
         shown = {each.line: each for each in lookup(lines[again[:MAX_EVIDENCE]].tolist())}
         for index, original in zip(again, first, strict=True):
             line = int(lines[index])
-            text = f"the same: {excerpt(shown[line].question or shown[line].answer)}" if line in shown else ""
+            text = f"the same: {row_excerpt(shown[line].question or shown[line].answer)}" if line in shown else ""
             self.hits.add("exact", line, text, beside=(int(lines[original]),))
         flagged = np.zeros(len(lines), bool)
         flagged[again] = True
         return flagged
 
-    def _near(self, columns: WorkerColumns, lookup: Lookup, exact: npt.NDArray[np.bool_]) -> None:
-        pairs = candidate_pairs(columns.bands("whole"), columns.lines)
+    def _near(self, columns: DuplicateCheckColumns, lookup: Lookup, exact: npt.NDArray[np.bool_]) -> None:
+        pairs = minhash_candidate_pairs(columns.bands("whole"), columns.lines)
         details = columns.key("details")
         pairs = pairs[~exact[pairs].any(axis=1) & (details[pairs[:, 0]] == details[pairs[:, 1]])]
         near: list[tuple[int, int, str]] = []
-        found: dict[int, tuple[int, CheckedExample]] = {}
+        found: dict[int, tuple[int, CheckedDatasetExample]] = {}
         for line, beside, alike, example in find_near_duplicates(
-            pairs, "whole", columns, lookup, whole_text, per_row=ROWS_BESIDE
+            pairs, "whole", columns, lookup, duplicate_check_whole_text, per_row=ROWS_BESIDE
         ):
             if alike < self._similar:
                 continue
@@ -86,10 +93,10 @@ class DuplicateCheck:
         return Finding("duplicates", verdict, message, evidence, fix, exact + near, details)
 
 
-def _both(one: CheckedExample, other: CheckedExample) -> str:
+def _both(one: CheckedDatasetExample, other: CheckedDatasetExample) -> str:
     """Return the part in which they differ: the question, or else the answer."""
     if one.question != other.question:
-        first, second = differing_excerpts(one.question, other.question, 80)
+        first, second = differing_row_excerpts(one.question, other.question, 80)
     else:
-        first, second = differing_excerpts(one.answer, other.answer, 80)
+        first, second = differing_row_excerpts(one.answer, other.answer, 80)
     return f"{first!r} and {second!r}"

@@ -8,18 +8,23 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, excerpt
-from tuneport.data.checks.near.columns import WorkerColumns
+from tuneport.data.checks.finding import MAX_EVIDENCE, Finding, Verdict, row_excerpt
+from tuneport.data.checks.near.columns import DuplicateCheckColumns
 from tuneport.data.checks.near.hits import FlaggedRecords
-from tuneport.data.checks.near.minhash import candidate_pairs_across, jaccard_similarity, minhash_similarity, word_pairs
+from tuneport.data.checks.near.minhash import (
+    jaccard_similarity,
+    minhash_candidate_pairs_across,
+    minhash_similarity,
+    minhash_word_pairs,
+)
 from tuneport.data.checks.near.near_duplicates import (
     MOST_COMPARED,
     ROWS_BESIDE,
     WORTH_A_LOOK,
     Lookup,
-    input_text,
+    duplicate_check_input_text,
     near_duplicate_threshold,
-    split_pair_batches,
+    split_duplicate_pair_batches,
 )
 from tuneport.data.containers.numbering import RowNumbering
 from tuneport.formatting import counted
@@ -28,7 +33,7 @@ MIN_SHARE = 0.05  # of all rows; the reference card says to hold out 10 to 20 %
 
 
 class HeldOutColumns(NamedTuple):
-    columns: WorkerColumns
+    columns: DuplicateCheckColumns
     lookup: Lookup
     numbering: RowNumbering
 
@@ -39,7 +44,7 @@ class HoldoutLeakCheck:
     def __init__(
         self,
         path: Path,
-        columns: WorkerColumns,
+        columns: DuplicateCheckColumns,
         lookup: Lookup,
         held_out: HeldOutColumns | None,
         *,
@@ -57,7 +62,7 @@ class HoldoutLeakCheck:
                 self._exact(columns, lookup, other)
                 self._near(columns, lookup, other, other_lookup)
 
-    def _exact(self, columns: WorkerColumns, lookup: Lookup, other: WorkerColumns) -> None:
+    def _exact(self, columns: DuplicateCheckColumns, lookup: Lookup, other: DuplicateCheckColumns) -> None:
         keys, order = other.key("question"), np.argsort(other.lines)
         known, first = np.unique(keys[order], return_index=True)
         lines_there = other.lines[order][first]
@@ -68,13 +73,15 @@ class HoldoutLeakCheck:
         shown = {each.line: each for each in lookup(columns.lines[found[:MAX_EVIDENCE]].tolist())}
         for index in found.tolist():
             line, there = int(columns.lines[index]), int(lines_there[places[index]])
-            text = excerpt(shown[line].question or shown[line].answer) if line in shown else ""
+            text = row_excerpt(shown[line].question or shown[line].answer) if line in shown else ""
             self.hits.add("exact", line, f"the same input is on {self._validation.words_of_file(there)}: {text}")
         self._leaks.update(other.lines[np.isin(keys, ours[found])].tolist())
 
-    def _near(self, columns: WorkerColumns, lookup: Lookup, other: WorkerColumns, other_lookup: Lookup) -> None:
+    def _near(
+        self, columns: DuplicateCheckColumns, lookup: Lookup, other: DuplicateCheckColumns, other_lookup: Lookup
+    ) -> None:
         exact = np.isin(columns.lines, np.array(self.hits.lines["exact"], np.uint32))
-        pairs = candidate_pairs_across(columns.bands("input"), columns.lines, other.bands("input"), other.lines)
+        pairs = minhash_candidate_pairs_across(columns.bands("input"), columns.lines, other.bands("input"), other.lines)
         pairs = pairs[~exact[pairs[:, 0]]]
         both = (np.concatenate(each) for each in zip(columns.bands("input"), other.bands("input"), strict=True))
         alike = minhash_similarity(both, pairs + (0, len(columns)))
@@ -86,7 +93,7 @@ class HoldoutLeakCheck:
         pairs, alike = pairs[chosen], alike[chosen]
         order = np.lexsort((-alike, pairs[:, 0]))
         pairs, alike = pairs[order], alike[order]
-        for part in split_pair_batches(pairs[:MOST_COMPARED]):
+        for part in split_duplicate_pair_batches(pairs[:MOST_COMPARED]):
             self._compare(part, lookup, other_lookup)
         for (line, there), estimate in zip(pairs[MOST_COMPARED:].tolist(), alike[MOST_COMPARED:].tolist(), strict=True):
             self._judge(line, there, estimate, "")
@@ -95,9 +102,12 @@ class HoldoutLeakCheck:
         sets: dict[int, npt.NDArray[np.uint64]] = {}
         shown: dict[int, str] = {}
         for example in lookup(np.unique(pairs[:, 0]).tolist()):
-            sets[example.line] = word_pairs(input_text(example))
-            shown[example.line] = excerpt(example.question or example.answer)
-        there = {each.line: word_pairs(input_text(each)) for each in other_lookup(np.unique(pairs[:, 1]).tolist())}
+            sets[example.line] = minhash_word_pairs(duplicate_check_input_text(example))
+            shown[example.line] = row_excerpt(example.question or example.answer)
+        there = {
+            each.line: minhash_word_pairs(duplicate_check_input_text(each))
+            for each in other_lookup(np.unique(pairs[:, 1]).tolist())
+        }
         for line, beside in pairs.tolist():
             self._judge(line, beside, jaccard_similarity(sets[line], there[beside]), f": {shown[line]}")
 

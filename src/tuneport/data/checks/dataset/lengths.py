@@ -9,7 +9,7 @@ import numpy as np
 from tuneport.data.checks.finding import Finding, Verdict
 from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.containers.numbering import RowNumbering
-from tuneport.data.tokens.tokens import LengthCounter, TokenCounts
+from tuneport.data.tokens.tokens import TokenCounts, TokenLengthCounter
 from tuneport.formatting import counted
 
 BARS = 24  # of the histogram, at most
@@ -18,7 +18,7 @@ BARS = 24  # of the histogram, at most
 class LengthCheck:
     """Quantiles and a histogram of the counted lengths; flags the records over the context, with what would be cut."""
 
-    def __init__(self, counter: LengthCounter, numbering: RowNumbering) -> None:
+    def __init__(self, counter: TokenLengthCounter, numbering: RowNumbering) -> None:
         self._numbering = numbering
         self.hits = FlaggedRecords()
         self._counts = counts = counter.counts()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuneport.data.checks.finding import Finding, Verdict
-from tuneport.data.checks.rows.task import TaskGuess
+from tuneport.data.checks.rows.task import DatasetTaskGuess
 from tuneport.formatting import counted
 
 NEEDED = {
@@ -24,7 +24,7 @@ NAMES = {
 }
 
 
-def check_sample_size(guess: TaskGuess, task: str | None) -> Finding:
+def check_sample_size(guess: DatasetTaskGuess, task: str | None) -> Finding:
     """Judge the number of rows. `task` is the user's, else the guess."""
     name = task or guess.name
     minimum, good, excellent = NEEDED[name]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence, Finding, Verdict
+from tuneport.data.checks.finding import MAX_EVIDENCE, CheckEvidence, Finding, Verdict
 from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.reading import MAX_PROBLEMS
@@ -15,14 +15,14 @@ from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.formatting import counted
 
 
-class SchemaCheck:
+class DatasetSchemaCheck:
     """Collects what is wrong with rows: the first `MAX_PROBLEMS` problems of the file, and how many there are."""
 
     def __init__(self) -> None:
         self.hits = FlaggedRecords()
         self.problems: list[DatasetProblem] = []
         self.count = 0
-        self.changes: list[Evidence] = []
+        self.changes: list[CheckEvidence] = []
 
     def add(self, line: int, problems: tuple[DatasetProblem, ...]) -> None:
         self.count += len(problems)
@@ -51,7 +51,7 @@ class SchemaCheck:
         rest = [problem for problem in self.problems if (problem.path, problem.line) not in places]
         self.problems = [*problems, *rest][:MAX_PROBLEMS]
         self.changes = [
-            Evidence((number(Path(problem.path), problem.line),), _words(problem))
+            CheckEvidence((number(Path(problem.path), problem.line),), _words(problem))
             for problem in problems
             if problem.line is not None
         ]

@@ -13,10 +13,21 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.finding import CheckedExample
-from tuneport.data.checks.near.minhash import BAND_ROWS, Table, combine_hashes, fill_empty_bins, minhash_signatures
+from tuneport.data.checks.finding import CheckedDatasetExample
+from tuneport.data.checks.near.minhash import (
+    BAND_ROWS,
+    Table,
+    combine_minhashes,
+    fill_empty_minhash_bins,
+    minhash_signatures,
+)
 from tuneport.data.rows.records import Chat, Graded, ImagePart, Labelled, Preference
-from tuneport.data.rows.text import image_part_digest, messages_as_text, normalise_record_text, normalised_text_key
+from tuneport.data.rows.text import (
+    image_part_digest,
+    normalise_record_text,
+    normalised_text_key,
+    record_messages_as_text,
+)
 from tuneport.errors import StorageError
 
 BINS = 48
@@ -34,7 +45,7 @@ _SYSTEM_PROMPTS = 1000  # whose parts of keys are kept; a dataset has few
 Held = Mapping[str, npt.NDArray[Any]]
 
 
-class ColumnWriter:
+class DuplicateColumnWriter:
     """One worker's columns: line, the keys, the sketches of the input and of the whole record."""
 
     def __init__(self, folder: Path, worker: int) -> None:
@@ -48,11 +59,11 @@ class ColumnWriter:
         self._answers: list[str] = []
         self._systems: dict[str, int] = {}
 
-    def add(self, example: CheckedExample) -> None:
+    def add(self, example: CheckedDatasetExample) -> None:
         question, answer = normalise_record_text(example.question), normalise_record_text(example.answer)
         tools, details, rest = (
             tool_definitions_text(example),
-            distinguishing_details(example),
+            duplicate_row_details(example),
             tools_and_rejected_answer(example),
         )
         self._lines.append(example.line)
@@ -85,18 +96,18 @@ class ColumnWriter:
         system, question, answer, tools, details, rest = np.array(self._parts, np.uint64).T
         asked = question != np.uint64(_EMPTY)
         keys = (
-            np.where(asked, combine_hashes(system, question, tools), np.uint64(0)),
+            np.where(asked, combine_minhashes(system, question, tools), np.uint64(0)),
             np.where(asked, question, answer),
             answer,
             details,
-            combine_hashes(system, question, answer, rest, details),
+            combine_minhashes(system, question, answer, rest, details),
         )
         inputs = minhash_signatures(self._inputs, BINS)
         whole = np.minimum(inputs, minhash_signatures(self._answers, BINS))
         self._write("line", np.array(self._lines, np.uint32))
         for name, column in zip(KEYS, keys, strict=True):
             self._write(name, column)
-        for name, table in (("input", fill_empty_bins(inputs)), ("whole", fill_empty_bins(whole))):
+        for name, table in (("input", fill_empty_minhash_bins(inputs)), ("whole", fill_empty_minhash_bins(whole))):
             for first in range(0, BINS, BAND_ROWS):
                 self._write(f"{name}-{first:02}", table[:, first : first + BAND_ROWS])
         for waiting in (self._lines, self._parts, self._inputs, self._answers):
@@ -137,7 +148,7 @@ class ColumnWriter:
         return {name: np.concatenate(parts) for name, parts in self._held.items()}
 
 
-class WorkerColumns:
+class DuplicateCheckColumns:
     """All workers' columns, read when asked for; the same order in each. `held` are those that are not in `folder`."""
 
     def __init__(self, folder: Path, held: Sequence[Held]) -> None:
@@ -169,13 +180,13 @@ class WorkerColumns:
         return np.concatenate(parts) if parts else np.empty(0, kind)
 
 
-def tool_definitions_text(example: CheckedExample) -> str:
+def tool_definitions_text(example: CheckedDatasetExample) -> str:
     """Return the definitions of the tools of a record, which decide what may be answered."""
     tools = example.record.tools
     return msgspec.json.encode(tools).decode("utf-8", "replace") if tools else ""
 
 
-def distinguishing_details(example: CheckedExample) -> str:
+def duplicate_row_details(example: CheckedDatasetExample) -> str:
     """Return what distinguishes records with the same words: tools, label, weights, reasoning, images, and what follows
     the last answer."""
     record = example.record
@@ -189,7 +200,7 @@ def distinguishing_details(example: CheckedExample) -> str:
             details.append(f"label {record.label}")
         if messages[-1].role != "assistant":
             last = max((index for index, each in enumerate(messages) if each.role == "assistant"), default=0)
-            details.append(messages_as_text(messages[last + 1 :]))
+            details.append(record_messages_as_text(messages[last + 1 :]))
     elif isinstance(record, Graded):
         messages = record.messages
         details.append(msgspec.json.encode(record.reference, order="sorted").decode())
@@ -203,12 +214,12 @@ def distinguishing_details(example: CheckedExample) -> str:
     return "\n".join(details)
 
 
-def tools_and_rejected_answer(example: CheckedExample) -> str:
+def tools_and_rejected_answer(example: CheckedDatasetExample) -> str:
     """Return what distinguishes records besides input and answer: the tools' names, and the rejected answer."""
     record = example.record
     rest = " ".join(tool.name for tool in record.tools)
     return normalise_record_text(
-        f"{rest} {messages_as_text(record.rejected)}" if isinstance(record, Preference) else rest
+        f"{rest} {record_messages_as_text(record.rejected)}" if isinstance(record, Preference) else rest
     )
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, Evidence
+from tuneport.data.checks.finding import MAX_EVIDENCE, CheckEvidence
 
 
 class FlaggedRecords:
@@ -54,11 +54,11 @@ class FlaggedRecords:
         found = [self.lines[kind] for kind in kinds or list(self.lines) if kind in self.lines]
         return len(found[0]) if len(found) == 1 else len({line for lines in found for line in lines})
 
-    def evidence(self, *kinds: str, most: int = MAX_EVIDENCE) -> tuple[Evidence, ...]:
+    def evidence(self, *kinds: str, most: int = MAX_EVIDENCE) -> tuple[CheckEvidence, ...]:
         """Return the first places, by line; for all kinds if none is named."""
         entries = [entry for kind in kinds or list(self._first) for entry in self._first.get(kind, ())]
         entries.sort(key=lambda entry: (-entry[0], entry[2]))
-        return tuple(Evidence(lines, text) for _, lines, text in entries[:most])
+        return tuple(CheckEvidence(lines, text) for _, lines, text in entries[:most])
 
     def __getstate__(self) -> tuple[dict[str, Any], ...]:
         return dict(self.lines), dict(self.beside), dict(self._first)

@@ -12,7 +12,7 @@ MAX_KEYS = 1000  # different things; rows of further ones are only counted, as `
 MAX_LINES = 1000  # of each thing, the first ones; the count goes on
 
 
-class LineIndex(Generic[Key]):
+class RowLineIndex(Generic[Key]):
     """Merged in any order it is the same, unless there are more than `MAX_KEYS` things: then which are kept differs."""
 
     def __init__(self) -> None:
@@ -62,31 +62,31 @@ class LineIndex(Generic[Key]):
             self._lines[key] = array("I", sorted([*self.lines(key), *lines[key]])[:MAX_LINES])
 
 
-Keys = list[tuple[LineIndex[Any], Hashable]]
+Keys = list[tuple[RowLineIndex[Any], Hashable]]
 """The things that a row has, each with the places where it is counted."""
 
 
 class FlaggedLines(dict[int, str]):
-    """The flagged lines and their reasons, among the lines that `LineIndex` keeps; `unlisted` counts the others."""
+    """The flagged lines and their reasons, among the lines that `RowLineIndex` keeps; `unlisted` counts the others."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unlisted = 0
         self._odd: dict[int, set[Hashable]] = {}  # things, by the identity of their places
-        self._unknown: dict[int, LineIndex[Any]] = {}
+        self._unknown: dict[int, RowLineIndex[Any]] = {}
 
     @property
     def count(self) -> int:
         return len(self) + self.unlisted
 
-    def flag_value(self, places: LineIndex[Any], key: Hashable, text: str) -> None:
+    def flag_value(self, places: RowLineIndex[Any], key: Hashable, text: str) -> None:
         """Flag all rows of this value, for the reason `text`."""
         lines = places.lines(key)
         self.update(dict.fromkeys(lines, text))
         self.unlisted += places.count(key) - len(lines)
         self._odd.setdefault(id(places), set()).add(key)
 
-    def flag_untracked_values(self, places: LineIndex[Any]) -> None:
+    def flag_untracked_values(self, places: RowLineIndex[Any]) -> None:
         """Flag every line beyond the `MAX_KEYS` tracked values."""
         self.unlisted += places.others
         self._unknown[id(places)] = places

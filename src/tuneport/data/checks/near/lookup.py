@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tuneport.data.checks.finding import CheckedExample
+from tuneport.data.checks.finding import CheckedDatasetExample
 from tuneport.data.dataset import Dataset
-from tuneport.data.reading import read_row
+from tuneport.data.reading import read_dataset_row
 
 
-def examples_at_lines(dataset: Dataset, lines: Iterable[int]) -> Iterator[CheckedExample]:
+def examples_at_lines(dataset: Dataset, lines: Iterable[int]) -> Iterator[CheckedDatasetExample]:
     """Yield the examples on these lines, in the order of the file, read in one pass."""
     wanted = set(lines)
     if not wanted:
@@ -17,9 +17,9 @@ def examples_at_lines(dataset: Dataset, lines: Iterable[int]) -> Iterator[Checke
     known, source = dataset.known, dataset.open()
     for line, raw in source.rows():
         if line in wanted:
-            found = read_row(known, line, raw, source.locate)
+            found = read_dataset_row(known, line, raw, source.locate)
             if found.record is not None:
-                yield CheckedExample.from_record(line, found.record)
+                yield CheckedDatasetExample.from_record(line, found.record)
             wanted.discard(line)
             if not wanted:
                 return

@@ -116,7 +116,7 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def fill_empty_bins(table: Table) -> Table:
+def fill_empty_minhash_bins(table: Table) -> Table:
     """Return the table with its empty bins filled by borrowing; rows without any word stay empty."""
     empty = table == EMPTY
     if not empty.any():
@@ -132,7 +132,7 @@ def fill_empty_bins(table: Table) -> Table:
     return np.where(empty.all(axis=1, keepdims=True), np.uint32(EMPTY), borrowed)
 
 
-def combine_hashes(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.uint64]:
+def combine_minhashes(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.uint64]:
     """Combine the numbers of each row, in their order, into one."""
     keys = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
@@ -140,9 +140,9 @@ def combine_hashes(*columns: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArra
     return keys
 
 
-def band_keys(band: Table) -> npt.NDArray[np.uint64]:
+def minhash_band_keys(band: Table) -> npt.NDArray[np.uint64]:
     """Return one number for a band's bins, given as its columns; 0 for texts without words."""
-    keys = combine_hashes(*band.T)
+    keys = combine_minhashes(*band.T)
     keys[(band == EMPTY).all(axis=1)] = 0
     return keys
 
@@ -153,7 +153,7 @@ Pairs = npt.NDArray[np.int64]
 MOST_PAIRS = 1 << 24  # for memory
 
 
-def candidate_pairs(
+def minhash_candidate_pairs(
     bands: Iterable[Table],
     lines: npt.NDArray[np.integer[Any]],
     most: int = MOST_PAIRS,
@@ -166,7 +166,7 @@ def candidate_pairs(
     """
     found = np.empty(0, np.uint64)
     for band in bands:
-        first, before, again = _again(band_keys(band), lines)
+        first, before, again = _again(minhash_band_keys(band), lines)
         new = np.concatenate((np.stack((first, again), axis=1), np.stack((before, again), axis=1)))
         found = _joined(found, new if keep is None else new[keep(new)], most)
     return _unpacked(found)
@@ -190,7 +190,7 @@ def _again(
     return order[first], order[again - 1], order[again]
 
 
-def candidate_pairs_across(
+def minhash_candidate_pairs_across(
     bands: Iterable[Table],
     lines: npt.NDArray[np.integer[Any]],
     others: Iterable[Table],
@@ -204,7 +204,7 @@ def candidate_pairs_across(
     """
     found = np.empty(0, np.uint64)
     for band, other in zip(bands, others, strict=True):
-        keys, other_keys = band_keys(band), band_keys(other)
+        keys, other_keys = minhash_band_keys(band), minhash_band_keys(other)
         new = np.concatenate((_ends(keys, other_keys, other_lines), _ends(other_keys, keys, lines)[:, ::-1]))
         found = _joined(found, new, most)
     return _unpacked(found)
@@ -246,12 +246,12 @@ def minhash_similarity(bands: Iterable[Table], pairs: npt.NDArray[np.int64]) -> 
     return equal / max(1, bins)
 
 
-def word_pairs(text: str) -> npt.NDArray[np.uint64]:
+def minhash_word_pairs(text: str) -> npt.NDArray[np.uint64]:
     """Return the text's set of word pairs, hashed and sorted, for `jaccard_similarity`."""
     return np.unique(_pair_hashes([split_minhash_words(text).encode("utf-8", "surrogatepass")])[1])
 
 
 def jaccard_similarity(one: npt.NDArray[np.uint64], other: npt.NDArray[np.uint64]) -> float:
-    """Return the Jaccard index of two sets from `word_pairs`."""
+    """Return the Jaccard index of two sets from `minhash_word_pairs`."""
     shared = len(np.intersect1d(one, other, assume_unique=True))
     return shared / max(1, len(one) + len(other) - shared)

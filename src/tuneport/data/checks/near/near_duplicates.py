@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample
-from tuneport.data.checks.near.columns import WorkerColumns, tools_and_rejected_answer
-from tuneport.data.checks.near.minhash import SIMILAR, jaccard_similarity, minhash_similarity, word_pairs
+from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedDatasetExample
+from tuneport.data.checks.near.columns import DuplicateCheckColumns, tools_and_rejected_answer
+from tuneport.data.checks.near.minhash import SIMILAR, jaccard_similarity, minhash_similarity, minhash_word_pairs
 from tuneport.data.rows.text import normalise_record_text
 
 WORTH_A_LOOK = 0.6
@@ -21,7 +21,7 @@ AT_ONCE = 2_000
 """Pairs whose texts are in memory together. For each such part the dataset is read again, up to its last line."""
 ROWS_BESIDE = 3  # that a row is compared with: those of the highest estimates
 
-Lookup = Callable[[Iterable[int]], Iterator[CheckedExample]]
+Lookup = Callable[[Iterable[int]], Iterator[CheckedDatasetExample]]
 """The examples on some lines, in the order of the file."""
 
 
@@ -31,11 +31,11 @@ def near_duplicate_threshold(templated: bool) -> float:
     return ALIKE_IN_TEMPLATE if templated else SIMILAR
 
 
-def whole_text(example: CheckedExample) -> str:
+def duplicate_check_whole_text(example: CheckedDatasetExample) -> str:
     return normalise_record_text(f"{example.question} {example.answer} {tools_and_rejected_answer(example)}")
 
 
-def input_text(example: CheckedExample) -> str:
+def duplicate_check_input_text(example: CheckedDatasetExample) -> str:
     """Return the text for the sketch of the input: the answer if there is no input."""
     return normalise_record_text(example.question or example.answer)
 
@@ -53,7 +53,7 @@ def find_exact_duplicates(
     return order[again], order[first]
 
 
-def split_pair_batches(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+def split_duplicate_pair_batches(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
     """Yield the pairs, `AT_ONCE` by `AT_ONCE`."""
     for start in range(0, len(pairs), AT_ONCE):
         yield pairs[start : start + AT_ONCE]
@@ -62,12 +62,12 @@ def split_pair_batches(pairs: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.
 def find_near_duplicates(
     pairs: npt.NDArray[np.int64],
     sketched: str,
-    columns: WorkerColumns,
+    columns: DuplicateCheckColumns,
     lookup: Lookup,
-    text_of: Callable[[CheckedExample], str],
+    text_of: Callable[[CheckedDatasetExample], str],
     *,
     per_row: int,
-) -> Iterator[tuple[int, int, float, CheckedExample | None]]:
+) -> Iterator[tuple[int, int, float, CheckedDatasetExample | None]]:
     """Yield for each later row the most similar earlier one: line, related line, similarity of at least SIMILAR,
     example.
 
@@ -82,13 +82,13 @@ def find_near_duplicates(
     pairs, alike = columns.lines[pairs[order]].astype(np.int64), alike[order]
     rank = np.arange(len(pairs)) - np.searchsorted(pairs[:, 1], pairs[:, 1])
     pairs, alike = pairs[rank < per_row], alike[rank < per_row]
-    shown: dict[int, CheckedExample] = {}
+    shown: dict[int, CheckedDatasetExample] = {}
     best: dict[int, tuple[float, int]] = {}
-    for looked_at in split_pair_batches(pairs[:MOST_COMPARED]):
+    for looked_at in split_duplicate_pair_batches(pairs[:MOST_COMPARED]):
         sets: dict[int, npt.NDArray[np.uint64]] = {}
         later = set(looked_at[:, 1].tolist())
         for example in lookup(np.unique(looked_at).tolist()):
-            sets[example.line] = word_pairs(text_of(example))
+            sets[example.line] = minhash_word_pairs(text_of(example))
             if example.line in later and len(shown) < 10 * MAX_EVIDENCE:
                 shown[example.line] = example
         for one, other in looked_at.tolist():

@@ -7,16 +7,23 @@ from array import array
 from collections import Counter
 from typing import Any
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Evidence, Finding, Verdict, excerpt
+from tuneport.data.checks.finding import (
+    MAX_EVIDENCE,
+    CheckedDatasetExample,
+    CheckEvidence,
+    Finding,
+    Verdict,
+    row_excerpt,
+)
 from tuneport.data.checks.near.hits import FlaggedRecords
-from tuneport.data.checks.rows.endings import Ending, classify_answer_ending
+from tuneport.data.checks.rows.endings import Ending, classify_row_answer_ending
 from tuneport.data.checks.rows.language import detect_language
 from tuneport.data.checks.rows.loops import find_repetition_loop
 from tuneport.data.checks.rows.markup import find_leftover_markup, find_reasoning_tags
 from tuneport.data.checks.rows.refusals import find_refusal_phrase
 from tuneport.data.checks.rows.residue import find_mojibake
-from tuneport.data.checks.rows.shapes import looks_like_code
-from tuneport.data.checks.rows.turns import iterate_answers
+from tuneport.data.checks.rows.shapes import row_looks_like_code
+from tuneport.data.checks.rows.turns import iterate_row_answers
 from tuneport.data.rows.records import Chat, Graded, Labelled
 from tuneport.formatting import counted
 
@@ -60,7 +67,7 @@ _NAMES_A_LANGUAGE = re.compile(
 )
 
 
-class AnswerChecks:
+class RowAnswerChecks:
     """`hits` has the lines by kind. Two of its kinds count only where the dataset is not so throughout: "open" endings,
     which are cut off if most answers do end, and "thought", which is markup if most answers have none.
     """
@@ -72,26 +79,26 @@ class AnswerChecks:
         self._lengths: Counter[int] = Counter()
         self._long: list[tuple[array[int], array[int]]] = [(array("I"), array("I"))]
 
-    def add(self, example: CheckedExample) -> None:
+    def add(self, example: CheckedDatasetExample) -> None:
         self._rows += 1
         line, record = example.line, example.record
         if isinstance(record, Graded):
             return  # the model gives its own answers
         self._measure(line, len(example.answer))
         if _is_blank(example.answer):
-            self.hits.add("empty", line, f"no answer to: {excerpt(example.question)}")
+            self.hits.add("empty", line, f"no answer to: {row_excerpt(example.question)}")
             return
         if isinstance(record, Labelled) and not record.label:
             return
         found: dict[str, str] = {}
         trained = False
-        for question, message in iterate_answers(record):
+        for question, message in iterate_row_answers(record):
             trained = True
             text = message.content if type(message.content) is str else message.text
             if not _is_blank(text):
                 self._read(text, question, message.tool_calls != [], example, found)
             elif not message.tool_calls and not message.reasoning:
-                found.setdefault("empty", f"no answer to: {excerpt(question)}")
+                found.setdefault("empty", f"no answer to: {row_excerpt(question)}")
         if not trained and isinstance(record, Chat):
             found = {"untrained": "every answer has the weight 0"}
         for kind, text in found.items():
@@ -106,8 +113,10 @@ class AnswerChecks:
             lines.append(line)
             lengths.append(min(length, 0xFFFFFFFF))
 
-    def _read(self, text: str, question: str, calls: bool, example: CheckedExample, found: dict[str, str]) -> None:
-        ending, how = (Ending.OTHER, "") if calls else classify_answer_ending(text)
+    def _read(
+        self, text: str, question: str, calls: bool, example: CheckedDatasetExample, found: dict[str, str]
+    ) -> None:
+        ending, how = (Ending.OTHER, "") if calls else classify_row_answer_ending(text)
         if ending is Ending.ENDED:
             self._seen["ended"] += 1
         elif ending is Ending.CUT:
@@ -138,7 +147,7 @@ class AnswerChecks:
                 self._seen["compared"] += 1
                 if asked != language and _is_foreign(text, example):
                     self._seen["foreign"] += 1
-                    found.setdefault("language", f"asked in {asked}, answered in {language}: {excerpt(text, 80)}")
+                    found.setdefault("language", f"asked in {asked}, answered in {language}: {row_excerpt(text, 80)}")
 
     def state(self) -> Any:
         return self.hits, self._rows, dict(self._seen), dict(self._lengths), self._long
@@ -192,19 +201,19 @@ class AnswerChecks:
     def _fails(self, kind: str, count: int) -> bool:
         return kind in _ALWAYS_FAIL or (kind in _FAIL_WHERE_MANY and count > MANY * self._rows)
 
-    def _evidence(self, kinds: list[str]) -> tuple[Evidence, ...]:
+    def _evidence(self, kinds: list[str]) -> tuple[CheckEvidence, ...]:
         """Return some lines of each kind, so that none hides the others."""
         each = max(1, MAX_EVIDENCE // len(kinds))
-        chosen: list[Evidence] = []
+        chosen: list[CheckEvidence] = []
         for kind in kinds:
             if kind == "overlong":
                 chosen += [
-                    Evidence((line,), f"overlong: the answer has {length:,} characters")
+                    CheckEvidence((line,), f"overlong: the answer has {length:,} characters")
                     for line, length in sorted(self._overlong())[:each]
                 ]
             else:
                 found = self.hits.evidence(*self._kinds_of(kind), most=each)
-                chosen += [Evidence(one.lines, f"{kind}: {one.text}") for one in found]
+                chosen += [CheckEvidence(one.lines, f"{kind}: {one.text}") for one in found]
         return tuple(chosen[:MAX_EVIDENCE])
 
     def _overlong(self) -> list[tuple[int, int]]:
@@ -228,5 +237,5 @@ def _is_blank(text: str) -> bool:
     return not text or (len(text) <= 100 and not text.strip(INVISIBLE)) or text.isspace()
 
 
-def _is_foreign(text: str, example: CheckedExample) -> bool:
-    return not looks_like_code(text) and not _NAMES_A_LANGUAGE.search(example.context.lower())
+def _is_foreign(text: str, example: CheckedDatasetExample) -> bool:
+    return not row_looks_like_code(text) and not _NAMES_A_LANGUAGE.search(example.context.lower())

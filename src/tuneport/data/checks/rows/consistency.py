@@ -8,8 +8,15 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
-from tuneport.data.checks.finding import MAX_EVIDENCE, CheckedExample, Evidence, Finding, Verdict, excerpt
-from tuneport.data.checks.near.line_index import FlaggedLines, Keys, LineIndex
+from tuneport.data.checks.finding import (
+    MAX_EVIDENCE,
+    CheckedDatasetExample,
+    CheckEvidence,
+    Finding,
+    Verdict,
+    row_excerpt,
+)
+from tuneport.data.checks.near.line_index import FlaggedLines, Keys, RowLineIndex
 from tuneport.data.checks.rows.json_shapes import JsonShapeCheck
 from tuneport.data.checks.rows.variants import label_spelling_key, label_variants, prompt_variants
 from tuneport.data.rows.records import Chat, Graded, Labelled, Preference
@@ -41,13 +48,13 @@ class ConsistencyCheck:
 
     def __init__(self) -> None:
         self._rows = 0
-        self._prompts: LineIndex[str] = LineIndex()
-        self._system: LineIndex[bool] = LineIndex()
-        self._tools: LineIndex[bool] = LineIndex()
-        self._asks: LineIndex[str] = LineIndex()
-        self._answers: LineIndex[str] = LineIndex()
-        self._roles: LineIndex[str] = LineIndex()
-        self._labels: LineIndex[str] = LineIndex()
+        self._prompts: RowLineIndex[str] = RowLineIndex()
+        self._system: RowLineIndex[bool] = RowLineIndex()
+        self._tools: RowLineIndex[bool] = RowLineIndex()
+        self._asks: RowLineIndex[str] = RowLineIndex()
+        self._answers: RowLineIndex[str] = RowLineIndex()
+        self._roles: RowLineIndex[str] = RowLineIndex()
+        self._labels: RowLineIndex[str] = RowLineIndex()
         self._json = JsonShapeCheck()
 
     def _places(self) -> tuple[Any, ...]:
@@ -62,13 +69,13 @@ class ConsistencyCheck:
             self._json,
         )
 
-    def add(self, example: CheckedExample) -> None:
+    def add(self, example: CheckedDatasetExample) -> None:
         self._rows += 1
         line = example.line
         for places, key in self._keys(example):
             places.add(key, line)
 
-    def _keys(self, example: CheckedExample) -> Keys:
+    def _keys(self, example: CheckedDatasetExample) -> Keys:
         record, answer = example.record, example.answer
         keys: Keys = [(self._tools, record.tools != [])]
         keys += [(self._asks, _prefix(example.question)), (self._answers, _prefix(answer))]
@@ -100,11 +107,11 @@ class ConsistencyCheck:
         says."""
         return {kind: array("I", sorted(odd)) for kind, odd in self._odd().items()}
 
-    def unlisted(self) -> dict[str, Callable[[CheckedExample], bool]]:
+    def unlisted(self) -> dict[str, Callable[[CheckedDatasetExample], bool]]:
         """Return, by kind with more lines than `lines` has, whether an example belongs to the kind."""
         return {kind: partial(self._is, odd) for kind, odd in self._odd().items() if odd.unlisted}
 
-    def _is(self, odd: FlaggedLines, example: CheckedExample) -> bool:
+    def _is(self, odd: FlaggedLines, example: CheckedDatasetExample) -> bool:
         return odd.flags_row(self._keys(example))
 
     def _odd(self) -> dict[str, FlaggedLines]:
@@ -125,11 +132,11 @@ class ConsistencyCheck:
     def _odd_prompts(self) -> FlaggedLines:
         found = FlaggedLines()
         for prompt, (_, what) in prompt_variants(self._prompts).items():
-            text = f"{what}, in {counted(self._prompts.count(prompt), 'record')}: {excerpt(prompt, 60)!r}"
+            text = f"{what}, in {counted(self._prompts.count(prompt), 'record')}: {row_excerpt(prompt, 60)!r}"
             found.flag_value(self._prompts, prompt, text)
         return found
 
-    def _minority(self, places: LineIndex[bool], what: str) -> FlaggedLines:
+    def _minority(self, places: RowLineIndex[bool], what: str) -> FlaggedLines:
         total, found = places.rows, FlaggedLines()
         for has in (True, False):
             if total >= MIN_ROWS and 0 < places.count(has) <= FEW * total:
@@ -138,7 +145,7 @@ class ConsistencyCheck:
                 break
         return found
 
-    def _unprefixed(self, places: LineIndex[str], what: str) -> FlaggedLines:
+    def _unprefixed(self, places: RowLineIndex[str], what: str) -> FlaggedLines:
         usual, found = next(iter(places), ""), FlaggedLines()
         if not usual or self._rows < MIN_ROWS or places.count(usual) < PREFIXED * places.rows:
             return found
@@ -184,7 +191,7 @@ class ConsistencyCheck:
         )
         each = max(1, MAX_EVIDENCE // len(odd))
         evidence = [
-            Evidence((line,), f"{kind}: {text}")
+            CheckEvidence((line,), f"{kind}: {text}")
             for kind, lines in odd.items()
             for line, text in sorted(lines.items())[:each]
         ]
@@ -193,7 +200,7 @@ class ConsistencyCheck:
         fix = "; ".join(KINDS[kind][1] for kind in list(odd)[:3])
         return Finding("consistency", Verdict.WARN, message, tuple(evidence[:MAX_EVIDENCE]), fix, count, details)
 
-    def _share(self, places: LineIndex[bool]) -> float:
+    def _share(self, places: RowLineIndex[bool]) -> float:
         return round(places.count(True) / max(1, places.rows), 3)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from tuneport.data.checks.rows.shapes import looks_like_code, parse_json
+from tuneport.data.checks.rows.shapes import parse_row_answer_json, row_looks_like_code
 
 
 class Ending(StrEnum):
@@ -44,7 +44,7 @@ LONG = 12  # words: no title, no name
 MIN_WORDS = 6  # in the last line, for it to be a sentence at all
 
 
-def classify_answer_ending(text: str) -> tuple[Ending, str]:
+def classify_row_answer_ending(text: str) -> tuple[Ending, str]:
     """Return how the text ends, and how to word it if it is cut or open."""
     text = text.rstrip()
     if not text:
@@ -61,11 +61,11 @@ def classify_answer_ending(text: str) -> tuple[Ending, str]:
         return Ending.ENDED, ""
     if last in "-*•+)" and _EMPTY_ITEM.search(text[-6:]):
         return _empty_item(text)
-    if text[0] in "{[" and (text[1:2] in '"{[\n ' or text[0] == "{") and parse_json(text) is None:
+    if text[0] in "{[" and (text[1:2] in '"{[\n ' or text[0] == "{") and parse_row_answer_json(text) is None:
         if text.count("{") > text.count("}") or text.count("[") > text.count("]"):
             return Ending.CUT, "its brackets are not closed"
         return Ending.OTHER, ""
-    if looks_like_code(text):
+    if row_looks_like_code(text):
         if text.count("{") > text.count("}") and "```" not in text:
             return Ending.CUT, "its brackets are not closed"
         return Ending.OTHER, ""

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from tuneport.data.checks.finding import CheckedExample, Finding, Verdict
+from tuneport.data.checks.finding import CheckedDatasetExample, Finding, Verdict
 from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.checks.rows.task import is_sampled_row
 from tuneport.formatting import counted
@@ -84,7 +84,8 @@ SIGNS = {
 
 
 class GeneratedTextCheck:
-    """`hits` has the lines that are marked as generated. Signs are counted in the rows that `TaskGuess` reads, too."""
+    """`hits` has the lines that are marked as generated. Signs are counted in the rows that `DatasetTaskGuess` reads,
+    too."""
 
     def __init__(self) -> None:
         self.hits = FlaggedRecords()
@@ -93,7 +94,7 @@ class GeneratedTextCheck:
         self._starts: Counter[str] = Counter()
         self._origins: Counter[str] = Counter()
 
-    def add(self, example: CheckedExample) -> None:
+    def add(self, example: CheckedDatasetExample) -> None:
         self._rows += 1
         if example.record.metadata:
             self._marks(example)
@@ -101,7 +102,7 @@ class GeneratedTextCheck:
         if len(answer) >= PROSE and is_sampled_row(example.line):
             self._look_at(answer)
 
-    def _marks(self, example: CheckedExample) -> None:
+    def _marks(self, example: CheckedDatasetExample) -> None:
         columns = example.record.metadata
         for name in _NESTED:
             inner = columns.get(name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from tuneport.data.checks.near.line_index import FlaggedLines, Keys, LineIndex
-from tuneport.data.checks.rows.shapes import parse_json, strip_code_fence
+from tuneport.data.checks.near.line_index import FlaggedLines, Keys, RowLineIndex
+from tuneport.data.checks.rows.shapes import parse_row_answer_json, strip_row_code_fence
 
 MIN_ROWS = 10  # answers in JSON, to speak of a habit
 USUAL = 0.9  # of the answers in JSON have a key, or of a key's values a type: the others are odd
@@ -25,8 +25,8 @@ class JsonShapeCheck:
     """Shapes of answers: each path to a value, as in `items[].name`, with its type; `places.MAX_KEYS` at most."""
 
     def __init__(self) -> None:
-        self._shapes: LineIndex[Shape] = LineIndex()
-        self._forms: LineIndex[Shape] = LineIndex()  # of answers that are not plainly JSON
+        self._shapes: RowLineIndex[Shape] = RowLineIndex()
+        self._forms: RowLineIndex[Shape] = RowLineIndex()  # of answers that are not plainly JSON
 
     def add(self, line: int, answer: str) -> None:
         for places, key in self.keys(answer):
@@ -36,8 +36,8 @@ class JsonShapeCheck:
         start = answer.lstrip()[:1]
         if start not in ("{", "[", "`"):
             return [(self._forms, NO_JSON)]
-        inside = strip_code_fence(answer)
-        value = parse_json(answer if inside is None else inside)
+        inside = strip_row_code_fence(answer)
+        value = parse_row_answer_json(answer if inside is None else inside)
         if value is None:
             return [(self._forms, NO_JSON)]
         shape = (self._shapes, json_shape(value))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from tuneport.data.checks.rows.shapes import looks_like_code, parse_json
+from tuneport.data.checks.rows.shapes import parse_row_answer_json, row_looks_like_code
 
 # --- tokens of models, and what they write for other programs to read: never meant for people
 
@@ -160,7 +160,7 @@ def _page_or_slot(text: str, question: str) -> str | None:
             found = None
     if found is None and "[" in text and not _ASKS_FOR_A_FORM.search(question):
         found = _PLACEHOLDER.search(text)
-    return f"an unfilled slot: {found[0]!r}" if found and not looks_like_code(text) else None
+    return f"an unfilled slot: {found[0]!r}" if found and not row_looks_like_code(text) else None
 
 
 def _page(text: str, question: str) -> str | None:
@@ -173,11 +173,11 @@ def _page(text: str, question: str) -> str | None:
             found = None
     if found is None and ("[[" in text or "{{" in text or "'''" in text or "==" in text):
         found = _WIKI.search(text)
-        if found and looks_like_code(text):
+        if found and row_looks_like_code(text):
             found = None  # lists of lists, docstrings
     if found is None and "[" in text:
         found = _FORUM.search(text)
-        if found and looks_like_code(text):
+        if found and row_looks_like_code(text):
             found = None
     if found is None or _ASKS_FOR_MARKUP.search(question) or (angle and _DOCUMENT.search(text)):
         return None
@@ -186,7 +186,7 @@ def _page(text: str, question: str) -> str | None:
 
 def _is_type(text: str, found: re.Match[str]) -> bool:
     """Return whether it is `List<b>` or the like."""
-    return text[found.start() - 1 : found.start()].isalnum() and looks_like_code(text) and "</" not in text
+    return text[found.start() - 1 : found.start()].isalnum() and row_looks_like_code(text) and "</" not in text
 
 
 def _escape(text: str, question: str) -> str | None:
@@ -194,7 +194,12 @@ def _escape(text: str, question: str) -> str | None:
         if control in text:
             return f"a control character: {control!r}"
     found = _ESCAPE.search(_CODE_PARTS.sub("", text) if "`" in text else text)
-    if not found or _ASKS_FOR_ESCAPES.search(question) or looks_like_code(text) or parse_json(text) is not None:
+    if (
+        not found
+        or _ASKS_FOR_ESCAPES.search(question)
+        or row_looks_like_code(text)
+        or parse_row_answer_json(text) is not None
+    ):
         return None
     return f"an escape: {found[0]!r}"
 

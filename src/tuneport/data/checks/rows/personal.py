@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks.finding import CheckedExample, Finding, Verdict
+from tuneport.data.checks.finding import CheckedDatasetExample, Finding, Verdict
 from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.pii.recogniser import PIIMatch
 from tuneport.data.pii.search import find_personal_data
@@ -65,7 +65,7 @@ class PersonalDataCheck:
         self._hits = FlaggedRecords()
         self._kinds: Counter[str] = Counter()
 
-    def add(self, example: CheckedExample) -> None:
+    def add(self, example: CheckedDatasetExample) -> None:
         matches = find_personal_data(join_span_texts(example.record))
         if not matches:
             return

@@ -34,7 +34,7 @@ _CODE = re.compile(
 _FENCED = re.compile(r"```(?:json|JSON)?\s*\n(.*?)\n?\s*```", re.DOTALL)
 
 
-def looks_like_code(text: str) -> bool:
+def row_looks_like_code(text: str) -> bool:
     """Return whether the text is a program, or prose with one in it."""
     for mark in _MARKS:
         if mark in text:
@@ -42,7 +42,7 @@ def looks_like_code(text: str) -> bool:
     return False
 
 
-def strip_code_fence(text: str) -> str | None:
+def strip_row_code_fence(text: str) -> str | None:
     """Return the inside of a text that is one code fence of JSON or of no language, else None."""
     text = text.strip()
     found = _FENCED.fullmatch(text) if text.startswith("```") else None
@@ -50,7 +50,7 @@ def strip_code_fence(text: str) -> str | None:
 
 
 @lru_cache(maxsize=8)  # several checks ask about the same answer
-def parse_json(text: str) -> Any:
+def parse_row_answer_json(text: str) -> Any:
     """Return the object or list that the whole text is in JSON, or None for anything else."""
     text = text.strip()
     if not text.startswith(("{", "[")) or not text.endswith(("}", "]")):

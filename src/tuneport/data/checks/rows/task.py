@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from tuneport.data.checks.rows.shapes import looks_like_code, parse_json, strip_code_fence
+from tuneport.data.checks.rows.shapes import parse_row_answer_json, row_looks_like_code, strip_row_code_fence
 from tuneport.data.checks.rows.words.domain_words import DOMAINS, STYLE_CUES
 from tuneport.data.rows.text import normalise_record_text
 
@@ -34,7 +34,7 @@ _CALL = re.compile(r"[\w.-]+\(\{.*\}\)", re.DOTALL)
 _PAIR_LINE = re.compile(r"[^\n:]{1,40}: ?\S[^\n]*")
 
 
-class TaskGuess:
+class DatasetTaskGuess:
     """Counts answers as they come. `name` is the guess so far, `reason` says why, `classes` the rows of each class.
 
     Memory: at most `MAX_CLASSES` labels, whatever the rows. `state` and `merge` put several processes' counts together.
@@ -66,7 +66,7 @@ class TaskGuess:
         kind = _structure(output)
         if kind:
             self._signs[kind] += 1
-        elif looks_like_code(output):
+        elif row_looks_like_code(output):
             self._signs["code"] += 1
         asked = set(question[:_READ].lower().replace(".", " ").replace(",", " ").split())
         if not STYLE_CUES.isdisjoint(asked):
@@ -164,8 +164,8 @@ def is_sampled_row(line: int) -> bool:
 def _structure(output: str) -> str | None:
     start = output.lstrip()[:1]
     if start in ("{", "[", "`"):
-        inside = strip_code_fence(output)
-        return "json" if parse_json(output if inside is None else inside) is not None else None
+        inside = strip_row_code_fence(output)
+        return "json" if parse_row_answer_json(output if inside is None else inside) is not None else None
     if output.endswith("})") and _CALL.fullmatch(output.rpartition("\n")[2]):
         return "calls"
     if ":" in output and "\n" in output.strip():

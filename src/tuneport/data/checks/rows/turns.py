@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
 
 
-def iterate_answers(record: Record) -> Iterator[tuple[str, Message]]:
+def iterate_row_answers(record: Record) -> Iterator[tuple[str, Message]]:
     """Yield each answer that is trained towards, with the user's words before it.
 
     Only the chosen one of a pair, and no answer labelled bad: bad answers are bad on purpose.
@@ -30,12 +30,12 @@ def iterate_answers(record: Record) -> Iterator[tuple[str, Message]]:
     question = ""
     for index, message in enumerate(messages):
         if message.role == "user":
-            question = message_text(message)
+            question = row_message_text(message)
         elif message.role == "assistant" and message.weight != 0 and index >= start:
             yield question, message
 
 
-def last_user_text(record: Record) -> str:
+def last_row_user_text(record: Record) -> str:
     """Return the user's last words before the answer; of text without a conversation, nothing."""
     match record:
         case PromptCompletion():
@@ -48,9 +48,9 @@ def last_user_text(record: Record) -> str:
             messages = record.messages
     for message in reversed(messages):
         if message.role == "user":
-            return message_text(message)
+            return row_message_text(message)
     return ""
 
 
-def message_text(message: Message) -> str:
+def row_message_text(message: Message) -> str:
     return message.content if type(message.content) is str else message.text

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from difflib import SequenceMatcher
 
-from tuneport.data.checks.near.line_index import LineIndex
+from tuneport.data.checks.near.line_index import RowLineIndex
 
 FREQUENT = 0.1  # share of the rows with a prompt, for its near twins to be accidents of it
 MAX_VARIANT = 0.1  # of the frequent one's rows; above it, a variant is meant
@@ -21,7 +21,7 @@ _LABEL_GAP = re.compile(r"[\s_-]+")
 _LABEL_END = " \t\r\n.,;:!?\"'`“”‘’«»*"
 
 
-def prompt_variants(prompts: LineIndex[str]) -> dict[str, tuple[str, str]]:
+def prompt_variants(prompts: RowLineIndex[str]) -> dict[str, tuple[str, str]]:
     """Return for each prompt that varies by accident the intended one, and the difference."""
     found: dict[str, tuple[str, str]] = {}
     spelt: dict[str, str] = {}
@@ -38,7 +38,7 @@ def prompt_variants(prompts: LineIndex[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _one_word_away(prompts: LineIndex[str], usual: str) -> dict[str, str]:
+def _one_word_away(prompts: RowLineIndex[str], usual: str) -> dict[str, str]:
     """Return the rare prompts that differ from a frequent one by one word, and the difference; words that fill a slot
     are meant."""
     found: dict[str, str] = {}
@@ -87,7 +87,7 @@ def label_spelling_key(label: str) -> str:
     return _LABEL_GAP.sub("", label.casefold()).strip(_LABEL_END)
 
 
-def label_variants(labels: LineIndex[str]) -> dict[str, str]:
+def label_variants(labels: RowLineIndex[str]) -> dict[str, str]:
     """Return for each rarer spelling of a label the usual one: other case, space or marks, a prefix, or one misspelt
     word."""
     usual: dict[str, str] = {}

@@ -10,12 +10,12 @@ import msgspec
 from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
 from tuneport.data.formats.shared.turns import without_images
-from tuneport.data.formats.sharegpt.turns import is_json_object
+from tuneport.data.formats.sharegpt.turns import is_sharegpt_json_object
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart, ToolCall
 
 ID_PREFIX = "toolu_"
@@ -34,7 +34,7 @@ class _Shape(msgspec.Struct):
     messages: list[_Turn]
 
 
-class CallInputs:
+class AnthropicCallInputs:
     """The inputs of the calls of a row, as they are spelled in it; decoded only if a call is met."""
 
     def __init__(self, line: bytes) -> None:
@@ -51,9 +51,11 @@ class CallInputs:
         return bytes(found.input).decode()
 
 
-def read_turn(turn: Any, at: str, problems: RecordProblems, inputs: CallInputs) -> list[Message]:
+def read_anthropic_turn(turn: Any, at: str, problems: RecordProblems, inputs: AnthropicCallInputs) -> list[Message]:
     if not isinstance(turn, dict):
-        problems.add(at, f"a message must be an object, not {json_type(turn)}", 'write {"role": ..., "content": ...}')
+        problems.add(
+            at, f"a message must be an object, not {row_value_json_type(turn)}", 'write {"role": ..., "content": ...}'
+        )
         return []
     role, content = turn.get("role"), turn.get("content")
     if role not in ("user", "assistant"):
@@ -68,11 +70,13 @@ def read_turn(turn: Any, at: str, problems: RecordProblems, inputs: CallInputs) 
         problems.add(f"{at}.content", "must be text or a list of blocks, not empty", "add the text of the message")
         return []
     if messages:
-        messages[0].extra = {**pick_unknown_keys(turn, ("role", "content")), **messages[0].extra}
+        messages[0].extra = {**pick_unknown_row_keys(turn, ("role", "content")), **messages[0].extra}
     return messages
 
 
-def _read_blocks(content: list[Any], role: Any, at: str, problems: RecordProblems, inputs: CallInputs) -> list[Message]:
+def _read_blocks(
+    content: list[Any], role: Any, at: str, problems: RecordProblems, inputs: AnthropicCallInputs
+) -> list[Message]:
     messages: list[Message] = []
     turn = int(at[at.index("[") + 1 : -1])
     for index, block in enumerate(content):
@@ -92,7 +96,7 @@ def _read_blocks(content: list[Any], role: Any, at: str, problems: RecordProblem
             _refuse_rest(block, ("type", "thinking", "signature"), field, problems)
             messages.append(Message(role, reasoning=thinking, extra=extra))
         else:
-            part = read_part(block, field, problems)
+            part = read_anthropic_part(block, field, problems)
             if part is None:
                 continue
             if last is None or last.tool_calls:
@@ -114,47 +118,47 @@ def _flat(content: str | list[Part] | None) -> str | list[Part] | None:
 
 
 def _refuse_rest(block: Mapping[str, Any], known: tuple[str, ...], at: str, problems: RecordProblems) -> None:
-    for key in pick_unknown_keys(block, known):
+    for key in pick_unknown_row_keys(block, known):
         problems.add(f"{at}.{key}", "is not a key of such a block", "remove it")
 
 
 def _read_result(block: Mapping[str, Any], at: str, problems: RecordProblems) -> Message:
     content = block.get("content")
     if isinstance(content, list):
-        content = read_parts(content, f"{at}.content", problems) or None
+        content = read_anthropic_parts(content, f"{at}.content", problems) or None
     elif content is not None and not isinstance(content, str):
-        problems.add(f"{at}.content", f"must be text or blocks, not {json_type(content)}", "write it as text")
+        problems.add(f"{at}.content", f"must be text or blocks, not {row_value_json_type(content)}", "write it as text")
     message = Message("tool", content, tool_call_id=problems.read_text(block, "tool_use_id", at, required=False))
-    message.extra = pick_unknown_keys(block, ("type", "tool_use_id", "content"))
+    message.extra = pick_unknown_row_keys(block, ("type", "tool_use_id", "content"))
     return message
 
 
 def _read_call(
-    block: Mapping[str, Any], at: str, problems: RecordProblems, inputs: CallInputs, place: tuple[int, int]
+    block: Mapping[str, Any], at: str, problems: RecordProblems, inputs: AnthropicCallInputs, place: tuple[int, int]
 ) -> ToolCall:
     name = problems.read_text(block, "name", at) or ""
     arguments = "{}"
     if isinstance(block.get("input"), dict):
         arguments = inputs.spelling(*place)
     else:
-        problems.add(f"{at}.input", f"must be an object, not {json_type(block.get('input'))}", "write {...}")
+        problems.add(f"{at}.input", f"must be an object, not {row_value_json_type(block.get('input'))}", "write {...}")
     call_id = problems.read_text(block, "id", at, required=False)
-    return ToolCall(name, arguments, call_id, pick_unknown_keys(block, ("type", "id", "name", "input")))
+    return ToolCall(name, arguments, call_id, pick_unknown_row_keys(block, ("type", "id", "name", "input")))
 
 
-def read_parts(values: list[Any], at: str, problems: RecordProblems) -> list[Part]:
-    read = (read_part(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
+def read_anthropic_parts(values: list[Any], at: str, problems: RecordProblems) -> list[Part]:
+    read = (read_anthropic_part(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
     return [part for part in read if part is not None]
 
 
-def read_part(value: Any, at: str, problems: RecordProblems) -> Part | None:
+def read_anthropic_part(value: Any, at: str, problems: RecordProblems) -> Part | None:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "text":
         text = problems.read_text(value, "text", at)
-        return None if text is None else TextPart(text, pick_unknown_keys(value, ("type", "text")))
+        return None if text is None else TextPart(text, pick_unknown_row_keys(value, ("type", "text")))
     if kind == "image":
         source = value.get("source")
-        extra = pick_unknown_keys(value, ("type", "source"))
+        extra = pick_unknown_row_keys(value, ("type", "source"))
         if isinstance(source, dict) and source.get("type") == "url" and isinstance(source.get("url"), str):
             return ImagePart(url=source["url"], extra=extra)
         if isinstance(source, dict) and source.get("type") == "base64":
@@ -193,7 +197,7 @@ class AnthropicTurnWriter:
         last = self.turns[-1] if self.turns else None
         if last is None or last["role"] != role:
             turn = {"role": role, "content": content}
-            restore_unknown_keys(turn, extra, ("role", "content"), "messages[].", self._lost)
+            restore_unknown_row_keys(turn, extra, ("role", "content"), "messages[].", self._lost)
             self.turns.append(turn)
         else:
             self.joined = True
@@ -225,7 +229,7 @@ class AnthropicTurnWriter:
                 row = {"type": "image", "source": source}
             if isinstance(part, ImagePart) and part.detail is not None:
                 self._lose("messages[].content[].detail", "an image has no detail setting")
-            restore_unknown_keys(row, part.extra, ("type", "text", "source"), "messages[].content[].", self._lost)
+            restore_unknown_row_keys(row, part.extra, ("type", "text", "source"), "messages[].content[].", self._lost)
             rows.append(row)
         return rows
 
@@ -251,7 +255,7 @@ class AnthropicTurnWriter:
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         arguments: Any
-        if is_json_object(call.arguments):
+        if is_sharegpt_json_object(call.arguments):
             arguments = msgspec.Raw(call.arguments.encode())
             if "\n" in call.arguments or "\r" in call.arguments:
                 arguments = msgspec.Raw(msgspec.json.format(call.arguments.encode(), indent=-1))
@@ -260,7 +264,7 @@ class AnthropicTurnWriter:
             arguments = {"arguments": call.arguments}
             self._lose("messages[].tool_calls[].arguments", "the input must be an object; other text is put into one")
         row = {"type": "tool_use", "id": call.id, "name": call.name, "input": arguments}
-        restore_unknown_keys(row, call.extra, (), "messages[].tool_calls[].", self._lost)
+        restore_unknown_row_keys(row, call.extra, (), "messages[].tool_calls[].", self._lost)
         return row
 
     def _result(self, message: Message, extra: dict[str, Any]) -> list[dict[str, Any]]:
@@ -269,7 +273,7 @@ class AnthropicTurnWriter:
             row["content"] = message.content
         elif message.content:
             row["content"] = self._parts(message.content)
-        restore_unknown_keys(row, extra, (), "messages[].", self._lost)
+        restore_unknown_row_keys(row, extra, (), "messages[].", self._lost)
         extra.clear()
         return [row]
 

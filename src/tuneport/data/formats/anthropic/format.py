@@ -13,31 +13,37 @@ from typing import Any, Literal
 
 import msgspec
 
-from tuneport.data.formats.anthropic.blocks import ID_PREFIX, AnthropicTurnWriter, CallInputs, read_parts, read_turn
+from tuneport.data.formats.anthropic.blocks import (
+    ID_PREFIX,
+    AnthropicCallInputs,
+    AnthropicTurnWriter,
+    read_anthropic_parts,
+    read_anthropic_turn,
+)
 from tuneport.data.formats.contract import (
     NO_PARAMETERS,
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
-    round_trips,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_round_trips,
+    row_value_json_type,
 )
-from tuneport.data.formats.contract import note as note
-from tuneport.data.formats.openai.messages import check_tool_results
+from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
+from tuneport.data.formats.openai.messages import check_openai_tool_results
 from tuneport.data.formats.shared.tools import (
-    add_call_ids,
+    add_message_call_ids,
     drop_generated_call_ids,
-    has_calls,
     has_input_schema,
-    read_tool,
-    write_tool,
+    has_message_tool_calls,
+    read_format_tool,
+    write_format_tool,
 )
 from tuneport.data.rows.records import Chat, Message, Record
-from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
+from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
 
 NAME = "anthropic"
 KNOWN = frozenset(("system", "messages", "tools"))
@@ -70,16 +76,18 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     for message in messages:
         content = message.get("content")
         for block in content if isinstance(content, list) else ():
-            if isinstance(block, dict) and (block.get("type") in _BLOCKS or "source" in block):
+            if not isinstance(block, dict):
+                continue
+            if block.get("type") in _BLOCKS or ("source" in block and block.get("type") != "text"):
                 return 1.0, "content blocks of Anthropic's types"
-            if isinstance(block, dict) and (block.get("type") == "image" or "value" in block):
+            if block.get("type") == "image" or "value" in block:
                 return 0.0, "there are content blocks of Hugging Face's or LLaMA-Factory's types"
     if has_input_schema(row):
         return 1.0, "tools with an input_schema"
     return 0.6, "messages from user and assistant only"
 
 
-def read(line: bytes) -> Record:
+def read_format_row(line: bytes) -> Record:
     try:
         plain = _plain.decode(line)
     except (msgspec.ValidationError, UnicodeDecodeError):
@@ -89,7 +97,7 @@ def read(line: bytes) -> Record:
     messages += [Message(message.role, message.content) for message in plain.messages]
     around = 0 if plain.system is msgspec.UNSET else 2 if plain.system is None else 4
     texts = [system, *[message.content for message in plain.messages]]
-    if are_texts_fully_decoded(line, around + 2 + 8 * len(plain.messages), texts):
+    if are_row_texts_fully_decoded(line, around + 2 + 8 * len(plain.messages), texts):
         for message in messages:
             if message.role == "assistant":
                 return Chat(messages)
@@ -97,46 +105,50 @@ def read(line: bytes) -> Record:
 
 
 def _read_any(line: bytes) -> Chat:
-    row = decode_row(line)
+    row = decode_dataset_row(line)
     problems = RecordProblems()
-    inputs = CallInputs(line)
+    inputs = AnthropicCallInputs(line)
     messages: list[Message] = []
     system = row.get("system")
     if isinstance(system, list):
-        messages.append(Message("system", read_parts(system, "system", problems)))
+        messages.append(Message("system", read_anthropic_parts(system, "system", problems)))
     elif isinstance(system, str):
         messages += [Message("system", system)] if system else []
     elif system is not None:
-        problems.add("system", f"must be text or a list of text blocks, not {json_type(system)}", "write it as text")
+        problems.add(
+            "system", f"must be text or a list of text blocks, not {row_value_json_type(system)}", "write it as text"
+        )
     turns = problems.read_items(row, "messages")
     if not turns and not problems:
         problems.add("messages", "is empty" if "messages" in row else "is missing", "add the conversation's messages")
     for index, turn in enumerate(turns):
-        messages += read_turn(turn, f"messages[{index}]", problems, inputs)
+        messages += read_anthropic_turn(turn, f"messages[{index}]", problems, inputs)
     if messages and not problems and not any(message.role == "assistant" for message in messages):
         problems.add("messages", "there is no assistant message, so nothing to train on", "add the answer")
     tools = [
-        read_tool(value, f"tools[{index}]", problems, schema_key="input_schema")
+        read_format_tool(value, f"tools[{index}]", problems, schema_key="input_schema")
         for index, value in enumerate(problems.read_items(row, "tools"))
     ]
     for tool in tools:
         if tool is not None and tool.parameters == NO_PARAMETERS:
-            tool.parameters = None  # what `write` gives a tool without parameters
+            tool.parameters = None  # what `write_format_row` gives a tool without parameters
     if not problems:
-        check_tool_results(messages, "messages", problems)
+        check_openai_tool_results(messages, "messages", problems)
     problems.raise_if_any()
     drop_generated_call_ids(messages, ID_PREFIX)
-    return Chat(messages, tools=[tool for tool in tools if tool is not None], metadata=pick_unknown_keys(row, KNOWN))
+    return Chat(
+        messages, tools=[tool for tool in tools if tool is not None], metadata=pick_unknown_row_keys(row, KNOWN)
+    )
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
-    chat = as_chat(record, lost)
+    chat = chat_of_record(record, lost)
     if chat is None:
         return None, lost
     messages = chat.messages
-    if has_calls(messages):
-        messages = add_call_ids(messages, ID_PREFIX, lost)
+    if has_message_tool_calls(messages):
+        messages = add_message_call_ids(messages, ID_PREFIX, lost)
     writer = AnthropicTurnWriter(lost)
     row: dict[str, Any] = {}
     if messages and messages[0].role == "system" and messages[0].content:
@@ -152,13 +164,13 @@ def write(record: Record) -> Written:
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
     if record.metadata:
-        restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
-    if writer.joined and not lost and not round_trips(read, row, record):
+        restore_unknown_row_keys(row, record.metadata, KNOWN, "", lost)
+    if writer.joined and not lost and not row_round_trips(read_format_row, row, record):
         lost.append(Unrepresentable("messages[]", "turns must alternate; consecutive messages of a role are joined"))
     return row, lost
 
 
 def _write_tool(tool: Any, lost: list[Unrepresentable]) -> dict[str, Any]:
-    row = write_tool(tool, lost, schema_key="input_schema")
-    row.setdefault("input_schema", dict(NO_PARAMETERS))  # required; `read` takes exactly this away again
+    row = write_format_tool(tool, lost, schema_key="input_schema")
+    row.setdefault("input_schema", dict(NO_PARAMETERS))  # required; `read_format_row` takes exactly this away again
     return row

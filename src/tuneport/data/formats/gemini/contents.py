@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from tuneport.data.formats.contract import RecordProblems, json_type, pick_unknown_keys
-from tuneport.data.formats.spelling import raw_json_text
+from tuneport.data.formats.contract import RecordProblems, pick_unknown_row_keys, row_value_json_type
+from tuneport.data.formats.spelling import raw_row_json_text
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart, ToolCall
 
 _KINDS = {
@@ -27,7 +27,7 @@ RESERVED_PART = frozenset((*_KINDS, "thought"))
 Path = tuple[str | int, ...]
 
 
-def called_function_names(messages: Sequence[Message], *, read: bool = False) -> dict[int, str]:
+def gemini_called_functions(messages: Sequence[Message], *, read: bool = False) -> dict[int, str]:
     """Return the name of the function that each result answers, by the index of the result: by id, else in order.
 
     With `read`, also takes the name from the results, in place, if it is just that.
@@ -57,11 +57,13 @@ class GeminiContentReader:
         if isinstance(value, str):
             return Message("system", value)
         if not isinstance(value, dict):
-            self._problems.add(at, f"must be a content, not {json_type(value)}", 'write {"parts": [{"text": ...}]}')
+            self._problems.add(
+                at, f"must be a content, not {row_value_json_type(value)}", 'write {"parts": [{"text": ...}]}'
+            )
             return Message("system", "")
         parts = [self._part(part, (at, "parts", i)) for i, part in enumerate(self._parts(value, at))]
         message = Message("system", unwrap_single_text([part for part in parts if part is not None]))
-        message.extra = pick_unknown_keys(value, CONTENT_KEYS)
+        message.extra = pick_unknown_row_keys(value, CONTENT_KEYS)
         if value.get("role") not in (None, "system"):
             message.extra["role"] = value["role"]
         return message
@@ -71,7 +73,9 @@ class GeminiContentReader:
         thought."""
         at = _name(path)
         if not isinstance(value, dict):
-            self._problems.add(at, f"must be an object, not {json_type(value)}", 'write {"role": ..., "parts": [...]}')
+            self._problems.add(
+                at, f"must be an object, not {row_value_json_type(value)}", 'write {"role": ..., "parts": [...]}'
+            )
             return []
         role = value.get("role", "user")
         if role not in ("user", "model", "function", "tool"):
@@ -87,7 +91,7 @@ class GeminiContentReader:
                     unwrap_single_text(message.content) if isinstance(message.content, list) else message.content
                 )
         if messages:
-            messages[0].extra = {**pick_unknown_keys(value, CONTENT_KEYS), **messages[0].extra}
+            messages[0].extra = {**pick_unknown_row_keys(value, CONTENT_KEYS), **messages[0].extra}
         return messages
 
     def _parts(self, value: Mapping[str, Any], at: str) -> list[Any]:
@@ -109,7 +113,7 @@ class GeminiContentReader:
         elif kind == "text" and role == "assistant" and part.get("thought") is True:
             message = Message(role, reasoning=self._problems.read_text(part, "text", _name(path)))
             message.extra = {
-                f"thought_{key}": value for key, value in pick_unknown_keys(part, ("text", "thought")).items()
+                f"thought_{key}": value for key, value in pick_unknown_row_keys(part, ("text", "thought")).items()
             }
             messages.append(message)
         else:
@@ -129,61 +133,65 @@ class GeminiContentReader:
             self._problems.add(at, rule, fix)
             return None
         key = kinds[0]
-        extra = pick_unknown_keys(part, (key,))
+        extra = pick_unknown_row_keys(part, (key,))
         if key == "text":
             text = self._problems.read_text(part, key, at)
             return None if text is None else TextPart(text, extra)
         value, field = part[key], f"{at}.{key}"
         if not isinstance(value, dict):
-            self._problems.add(field, f"must be an object, not {json_type(value)}", "give its mimeType and data")
+            self._problems.add(
+                field, f"must be an object, not {row_value_json_type(value)}", "give its mimeType and data"
+            )
             return None
         kind = value.get("mimeType", value.get("mime_type"))
         names = ("data",) if _KINDS[key] == "inlineData" else ("fileUri", "file_uri")
         found = next((value[name] for name in names if isinstance(value.get(name), str)), None)
-        unknown = pick_unknown_keys(value, ("mimeType", "mime_type", *names))
+        unknown = pick_unknown_row_keys(value, ("mimeType", "mime_type", *names))
         if found is None or unknown or not (kind is None or isinstance(kind, str)):
             self._problems.add(field, f"must be a mimeType and {names[0]}", "correct its keys")
             return None
         if _KINDS[key] == "inlineData":
             return ImagePart(data=found, media_type=kind, extra=extra)
-        return ImagePart(url=found, media_type=None if kind == media_type(found) else kind, extra=extra)
+        return ImagePart(url=found, media_type=None if kind == gemini_media_type(found) else kind, extra=extra)
 
     def _call(self, part: Mapping[str, Any], key: str, path: Path) -> ToolCall:
         at, value = f"{_name(path)}.{key}", part[key]
         if not isinstance(value, dict):
-            self._problems.add(at, f"must be an object, not {json_type(value)}", 'write {"name": ..., "args": {...}}')
+            self._problems.add(
+                at, f"must be an object, not {row_value_json_type(value)}", 'write {"name": ..., "args": {...}}'
+            )
             return ToolCall("", "{}")
         arguments = value.get("args")
         if arguments is not None and not isinstance(arguments, dict):
-            self._problems.add(f"{at}.args", f"must be an object, not {json_type(arguments)}", "write {...}")
+            self._problems.add(f"{at}.args", f"must be an object, not {row_value_json_type(arguments)}", "write {...}")
         call = ToolCall(self._problems.read_text(value, "name", at) or "", "{}")
         if isinstance(arguments, dict):
-            call.arguments = raw_json_text(self._line, *path, key, "args")
+            call.arguments = raw_row_json_text(self._line, *path, key, "args")
         call.id = self._problems.read_text(value, "id", at, required=False)
-        call.extra = {**pick_unknown_keys(value, ("name", "args", "id")), **pick_unknown_keys(part, (key,))}
+        call.extra = {**pick_unknown_row_keys(value, ("name", "args", "id")), **pick_unknown_row_keys(part, (key,))}
         return call
 
     def _result(self, part: Mapping[str, Any], key: str, path: Path) -> Message:
         at, value = f"{_name(path)}.{key}", part[key]
-        message = Message("tool", "", extra=pick_unknown_keys(part, (key,)))
+        message = Message("tool", "", extra=pick_unknown_row_keys(part, (key,)))
         if not isinstance(value, dict) or not isinstance(value.get("response"), dict):
             fix = 'write {"name": ..., "response": {...}}'
             self._problems.add(at, "must be an object with a name and a response, itself an object", fix)
             return message
         message.name = self._problems.read_text(value, "name", at)
         message.tool_call_id = self._problems.read_text(value, "id", at, required=False)
-        unknown = pick_unknown_keys(value, ("name", "response", "id"))
+        unknown = pick_unknown_row_keys(value, ("name", "response", "id"))
         if unknown:
             self._problems.add(f"{at}.{next(iter(unknown))}", "is not a key of a response", "remove it")
         response = value["response"]
-        if is_output_wrapper(response):
+        if is_gemini_output_wrapper(response):
             message.content = response["output"]
         else:
-            message.content = raw_json_text(self._line, *path, key, "response")
+            message.content = raw_row_json_text(self._line, *path, key, "response")
         return message
 
 
-def is_output_wrapper(response: Any) -> bool:
+def is_gemini_output_wrapper(response: Any) -> bool:
     """Return whether it only wraps a text, as the Gemini API takes results that are not objects."""
     return isinstance(response, dict) and len(response) == 1 and isinstance(response.get("output"), str)
 
@@ -198,5 +206,5 @@ def unwrap_single_text(parts: list[Part]) -> str | list[Part]:
     return parts
 
 
-def media_type(url: str) -> str | None:
+def gemini_media_type(url: str) -> str | None:
     return _MEDIA_TYPES.get(url.rpartition(".")[2].lower())

@@ -16,16 +16,16 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
-from tuneport.data.formats.gemini.contents import GeminiContentReader, called_function_names
+from tuneport.data.formats.gemini.contents import GeminiContentReader, gemini_called_functions
 from tuneport.data.formats.gemini.writer import GeminiContentWriter
-from tuneport.data.formats.openai.messages import ID_PREFIX, check_tool_results
-from tuneport.data.formats.shared.tools import drop_generated_call_ids, read_tool, write_tool
+from tuneport.data.formats.openai.messages import ID_PREFIX, check_openai_tool_results
+from tuneport.data.formats.shared.tools import drop_generated_call_ids, read_format_tool, write_format_tool
 from tuneport.data.rows.records import Chat, Message, Preference, Record, Tool
 
 NAME = "gemini"
@@ -39,8 +39,8 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     return 0.0, "there are no contents of parts"
 
 
-def read(line: bytes) -> Record:
-    row = decode_row(line)
+def read_format_row(line: bytes) -> Record:
+    row = decode_dataset_row(line)
     problems = RecordProblems()
     reader = GeminiContentReader(line, problems)
     messages = []
@@ -53,18 +53,18 @@ def read(line: bytes) -> Record:
     for index, content in enumerate(contents):
         messages += reader.content(content, ("contents", index))
     tools = _read_tools(row, problems)
-    rest = pick_unknown_keys(row, (key, "contents", "tools", "completions"))
+    rest = pick_unknown_row_keys(row, (key, "contents", "tools", "completions"))
     if "completions" in row:
         answers = _read_completions(row, reader, problems)
         problems.raise_if_any()
-        called_function_names(messages, read=True)
+        gemini_called_functions(messages, read=True)
         return Preference(messages, answers[1.0], answers[0.0], tools=tools, metadata=rest)
     if messages and not problems and not any(message.role == "assistant" for message in messages):
         problems.add("contents", "there is no content of the model, so nothing to train on", "add the answer")
     if not problems:
-        check_tool_results(messages, "contents", problems)
+        check_openai_tool_results(messages, "contents", problems)
     problems.raise_if_any()
-    called_function_names(messages, read=True)
+    gemini_called_functions(messages, read=True)
     drop_generated_call_ids(messages, ID_PREFIX)
     return Chat(messages, tools=tools, metadata=rest)
 
@@ -79,7 +79,7 @@ def _read_completions(
             problems.add(f"completions[{index}].score", "must be 1 for one answer and 0 for the other", "correct it")
             continue
         answers[float(score)] = reader.content(value.get("completion"), ("completions", index, "completion"))
-        unknown = pick_unknown_keys(value, ("score", "completion"))
+        unknown = pick_unknown_row_keys(value, ("score", "completion"))
         if unknown:
             problems.add(f"completions[{index}].{next(iter(unknown))}", "is not a key of an answer", "remove it")
     if len(answers) < 2 and not problems:
@@ -92,18 +92,20 @@ def _read_tools(row: Mapping[str, Any], problems: RecordProblems) -> list[Tool]:
     for index, value in enumerate(problems.read_items(row, "tools")):
         at = f"tools[{index}]"
         if not isinstance(value, dict):
-            problems.add(at, f"must be an object, not {json_type(value)}", 'write {"functionDeclarations": [...]}')
+            problems.add(
+                at, f"must be an object, not {row_value_json_type(value)}", 'write {"functionDeclarations": [...]}'
+            )
             continue
         key = "functionDeclarations" if "functionDeclarations" in value else "function_declarations"
         if key not in value or len(value) > 1:
             problems.add(at, "only functionDeclarations are supported", "remove other tools")
         for number, declared in enumerate(problems.read_items(value, key, at)):
-            tool = read_tool(declared, f"{at}.{key}[{number}]", problems)
+            tool = read_format_tool(declared, f"{at}.{key}[{number}]", problems)
             tools += [] if tool is None else [tool]
     return tools
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     row: dict[str, Any] = {}
     if isinstance(record, Preference):
@@ -113,7 +115,7 @@ def write(record: Record) -> Written:
         if not messages or messages[-1].role == "assistant":
             return None, [Unrepresentable("", "a pair needs a context that does not end with the model")]
     else:
-        chat = as_chat(record, lost)
+        chat = chat_of_record(record, lost)
         if chat is None:
             return None, lost
         messages = chat.messages
@@ -134,18 +136,18 @@ def write(record: Record) -> Written:
         lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
-    restore_unknown_keys(row, record.metadata, _KNOWN, "", lost)
+    restore_unknown_row_keys(row, record.metadata, _KNOWN, "", lost)
     return row, lost
 
 
 def _write_tool(tool: Tool, lost: list[Unrepresentable]) -> dict[str, Any]:
-    row = write_tool(tool, lost)
+    row = write_format_tool(tool, lost)
     if row.pop("strict", None) is not None:
         lost.append(Unrepresentable("tools[].strict", "a declaration has no such setting"))
     return row
 
 
-def note(line: bytes) -> str:
+def note_row_spelling(line: bytes) -> str:
     return (
         "names in snake_case are read as those in camelCase" if b'_instruction"' in line or b"function_" in line else ""
     )

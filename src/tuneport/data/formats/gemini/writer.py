@@ -7,18 +7,18 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import Unrepresentable, restore_unknown_keys
+from tuneport.data.formats.contract import Unrepresentable, restore_unknown_row_keys
 from tuneport.data.formats.gemini.contents import (
     CONTENT_KEYS,
     RESERVED_PART,
-    called_function_names,
-    is_output_wrapper,
-    media_type,
+    gemini_called_functions,
+    gemini_media_type,
+    is_gemini_output_wrapper,
     unwrap_single_text,
 )
 from tuneport.data.formats.shared.turns import without_developer
-from tuneport.data.formats.sharegpt.turns import is_json_object
-from tuneport.data.formats.spelling import raw_json_object
+from tuneport.data.formats.sharegpt.turns import is_sharegpt_json_object
+from tuneport.data.formats.spelling import raw_row_json_object
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart, ToolCall
 
 
@@ -40,11 +40,11 @@ class GeminiContentWriter:
         if message.name is not None:
             self._lose("messages[].name", "there are no names")
         row: dict[str, Any] = {"parts": self._parts(message.content)}
-        restore_unknown_keys(row, message.extra, ("parts",), "messages[].", self._lost)
+        restore_unknown_row_keys(row, message.extra, ("parts",), "messages[].", self._lost)
         return row
 
     def contents(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        names = called_function_names(messages)
+        names = gemini_called_functions(messages)
         rows: list[dict[str, Any]] = []
         previous = ""
         for place, message in enumerate(messages):
@@ -83,7 +83,7 @@ class GeminiContentWriter:
             parts += self._parts(message.content)
         parts += [self._call(call) for call in message.tool_calls]
         row: dict[str, Any] = {"role": "model" if message.role == "assistant" else "user", "parts": parts}
-        restore_unknown_keys(row, extra, CONTENT_KEYS, "messages[].", self._lost)
+        restore_unknown_row_keys(row, extra, CONTENT_KEYS, "messages[].", self._lost)
         return row
 
     def _parts(self, content: str | list[Part] | None) -> list[dict[str, Any]]:
@@ -104,20 +104,20 @@ class GeminiContentWriter:
             row = {"inlineData": {"mimeType": part.media_type, "data": part.data}}
         else:
             url = part.url or ""
-            kind = part.media_type or media_type(url)
+            kind = part.media_type or gemini_media_type(url)
             row = {"fileData": {"mimeType": kind, "fileUri": url}}
             if kind is None:
                 self._lose("messages[].content[].image", "a file needs a mimeType, which its name does not tell")
-            elif part.media_type is not None and kind == media_type(url):
+            elif part.media_type is not None and kind == gemini_media_type(url):
                 self._lose("messages[].content[].image", "a mimeType that the name tells is not kept")
         if isinstance(part, ImagePart) and part.detail is not None:
             self._lose("messages[].content[].detail", "an image has no detail setting")
-        restore_unknown_keys(row, part.extra, RESERVED_PART, "messages[].content[].", self._lost)
+        restore_unknown_row_keys(row, part.extra, RESERVED_PART, "messages[].content[].", self._lost)
         return row
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         field = "messages[].tool_calls[].arguments"
-        arguments = raw_json_object(call.arguments, field, self._lost)
+        arguments = raw_row_json_object(call.arguments, field, self._lost)
         if arguments is None:
             arguments = {"arguments": call.arguments}
             self._lose(field, "the args must be an object; other text is put into one")
@@ -125,7 +125,7 @@ class GeminiContentWriter:
         if call.id is not None:
             value["id"] = call.id
         row: dict[str, Any] = {"functionCall": value}
-        restore_unknown_keys(
+        restore_unknown_row_keys(
             row, call.extra, (*RESERVED_PART, "name", "args", "id"), "messages[].tool_calls[].", self._lost
         )
         return row
@@ -145,12 +145,12 @@ class GeminiContentWriter:
             self._lose("messages[].content", "an absent content becomes an empty text")
         text = message.text
         response: Any = {"output": text}
-        one_line = is_json_object(text) and "\n" not in text and "\r" not in text
-        if one_line and not is_output_wrapper(msgspec.json.decode(text)):
+        one_line = is_sharegpt_json_object(text) and "\n" not in text and "\r" not in text
+        if one_line and not is_gemini_output_wrapper(msgspec.json.decode(text)):
             response = msgspec.Raw(text.encode())
         value: dict[str, Any] = {"name": name or "unknown", "response": response}
         if message.tool_call_id is not None:
             value["id"] = message.tool_call_id
         row: dict[str, Any] = {"functionResponse": value}
-        restore_unknown_keys(row, message.extra, RESERVED_PART, "messages[].", self._lost)
+        restore_unknown_row_keys(row, message.extra, RESERVED_PART, "messages[].", self._lost)
         return row

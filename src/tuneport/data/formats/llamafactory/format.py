@@ -26,16 +26,20 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
-from tuneport.data.formats.llamafactory.messages import drop_default_weights, read_messages, write_messages
+from tuneport.data.formats.llamafactory.messages import (
+    drop_default_row_weights,
+    read_llamafactory_messages,
+    write_llamafactory_messages,
+)
 from tuneport.data.formats.pairs import note_lost_boundary, split_preference_pair
 from tuneport.data.formats.sharegpt import format as sharegpt
-from tuneport.data.formats.sharegpt.turns import write_turns
+from tuneport.data.formats.sharegpt.turns import write_sharegpt_turns
 from tuneport.data.rows.records import Chat, ImagePart, Labelled, Message, Part, Preference, Record, TextPart
 
 NAME = "llamafactory"
@@ -67,27 +71,27 @@ def _is_typed(messages: Any) -> bool:
     return any("loss_weight" in m for m in messages) or any(isinstance(p, dict) and "value" in p for p in parts)
 
 
-def read(line: bytes) -> Record:
-    row = decode_row(line)
+def read_format_row(line: bytes) -> Record:
+    row = decode_dataset_row(line)
     if "conversations" in row or "instruction" in row:
         return _read_older(row)
     problems = RecordProblems()
-    tools = sharegpt.read_definitions(row, problems)
+    tools = sharegpt.read_sharegpt_definitions(row, problems)
     record: Record
     if "chosen_messages" in row or "rejected_messages" in row:
-        chosen = read_messages(row, "chosen_messages", problems)
-        rejected = read_messages(row, "rejected_messages", problems)
+        chosen = read_llamafactory_messages(row, "chosen_messages", problems)
+        rejected = read_llamafactory_messages(row, "rejected_messages", problems)
         problems.raise_if_any()
-        drop_default_weights([*chosen, *rejected])
+        drop_default_row_weights([*chosen, *rejected])
         record = Preference(*split_preference_pair(chosen, rejected))
         used: tuple[str, ...] = ("chosen_messages", "rejected_messages", "tools")
     else:
-        messages = read_messages(row, "messages", problems)
+        messages = read_llamafactory_messages(row, "messages", problems)
         problems.raise_if_any()
-        drop_default_weights(messages)
+        drop_default_row_weights(messages)
         record = Chat(messages)
         used = ("messages", "tools")
-    record.tools, record.metadata = tools, pick_unknown_keys(row, used)
+    record.tools, record.metadata = tools, pick_unknown_row_keys(row, used)
     return record
 
 
@@ -97,13 +101,17 @@ def _read_older(row: dict[str, Any]) -> Record:
     images = problems.read_items(row, "images")
     tag = row.get("kto_tag")
     if tag is not None and not isinstance(tag, bool):
-        problems.add("kto_tag", f"must be true or false, not {json_type(tag)}", "mark the answer as good or bad")
+        problems.add(
+            "kto_tag", f"must be true or false, not {row_value_json_type(tag)}", "mark the answer as good or bad"
+        )
     try:
-        record: Record = form.read(msgspec.json.encode({key: value for key, value in row.items() if key not in _OWN}))
+        record: Record = form.read_format_row(
+            msgspec.json.encode({key: value for key, value in row.items() if key not in _OWN})
+        )
     except InvalidRecord as error:
         raise InvalidRecord(*problems, *error.problems) from None
     if "tools" in record.metadata:
-        record.tools = sharegpt.read_definitions(row, problems)
+        record.tools = sharegpt.read_sharegpt_definitions(row, problems)
         del record.metadata["tools"]
     if images:
         _place(record, images, problems)
@@ -152,37 +160,38 @@ def _messages(record: Record) -> Iterator[Message]:
         yield from record.messages
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     row: dict[str, Any]
     if isinstance(record, Labelled):
         messages = [msgspec.structs.replace(message, weight=None) for message in record.messages]
         if messages != record.messages:
             lost.append(Unrepresentable("messages[].weight", "there are no weights beside a kto_tag"))
-        row = {"conversations": write_turns(messages, lost), "kto_tag": record.label}
+        row = {"conversations": write_sharegpt_turns(messages, lost), "kto_tag": record.label}
     elif isinstance(record, Preference):
         note_lost_boundary(record, lost)
         messages = [*record.context, *record.chosen, *record.rejected]
         context, chosen, rejected = (
-            write_messages(part, messages, lost) for part in (record.context, record.chosen, record.rejected)
+            write_llamafactory_messages(part, messages, lost)
+            for part in (record.context, record.chosen, record.rejected)
         )
         row = {"chosen_messages": context + chosen, "rejected_messages": context + rejected}
     else:
-        chat = as_chat(record, lost)
+        chat = chat_of_record(record, lost)
         if chat is None:
             return None, lost
-        row = {"messages": write_messages(chat.messages, chat.messages, lost)}
+        row = {"messages": write_llamafactory_messages(chat.messages, chat.messages, lost)}
     if record.tools:
-        row["tools"] = sharegpt.write_definitions(record.tools, lost)
+        row["tools"] = sharegpt.write_sharegpt_definitions(record.tools, lost)
     if record.parallel_tool_calls is not None:
         lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
-    restore_unknown_keys(row, record.metadata, _RESERVED, "", lost)
+    restore_unknown_row_keys(row, record.metadata, _RESERVED, "", lost)
     return row, lost
 
 
-def note(line: bytes) -> str:
+def note_row_spelling(line: bytes) -> str:
     if b'"kto_tag"' not in line and (b'"conversations"' in line or b'"instruction"' in line):
         return "the older forms are read as what version 1 writes as messages of typed parts"
     return ""

@@ -9,12 +9,12 @@ from typing import Any
 from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
 from tuneport.data.formats.shared.turns import without_developer
-from tuneport.data.formats.sharegpt.turns import read_tool_calls, write_tool_call
+from tuneport.data.formats.sharegpt.turns import read_sharegpt_tool_calls, write_sharegpt_tool_call
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -23,7 +23,7 @@ _PART = ("type", "value")
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 
-def read_messages(row: Mapping[str, Any], key: str, problems: RecordProblems) -> list[Message]:
+def read_llamafactory_messages(row: Mapping[str, Any], key: str, problems: RecordProblems) -> list[Message]:
     values = problems.read_items(row, key)
     if not values and not problems:
         problems.add(key, "is empty" if key in row else "is missing", "add the conversation's messages")
@@ -37,7 +37,9 @@ def read_messages(row: Mapping[str, Any], key: str, problems: RecordProblems) ->
 def _read_message(value: Any, at: str, problems: RecordProblems) -> Message | None:
     if not isinstance(value, dict):
         problems.add(
-            at, f"a message must be an object, not {json_type(value)}", 'write {"role": ..., "content": [...]}'
+            at,
+            f"a message must be an object, not {row_value_json_type(value)}",
+            'write {"role": ..., "content": [...]}',
         )
         return None
     role = value.get("role")
@@ -45,10 +47,10 @@ def _read_message(value: Any, at: str, problems: RecordProblems) -> Message | No
         rule = "is missing" if role is None else f"{role!r} is not a role"
         problems.add(f"{at}.role", rule, f"use one of {', '.join(ROLES)}")
         return None
-    message = Message(role, extra=pick_unknown_keys(value, _KEYS))
+    message = Message(role, extra=pick_unknown_row_keys(value, _KEYS))
     weight = value.get("loss_weight")
     if isinstance(weight, bool) or (weight is not None and not isinstance(weight, int | float)):
-        problems.add(f"{at}.loss_weight", f"must be a number, not {json_type(weight)}", "use 0 or 1")
+        problems.add(f"{at}.loss_weight", f"must be a number, not {row_value_json_type(weight)}", "use 0 or 1")
     elif role == "assistant":
         message.weight = None if weight is None else float(weight)
     elif weight:
@@ -59,7 +61,9 @@ def _read_message(value: Any, at: str, problems: RecordProblems) -> Message | No
     elif isinstance(content, list):
         _read_parts(message, content, at, problems)
     else:
-        problems.add(f"{at}.content", f"must be a list of parts, not {json_type(content)}", 'write [{"type", "value"}]')
+        problems.add(
+            f"{at}.content", f"must be a list of parts, not {row_value_json_type(content)}", 'write [{"type", "value"}]'
+        )
     return message
 
 
@@ -73,7 +77,7 @@ def _read_parts(message: Message, values: list[Any], at: str, problems: RecordPr
             problems.add(field, f"a part of the type {kind!r} is not supported", fix)
             continue
         text = problems.read_text(value, "value", field)
-        rest = pick_unknown_keys(value, _PART)
+        rest = pick_unknown_row_keys(value, _PART)
         if text is None:
             continue
         if message.tool_calls and kind != "tool_call":
@@ -89,7 +93,7 @@ def _read_parts(message: Message, values: list[Any], at: str, problems: RecordPr
         elif message.role != "assistant":
             problems.add(field, f"a message of the role {message.role} has no {kind}", "remove it")
         elif kind == "tool_call":
-            message.tool_calls = [*message.tool_calls, *read_tool_calls(text, field, problems)]
+            message.tool_calls = [*message.tool_calls, *read_sharegpt_tool_calls(text, field, problems)]
         elif message.reasoning is not None or parts:
             problems.add(field, "stands after other parts", "put the reasoning first, and once")
         else:
@@ -100,7 +104,7 @@ def _read_parts(message: Message, values: list[Any], at: str, problems: RecordPr
         message.content = parts or None
 
 
-def drop_default_weights(messages: Sequence[Message]) -> None:
+def drop_default_row_weights(messages: Sequence[Message]) -> None:
     """Remove the weights, in place, if every answer has 1 or none, which is the default."""
     answers = [message for message in messages if message.role == "assistant"]
     if all(message.weight in (1, None) for message in answers):
@@ -108,7 +112,7 @@ def drop_default_weights(messages: Sequence[Message]) -> None:
             message.weight = None
 
 
-def write_messages(
+def write_llamafactory_messages(
     messages: Sequence[Message], whole: Sequence[Message], lost: list[Unrepresentable]
 ) -> list[dict[str, Any]]:
     """Write the messages. `whole` is all that the record has: its weights tell whether absent ones can be told from
@@ -133,7 +137,7 @@ def _write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, A
         if len(content) == 1 and isinstance(content[0], TextPart) and not content[0].extra:
             lost.append(Unrepresentable("messages[].content", "a single text part becomes the text itself"))
         parts += [_write_part(part, lost) for part in content]
-    parts += [{"type": "tool_call", "value": write_tool_call(call, lost)} for call in message.tool_calls]
+    parts += [{"type": "tool_call", "value": write_sharegpt_tool_call(call, lost)} for call in message.tool_calls]
     weight: float = 0.0
     if message.role == "assistant":
         weight = 1.0 if message.weight is None else message.weight
@@ -143,7 +147,7 @@ def _write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, A
     extra = dict(message.extra)
     if message.role != "assistant" and extra.get("loss_weight") and isinstance(extra["loss_weight"], int | float):
         row["loss_weight"] = extra.pop("loss_weight")
-    restore_unknown_keys(row, extra, _KEYS, "messages[].", lost)
+    restore_unknown_row_keys(row, extra, _KEYS, "messages[].", lost)
     if message.name is not None:
         lost.append(Unrepresentable("messages[].name", "there are no names"))
     if message.tool_call_id is not None:
@@ -159,5 +163,5 @@ def _write_part(part: Part, lost: list[Unrepresentable]) -> dict[str, Any]:
         row = {"type": "image_url", "value": url}
         if part.detail is not None:
             lost.append(Unrepresentable("messages[].content[].detail", "an image has no detail setting"))
-    restore_unknown_keys(row, part.extra, _PART, "messages[].content[].", lost)
+    restore_unknown_row_keys(row, part.extra, _PART, "messages[].content[].", lost)
     return row

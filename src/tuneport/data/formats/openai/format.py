@@ -15,22 +15,22 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
 )
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.shared.tools import (
-    add_call_ids,
+    add_message_call_ids,
     drop_generated_call_ids,
-    has_calls,
     has_input_schema,
-    read_tools,
-    wrap_tool,
+    has_message_tool_calls,
+    read_format_tools,
+    wrap_format_tool,
 )
 from tuneport.data.rows.records import Chat, Message, Record, Tool
-from tuneport.data.rows.repeated_keys import are_texts_fully_decoded
+from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
 
 NAME = "openai"
 KNOWN = frozenset(("messages", "tools", "functions", "parallel_tool_calls"))
@@ -62,7 +62,7 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
             return 0.0, foreign
     if has_input_schema(row):
         return 0.0, "the tools have Anthropic's input_schema"
-    if not any(m.get("role") == "assistant" for m in messages) and pick_unknown_keys(row, KNOWN):
+    if not any(m.get("role") == "assistant" for m in messages) and pick_unknown_row_keys(row, KNOWN):
         return 0.5, "messages with role and content, though without an answer to train towards"
     if any(m.get("role") not in ("user", "assistant") or "tool_calls" in m for m in messages):
         if "weight" in row:
@@ -88,17 +88,17 @@ def foreign_to_openai(message: Mapping[str, Any]) -> str:
     return ""
 
 
-def read(line: bytes) -> Record:
+def read_format_row(line: bytes) -> Record:
     try:
         plain = _plain.decode(line)
     except (msgspec.ValidationError, UnicodeDecodeError):
-        return _read_any(decode_row(line))
+        return _read_any(decode_dataset_row(line))
     messages = [Message(message.role, message.content) for message in plain.messages]
-    if are_texts_fully_decoded(line, 2 + 8 * len(messages), [message.content for message in plain.messages]):
+    if are_row_texts_fully_decoded(line, 2 + 8 * len(messages), [message.content for message in plain.messages]):
         for message in messages:
             if message.role == "assistant":
                 return Chat(messages)
-    return _read_any(decode_row(line))
+    return _read_any(decode_dataset_row(line))
 
 
 def _read_any(row: dict[str, Any]) -> Chat:
@@ -107,38 +107,38 @@ def _read_any(row: dict[str, Any]) -> Chat:
         problems.add(
             "system", "is not a key of this format", "move it into a message of the role system, or name the format"
         )
-    messages = read_conversation(row, "", problems)
-    require_answer(messages, "messages", problems)
-    tools = read_definitions(row, "", problems)
-    parallel = read_parallel_tool_calls(row, "", problems)
+    messages = read_openai_conversation(row, "", problems)
+    require_openai_answer(messages, "messages", problems)
+    tools = read_openai_definitions(row, "", problems)
+    parallel = read_openai_parallel_calls(row, "", problems)
     problems.raise_if_any()
-    return Chat(messages, tools=tools, parallel_tool_calls=parallel, metadata=pick_unknown_keys(row, KNOWN))
+    return Chat(messages, tools=tools, parallel_tool_calls=parallel, metadata=pick_unknown_row_keys(row, KNOWN))
 
 
-def read_conversation(row: Mapping[str, Any], at: str, problems: RecordProblems) -> list[Message]:
+def read_openai_conversation(row: Mapping[str, Any], at: str, problems: RecordProblems) -> list[Message]:
     field = f"{at}.messages" if at else "messages"
     values = problems.read_items(row, "messages", at)
     if not values and not any(problem.field == field for problem in problems):
         problems.add(field, "is empty" if "messages" in row else "is missing", "add the conversation's messages")
-    messages = chat.read_messages(values, field, problems)
+    messages = chat.read_openai_messages(values, field, problems)
     if not problems:
-        chat.check_tool_results(messages, field, problems)
+        chat.check_openai_tool_results(messages, field, problems)
         drop_generated_call_ids(messages, chat.ID_PREFIX)
     return messages
 
 
-def require_answer(messages: list[Message], field: str, problems: RecordProblems) -> None:
+def require_openai_answer(messages: list[Message], field: str, problems: RecordProblems) -> None:
     if messages and not problems and not any(message.role == "assistant" for message in messages):
         problems.add(field, "there is no assistant message, so nothing to train on", "add the answer")
 
 
-def read_definitions(row: Mapping[str, Any], at: str, problems: RecordProblems) -> list[Tool]:
+def read_openai_definitions(row: Mapping[str, Any], at: str, problems: RecordProblems) -> list[Tool]:
     before = f"{at}." if at else ""
-    tools = read_tools(problems.read_items(row, "tools", at), problems, f"{before}tools")
-    return tools + read_tools(problems.read_items(row, "functions", at), problems, f"{before}functions")
+    tools = read_format_tools(problems.read_items(row, "tools", at), problems, f"{before}tools")
+    return tools + read_format_tools(problems.read_items(row, "functions", at), problems, f"{before}functions")
 
 
-def read_parallel_tool_calls(row: Mapping[str, Any], at: str, problems: RecordProblems) -> bool | None:
+def read_openai_parallel_calls(row: Mapping[str, Any], at: str, problems: RecordProblems) -> bool | None:
     parallel = row.get("parallel_tool_calls")
     if parallel is None or isinstance(parallel, bool):
         return parallel
@@ -147,35 +147,35 @@ def read_parallel_tool_calls(row: Mapping[str, Any], at: str, problems: RecordPr
     return None
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
-    record_as_chat = as_chat(record, lost)
+    record_as_chat = chat_of_record(record, lost)
     if record_as_chat is None:
         return None, lost
     messages = record_as_chat.messages
-    if has_calls(messages):
-        messages = add_call_ids(messages, chat.ID_PREFIX, lost)
-    row: dict[str, Any] = {"messages": chat.write_messages(messages, lost)}
-    write_tool_settings(record_as_chat, row, lost)
+    if has_message_tool_calls(messages):
+        messages = add_message_call_ids(messages, chat.ID_PREFIX, lost)
+    row: dict[str, Any] = {"messages": chat.write_openai_messages(messages, lost)}
+    write_openai_tool_settings(record_as_chat, row, lost)
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
     if record.metadata:
-        restore_unknown_keys(row, record.metadata, KNOWN | {"system"}, "", lost)
+        restore_unknown_row_keys(row, record.metadata, KNOWN | {"system"}, "", lost)
     return row, lost
 
 
-def write_tool_settings(record: Record, row: dict[str, Any], lost: list[Unrepresentable]) -> None:
+def write_openai_tool_settings(record: Record, row: dict[str, Any], lost: list[Unrepresentable]) -> None:
     if record.tools:
-        row["tools"] = write_tools(record.tools, lost)
+        row["tools"] = write_openai_tools(record.tools, lost)
     if record.parallel_tool_calls is not None:
         row["parallel_tool_calls"] = record.parallel_tool_calls
 
 
-def write_tools(tools: list[Tool], lost: list[Unrepresentable]) -> list[dict[str, Any]]:
-    return [wrap_tool(tool, lost) for tool in tools]
+def write_openai_tools(tools: list[Tool], lost: list[Unrepresentable]) -> list[dict[str, Any]]:
+    return [wrap_format_tool(tool, lost) for tool in tools]
 
 
-def note(line: bytes) -> str:
+def note_row_spelling(line: bytes) -> str:
     if b'"functions"' in line or b'"function_call"' in line:
         return "the deprecated functions and function_call are read as tools and tool_calls"
     return ""

@@ -9,9 +9,9 @@ from typing import Any
 from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
 from tuneport.data.formats.shared.turns import without_images
 from tuneport.data.rows.records import ImagePart, Message, Part, Role, TextPart, ToolCall
@@ -26,14 +26,16 @@ _INSTEAD = {"tool_calls", "reasoning_content", "refusal"}
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
 
 
-def read_messages(values: Sequence[Any], at: str, problems: RecordProblems) -> list[Message]:
-    read = (read_message(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
+def read_openai_messages(values: Sequence[Any], at: str, problems: RecordProblems) -> list[Message]:
+    read = (read_openai_message(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
     return [message for message in read if message is not None]
 
 
-def read_message(value: Any, at: str, problems: RecordProblems) -> Message | None:
+def read_openai_message(value: Any, at: str, problems: RecordProblems) -> Message | None:
     if not isinstance(value, dict):
-        problems.add(at, f"a message must be an object, not {json_type(value)}", 'write {"role": ..., "content": ...}')
+        problems.add(
+            at, f"a message must be an object, not {row_value_json_type(value)}", 'write {"role": ..., "content": ...}'
+        )
         return None
     role = value.get("role")
     if role not in ROLES:
@@ -55,13 +57,13 @@ def read_message(value: Any, at: str, problems: RecordProblems) -> Message | Non
 def _read_rest(message: Message, value: Mapping[str, Any], at: str, problems: RecordProblems) -> None:
     message.name = problems.read_text(value, "name", at, required=False)
     message.tool_call_id = problems.read_text(value, "tool_call_id", at, required=False)
-    message.extra = pick_unknown_keys(value, KNOWN)
+    message.extra = pick_unknown_row_keys(value, KNOWN)
     message.reasoning = problems.read_text(value, "reasoning_content", at, required=False)
     if message.reasoning is None and isinstance(message.extra.get("reasoning"), str):
         message.reasoning = message.extra.pop("reasoning")  # the same thing as Together and others spell it
     message.weight = _read_weight(value.get("weight"), message.role, f"{at}.weight", problems)
     calls = [
-        read_call(call, f"{at}.tool_calls[{index}]", problems)
+        read_openai_tool_call(call, f"{at}.tool_calls[{index}]", problems)
         for index, call in enumerate(problems.read_items(value, "tool_calls", at))
     ]
     if value.get("function_call") is not None:
@@ -88,22 +90,24 @@ def _read_content(value: Mapping[str, Any], role: str, at: str, problems: Record
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        parts = [read_part(part, f"{at}.content[{index}]", problems) for index, part in enumerate(content)]
+        parts = [read_openai_part(part, f"{at}.content[{index}]", problems) for index, part in enumerate(content)]
         if not content:
             problems.add(f"{at}.content", "is an empty list", "give at least one part")
         return [part for part in parts if part is not None]
     if content is not None:
-        problems.add(f"{at}.content", f"must be text or a list of parts, not {json_type(content)}", "write it as text")
+        problems.add(
+            f"{at}.content", f"must be text or a list of parts, not {row_value_json_type(content)}", "write it as text"
+        )
     elif role not in ("assistant", "function"):
         problems.add(f"{at}.content", "is missing", "add the text of the message")
     return None
 
 
-def read_part(value: Any, at: str, problems: RecordProblems) -> Part | None:
+def read_openai_part(value: Any, at: str, problems: RecordProblems) -> Part | None:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "text":
         text = problems.read_text(value, "text", at)
-        return None if text is None else TextPart(text, pick_unknown_keys(value, ("type", "text")))
+        return None if text is None else TextPart(text, pick_unknown_row_keys(value, ("type", "text")))
     if kind == "image_url":
         image = value.get("image_url")
         url = problems.read_text(image, "url", f"{at}.image_url") if isinstance(image, dict) else None
@@ -112,11 +116,11 @@ def read_part(value: Any, at: str, problems: RecordProblems) -> Part | None:
         if url is None or not isinstance(image, dict):
             return None
         detail = problems.read_text(image, "detail", f"{at}.image_url", required=False)
-        unknown = pick_unknown_keys(image, ("url", "detail"))
+        unknown = pick_unknown_row_keys(image, ("url", "detail"))
         if unknown:
             problems.add(f"{at}.image_url.{next(iter(unknown))}", "is not a key of an image", "remove it")
         inline = _DATA_URL.fullmatch(url)
-        extra = pick_unknown_keys(value, ("type", "image_url"))
+        extra = pick_unknown_row_keys(value, ("type", "image_url"))
         if inline:
             return ImagePart(data=inline[2], media_type=inline[1], detail=detail, extra=extra)
         return ImagePart(url=url, detail=detail, extra=extra)
@@ -124,34 +128,38 @@ def read_part(value: Any, at: str, problems: RecordProblems) -> Part | None:
     return None
 
 
-def read_call(value: Any, at: str, problems: RecordProblems) -> ToolCall | None:
+def read_openai_tool_call(value: Any, at: str, problems: RecordProblems) -> ToolCall | None:
     if not isinstance(value, dict) or value.get("type", "function") != "function":
         problems.add(at, "a tool call must be an object of the type function", 'write {"id", "type", "function"}')
         return None
     call = _read_function(value.get("function"), f"{at}.function", problems)
     if call is not None:
         call.id = problems.read_text(value, "id", at, required=False)
-        call.extra = pick_unknown_keys(value, ("id", "type", "function"))
+        call.extra = pick_unknown_row_keys(value, ("id", "type", "function"))
     return call
 
 
 def _read_function(value: Any, at: str, problems: RecordProblems) -> ToolCall | None:
     if not isinstance(value, dict):
-        problems.add(at, f"must be an object, not {json_type(value)}", 'write {"name": ..., "arguments": "{...}"}')
+        problems.add(
+            at, f"must be an object, not {row_value_json_type(value)}", 'write {"name": ..., "arguments": "{...}"}'
+        )
         return None
     name, arguments = problems.read_text(value, "name", at), value.get("arguments")
-    unknown = pick_unknown_keys(value, ("name", "arguments"))
+    unknown = pick_unknown_row_keys(value, ("name", "arguments"))
     if unknown:
         problems.add(f"{at}.{next(iter(unknown))}", "is not a key of a function call", "move it into the arguments")
     if not isinstance(arguments, str):
         problems.add(
-            f"{at}.arguments", f"must be JSON as text, not {json_type(arguments)}", "write it as a JSON string"
+            f"{at}.arguments",
+            f"must be JSON as text, not {row_value_json_type(arguments)}",
+            "write it as a JSON string",
         )
         return None
     return None if name is None else ToolCall(name, arguments)
 
 
-def check_tool_results(messages: Sequence[Message], at: str, problems: RecordProblems) -> None:
+def check_openai_tool_results(messages: Sequence[Message], at: str, problems: RecordProblems) -> None:
     """Check that each result names an earlier call, or that there are no ids and order ties them."""
     seen: set[str] = set()
     anonymous = 0
@@ -168,14 +176,14 @@ def check_tool_results(messages: Sequence[Message], at: str, problems: RecordPro
             problems.add(field, f"{message.tool_call_id!r} is not the id of an earlier tool call", "correct it")
 
 
-def write_messages(
+def write_openai_messages(
     messages: Sequence[Message], lost: list[Unrepresentable], *, shown_by: tuple[Role, ...] = ("user",)
 ) -> list[dict[str, Any]]:
     """Write messages as OpenAI takes them: only users may show images, and in a pair (`shown_by=()`) no role may."""
-    return [write_message(without_images(message, lost, shown_by=shown_by), lost) for message in messages]
+    return [write_openai_message(without_images(message, lost, shown_by=shown_by), lost) for message in messages]
 
 
-def write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, Any]:
+def write_openai_message(message: Message, lost: list[Unrepresentable]) -> dict[str, Any]:
     content = message.content
     row: dict[str, Any] = {"role": message.role}
     if isinstance(content, str):
@@ -199,7 +207,7 @@ def write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, An
             del row["weight"]
     if message.extra:
         known = KNOWN if message.reasoning is not None else KNOWN | {"reasoning"}
-        restore_unknown_keys(row, message.extra, known, "messages[].", lost)
+        restore_unknown_row_keys(row, message.extra, known, "messages[].", lost)
     if content is None and not (message.role == "assistant" and row.keys() & _INSTEAD):
         row["content"] = ""
         lost.append(Unrepresentable("messages[].content", "must be text; an absent one becomes an empty text"))
@@ -209,17 +217,17 @@ def write_message(message: Message, lost: list[Unrepresentable]) -> dict[str, An
 def _write_part(part: Part, lost: list[Unrepresentable]) -> dict[str, Any]:
     if isinstance(part, TextPart):
         row: dict[str, Any] = {"type": "text", "text": part.text}
-        restore_unknown_keys(row, part.extra, (), "messages[].content[].", lost)
+        restore_unknown_row_keys(row, part.extra, (), "messages[].content[].", lost)
         return row
     image: dict[str, Any] = {"url": part.url if part.url is not None else f"data:{part.media_type};base64,{part.data}"}
     if part.detail is not None:
         image["detail"] = part.detail
     row = {"type": "image_url", "image_url": image}
-    restore_unknown_keys(row, part.extra, (), "messages[].content[].", lost)
+    restore_unknown_row_keys(row, part.extra, (), "messages[].content[].", lost)
     return row
 
 
 def _write_call(call: ToolCall, lost: list[Unrepresentable]) -> dict[str, Any]:
     row = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-    restore_unknown_keys(row, call.extra, (), "messages[].tool_calls[].", lost)
+    restore_unknown_row_keys(row, call.extra, (), "messages[].tool_calls[].", lost)
     return row

@@ -14,15 +14,19 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    decode_row,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
-from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.openai import messages as chat
-from tuneport.data.formats.openai.format import read_definitions, read_parallel_tool_calls, write_tool_settings
-from tuneport.data.formats.shared.tools import add_call_ids, count_calls, drop_generated_call_ids
+from tuneport.data.formats.openai.format import (
+    read_openai_definitions,
+    read_openai_parallel_calls,
+    write_openai_tool_settings,
+)
+from tuneport.data.formats.shared.tools import add_message_call_ids, count_message_tool_calls, drop_generated_call_ids
 from tuneport.data.rows.records import Message, Preference, Record
 
 NAME = "openai-preference"
@@ -38,36 +42,36 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     return 0.0, "there are no preferred and non-preferred outputs"
 
 
-def read(line: bytes) -> Record:
-    row = decode_row(line)
+def read_format_row(line: bytes) -> Record:
+    row = decode_dataset_row(line)
     problems = RecordProblems()
     given = row.get("input")
     if not isinstance(given, dict):
-        problems.add("input", f"must be an object, not {json_type(given)}", 'write {"messages": [...]}')
+        problems.add("input", f"must be an object, not {row_value_json_type(given)}", 'write {"messages": [...]}')
         given = {"messages": [None]}
     values = problems.read_items(given, "messages", "input")
     if not values:
         problems.add("input.messages", "is empty", "add the conversation up to the answer")
-    context = chat.read_messages(values, "input.messages", problems) if not problems else []
+    context = chat.read_openai_messages(values, "input.messages", problems) if not problems else []
     chosen = _read_output(row, "preferred_output", problems)
     rejected = _read_output(row, "non_preferred_output", problems)
-    tools = read_definitions(given, "input", problems)
-    parallel = read_parallel_tool_calls(given, "input", problems)
-    unknown = pick_unknown_keys(given, _INPUT)
+    tools = read_openai_definitions(given, "input", problems)
+    parallel = read_openai_parallel_calls(given, "input", problems)
+    unknown = pick_unknown_row_keys(given, _INPUT)
     if unknown:
         problems.add(f"input.{next(iter(unknown))}", "is not a key of an input", "remove it")
     if not problems:
-        chat.check_tool_results(context, "input.messages", problems)
+        chat.check_openai_tool_results(context, "input.messages", problems)
     problems.raise_if_any()
     strip_answer_call_ids(context, chosen, rejected)
     return Preference(
-        context, chosen, rejected, tools=tools, parallel_tool_calls=parallel, metadata=pick_unknown_keys(row, KNOWN)
+        context, chosen, rejected, tools=tools, parallel_tool_calls=parallel, metadata=pick_unknown_row_keys(row, KNOWN)
     )
 
 
 def strip_answer_call_ids(context: list[Message], chosen: list[Message], rejected: list[Message]) -> None:
     """Remove the ids of the answers, each of which continues the context's numbering by itself."""
-    start = count_calls(context)
+    start = count_message_tool_calls(context)
     drop_generated_call_ids(context, chat.ID_PREFIX)
     for answer in (chosen, rejected):
         drop_generated_call_ids(answer, chat.ID_PREFIX, start)
@@ -75,27 +79,29 @@ def strip_answer_call_ids(context: list[Message], chosen: list[Message], rejecte
 
 def _read_output(row: Mapping[str, Any], key: str, problems: RecordProblems) -> list[Message]:
     values = problems.read_items(row, key)
-    messages = chat.read_messages(values, key, problems)
+    messages = chat.read_openai_messages(values, key, problems)
     if not problems and (len(messages) != 1 or messages[0].role != "assistant"):
         problems.add(key, "must be exactly one assistant message", "keep one message of the role assistant")
     return messages
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     if not isinstance(record, Preference):
         return None, [Unrepresentable("", "there is no rejected answer")]
     for name, answer in (("chosen", record.chosen), ("rejected", record.rejected)):
         if len(answer) != 1 or answer[0].role != "assistant":
             return None, [Unrepresentable("", f"the {name} answer is not exactly one assistant message")]
-    start = count_calls(record.context)
-    context = add_call_ids(record.context, chat.ID_PREFIX, lost)
-    given: dict[str, Any] = {"messages": chat.write_messages(context, lost, shown_by=())}
+    start = count_message_tool_calls(record.context)
+    context = add_message_call_ids(record.context, chat.ID_PREFIX, lost)
+    given: dict[str, Any] = {"messages": chat.write_openai_messages(context, lost, shown_by=())}
     row: dict[str, Any] = {"input": given}
     for key, answer in (("preferred_output", record.chosen), ("non_preferred_output", record.rejected)):
-        row[key] = chat.write_messages(add_call_ids(answer, chat.ID_PREFIX, lost, start), lost, shown_by=())
-    write_tool_settings(record, given, lost)
+        row[key] = chat.write_openai_messages(
+            add_message_call_ids(answer, chat.ID_PREFIX, lost, start), lost, shown_by=()
+        )
+    write_openai_tool_settings(record, given, lost)
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
-    restore_unknown_keys(row, record.metadata, KNOWN, "", lost)
+    restore_unknown_row_keys(row, record.metadata, KNOWN, "", lost)
     return row, lost

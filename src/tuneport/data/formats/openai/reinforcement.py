@@ -15,21 +15,21 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    decode_row,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
 )
-from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.openai.format import (
     KNOWN,
     foreign_to_openai,
-    read_conversation,
-    read_definitions,
-    read_parallel_tool_calls,
-    write_tool_settings,
+    read_openai_conversation,
+    read_openai_definitions,
+    read_openai_parallel_calls,
+    write_openai_tool_settings,
 )
-from tuneport.data.formats.shared.tools import add_call_ids, has_calls
+from tuneport.data.formats.shared.tools import add_message_call_ids, has_message_tool_calls
 from tuneport.data.rows.records import Graded, Record
 
 NAME = "openai-reinforcement"
@@ -41,40 +41,44 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
         return 0.0, "there is no list of messages"
     if isinstance(row.get("system"), (str, list)) or any(foreign_to_openai(message) for message in messages):
         return 0.0, "there are keys of other formats with messages"
-    if messages[-1].get("role") == "assistant" and pick_unknown_keys(row, KNOWN):
+    if messages[-1].get("role") == "assistant" and pick_unknown_row_keys(row, KNOWN):
         return 0.1, "messages with further columns, though they end with an answer"
     if messages[-1].get("role") != "user":
         return 0.0, "the messages do not end with the user's"
-    if not pick_unknown_keys(row, KNOWN):
+    if not pick_unknown_row_keys(row, KNOWN):
         return 0.4, "messages that end with the user's, and no column that a grader could compare an answer with"
     if any(message.get("role") == "assistant" for message in messages):
         return 0.5, "messages that end with the user's, and further columns; a chat may end so as well"
     return 1.0, "messages without an answer, and columns that a grader can compare one with"
 
 
-def read(line: bytes) -> Record:
-    row = decode_row(line)
+def read_format_row(line: bytes) -> Record:
+    row = decode_dataset_row(line)
     problems = RecordProblems()
-    messages = read_conversation(row, "", problems)
+    messages = read_openai_conversation(row, "", problems)
     if messages and not problems and messages[-1].role != "user":
         rule = f"the last one is of the role {messages[-1].role}; training continues after the user's message"
         problems.add("messages", rule, "move the answer into a column of its own for the grader")
-    tools = read_definitions(row, "", problems)
-    parallel = read_parallel_tool_calls(row, "", problems)
+    tools = read_openai_definitions(row, "", problems)
+    parallel = read_openai_parallel_calls(row, "", problems)
     problems.raise_if_any()
-    return Graded(messages, pick_unknown_keys(row, KNOWN), tools=tools, parallel_tool_calls=parallel)
+    return Graded(messages, pick_unknown_row_keys(row, KNOWN), tools=tools, parallel_tool_calls=parallel)
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     if not isinstance(record, Graded):
         return None, [Unrepresentable("", "the method rft takes conversations that end with the user's message")]
-    messages = add_call_ids(record.messages, chat.ID_PREFIX, lost) if has_calls(record.messages) else record.messages
-    row: dict[str, Any] = {"messages": chat.write_messages(messages, lost)}
-    write_tool_settings(record, row, lost)
+    messages = (
+        add_message_call_ids(record.messages, chat.ID_PREFIX, lost)
+        if has_message_tool_calls(record.messages)
+        else record.messages
+    )
+    row: dict[str, Any] = {"messages": chat.write_openai_messages(messages, lost)}
+    write_openai_tool_settings(record, row, lost)
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
     if record.metadata:
         lost.append(Unrepresentable("metadata", "every column is one that the grader sees"))
-    restore_unknown_keys(row, record.reference, KNOWN, "", lost)
+    restore_unknown_row_keys(row, record.reference, KNOWN, "", lost)
     return row, lost

@@ -10,9 +10,9 @@ import msgspec
 from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
 from tuneport.data.rows.records import Message, Tool
 
@@ -20,27 +20,29 @@ BARE = frozenset({"name", "description", "parameters", "strict"})
 ANTHROPIC = frozenset({"name", "description", "input_schema", "strict"})
 
 
-def read_tool(value: Any, at: str, problems: RecordProblems, *, schema_key: str = "parameters") -> Tool | None:
+def read_format_tool(value: Any, at: str, problems: RecordProblems, *, schema_key: str = "parameters") -> Tool | None:
     """Return a definition, bare or wrapped as `{"type": "function", "function": {...}}`."""
     if not isinstance(value, dict):
-        problems.add(at, f"a tool must be an object, not {json_type(value)}", "give its name and parameters")
+        problems.add(at, f"a tool must be an object, not {row_value_json_type(value)}", "give its name and parameters")
         return None
     wrapper: Mapping[str, Any] = {}
     if isinstance(value.get("function"), dict):
-        wrapper, value, at = pick_unknown_keys(value, ("function", "type")), value["function"], f"{at}.function"
+        wrapper, value, at = pick_unknown_row_keys(value, ("function", "type")), value["function"], f"{at}.function"
     name = problems.read_text(value, "name", at)
     description = problems.read_text(value, "description", at, required=False)
     parameters, strict = value.get(schema_key), value.get("strict")
     if parameters is not None and not isinstance(parameters, dict):
         problems.add(
-            f"{at}.{schema_key}", f"must be a JSON schema, not {json_type(parameters)}", "write it as an object"
+            f"{at}.{schema_key}",
+            f"must be a JSON schema, not {row_value_json_type(parameters)}",
+            "write it as an object",
         )
     if strict is not None and not isinstance(strict, bool):
-        problems.add(f"{at}.strict", f"must be true or false, not {json_type(strict)}", "write true or false")
+        problems.add(f"{at}.strict", f"must be true or false, not {row_value_json_type(strict)}", "write true or false")
     if name is None:
         return None
     known = BARE if schema_key == "parameters" else ANTHROPIC
-    return Tool(name, description, parameters, strict, {**wrapper, **pick_unknown_keys(value, known)})
+    return Tool(name, description, parameters, strict, {**wrapper, **pick_unknown_row_keys(value, known)})
 
 
 def has_input_schema(row: Mapping[str, Any]) -> bool:
@@ -49,12 +51,12 @@ def has_input_schema(row: Mapping[str, Any]) -> bool:
     return isinstance(tools, list) and any(isinstance(tool, dict) and "input_schema" in tool for tool in tools)
 
 
-def read_tools(values: Iterable[Any], problems: RecordProblems, at: str = "tools") -> list[Tool]:
-    read = (read_tool(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
+def read_format_tools(values: Iterable[Any], problems: RecordProblems, at: str = "tools") -> list[Tool]:
+    read = (read_format_tool(value, f"{at}[{index}]", problems) for index, value in enumerate(values))
     return [tool for tool in read if tool is not None]
 
 
-def write_tool(tool: Tool, lost: list[Unrepresentable], *, schema_key: str = "parameters") -> dict[str, Any]:
+def write_format_tool(tool: Tool, lost: list[Unrepresentable], *, schema_key: str = "parameters") -> dict[str, Any]:
     row: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         row["description"] = tool.description
@@ -62,12 +64,12 @@ def write_tool(tool: Tool, lost: list[Unrepresentable], *, schema_key: str = "pa
         row[schema_key] = tool.parameters
     if tool.strict is not None:
         row["strict"] = tool.strict
-    restore_unknown_keys(row, tool.extra, {schema_key, "function"}, "tools[].", lost)
+    restore_unknown_row_keys(row, tool.extra, {schema_key, "function"}, "tools[].", lost)
     return row
 
 
-def wrap_tool(tool: Tool, lost: list[Unrepresentable]) -> dict[str, Any]:
-    return {"type": "function", "function": write_tool(tool, lost)}
+def wrap_format_tool(tool: Tool, lost: list[Unrepresentable]) -> dict[str, Any]:
+    return {"type": "function", "function": write_format_tool(tool, lost)}
 
 
 # Some formats tie results to calls by order, others by id. Where the record has no ids, the writer numbers the calls
@@ -92,14 +94,16 @@ def _slots(messages: Iterable[Message], prefix: str, start: int = 0) -> Iterator
 
 
 def drop_generated_call_ids(messages: list[Message], prefix: str, start: int = 0) -> None:
-    """Remove ids, in place, if they are exactly those that `add_call_ids` would give."""
+    """Remove ids, in place, if they are exactly those that `add_message_call_ids` would give."""
     slots = list(_slots(messages, prefix, start))
     if slots and all(getattr(slot, name) == by_order is not None for slot, name, by_order in slots):
         for slot, name, _ in slots:
             setattr(slot, name, None)
 
 
-def add_call_ids(messages: list[Message], prefix: str, lost: list[Unrepresentable], start: int = 0) -> list[Message]:
+def add_message_call_ids(
+    messages: list[Message], prefix: str, lost: list[Unrepresentable], start: int = 0
+) -> list[Message]:
     """Return the messages with an id in each call and each result. Copies messages that it changes."""
     slots = list(_slots(messages, prefix, start))
     if all(getattr(slot, name) is not None for slot, name, _ in slots):
@@ -121,9 +125,9 @@ def add_call_ids(messages: list[Message], prefix: str, lost: list[Unrepresentabl
     return copies
 
 
-def count_calls(messages: Iterable[Message]) -> int:
+def count_message_tool_calls(messages: Iterable[Message]) -> int:
     return sum(len(message.tool_calls) for message in messages)
 
 
-def has_calls(messages: Iterable[Message]) -> bool:
+def has_message_tool_calls(messages: Iterable[Message]) -> bool:
     return any(message.tool_calls or message.role == "tool" for message in messages)

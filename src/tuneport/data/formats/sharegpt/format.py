@@ -18,18 +18,23 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    json_type,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
+    row_value_json_type,
 )
-from tuneport.data.formats.contract import note as note
+from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.openai import messages as openai_messages
-from tuneport.data.formats.shared.tools import drop_generated_call_ids, has_calls, read_tools, write_tool
-from tuneport.data.formats.sharegpt.turns import KNOWN_TURN, ROLES, read_tool_calls, write_turns
+from tuneport.data.formats.shared.tools import (
+    drop_generated_call_ids,
+    has_message_tool_calls,
+    read_format_tools,
+    write_format_tool,
+)
+from tuneport.data.formats.sharegpt.turns import KNOWN_TURN, ROLES, read_sharegpt_tool_calls, write_sharegpt_turns
 from tuneport.data.rows.records import Chat, Labelled, Message, Preference, Record, Tool
-from tuneport.data.rows.repeated_keys import FIX, are_texts_fully_decoded, repeated_keys
+from tuneport.data.rows.repeated_keys import FIX, are_row_texts_fully_decoded, repeated_keys
 
 NAME = "sharegpt"
 KNOWN = frozenset(("conversations", "system", "tools"))
@@ -62,17 +67,17 @@ class _PlainRow(msgspec.Struct, forbid_unknown_fields=True):
 _plain = msgspec.json.Decoder(_PlainRow)
 
 
-def read(line: bytes) -> Record:
+def read_format_row(line: bytes) -> Record:
     try:
         turns = _plain.decode(line).conversations
     except (msgspec.ValidationError, UnicodeDecodeError):
-        return _read_any(decode_row(line))
+        return _read_any(decode_dataset_row(line))
     messages = [Message(ROLES[turn.speaker], turn.value) for turn in turns]
-    if are_texts_fully_decoded(line, 2 + 8 * len(turns), [turn.value for turn in turns]):
+    if are_row_texts_fully_decoded(line, 2 + 8 * len(turns), [turn.value for turn in turns]):
         for message in messages:
             if message.role == "assistant":
                 return Chat(messages)
-    return _read_any(decode_row(line))
+    return _read_any(decode_dataset_row(line))
 
 
 def _read_any(row: dict[str, Any]) -> Record:
@@ -81,26 +86,28 @@ def _read_any(row: dict[str, Any]) -> Record:
     turns = problems.read_items(row, key)
     if not turns and not problems:
         problems.add(key, "is empty" if key in row else "is missing", "add the conversation's turns")
-    messages = read_turns(turns, key, problems)
+    messages = read_sharegpt_turns(turns, key, problems)
     system = problems.read_text(row, "system", "", required=False)
     if system:
         messages.insert(0, Message("system", system))
-    tools = read_definitions(row, problems)
+    tools = read_sharegpt_definitions(row, problems)
     if "chosen" in row and "rejected" in row:
         chosen = _read_answer(row, "chosen", problems)
         rejected = _read_answer(row, "rejected", problems)
         problems.raise_if_any()
-        return Preference(messages, chosen, rejected, tools=tools, metadata=pick_unknown_keys(row, _PAIR | {key}))
+        return Preference(messages, chosen, rejected, tools=tools, metadata=pick_unknown_row_keys(row, _PAIR | {key}))
     if messages and not problems and not any(message.role == "assistant" for message in messages):
         problems.add(key, "there is no turn from gpt, so nothing to train on", "add the answer")
     if isinstance(row.get("label"), bool):
         problems.raise_if_any()
-        return Labelled(messages, row["label"], tools=tools, metadata=pick_unknown_keys(row, KNOWN | {key, "label"}))
+        return Labelled(
+            messages, row["label"], tools=tools, metadata=pick_unknown_row_keys(row, KNOWN | {key, "label"})
+        )
     problems.raise_if_any()
-    return Chat(messages, tools=tools, metadata=pick_unknown_keys(row, KNOWN | {key}))
+    return Chat(messages, tools=tools, metadata=pick_unknown_row_keys(row, KNOWN | {key}))
 
 
-def read_turns(turns: list[Any], at: str, problems: RecordProblems) -> list[Message]:
+def read_sharegpt_turns(turns: list[Any], at: str, problems: RecordProblems) -> list[Message]:
     messages: list[Message] = []
     for index, turn in enumerate(turns):
         message = _read_turn(turn, f"{at}[{index}]", problems)
@@ -113,14 +120,16 @@ def read_turns(turns: list[Any], at: str, problems: RecordProblems) -> list[Mess
                 message.weight = last.weight if message.weight is None else message.weight
                 messages.pop()
         messages.append(message)
-    if not problems and has_calls(messages):
+    if not problems and has_message_tool_calls(messages):
         drop_generated_call_ids(messages, openai_messages.ID_PREFIX)
     return messages
 
 
 def _read_turn(turn: Any, at: str, problems: RecordProblems) -> Message | None:
     if not isinstance(turn, dict):
-        problems.add(at, f"a turn must be an object, not {json_type(turn)}", 'write {"from": ..., "value": ...}')
+        problems.add(
+            at, f"a turn must be an object, not {row_value_json_type(turn)}", 'write {"from": ..., "value": ...}'
+        )
         return None
     who, text = ("from", "value") if "from" in turn else ("role", "content")
     speaker = turn.get(who)
@@ -130,20 +139,20 @@ def _read_turn(turn: Any, at: str, problems: RecordProblems) -> Message | None:
         return None
     role = ROLES[speaker]
     if who == "role" and speaker != "function_call" and not isinstance(turn.get(text), str):
-        return openai_messages.read_message({**turn, "role": role}, at, problems)
+        return openai_messages.read_openai_message({**turn, "role": role}, at, problems)
     if who == "role" and ("tool_calls" in turn or "tool_call_id" in turn):
-        return openai_messages.read_message({**turn, "role": role}, at, problems)
+        return openai_messages.read_openai_message({**turn, "role": role}, at, problems)
     value = problems.read_text(turn, text, at)
     if value is None:
         return None
-    message = Message(role, value, extra=pick_unknown_keys(turn, (*KNOWN_TURN, who, text)) if len(turn) > 2 else {})
+    message = Message(role, value, extra=pick_unknown_row_keys(turn, (*KNOWN_TURN, who, text)) if len(turn) > 2 else {})
     if speaker in ("function_call", "tool_call"):
-        message.content, message.tool_calls = None, read_tool_calls(value, f"{at}.{text}", problems)
+        message.content, message.tool_calls = None, read_sharegpt_tool_calls(value, f"{at}.{text}", problems)
     weight = turn.get("weight")
     if isinstance(weight, int | float) and not isinstance(weight, bool):
         message.weight = float(weight)
     elif weight is not None:
-        problems.add(f"{at}.weight", f"must be a number, not {json_type(weight)}", "use 0 or 1")
+        problems.add(f"{at}.weight", f"must be a number, not {row_value_json_type(weight)}", "use 0 or 1")
     return message
 
 
@@ -152,15 +161,15 @@ def _read_answer(row: Mapping[str, Any], key: str, problems: RecordProblems) -> 
     if isinstance(value, str):
         return [Message("assistant", value)]
     if not isinstance(value, dict | list) or not value:
-        problems.add(key, f"must be a turn, not {json_type(value)}", 'write {"from": "gpt", "value": ...}')
+        problems.add(key, f"must be a turn, not {row_value_json_type(value)}", 'write {"from": "gpt", "value": ...}')
         return []
-    messages = read_turns(value if isinstance(value, list) else [value], key, problems)
+    messages = read_sharegpt_turns(value if isinstance(value, list) else [value], key, problems)
     if messages and not problems and not any(message.role == "assistant" for message in messages):
         problems.add(key, "is not an answer from gpt", 'write {"from": "gpt", "value": ...}')
     return messages
 
 
-def read_definitions(row: Mapping[str, Any], problems: RecordProblems) -> list[Tool]:
+def read_sharegpt_definitions(row: Mapping[str, Any], problems: RecordProblems) -> list[Tool]:
     value = row.get("tools")
     if isinstance(value, str):
         try:
@@ -171,36 +180,36 @@ def read_definitions(row: Mapping[str, Any], problems: RecordProblems) -> list[T
         for at, key in repeated_keys(row["tools"]):
             problems.add(f"tools{at}", f"has the key {key!r} twice", FIX)
     if value is not None and not isinstance(value, list):
-        problems.add("tools", f"must be a list of definitions, not {json_type(value)}", "write it as [...]")
+        problems.add("tools", f"must be a list of definitions, not {row_value_json_type(value)}", "write it as [...]")
         return []
-    return read_tools(value or [], problems)
+    return read_format_tools(value or [], problems)
 
 
-def write_definitions(tools: list[Tool], lost: list[Unrepresentable]) -> str:
-    return json.dumps([write_tool(tool, lost) for tool in tools], ensure_ascii=False)
+def write_sharegpt_definitions(tools: list[Tool], lost: list[Unrepresentable]) -> str:
+    return json.dumps([write_format_tool(tool, lost) for tool in tools], ensure_ascii=False)
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     row: dict[str, Any]
     if isinstance(record, Preference):
-        row = {"conversations": write_turns(record.context, lost)}
+        row = {"conversations": write_sharegpt_turns(record.context, lost)}
         for key, answer in (("chosen", record.chosen), ("rejected", record.rejected)):
-            turns = write_turns(answer, lost)
+            turns = write_sharegpt_turns(answer, lost)
             row[key] = turns[0] if len(turns) == 1 else turns
     elif isinstance(record, Labelled):
-        row = {"conversations": write_turns(record.messages, lost), "label": record.label}
+        row = {"conversations": write_sharegpt_turns(record.messages, lost), "label": record.label}
     else:
-        chat = as_chat(record, lost)
+        chat = chat_of_record(record, lost)
         if chat is None:
             return None, lost
-        row = {"conversations": write_turns(chat.messages, lost)}
+        row = {"conversations": write_sharegpt_turns(chat.messages, lost)}
     if record.tools:
-        row["tools"] = write_definitions(record.tools, lost)
+        row["tools"] = write_sharegpt_definitions(record.tools, lost)
     if record.parallel_tool_calls is not None:
         lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
     if record.metadata:
-        restore_unknown_keys(row, record.metadata, _RESERVED, "", lost)
+        restore_unknown_row_keys(row, record.metadata, _RESERVED, "", lost)
     return row, lost

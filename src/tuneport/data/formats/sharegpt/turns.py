@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from tuneport.data.formats.contract import RecordProblems, Unrepresentable, restore_unknown_keys
+from tuneport.data.formats.contract import RecordProblems, Unrepresentable, restore_unknown_row_keys
 from tuneport.data.rows.records import ImagePart, Message, Role, ToolCall
-from tuneport.data.rows.repeated_keys import FIX, is_fully_decoded, repeated_keys
+from tuneport.data.rows.repeated_keys import FIX, is_row_fully_decoded, repeated_keys
 
 ROLES: dict[str, Role] = {
     "human": "user",
@@ -32,7 +32,7 @@ KNOWN_TURN = ("weight",)
 _RESERVED_TURN = frozenset(("from", "value", "role", "content", "weight", "tool_calls", "tool_call_id"))
 
 
-def read_tool_calls(text: str, at: str, problems: RecordProblems) -> list[ToolCall]:
+def read_sharegpt_tool_calls(text: str, at: str, problems: RecordProblems) -> list[ToolCall]:
     """Return one call or a list of them. The arguments keep their spelling."""
     fix = 'write {"name": ..., "arguments": {...}}'
     try:
@@ -40,7 +40,7 @@ def read_tool_calls(text: str, at: str, problems: RecordProblems) -> list[ToolCa
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
         problems.add(at, f"is not the JSON of a function call: {error}", fix)
         return []
-    if not is_fully_decoded(text.encode(), rows):  # the arguments are kept as they are spelled, whatever is in them
+    if not is_row_fully_decoded(text.encode(), rows):  # the arguments are kept as they are spelled, whatever is in them
         for key in [key for path, key in repeated_keys(text) if path in ("", f"[{path[1:-1]}]")]:
             problems.add(at, f"has the key {key!r} twice in a call", FIX)
     calls = []
@@ -59,7 +59,7 @@ def read_tool_calls(text: str, at: str, problems: RecordProblems) -> list[ToolCa
     return calls
 
 
-def write_turns(messages: Sequence[Message], lost: list[Unrepresentable]) -> list[dict[str, Any]]:
+def write_sharegpt_turns(messages: Sequence[Message], lost: list[Unrepresentable]) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
     previous: Message | None = None
     for message in messages:
@@ -97,22 +97,22 @@ def _write_message(message: Message, lost: list[Unrepresentable]) -> list[dict[s
     if message.weight is not None:
         last["weight"] = int(message.weight) if message.weight in (0, 1) else message.weight
     if message.extra:
-        restore_unknown_keys(last, message.extra, _RESERVED_TURN, "messages[].", lost)
+        restore_unknown_row_keys(last, message.extra, _RESERVED_TURN, "messages[].", lost)
     return turns
 
 
 def _write_calls(calls: Sequence[ToolCall], lost: list[Unrepresentable]) -> str:
-    written = [write_tool_call(call, lost) for call in calls]
+    written = [write_sharegpt_tool_call(call, lost) for call in calls]
     return written[0] if len(written) == 1 else f"[{', '.join(written)}]"
 
 
-def write_tool_call(call: ToolCall, lost: list[Unrepresentable]) -> str:
+def write_sharegpt_tool_call(call: ToolCall, lost: list[Unrepresentable]) -> str:
     """Return the call as the JSON text of its name and arguments, with their spelling unchanged."""
     if call.id is not None:
         lost.append(Unrepresentable("messages[].tool_calls[].id", "results belong to calls by order, without ids"))
     for key in call.extra:
         lost.append(Unrepresentable(f"messages[].tool_calls[].{key}", "a call has a name and arguments"))
-    arguments = call.arguments if is_json_object(call.arguments) else _text(call.arguments)
+    arguments = call.arguments if is_sharegpt_json_object(call.arguments) else _text(call.arguments)
     return f'{{"name": {_text(call.name)}, "arguments": {arguments}}}'
 
 
@@ -120,7 +120,7 @@ def _text(value: str) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def is_json_object(text: str) -> bool:
+def is_sharegpt_json_object(text: str) -> bool:
     """Return whether the text is a JSON object without space around it, which can stand inside other JSON unchanged. An
     object with a key twice cannot."""
     if not text.startswith("{") or not text.endswith("}"):
@@ -129,4 +129,4 @@ def is_json_object(text: str) -> bool:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return False
-    return isinstance(value, dict) and (is_fully_decoded(text.encode(), value) or not repeated_keys(text))
+    return isinstance(value, dict) and (is_row_fully_decoded(text.encode(), value) or not repeated_keys(text))

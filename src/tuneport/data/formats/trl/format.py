@@ -22,17 +22,17 @@ from tuneport.data.formats.contract import (
     RecordProblems,
     Unrepresentable,
     Written,
-    as_chat,
-    decode_row,
-    pick_unknown_keys,
-    restore_unknown_keys,
+    chat_of_record,
+    decode_dataset_row,
+    pick_unknown_row_keys,
+    restore_unknown_row_keys,
 )
 from tuneport.data.formats.openai import messages as chat
-from tuneport.data.formats.openai.format import foreign_to_openai, write_tools
+from tuneport.data.formats.openai.format import foreign_to_openai, write_openai_tools
 from tuneport.data.formats.pairs import split_preference_pair
 from tuneport.data.formats.shared.tools import drop_generated_call_ids
-from tuneport.data.formats.sharegpt.format import read_definitions
-from tuneport.data.formats.trl.messages import TrlReader, write_messages
+from tuneport.data.formats.sharegpt.format import read_sharegpt_definitions
+from tuneport.data.formats.trl.messages import TrlReader, write_trl_messages
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
 
 NAME = "trl"
@@ -79,11 +79,11 @@ def _for_templates(message: Mapping[str, Any]) -> bool:
     return all(part.get("type") in ("text", "image", "image_url") and "source" not in part for part in parts)
 
 
-def read(line: bytes) -> Record:
-    row = decode_row(line)
+def read_format_row(line: bytes) -> Record:
+    row = decode_dataset_row(line)
     problems = RecordProblems()
     reader = TrlReader(line, row, problems)
-    tools = read_definitions(row, problems)
+    tools = read_sharegpt_definitions(row, problems)
     record: Record
     if "messages" in row:
         used: tuple[str, ...] = ("messages",)
@@ -100,7 +100,7 @@ def read(line: bytes) -> Record:
         record = PlainText(problems.read_text(row, "text", "") or "")
     reader.end()
     problems.raise_if_any()
-    record.tools, record.metadata = tools, pick_unknown_keys(row, (*used, "tools", "images"))
+    record.tools, record.metadata = tools, pick_unknown_row_keys(row, (*used, "tools", "images"))
     return record
 
 
@@ -128,7 +128,7 @@ def _read_pair(row: Mapping[str, Any], reader: TrlReader, problems: RecordProble
     answers = [row.get("chosen"), row.get("rejected")]
     whole = all(isinstance(answer, list) for answer in answers) and not isinstance(row.get("prompt"), list)
     if not whole and "prompt" not in row and all(isinstance(answer, str) for answer in answers):
-        prompt, good, bad = split_text(*answers)  # type: ignore[arg-type]
+        prompt, good, bad = split_trl_text(*answers)  # type: ignore[arg-type]
         return Preference([Message("user", prompt)], [Message("assistant", good)], [Message("assistant", bad)])
     chosen, rejected = reader.side("chosen", "assistant"), reader.side("rejected", "assistant")
     for key, messages in (("chosen", chosen), ("rejected", rejected)):
@@ -142,7 +142,7 @@ def _read_pair(row: Mapping[str, Any], reader: TrlReader, problems: RecordProble
     return Preference(_without_ids(context), chosen, rejected)
 
 
-def split_text(chosen: str, rejected: str) -> tuple[str, str, str]:
+def split_trl_text(chosen: str, rejected: str) -> tuple[str, str, str]:
     """Return the common prompt of two texts, and the rest of each: TRL's extract_prompt, which leaves a space before
     the point of difference to the answers."""
     place = 0
@@ -158,7 +158,7 @@ def _without_ids(messages: list[Message]) -> list[Message]:
     return messages
 
 
-def write(record: Record) -> Written:
+def write_format_row(record: Record) -> Written:
     lost: list[Unrepresentable] = []
     row: dict[str, Any] = {}
     match record:
@@ -176,7 +176,7 @@ def write(record: Record) -> Written:
             _write_sides(row, {"prompt": record.messages[:cut], "completion": record.messages[cut:]}, lost)
             row["label"] = record.label
         case Graded():
-            as_chat(record, lost)
+            chat_of_record(record, lost)
             return None, lost
         case Chat():
             _write_chat(row, record, lost)
@@ -185,12 +185,12 @@ def write(record: Record) -> Written:
     if isinstance(row.get("prompt"), list) and row["prompt"][-1]["role"] == "system":
         return None, [Unrepresentable("", "a prompt must not end with the system prompt")]
     if record.tools:
-        row["tools"] = write_tools(record.tools, lost)
+        row["tools"] = write_openai_tools(record.tools, lost)
     if record.parallel_tool_calls is not None:
         lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
     if record.weight is not None:
         lost.append(Unrepresentable("weight", "a record has no weight of its own"))
-    restore_unknown_keys(row, record.metadata, _COLUMNS, "", lost)
+    restore_unknown_row_keys(row, record.metadata, _COLUMNS, "", lost)
     return row, lost
 
 
@@ -200,14 +200,14 @@ def _write_chat(row: dict[str, Any], record: Chat, lost: list[Unrepresentable]) 
     zeros = weights.count(0)
     if cut and weights == [0] * zeros + [1] * (len(weights) - zeros) and record.messages[cut - 1].role != "assistant":
         sides = {"prompt": record.messages[:cut], "completion": record.messages[cut:]}
-        row |= {key: write_messages(messages, lost, weighted=True) for key, messages in sides.items()}
+        row |= {key: write_trl_messages(messages, lost, weighted=True) for key, messages in sides.items()}
     else:
-        row["messages"] = write_messages(record.messages, lost)
+        row["messages"] = write_trl_messages(record.messages, lost)
 
 
 def _write_sides(row: dict[str, Any], sides: Mapping[str, list[Message]], lost: list[Unrepresentable]) -> None:
     for key, messages in sides.items():
-        row[key] = write_messages(messages, lost)
+        row[key] = write_trl_messages(messages, lost)
 
 
 def _start_of_answer(messages: list[Message]) -> int:
@@ -219,10 +219,10 @@ def _start_of_answer(messages: list[Message]) -> int:
     return cut
 
 
-def note(line: bytes) -> str:
+def note_row_spelling(line: bytes) -> str:
     if not any(key in line for key in (b'"images"', b'"chosen"', b'"label"')):
         return ""
-    row = decode_row(line)
+    row = decode_dataset_row(line)
     if "images" in row:
         return "images of their own column are read as parts of the messages"
     if isinstance(row.get("chosen"), str) or ("label" in row and isinstance(row.get("completion"), str)):

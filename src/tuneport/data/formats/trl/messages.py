@@ -16,7 +16,7 @@ from tuneport.data.formats.contract import RecordProblems, Unrepresentable
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.shared.tools import drop_generated_call_ids
 from tuneport.data.formats.shared.turns import without_developer
-from tuneport.data.formats.spelling import raw_json_object, raw_json_text
+from tuneport.data.formats.spelling import raw_row_json_object, raw_row_json_text
 from tuneport.data.rows.records import Message, Role
 
 _IMAGE_KEYS = ("image", "url", "base64", "path")
@@ -41,9 +41,9 @@ class TrlReader:
             self._problems.add(key, "is empty", "add its messages")
         plain = [self._as_openai(value, key, index) for index, value in enumerate(values)]
         before = len(self._problems)
-        messages = chat.read_messages(plain, key, self._problems)
+        messages = chat.read_openai_messages(plain, key, self._problems)
         if key == "messages" and len(self._problems) == before:
-            chat.check_tool_results(messages, key, self._problems)
+            chat.check_openai_tool_results(messages, key, self._problems)
             drop_generated_call_ids(messages, chat.ID_PREFIX)
         return messages
 
@@ -96,7 +96,7 @@ class TrlReader:
             return call
         return {
             **call,
-            "function": {**function, "arguments": raw_json_text(self._line, *path, "function", "arguments")},
+            "function": {**function, "arguments": raw_row_json_text(self._line, *path, "function", "arguments")},
         }
 
 
@@ -109,7 +109,7 @@ def _has_gap(message: Mapping[str, Any]) -> bool:
     return any(part.get("type") == "image" and not any(key in part for key in _IMAGE_KEYS) for part in parts)
 
 
-def write_messages(
+def write_trl_messages(
     messages: Sequence[Message], lost: list[Unrepresentable], *, weighted: bool = False
 ) -> list[dict[str, Any]]:
     """Write the messages. `weighted`: the position of the messages gives their weights."""
@@ -123,7 +123,7 @@ def write_messages(
                     )
                 )
             message = msgspec.structs.replace(message, weight=None)
-        row = chat.write_message(message, lost)
+        row = chat.write_openai_message(message, lost)
         if isinstance(row.get("content"), list):
             row["content"] = [_write_part(part, lost) for part in row["content"]]
         for call in row.get("tool_calls", ()):
@@ -152,6 +152,6 @@ def _write_call(call: dict[str, Any], lost: list[Unrepresentable]) -> None:
     if call["id"] is None:
         del call["id"]
     function = call["function"]
-    arguments = raw_json_object(function["arguments"], "messages[].tool_calls[].arguments", lost)
+    arguments = raw_row_json_object(function["arguments"], "messages[].tool_calls[].arguments", lost)
     if arguments is not None:
         function["arguments"] = arguments

@@ -74,7 +74,7 @@ def _complete(connection: Connection, version: int) -> None:
                 revision.complete_schema(connection)
 
 
-def list_migration_losses(connection: Connection, version: int, to: int) -> list[str]:
+def list_schema_migration_losses(connection: Connection, version: int, to: int) -> list[str]:
     """Return what a downgrade loses, newest first: a line for each step, with the number of rows."""
     from alembic.script import ScriptDirectory
 

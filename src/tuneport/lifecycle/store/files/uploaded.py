@@ -12,7 +12,13 @@ from sqlalchemy import delete, func, or_, select, update
 from tuneport.lifecycle.schema.records import FileRecord
 from tuneport.lifecycle.schema.tables import JobRequestRow, JobRow, UploadedFileRow, UploadPartRow, UploadRow
 from tuneport.lifecycle.store.audit import add_audit_entry
-from tuneport.lifecycle.store.part import ScopedPart, query_records, row_to_record, rows_after, select_records
+from tuneport.lifecycle.store.part import (
+    ScopedPart,
+    query_store_records,
+    select_store_records,
+    store_row_to_record,
+    store_rows_after,
+)
 from tuneport.types import JobStatus, now
 
 _ALPHABET = string.ascii_letters + string.digits
@@ -42,7 +48,7 @@ class UploadedFileStore(ScopedPart):
         moment = now()
         with self.transaction() as session:
             if file_id is not None and (there := session.get(UploadedFileRow, file_id)) is not None:
-                return row_to_record(FileRecord, there)
+                return store_row_to_record(FileRecord, there)
             row = UploadedFileRow(
                 id=file_id or new_stored_file_id("file-"),
                 project=self.scope.own_project,
@@ -57,12 +63,12 @@ class UploadedFileStore(ScopedPart):
             if file_id is None:
                 add_audit_entry(session, "file.create", row.id, project=row.project)
             session.flush()
-            return row_to_record(FileRecord, row)
+            return store_row_to_record(FileRecord, row)
 
     def get(self, file_id: str) -> FileRecord | None:
         with self.transaction() as session:
             row = self.if_visible(session.get(UploadedFileRow, file_id))
-            return None if row is None or _expired(row) else row_to_record(FileRecord, row)
+            return None if row is None or _expired(row) else store_row_to_record(FileRecord, row)
 
     def find_ids_by_content(self, hashes: Collection[str]) -> dict[str, str]:
         """Return the ids of the caller's files with these contents, by hash."""
@@ -76,18 +82,18 @@ class UploadedFileStore(ScopedPart):
         self, *, limit: int, after: FileRecord | None, purpose: str | None, descending: bool
     ) -> tuple[list[FileRecord], bool]:
         """Return so many files behind `after`, and whether there are more."""
-        query = select_records(FileRecord).where(
+        query = select_store_records(FileRecord).where(
             self.visible_rows(UploadedFileRow),
             or_(UploadedFileRow.expires_at.is_(None), UploadedFileRow.expires_at > now()),
         )
         if purpose is not None:
             query = query.where(UploadedFileRow.purpose == purpose)
         if after is not None:
-            query = query.where(rows_after(UploadedFileRow, after.created_at, after.id, descending=descending))
+            query = query.where(store_rows_after(UploadedFileRow, after.created_at, after.id, descending=descending))
         keys = (UploadedFileRow.created_at, UploadedFileRow.id)
         query = query.order_by(*((key.desc() for key in keys) if descending else keys)).limit(limit + 1)
         with self.transaction() as session:
-            rows = query_records(session, FileRecord, query)
+            rows = query_store_records(session, FileRecord, query)
         return rows[:limit], len(rows) > limit
 
     def remove(self, file_id: str) -> str | None:

@@ -10,7 +10,7 @@ from tuneport.lifecycle.schema.records import FileRecord, UploadPartRecord, Uplo
 from tuneport.lifecycle.schema.tables import UploadedFileRow, UploadPartRow, UploadRow
 from tuneport.lifecycle.store.audit import add_audit_entry
 from tuneport.lifecycle.store.files.uploaded import new_stored_file_id
-from tuneport.lifecycle.store.part import ScopedPart, query_records, row_to_record, select_records
+from tuneport.lifecycle.store.part import ScopedPart, query_store_records, select_store_records, store_row_to_record
 from tuneport.types import now
 
 UPLOAD_SECONDS = 3600
@@ -35,14 +35,14 @@ class UploadStore(ScopedPart):
             session.add(row)
             add_audit_entry(session, "upload.create", row.id, project=row.project)
             session.flush()
-            return row_to_record(UploadRecord, row)
+            return store_row_to_record(UploadRecord, row)
 
     def get(self, upload_id: str) -> UploadRecord | None:
         with self.transaction() as session:
             row = self.if_visible(session.get(UploadRow, upload_id))
             if row is not None and row.status == "pending" and row.expires_at <= now():
                 row.status = "expired"
-            return None if row is None else row_to_record(UploadRecord, row)
+            return None if row is None else store_row_to_record(UploadRecord, row)
 
     def add_part(self, upload_id: str, sha256: str, bytes: int) -> UploadPartRecord | None:
         """Add a part to the upload. Returns None if the upload takes no more parts."""
@@ -55,12 +55,12 @@ class UploadStore(ScopedPart):
                 return None
             session.add(row)
             session.flush()
-            return row_to_record(UploadPartRecord, row)
+            return store_row_to_record(UploadPartRecord, row)
 
     def list_upload_parts(self, upload_id: str) -> dict[str, UploadPartRecord]:
         with self.transaction() as session:
-            query = select_records(UploadPartRecord).where(UploadPartRow.upload_id == upload_id)
-            return {part.id: part for part in query_records(session, UploadPartRecord, query)}
+            query = select_store_records(UploadPartRecord).where(UploadPartRow.upload_id == upload_id)
+            return {part.id: part for part in query_store_records(session, UploadPartRecord, query)}
 
     def count_part_bytes(self, upload_id: str) -> int:
         query = select(func.coalesce(func.sum(UploadPartRow.bytes), 0)).where(UploadPartRow.upload_id == upload_id)
@@ -88,7 +88,7 @@ class UploadStore(ScopedPart):
             row.status, row.file_id = "completed", file.id
             add_audit_entry(session, "file.create", file.id, project=row.project)
             session.flush()
-            return row_to_record(UploadRecord, row), row_to_record(FileRecord, file)
+            return store_row_to_record(UploadRecord, row), store_row_to_record(FileRecord, file)
 
     def cancel(self, upload_id: str) -> UploadRecord | None:
         """Cancel the upload. Returns None if it is no longer pending."""
@@ -98,4 +98,4 @@ class UploadStore(ScopedPart):
                 return None
             row.status = "cancelled"
             add_audit_entry(session, "upload.cancel", row.id, project=row.project)
-            return row_to_record(UploadRecord, row)
+            return store_row_to_record(UploadRecord, row)

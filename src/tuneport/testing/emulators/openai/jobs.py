@@ -14,19 +14,19 @@ from typing import Any
 from tuneport.testing.emulators.datasets import (
     EmulatedDataError,
     Rows,
-    apply_openai_rules,
-    approximate_token_count,
-    count_billed_tokens,
+    apply_emulated_openai_rules,
+    count_emulated_billed_tokens,
+    emulated_tiktoken_count,
+    emulated_token_count,
     read_emulated_rows,
-    tiktoken_count,
 )
 from tuneport.testing.emulators.timeline import (
     EmulatedJobPlan,
     EmulatedTimeline,
     emulated_accuracy,
+    emulated_auto_epochs,
     emulated_loss,
     emulated_overfitting_loss,
-    openai_auto_epochs,
 )
 
 STATES = ("validating_files", "queued", "running")
@@ -85,7 +85,7 @@ class EmulatedOpenAIJob:
                         f"specified fine-tuning job is not using '{wanted}' as the training method "
                         f"(provided method={self.method})."
                     )
-                apply_openai_rules(rows, self.method)
+                apply_emulated_openai_rules(rows, self.method)
             except EmulatedDataError as error:
                 message = f"The job failed due to an invalid {kind} file. {error}"
                 return {"code": f"invalid_{param}", "message": message, "param": param}
@@ -119,7 +119,7 @@ class EmulatedOpenAIJob:
     @property
     def epochs(self) -> int:
         given = self.hyperparameters.get("n_epochs", "auto")
-        return openai_auto_epochs(len(self.rows)) if given == "auto" else given
+        return emulated_auto_epochs(len(self.rows)) if given == "auto" else given
 
     @property
     def batch_size(self) -> int:
@@ -138,8 +138,8 @@ class EmulatedOpenAIJob:
     @functools.cached_property
     def trained_tokens(self) -> int:
         encoding = "cl100k_base" if self.base.startswith(("gpt-3.5", "gpt-4-")) else "o200k_base"
-        count = tiktoken_count(encoding) if self.exact_tokens else approximate_token_count
-        return self.epochs * sum(min(CONTEXT_TOKENS, count_billed_tokens(row, count)) for row in self.rows)
+        count = emulated_tiktoken_count(encoding) if self.exact_tokens else emulated_token_count
+        return self.epochs * sum(min(CONTEXT_TOKENS, count_emulated_billed_tokens(row, count)) for row in self.rows)
 
     def shown_hyperparameters(self, now: float) -> dict[str, Any]:
         """Return the hyperparameters: "auto" until the files are validated, and the chosen number from then on."""

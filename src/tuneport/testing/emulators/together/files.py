@@ -10,7 +10,7 @@ from typing import Any
 from tuneport.testing.emulators.datasets import (
     EmulatedDataError,
     Rows,
-    apply_together_rules,
+    apply_emulated_together_rules,
     emulated_row_texts,
     read_emulated_rows,
 )
@@ -40,7 +40,7 @@ class EmulatedTogetherFile:
             return rows, None, None
         try:
             rows = read_emulated_rows(self.content or b"", "Line {line}: the line {what}")
-            return rows, apply_together_rules(rows), None
+            return rows, apply_emulated_together_rules(rows), None
         except EmulatedDataError as error:
             return rows, None, str(error)
 

@@ -8,24 +8,28 @@ from dataclasses import dataclass
 from tuneport.backends import backend_manifest, backend_names
 from tuneport.backends.routing import BackendCatalogue, BackendRoute
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.scoring.judge import ANSWER_TOKENS
-from tuneport.workflows.evaluation.answering import ChatCompleter
+from tuneport.workflows.evaluation.answering import EvaluationChatCompleter
 from tuneport.workflows.evaluation.models.asked_models import (
     BASE,
     EvaluatedModel,
     answer_cache_location,
     find_evaluated_models,
 )
-from tuneport.workflows.evaluation.models.litellm_models import PREFIX, LiteLLMModel, find_litellm_model
-from tuneport.workflows.evaluation.models.prices import price_of_requests
+from tuneport.workflows.evaluation.models.litellm_models import (
+    PREFIX,
+    EvaluatedLiteLLMModel,
+    find_evaluated_litellm_model,
+)
+from tuneport.workflows.evaluation.models.prices import evaluation_price_of_requests
 
 THOUGHT_TOKENS = 4 * ANSWER_TOKENS
 """Tokens for a judge that thinks first: thoughts are billed as answers."""
 
 
 @dataclass(frozen=True)
-class JudgeModel:
+class EvaluationJudgeModel:
     """The judge: `name` as the user wrote it, `model` as `answers` calls it, `where` as the cache knows it.
     `answer_limit`: tokens of a judgement."""
 
@@ -34,27 +38,29 @@ class JudgeModel:
     where: tuple[str, str | None, str]
     third_party: str | None
     answer_limit: int
-    answers: EvaluatedModel | LiteLLMModel
+    answers: EvaluatedModel | EvaluatedLiteLLMModel
 
     def price(
-        self, workspace: Workspace, *, requests: int, input_tokens: int, output_tokens: int
+        self, workspace: JobService, *, requests: int, input_tokens: int, output_tokens: int
     ) -> tuple[float | None, str]:
-        if isinstance(self.answers, LiteLLMModel):
+        if isinstance(self.answers, EvaluatedLiteLLMModel):
             return self.answers.price(requests=requests, input_tokens=input_tokens, output_tokens=output_tokens)
         settings = workspace.settings
-        return price_of_requests(
+        return evaluation_price_of_requests(
             self.answers, settings, requests=requests, input_tokens=input_tokens, output_tokens=output_tokens
         )
 
-    def refuse_without_key(self, workspace: Workspace) -> None:
+    def refuse_without_key(self, workspace: JobService) -> None:
         """Raise ConfigError (or the backend's own error) if it cannot be asked, before anything else is paid."""
-        if isinstance(self.answers, LiteLLMModel):
+        if isinstance(self.answers, EvaluatedLiteLLMModel):
             self.answers.refuse_without_key()
         else:
             workspace.backend(self.answers.backend)
 
-    def completes(self, workspace: Workspace) -> ChatCompleter:
-        return self.answers if isinstance(self.answers, LiteLLMModel) else workspace.backend(self.answers.backend)
+    def completes(self, workspace: JobService) -> EvaluationChatCompleter:
+        return (
+            self.answers if isinstance(self.answers, EvaluatedLiteLLMModel) else workspace.backend(self.answers.backend)
+        )
 
     def is_among_models(self, models: Sequence[EvaluatedModel]) -> bool:
         asked = self.answers
@@ -63,16 +69,18 @@ class JudgeModel:
         }
 
 
-def find_judge_model(workspace: Workspace, name: str, models: Sequence[str], *, base: str | None = None) -> JudgeModel:
+def find_judge_model(
+    workspace: JobService, name: str, models: Sequence[str], *, base: str | None = None
+) -> EvaluationJudgeModel:
     """Return the judge of that name: a job, a tuned model, `base` (of `models`), an alias or `backend/model`, as an
     evaluation's models are named; or a model that litellm knows, or `litellm/PROVIDER/MODEL`. If a backend does not
     offer a model for tuning, litellm may ask it (`openai/gpt-5`). Raises ConfigError, or ModelNotOfferedError, for an
     unknown name."""
     settings = workspace.settings
-    other = find_litellm_model(name, settings)
+    other = find_evaluated_litellm_model(name, settings)
     if name.startswith(PREFIX) and other is None:
         raise ConfigError(f"{name} names no provider; write litellm/PROVIDER/MODEL, as in litellm's documentation")
-    found: EvaluatedModel | LiteLLMModel
+    found: EvaluatedModel | EvaluatedLiteLLMModel
     if other is not None and _is_litellms(workspace, name):
         found = other
     else:
@@ -85,17 +93,19 @@ def find_judge_model(workspace: Workspace, name: str, models: Sequence[str], *, 
             found = other
         if other is not None and other.listed and _takes_any_name(workspace, name, found):
             found = other
-    if isinstance(found, LiteLLMModel):
+    if isinstance(found, EvaluatedLiteLLMModel):
         limit = THOUGHT_TOKENS if found.thinks else ANSWER_TOKENS
-        return JudgeModel(name, found.name, found.where, found.third_party, limit, found)
+        return EvaluationJudgeModel(name, found.name, found.where, found.third_party, limit, found)
     manifest = backend_manifest(found.backend, settings)
     third_party = manifest.title if manifest.third_party else None
-    return JudgeModel(name, found.model, answer_cache_location(found, settings), third_party, ANSWER_TOKENS, found)
+    return EvaluationJudgeModel(
+        name, found.model, answer_cache_location(found, settings), third_party, ANSWER_TOKENS, found
+    )
 
 
-def _takes_any_name(workspace: Workspace, name: str, found: EvaluatedModel | LiteLLMModel) -> bool:
+def _takes_any_name(workspace: JobService, name: str, found: EvaluatedModel | EvaluatedLiteLLMModel) -> bool:
     """Return whether the backend is not named and takes whatever name it is given."""
-    if isinstance(found, LiteLLMModel) or found.tuned:
+    if isinstance(found, EvaluatedLiteLLMModel) or found.tuned:
         return False
     catalogue = BackendCatalogue(workspace.settings)
     return catalogue.split_backend_name(name)[0] is None and not catalogue.lists_model(
@@ -103,7 +113,7 @@ def _takes_any_name(workspace: Workspace, name: str, found: EvaluatedModel | Lit
     )
 
 
-def _is_litellms(workspace: Workspace, name: str) -> bool:
+def _is_litellms(workspace: JobService, name: str) -> bool:
     """Return whether a provider stands before the name that is no backend, and the project has no model of that
     name."""
     prefix, _, rest = name.partition("/")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from tuneport.scoring.judge import JudgeResult, Winner
+from tuneport.scoring.judge import JudgeScore, Winner
 from tuneport.workflows.evaluation.words import format_p_value
 
 MOST_UNCLEAR = 0.1
@@ -27,7 +27,7 @@ class JudgedPair:
 
 
 @dataclass(frozen=True)
-class PairwiseJudgement:
+class EvaluationJudgement:
     """The verdict `judged` on `model` compared with `against`, over `pairs`; None if no two answers differ.
 
     `identical`: rows with equal answers, which are not judged. `cached`: judgements kept from before. `refused`:
@@ -38,7 +38,7 @@ class PairwiseJudgement:
     rubric: str
     model: str
     against: str
-    judged: JudgeResult | None
+    judged: JudgeScore | None
     pairs: tuple[JudgedPair, ...]
     identical: int
     cached: int

@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 from tuneport.data.pii.search import find_personal_data
 from tuneport.errors import BudgetError, ConfigError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.scoring.examples import Answer, Example, Messages
-from tuneport.scoring.judge import JudgeRequest, build_judge_request, judge_answers
-from tuneport.workflows.advising.drawing import count_sample_tokens
-from tuneport.workflows.evaluation.answer_cache import AnswerCache
-from tuneport.workflows.evaluation.answering import GivenAnswer, Prompt, answer_cache_keys, ask_prompts
+from tuneport.scoring.judge import JudgeRequest, build_judge_request, score_answers_by_judge
+from tuneport.workflows.advising.drawing import count_probe_sample_tokens
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
+from tuneport.workflows.evaluation.answering import EvaluationAnswer, Prompt, answer_cache_keys, ask_prompts
 from tuneport.workflows.evaluation.held_out import HeldOutRows
-from tuneport.workflows.evaluation.judging.judge_models import JudgeModel, find_judge_model
-from tuneport.workflows.evaluation.judging.judgement import JudgedPair, PairwiseJudgement
+from tuneport.workflows.evaluation.judging.judge_models import EvaluationJudgeModel, find_judge_model
+from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement, JudgedPair
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 
 
 @dataclass(frozen=True)
-class JudgePlan:
+class EvaluationJudgePlan:
     """The plan to judge `model`'s answers against those of `against`. `kept`: judgements that are in the cache;
     `waiting`: those that are still to be asked, and `usd` what these cost. Both are maxima for answers that are not
     known yet (`counted` if all are). `usd` is None with the reason in `why`. `own`: the judge is one of the two."""
 
-    judge: JudgeModel
+    judge: EvaluationJudgeModel
     rubric: str
     model: str
     against: str
@@ -54,8 +54,8 @@ class JudgePlan:
 
 
 def plan_judge(
-    workspace: Workspace,
-    cache: AnswerCache,
+    workspace: JobService,
+    cache: EvaluationAnswerCache,
     name: str,
     rubric: str,
     rows: Sequence[Example],
@@ -64,7 +64,7 @@ def plan_judge(
     answer_limit: int,
     *,
     base: str | None = None,
-) -> JudgePlan:
+) -> EvaluationJudgePlan:
     """Plan the judging of the last of `models` against the first. `keys` has those of each one's answers: an answer
     that is not in the cache yet counts as `answer_limit` tokens. Nothing is sent. Raises ConfigError for a single
     model."""
@@ -73,7 +73,7 @@ def plan_judge(
     found = find_judge_model(workspace, name, [each.name for each in models], base=base)
     against, model = models[0], models[-1]
     theirs, mine = (
-        {key: GivenAnswer(**kept).answer for key, kept in cache.get(each).items()} for each in (keys[0], keys[-1])
+        {key: EvaluationAnswer(**kept).answer for key, kept in cache.get(each).items()} for each in (keys[0], keys[-1])
     )
     known = [
         (row, mine[key], theirs[other])
@@ -92,11 +92,13 @@ def plan_judge(
     waiting += _prompts(found, _question(unknown, rubric))
     input_tokens = 0
     if found.third_party is not None:
-        input_tokens = sum(count_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
+        input_tokens = sum(
+            count_probe_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting
+        )
         input_tokens += 2 * len(unknown) * 2 * answer_limit  # both orders, both answers
     output_tokens = len(waiting) * found.answer_limit
     usd, why = found.price(workspace, requests=len(waiting), input_tokens=input_tokens, output_tokens=output_tokens)
-    return JudgePlan(
+    return EvaluationJudgePlan(
         judge=found,
         rubric=rubric,
         model=model.name,
@@ -113,16 +115,16 @@ def plan_judge(
 
 
 def run_judge(
-    workspace: Workspace,
-    cache: AnswerCache,
-    plan: JudgePlan,
+    workspace: JobService,
+    cache: EvaluationAnswerCache,
+    plan: EvaluationJudgePlan,
     held: HeldOutRows,
-    mine: Sequence[GivenAnswer],
-    theirs: Sequence[GivenAnswer],
+    mine: Sequence[EvaluationAnswer],
+    theirs: Sequence[EvaluationAnswer],
     *,
     allow_personal_data: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
-) -> PairwiseJudgement:
+) -> EvaluationJudgement:
     """Ask about all pairs that differ, in both orders. Judgements are kept as answers are: a repeated call, after `kill
     -9` too, asks only the rest. Raises ConfigError if what looks like personal data would leave this machine."""
     places = [
@@ -137,7 +139,7 @@ def run_judge(
         for place in places:
             for name, said in ((plan.model, mine[place]), (plan.against, theirs[place])):
                 _refuse_personal_data(plan, name, held.lines[place], said)
-    answers: list[GivenAnswer] = []
+    answers: list[EvaluationAnswer] = []
 
     def complete(conversations: Sequence[Messages]) -> list[str]:
         backend, of = plan.judge.completes(workspace), len(conversations)
@@ -153,14 +155,14 @@ def run_judge(
         )
         return [each.text for each in answers]
 
-    judged = judge_answers(asked, complete) if places else None
+    judged = score_answers_by_judge(asked, complete) if places else None
     pairs = tuple(
         JudgedPair(place, held.lines[place], winner, in_order.text, turned.text)
         for place, winner, in_order, turned in zip(
             places, () if judged is None else judged.winners, answers[0::2], answers[1::2], strict=True
         )
     )
-    return PairwiseJudgement(
+    return EvaluationJudgement(
         judge=plan.judge.name,
         rubric=plan.rubric,
         model=plan.model,
@@ -179,7 +181,7 @@ def _question(pairs: Sequence[tuple[Example, Answer, Answer]], rubric: str) -> J
     return build_judge_request(rows, mine, theirs, rubric=rubric)
 
 
-def _prompts(found: JudgeModel, asked: JudgeRequest) -> list[Prompt]:
+def _prompts(found: EvaluationJudgeModel, asked: JudgeRequest) -> list[Prompt]:
     options = {"max_tokens": found.answer_limit, "temperature": 0.0}
     return [Prompt(messages, options) for messages in asked.prompts]
 
@@ -189,7 +191,7 @@ def _differ(one: Answer, other: Answer) -> bool:
     return (one.text.strip(), one.calls) != (other.text.strip(), other.calls)
 
 
-def _refuse_personal_data(plan: JudgePlan, model: str, line: int, said: GivenAnswer) -> None:
+def _refuse_personal_data(plan: EvaluationJudgePlan, model: str, line: int, said: EvaluationAnswer) -> None:
     written = "\n".join([said.text, *(call.arguments for call in said.answer.calls)])
     if matches := find_personal_data(written):
         raise ConfigError(

@@ -12,7 +12,7 @@ from tuneport.backends import backend_manifest
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.records import JobRecord
-from tuneport.lifecycle.service import CHECKPOINT, Workspace, tuned_model_of_job
+from tuneport.lifecycle.service import CHECKPOINT, JobService, tuned_model_of_job
 from tuneport.settings import Settings
 
 FEW_SHOT = " few-shot"
@@ -46,7 +46,7 @@ class EvaluatedModel:
 
 
 def find_evaluated_models(
-    workspace: Workspace, names: Sequence[str], *, base: str | None = None
+    workspace: JobService, names: Sequence[str], *, base: str | None = None
 ) -> list[EvaluatedModel]:
     """Return the models of these names. A name is a job, a tuned model, `backend/model`, or `base`, which is what the
     jobs among them were tuned from (or what `base` says); with " few-shot" after it, it is shown examples. Raises
@@ -74,7 +74,7 @@ def answer_cache_location(asked: EvaluatedModel, settings: Settings) -> tuple[st
     return asked.backend, json.dumps(files), str(folder.resolve())
 
 
-def _found(workspace: Workspace, name: str) -> EvaluatedModel:
+def _found(workspace: JobService, name: str) -> EvaluatedModel:
     row = workspace.job_behind(name)
     if row is not None:
         backend, model = tuned_model_of_job(row)
@@ -86,7 +86,7 @@ def _found(workspace: Workspace, name: str) -> EvaluatedModel:
     return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
 
 
-def _training_files_of(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
+def _training_files_of(workspace: JobService, row: JobRecord) -> dict[str, Path]:
     """Return the files that the job's weights have seen: a job that continues another one has learnt that one's rows,
     too."""
     found: dict[str, Path] = {}
@@ -101,7 +101,7 @@ def _training_files_of(workspace: Workspace, row: JobRecord) -> dict[str, Path]:
     return found
 
 
-def _base(workspace: Workspace, jobs: Sequence[EvaluatedModel], said: str | None) -> EvaluatedModel:
+def _base(workspace: JobService, jobs: Sequence[EvaluatedModel], said: str | None) -> EvaluatedModel:
     if said is not None:
         found = BackendCatalogue(workspace.settings).route_model(said)
         return EvaluatedModel(BASE, found.backend, found.model, found.model)

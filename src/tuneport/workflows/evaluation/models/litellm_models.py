@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tuneport.backends.hosted.http.connection_errors import exception_chain
+from tuneport.backends.hosted.http.connection_errors import connection_error_chain
 from tuneport.backends.hosted.http.network import ProviderNetwork
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
 from tuneport.errors import (
@@ -22,9 +22,8 @@ from tuneport.errors import (
     one_line,
 )
 from tuneport.estimate.cost import Traffic, per_token_quote
-from tuneport.installation import install_package
-from tuneport.manifests import load_base_prices
-from tuneport.manifests.base_prices import SOURCE
+from tuneport.installation import install_extra
+from tuneport.manifests import load_base_price_manifest
 from tuneport.settings import Settings
 from tuneport.types import Completion
 
@@ -35,7 +34,7 @@ _LONGEST_QUOTE = 300  # characters of a provider's own words
 
 
 @dataclass(frozen=True)
-class LiteLLMModel:
+class EvaluatedLiteLLMModel:
     """`name` is litellm's own, `provider` who answers. `thinks`: it may think in tokens that are billed as answers."""
 
     name: str
@@ -60,15 +59,13 @@ class LiteLLMModel:
     def price(self, *, requests: int, input_tokens: int, output_tokens: int) -> tuple[float | None, str]:
         """Return US dollars of so many tokens by litellm's table, and how they are computed, or None with the reason if
         it has no price."""
-        prices = load_base_prices()
-        if prices is None:
-            return None, "litellm, whose table has models' prices, is not installed"
+        prices = load_base_price_manifest()
         found = prices.find(_name_in_table(self.name) or self.name)
         if found is None:
-            return None, f"litellm {prices.version} has no price per token for {self.name}"
+            return None, f"{prices.title} has no price per token for {self.name}"
         traffic = Traffic(input_tokens, output_tokens, requests=requests)
-        quote = per_token_quote("litellm", found.name, found.price, traffic, source=SOURCE, as_of=prices.as_of)
-        return quote.expected, f"litellm {prices.version}, {found.name}"
+        quote = per_token_quote("litellm", found.name, found.price, traffic, source=prices.url, as_of=prices.as_of)
+        return quote.expected, f"{prices.title}, {found.name}"
 
     def refuse_without_key(self) -> None:
         """Raise ConfigError that names the missing variable, before anything is asked. Other credentials (a cloud's, a
@@ -136,7 +133,7 @@ class LiteLLMModel:
         return os.environ.get(f"{variable}_API_BASE") or os.environ.get(f"{variable}_BASE_URL")
 
 
-def find_litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
+def find_evaluated_litellm_model(name: str, settings: Settings) -> EvaluatedLiteLLMModel | None:
     """Return the model by the table that litellm ships: a model that it lists, or any name after a provider that it
     lists; and any `litellm/PROVIDER/MODEL`. Returns None for other names."""
     said = name.startswith(PREFIX)
@@ -147,12 +144,13 @@ def find_litellm_model(name: str, settings: Settings) -> LiteLLMModel | None:
     provider = prefix if rest else row.get("litellm_provider")
     if not (said and rest) and listed is None and all(each.get("litellm_provider") != prefix for each in rows.values()):
         return None
-    return None if not provider else LiteLLMModel(name, provider, bool(row.get("supports_reasoning")), settings)
+    return (
+        None if not provider else EvaluatedLiteLLMModel(name, provider, bool(row.get("supports_reasoning")), settings)
+    )
 
 
 def _rows() -> Mapping[str, Mapping[str, Any]]:
-    prices = load_base_prices()
-    return {} if prices is None else prices.rows
+    return load_base_price_manifest().rows
 
 
 def _name_in_table(name: str) -> str | None:
@@ -169,7 +167,7 @@ def _litellm() -> Any:
     try:
         import litellm
     except ImportError as error:
-        raise ConfigError(f"litellm is not installed: {install_package('litellm')}") from error
+        raise ConfigError(f"litellm is not installed: {install_extra('litellm')}") from error
 
     litellm.suppress_debug_info = True  # it prints to stdout
     return litellm
@@ -187,10 +185,10 @@ def _use_own_transport(litellm: Any, settings: Settings) -> None:
     litellm.client_session = httpx.Client(transport=transport, trust_env=False, follow_redirects=True)
 
 
-def _error(error: Exception, model: LiteLLMModel, key: str | None) -> ProviderError:
+def _error(error: Exception, model: EvaluatedLiteLLMModel, key: str | None) -> ProviderError:
     """Return the error for the HTTP status, as for every provider: see `errors`."""
     if elsewhere := next(
-        (cause for cause in exception_chain(error) if isinstance(cause, CrossOriginRedirectError)), None
+        (cause for cause in connection_error_chain(error) if isinstance(cause, CrossOriginRedirectError)), None
     ):
         return RejectedError(f"{elsewhere}, another server: no prompt was sent there", provider=model.provider)
     status = getattr(error, "status_code", None)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneport.backends import backend_manifest
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
-from tuneport.workflows.advising.drawing import count_sample_tokens
-from tuneport.workflows.evaluation.answer_cache import AnswerCache
+from tuneport.workflows.advising.drawing import count_probe_sample_tokens
+from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys
 from tuneport.workflows.evaluation.latency import latency_cache_keys
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
-from tuneport.workflows.evaluation.models.prices import price_of_requests
+from tuneport.workflows.evaluation.models.prices import evaluation_price_of_requests
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class ModelAnswersPlan:
 
 
 def plan_model_answers(
-    workspace: Workspace,
-    cache: AnswerCache,
+    workspace: JobService,
+    cache: EvaluationAnswerCache,
     asked: EvaluatedModel,
     rows: Sequence[Example],
     shots: Sequence[Example],
@@ -63,9 +63,11 @@ def plan_model_answers(
     waiting = [*missing.values(), *(prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there)]
     input_tokens = 0
     if manifest.third_party:
-        input_tokens = sum(count_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting)
+        input_tokens = sum(
+            count_probe_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting
+        )
     output_tokens = len(waiting) * limit
-    usd, why = price_of_requests(
+    usd, why = evaluation_price_of_requests(
         asked,
         workspace.settings,
         requests=len(waiting),

@@ -7,12 +7,12 @@ from datetime import date
 from tuneport.backends import backend_manifest
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote, inference_quote
 from tuneport.formatting import money
-from tuneport.manifests import find_offered, load_base_prices
+from tuneport.manifests import find_manifest_model, load_base_price_manifest
 from tuneport.settings import Settings
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 
 
-def price_of_requests(
+def evaluation_price_of_requests(
     asked: EvaluatedModel, settings: Settings, *, requests: int, input_tokens: float, output_tokens: float
 ) -> tuple[float | None, str]:
     """Return US dollars of so many requests with so many tokens in all and how they are computed, or None with the
@@ -20,7 +20,7 @@ def price_of_requests(
     manifest = backend_manifest(asked.backend, settings)
     if not manifest.third_party:
         return 0.0, "your own machine; electricity not counted"
-    offered = find_offered(manifest, asked.base)
+    offered = find_manifest_model(manifest, asked.base)
     if offered is None:
         return None, f"{manifest.title} lists no {asked.base}"
     traffic = Traffic(round(input_tokens), round(output_tokens), requests=requests)
@@ -28,7 +28,7 @@ def price_of_requests(
     if asked.tuned:
         quote = inference_quote(manifest, offered, traffic)
     else:
-        quote = base_inference_quote(manifest, offered, traffic, load_base_prices(), today=date.today())
+        quote = base_inference_quote(manifest, offered, traffic, load_base_price_manifest(), today=date.today())
     if quote.expected is None:
         return None, quote.unavailable or ""
     if quote.parts is not None and quote.parts.machine:  # a month's rent says nothing of a few prompts
@@ -36,7 +36,7 @@ def price_of_requests(
     return quote.expected, quote.explanation
 
 
-def price_per_thousand(
+def evaluation_price_per_thousand(
     asked: EvaluatedModel,
     settings: Settings,
     *,
@@ -55,6 +55,6 @@ def price_per_thousand(
         return 1000 * seconds / 3600 * hourly, f"{seconds:.3g} s each, one at a time, at {money(hourly)} an hour"
     if prompt_tokens is None or completion_tokens is None:
         return None, f"{asked.backend} did not say how many tokens there were"
-    return price_of_requests(
+    return evaluation_price_of_requests(
         asked, settings, requests=1000, input_tokens=1000 * prompt_tokens, output_tokens=1000 * completion_tokens
     )

@@ -12,8 +12,8 @@ from typing import Any
 from tuneport.curves import CurveVerdict
 from tuneport.data.reading import read_records
 from tuneport.errors import NotFoundError, TuneportError, UnsupportedError
-from tuneport.lifecycle.service import Workspace
-from tuneport.scoring.examples import Example, make_tool_example
+from tuneport.lifecycle.service import JobService
+from tuneport.scoring.examples import Example, make_scoring_tool_example
 from tuneport.types import DataFile, MetricPoint, PreparedData, TuneSpec
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 
@@ -55,8 +55,8 @@ class TrainedModelJob:
         }
 
 
-def jobs_behind_models(
-    workspace: Workspace, asked: Sequence[EvaluatedModel], rows: Sequence[Example] = ()
+def jobs_behind_evaluated_models(
+    workspace: JobService, asked: Sequence[EvaluatedModel], rows: Sequence[Example] = ()
 ) -> dict[str, TrainedModelJob]:
     """Return the job of each model that a job of the store tuned, by the name that it is asked under; `rows` are what
     it is measured on. It asks the backends for metrics; if one has none to give, or none any more, the curve is left
@@ -87,5 +87,5 @@ def _rows_in(file: DataFile | None, rows: Sequence[Example]) -> int:
     if file is None or not file.path.exists():
         return 0
     times = Counter(json.dumps(row.messages) for row in rows)
-    examples = (make_tool_example(record) for _, record in read_records(file.path))
+    examples = (make_scoring_tool_example(record) for _, record in read_records(file.path))
     return sum(times.pop(json.dumps(each.messages), 0) for each in examples if each is not None)

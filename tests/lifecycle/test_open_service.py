@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import tuneport
-from tuneport.lifecycle.open_workspace import OpenWorkspace, open_shared_workspace
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 
 
@@ -17,13 +17,13 @@ from tuneport.settings import Settings
 def closed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The processes that closed a workspace, in order."""
     found: list[int] = []
-    close = Workspace.close
+    close = JobService.close
 
-    def noted(self: Workspace) -> None:
+    def noted(self: JobService) -> None:
         found.append(os.getpid())
         close(self)
 
-    monkeypatch.setattr(Workspace, "close", noted)
+    monkeypatch.setattr(JobService, "close", noted)
     return found
 
 
@@ -41,10 +41,10 @@ def test_functions_share_a_workspace_and_close_it_with_the_last_job(dataset: Pat
 
 
 def test_other_settings_are_another_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = open_shared_workspace()
-    assert open_shared_workspace() is first
+    first = open_shared_job_service()
+    assert open_shared_job_service() is first
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    assert open_shared_workspace() is not first and first.workspace.settings.backend is None
+    assert open_shared_job_service() is not first and first.service.settings.backend is None
 
 
 def test_a_failure_leaves_nothing_open(dataset: Path, closed: list[int]) -> None:
@@ -89,10 +89,10 @@ def test_a_forked_child_has_a_workspace_of_its_own(dataset: Path, closed: list[i
 
 
 def test_a_lock_that_another_thread_held_does_not_outlive_a_fork(settings: Settings) -> None:
-    from tuneport.lifecycle import open_workspace
+    from tuneport.lifecycle import open_service
 
-    opened = OpenWorkspace(settings)
-    with open_workspace._sharing:
+    opened = OpenJobService(settings)
+    with open_service._sharing:
         if (child := os.fork()) == 0:
-            os._exit(0 if open_workspace._sharing.acquire(timeout=1) and opened.workspace else 1)
+            os._exit(0 if open_service._sharing.acquire(timeout=1) and opened.service else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

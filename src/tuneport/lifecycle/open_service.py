@@ -1,4 +1,4 @@
-"""A workspace as Python programs hold it: opened once, closed when nothing refers to it, and safe after a fork."""
+"""The job service as Python programs hold it: opened once, closed when nothing refers to it, and safe after a fork."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import weakref
 from pathlib import Path
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.service import Workspace
+from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 
 
-class OpenWorkspace:
-    """A workspace that closes itself: by `close`, when nothing refers to it any more, and at exit at the latest.
+class OpenJobService:
+    """A job service that closes itself: by `close`, when nothing refers to it any more, and at exit at the latest.
 
     A forked child opens one of its own on first use, and leaves the connections and the inference processes of its
     parent alone.
@@ -25,12 +25,12 @@ class OpenWorkspace:
         self._open()
 
     def _open(self) -> None:
-        self._workspace, self._process = Workspace(self.settings), os.getpid()
-        self._end = weakref.finalize(self, _close, self._workspace, self._process)
+        self._service, self._process = JobService(self.settings), os.getpid()
+        self._end = weakref.finalize(self, _close, self._service, self._process)
 
     @property
-    def workspace(self) -> Workspace:
-        """Return the workspace. Raises ConfigError if it was closed."""
+    def service(self) -> JobService:
+        """Return the service. Raises ConfigError if it was closed."""
         if self.closed:
             raise ConfigError(
                 "the workspace is closed; open another with tuneport.Workspace(), or use tuneport.job(ID)"
@@ -38,9 +38,9 @@ class OpenWorkspace:
         if os.getpid() != self._process:
             with _sharing:
                 if os.getpid() != self._process:
-                    _of_parents.append(self._workspace)  # never collected: that could end what the parent still uses
+                    _of_parents.append(self._service)  # never collected: that could end what the parent still uses
                     self._open()
-        return self._workspace
+        return self._service
 
     def close(self) -> None:
         """Close its database connections and inference processes. Does nothing if it is closed."""
@@ -48,26 +48,26 @@ class OpenWorkspace:
         self._end()
 
 
-def _close(workspace: Workspace, process: int) -> None:
+def _close(service: JobService, process: int) -> None:
     if os.getpid() == process:
-        workspace.close()
+        service.close()
 
 
 # --- one for all that use the same settings -------------------------------------------------------------------------
 
-_shared: weakref.WeakValueDictionary[Path, OpenWorkspace] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[Path, OpenJobService] = weakref.WeakValueDictionary()
 _sharing = threading.RLock()
-_of_parents: list[Workspace] = []
+_of_parents: list[JobService] = []
 
 
-def open_shared_workspace(settings: Settings | None = None) -> OpenWorkspace:
-    """Return the workspace that is open with these settings, or open one. It stays open as long as something refers to
+def open_shared_job_service(settings: Settings | None = None) -> OpenJobService:
+    """Return the service that is open with these settings, or open one. It stays open as long as something refers to
     it."""
     settings = settings or Settings.load()
     with _sharing:
         found = _shared.get(settings.home)
         if found is None or found.closed or found.settings != settings:
-            found = _shared[settings.home] = OpenWorkspace(settings)
+            found = _shared[settings.home] = OpenJobService(settings)
         return found
 
 
