@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.folders import CHECKOUT
@@ -65,22 +66,16 @@ class Busy:
         return os.getpid()
 
 
-def alive(process: int) -> bool:
+def alive(process: psutil.Process) -> bool:
     try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return status.rpartition(") ")[2][0] != "Z"
-
-
-def children(process: int) -> set[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True)
-    return {int(line) for line in found.stdout.split()}
 
 
 @contextmanager
-def started(tmp_path: Path, how: str, folder: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], set[int]]]:
-    """Provide a parent, and its children: workers with queued tasks, and two resource trackers. All end."""
+def started(tmp_path: Path, how: str, folder: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Provide a parent whose children are workers with queued tasks, and two resource trackers. All end."""
     (tmp_path / "script.py").write_text(SCRIPT)
     with subprocess.Popen(
         [sys.executable, "-P", tmp_path / "script.py", how],
@@ -94,29 +89,29 @@ def started(tmp_path: Path, how: str, folder: Path | None = None) -> Iterator[tu
         try:
             assert run.stdout is not None
             workers = {int(word) for word in run.stdout.readline().split()}
-            found = children(run.pid)
-            assert len(workers) == 2 and workers < found and len(found) == 4
-            yield run, found
+            found = psutil.Process(run.pid).children()
+            assert len(workers) == 2 and len(found) == 4 and workers < {process.pid for process in found}
+            yield run
             until(lambda: not any(map(alive, found)), 10.0)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(run.pid, signal.SIGKILL)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="no such signal elsewhere")
 @pytest.mark.parametrize("how", ["running", "early", "thread"])
 def test_after_kill_9_of_the_parent_nothing_lives_on(how: str, tmp_path: Path) -> None:
     """With tasks that run and tasks that wait; while the workers are about to import; started by another thread."""
-    with started(tmp_path, how) as (run, _):
+    with started(tmp_path, how) as run:
         run.kill()
         run.wait()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="no such signal elsewhere")
 @pytest.mark.parametrize("how", ["running", "early"])
 def test_ctrl_c_ends_all_at_once_and_only_the_parent_says_so(how: str, tmp_path: Path) -> None:
     """A terminal sends it to the whole group."""
-    with started(tmp_path, how) as (run, _):
+    with started(tmp_path, how) as run:
         began = time.monotonic()
         os.killpg(run.pid, signal.SIGINT)
         _, errors = run.communicate(timeout=60)
@@ -124,14 +119,14 @@ def test_ctrl_c_ends_all_at_once_and_only_the_parent_says_so(how: str, tmp_path:
         assert run.returncode == -signal.SIGINT and errors.count("KeyboardInterrupt") == 1, errors
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="no such signal elsewhere")
 def test_what_lies_in_the_folder_is_not_imported(tmp_path: Path) -> None:
     """Who checks a dataset in a folder of somebody else's runs none of the programs there."""
     folder = tmp_path / "downloaded"
     folder.mkdir()
     for name in ("loky", "multiprocessing", "pickle", "argparse", "signal", "tuneport", "numpy"):
         (folder / f"{name}.py").write_text("open('ran', 'a').write(__name__)\n")
-    with started(tmp_path, "running", folder) as (run, _):
+    with started(tmp_path, "running", folder) as run:
         run.kill()
         run.wait()
     assert not (folder / "ran").exists()
@@ -157,7 +152,7 @@ def test_where_there_is_no_such_signal_a_thread_watches_the_parent(monkeypatch: 
     assert next(parents, None) is None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="no such signal elsewhere")
 def test_workers_end_with_the_thread_that_has_started_them() -> None:
     """Linux takes that for their parent; so a pool belongs to one thread."""
     pools: list[WorkerPool] = []
