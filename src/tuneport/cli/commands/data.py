@@ -131,6 +131,7 @@ def clean_command(
         list[str] | None, typer.Option("--keep", metavar="KIND", help="Keep this kind, e.g. duplicates.near.")
     ] = None,
     redact: Annotated[bool, typer.Option("--redact", help="Replace personal data by placeholders.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Decode wrongly decoded text (mojibake) again.")] = False,
     review: Annotated[
         Path | None, typer.Option("--review", metavar="FILE", help="Apply the verdicts of `tuneport review`.")
     ] = None,
@@ -157,6 +158,7 @@ def clean_command(
         drop=drop or (),
         keep=keep or (),
         redact=redact,
+        repair=repair,
         review=review,
         columns=parse_map_option(map_),
     )
@@ -166,6 +168,8 @@ def clean_command(
         output.print_note(f"note: {note}")
     for kind, count in made.why.items():
         output.print_note(f"{count:>8,}  {kind:<22} {KINDS.get(kind, '')}".rstrip())
+    for example in made.repairs:
+        output.print_note(f"          {example['at']}: {example['before']} is now {example['after']}")
     rows = output.counted(made.rows, "record")
     output.print_line(f"{made.written:,} of {rows} kept, {made.changed:,} of them changed: {made.output}")
     output.print_line(f"{made.removed:,} removed; what and why: {made.log}")
