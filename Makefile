@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint .ci/c
 # Three processes, each one thread a model, as many tests wait for a server: what shares fixtures stays together.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder -rs
 
-.PHONY: demo test test-fast test-full test-newest lint clean
+.PHONY: demo test test-fast test-full test-newest lint audit clean
 
 demo: $(VENV)/installed
 	@$(BIN)/tuneport demo
@@ -43,6 +43,9 @@ test-newest: $(VENV)/installed-for-development
 
 lint: $(VENV)/installed-for-development
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+audit: $(VENV)/installed-for-development
+	@$(BIN)/python .ci/audit.py
 
 clean:
 	rm -rf .venv .venv-* dist .pytest_cache .hypothesis .ruff_cache .mypy_cache

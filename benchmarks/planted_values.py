@@ -281,7 +281,7 @@ def it_codice_fiscale(draw: Draw) -> str:
         "".join(draw.choice("BCDFGHJKLMNPQRSTVWXYZ") for _ in range(6))
         + shaped(draw, "##")
         + draw.choice("ABCDEHLMPRST")
-        + f"{draw.randrange(1, 32):02}"
+        + f"{draw.randrange(1, 29) + draw.choice([0, 40]):02}"  # a day that every month has; 40 more for a woman
         + draw.choice("ABCDEFGHILMZ")
         + shaped(draw, "###")
     )
@@ -390,15 +390,19 @@ def no_fodselsnummer(draw: Draw) -> str:
     first, second = _weights("3 7 6 1 8 9 4 5 2 1"), _weights("5 4 3 2 7 6 5 4 3 2 1")
 
     def make() -> str | None:
+        birth = _birth(draw, "dmy")
+        century = draw.choice("56789" if birth[4:] <= "25" else "01234")  # 2000 to 2025, and 1926 to 1999: Skatteetaten
         return by_trial(
-            _birth(draw, "dmy") + shaped(draw, "###"), lambda each: first(each) % 11 == second(each) % 11 == 0, places=2
+            birth + century + shaped(draw, "##"), lambda each: first(each) % 11 == second(each) % 11 == 0, places=2
         )
 
     return until(make)
 
 
 def dk_cpr(draw: Draw) -> str:
-    return _birth(draw, "dmy") + "-" + shaped(draw, "####")
+    birth = _birth(draw, "dmy")
+    century = draw.choice("456789" if birth[4:] <= "25" else "0123")  # 2000 to 2025, and 1926 to 1999: CPR-kontoret
+    return birth + "-" + century + shaped(draw, "###")
 
 
 def fi_hetu(draw: Draw) -> str:

@@ -91,7 +91,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home, a working folder and an environment of the test's own; no key and no hub."""
     for name in list(os.environ):
         if (
-            name.startswith(("TUNEPORT_", "OPENAI_", "TOGETHER_"))
+            name.startswith(("TUNEPORT_", "OPENAI_", "TOGETHER_", "ANTHROPIC_"))
             or name.endswith(("_API_KEY", "_TOKEN"))
             or name.lower() in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
         ):

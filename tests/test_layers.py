@@ -56,7 +56,9 @@ CHILDREN = {room: KNOWN_TO_CHILDREN for room in ("train", "infer")}
 # Others test with it: nothing imports it, and its own fake provider is opened by the name in providers/fake.toml.
 FOR_OTHERS = "testing"
 LEVEL_OF = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-HEAVY = {"torch", "transformers", "peft", "trl", "litellm", "openai", "together", "datasets", "bitsandbytes"}
+HEAVY = {
+    "torch", "transformers", "peft", "trl", "litellm", "openai", "together", "anthropic", "datasets", "bitsandbytes",
+}  # fmt: skip
 
 
 def room_of(path: Path) -> str:
@@ -113,7 +115,7 @@ def test_only_the_contract_imports_a_test_tool() -> None:
 
 @pytest.mark.parametrize("code", ["import tuneport", "from tuneport.cli.main import main; main(['--help'])"])
 def test_nothing_heavy_is_imported_at_start(code: str) -> None:
-    heavy = sorted(HEAVY | {"fastapi", "sqlalchemy", "tiktoken", "httpx", "pyarrow", "zstandard"})
+    heavy = sorted(HEAVY | {"fastapi", "sqlalchemy", "tiktoken", "httpx", "jinja2", "pyarrow", "zstandard"})
     script = f"import sys\n{code}\nprint(sorted(set({heavy!r}) & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"

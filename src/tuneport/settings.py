@@ -220,6 +220,10 @@ class Settings(_Configured):
         table = self.project.backends.get(backend, BackendSettings())
         return self.get(variable) or table.base_url or default
 
+    def asks_in_batches(self, backend: str) -> bool:
+        """Return whether evaluations ask that backend in batches, at another price: its option `batches`."""
+        return self.project.backends.get(backend, BackendSettings()).options.get("batches") is True
+
     def delete_files(self, backend: str) -> bool:
         """Return whether files uploaded to that backend are deleted there when their job has ended."""
         own = self.project.backends.get(backend, BackendSettings()).delete_files

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.anthropic_types import sdk_complaints
 from tests.support.conformance import specification
 from tests.support.emulated import KEYS, settings_for
 from tuneport.backends import open_backend
 from tuneport.settings import Settings
-from tuneport.testing.contract import BackendContract, Case, prepared_chats
-from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
+from tuneport.testing.contract import AnsweringContract, BackendContract, Case, prepared_chats
+from tuneport.testing.emulators import AnthropicEmulator, OpenAIEmulator, TogetherEmulator
 from tuneport.testing.fake.backend import FakeBackend
 from tuneport.testing.fake.jobs import ArmedFault
 from tuneport.types import Hyperparameters, TuneSpec
@@ -45,6 +46,24 @@ def assert_conforming(emulator: OpenAIEmulator | TogetherEmulator) -> None:
         )  # of Together's, what only its SDK tells: see test_together_conformance
         exchanges = [item for item in emulator.log if item.fault is None and not item.path.startswith(elsewhere)]
         assert [complaint for item in exchanges for complaint in document.complaints(item)] == []
+
+
+class TestAnthropic(AnsweringContract):
+    @pytest.fixture(autouse=True)
+    def conforming(self, anthropic: AnthropicEmulator) -> Iterator[None]:
+        yield
+        assert sdk_complaints(anthropic.log) == []
+
+    @pytest.fixture
+    def case(self, anthropic: AnthropicEmulator, tmp_path: Path) -> Case:
+        data = prepared_chats(tmp_path)
+        return Case(
+            backend=open_backend("anthropic", settings_for("anthropic", anthropic.base_url, key=KEYS["anthropic"])),
+            spec=TuneSpec(model="claude-haiku-4-5", dataset=data.training.path),
+            data=data,
+            without_key=(open_backend("anthropic", settings_for("anthropic", anthropic.base_url)), "ANTHROPIC_API_KEY"),
+            secret=KEYS["anthropic"],
+        )
 
 
 class TestOpenAI(BackendContract):

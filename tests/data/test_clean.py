@@ -129,6 +129,42 @@ def test_no_value_is_left_in_the_file_or_its_log(tmp_path: Path) -> None:
     assert "bauer" not in (made.output.read_text() + made.log.read_text()).lower()
 
 
+def test_repair_decodes_again_what_was_decoded_wrongly_and_tells_where(tmp_path: Path) -> None:
+    broken = chat("OÃ¹ est le cafÃ© ?", "Il est Ã\xa0 cÃ´tÃ© de lâ€™Ã©glise.")
+    broken["messages"].append({"role": "user", "content": "Merci"})
+    arguments = '{"place": "caf\\u00c3\\u00a9",  "city": "KÃ¶ln"}'
+    call = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": arguments}}
+    broken["messages"] += [{"role": "assistant", "tool_calls": [call]}]
+    broken["messages"] += [
+        {"role": "tool", "tool_call_id": "c1", "content": "[]"},
+        {"role": "assistant", "content": "Non."},
+    ]
+    right = chat("Où est le café ?", "Il est à côté de l’église, je crois.")
+    lost = chat(sentence(800), "It costs 5\ufffd, they don?t know why.")
+    path = write(tmp_path / "d.jsonl", [*stories(12), broken, right, lost])
+    made = clean(path, tmp_path / "clean.jsonl", repair=True)
+    rows = [json.loads(line) for line in lines_of(made.output)]
+    assert (made.removed, made.changed, made.why) == (0, 1, {"repair.mojibake": 1})
+    asked, answered, _, called, *_ = rows[12]["messages"]
+    assert asked["content"] == "Où est le café ?" and answered["content"] == "Il est à côté de l’église."
+    assert called["tool_calls"][0]["function"]["arguments"] == '{"place": "caf\\u00e9",  "city": "Köln"}'
+    assert lines_of(made.output)[13:] == lines_of(path)[13:]
+    shown = {"before": "…OÃ¹ est le cafÃ© ?…", "after": "…Où est le café ?…"}
+    [entry] = [json.loads(line) for line in lines_of(made.log)]
+    assert entry["why"] == [{"check": "repair.mojibake", "texts": 3, **shown}] and entry["record"] == broken
+    assert made.repairs == ({"at": "line 13", **shown},)
+    assert clean(path, tmp_path / "b.jsonl").changed == 0
+    assert clean(made.output, tmp_path / "again.jsonl", repair=True).changed == 0
+
+
+def test_repair_quotes_nothing_where_personal_data_is_redacted(tmp_path: Path) -> None:
+    mine = chat("Das BÃ¼ro: anna.bauer@web.de", "Ich schreibe es auf.")
+    made = clean(write(tmp_path / "d.jsonl", [*stories(12), mine]), tmp_path / "c.jsonl", repair=True, redact=True)
+    assert "Das Büro: [EMAIL_1]" in lines_of(made.output)[-1] and made.repairs == ()
+    assert made.why == {"repair.mojibake": 1, "personal.email": 1}
+    assert "bauer" not in (made.output.read_text() + made.log.read_text())
+
+
 def test_verdicts_that_are_about_nothing_here_are_refused(tmp_path: Path) -> None:
     path, other = write(tmp_path / "d.jsonl", stories(12)), write(tmp_path / "e.jsonl", [chat(sentence(1), "Yes.")])
     review = ReviewVerdictFile(review_verdicts_path(other))

@@ -35,9 +35,11 @@ def test_the_wheel_holds_what_it_should_and_nothing_else(wheel: Path) -> None:
     assert "tuneport/providers/openai.toml" in names
     assert "tuneport/fixtures/support_intents.train.jsonl" in names
     assert "tuneport/scoring/general/items/refusals.toml" in names
-    dashboard = "tuneport/serve/dashboard"
-    carried = (f"{dashboard}/templates/base.html", f"{dashboard}/static/live.js", "tuneport/pages/page.css")
-    assert set(carried) <= set(names)
+    package = CHECKOUT / "src"
+    carried = {
+        str(path.relative_to(package)) for kind in ("html", "css", "js", "svg") for path in package.rglob(f"*.{kind}")
+    }
+    assert "tuneport/pages/frame.html" in carried and carried <= set(names)
     strays = [name for name in names if not name.startswith(("tuneport/", "tuneport-")) or "__pycache__" in name]
     assert strays == []
 

@@ -34,7 +34,7 @@ from tuneport.manifests import (
 
 PROVIDERS = CHECKOUT / "providers"
 OWN = sorted(path.stem for path in PROVIDERS.glob("*.toml") if path.stem not in ("models", "gpus"))
-TODAY = date(2026, 11, 24)
+TODAY = date(2026, 11, 28)
 
 
 def resolve(name: str, backend: str, aliases: dict[str, str] | None = None) -> str:
@@ -151,7 +151,7 @@ def test_a_wrong_manifest_is_refused_with_the_field(mutation: str, tmp_path: Pat
 
 def test_an_unknown_backend_lists_those_that_exist() -> None:
     with pytest.raises(
-        ConfigError, match="there is no backend 'opnai'; the backends are: azure, local, openai, together"
+        ConfigError, match="there is no backend 'opnai'; the backends are: anthropic, azure, local, openai, together"
     ):
         load_manifest("opnai")
 

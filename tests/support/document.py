@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
+from typing import Any
+
+from tuneport.pages.templates import page_templates
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
@@ -11,7 +16,9 @@ HOSTILE = [
     "\u202egnp.exe \u2067שלום עולם",
     "👩‍👩‍👧‍👦 \x00\x08\x85 \ud800 tab\tline\nend",
     "x" * 10_000,
+    'javascript:alert(1)//" onmouseover="alert(1)" x=\'`',
 ]
+AFTER = """ --><script>'"><img src=x onerror="alert(1)" onfocus=alert(1) x='` {{ 7 * 7 }}"""
 VOID = {"meta", "img", "br"}
 
 
@@ -41,9 +48,31 @@ class Document(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
 
+    @property
+    def structure(self) -> list[tuple[str, list[str]]]:
+        """The elements with the names of their attributes: what no text may change."""
+        return [(tag, list(attributes)) for tag, attributes in self.elements]
+
     def expect_no_way_out(self) -> None:
         """Nothing that runs, loads or sends; links lead out only where a person follows them."""
         assert not {"script", "img", "iframe", "link", "object", "form", "base"} & {tag for tag, _ in self.elements}
         for tag, attributes in self.elements:
             assert not [name for name in attributes if name.startswith("on") or name in ("src", "style")]
             assert "href" not in attributes or (tag == "a" and (attributes["href"] or "").startswith("https://"))
+
+
+@contextmanager
+def hostile_holes() -> Iterator[None]:
+    """Within, templates write a hostile text after everything that they fill in."""
+    templates = page_templates()
+    finalize = templates.finalize
+    assert finalize is not None
+
+    def finalized(value: Any) -> Any:
+        return value if hasattr(value, "__html__") else f"{finalize(value)}{AFTER}"
+
+    templates.finalize = finalized
+    try:
+        yield
+    finally:
+        templates.finalize = finalize

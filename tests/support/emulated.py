@@ -9,25 +9,34 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tuneport.backends.anthropic.backend import AnthropicBackend
 from tuneport.backends.hosted.backend import HostedBackend
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
 from tuneport.manifests import load_manifest
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.testing.contract import prepared_chats
-from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
+from tuneport.testing.emulators import AnthropicEmulator, OpenAIEmulator, TogetherEmulator
 from tuneport.testing.emulators.server import Emulator
 from tuneport.types import PreparedData, TuneSpec
 
 E = TypeVar("E", bound=Emulator)
 LeadTo = Callable[[E], E]
-KEYS = {"openai": "sk-secret-0123456789abcdef", "together": "tgp_v1_secret-0123456789abcdef"}
-CLASSES: dict[str, type[HostedBackend]] = {"openai": OpenAIBackend, "together": TogetherBackend}
+KEYS = {
+    "anthropic": "sk-ant-secret-0123456789abcdef",
+    "openai": "sk-secret-0123456789abcdef",
+    "together": "tgp_v1_secret-0123456789abcdef",
+}
+CLASSES: dict[str, type[HostedBackend]] = {
+    "anthropic": AnthropicBackend,
+    "openai": OpenAIBackend,
+    "together": TogetherBackend,
+}
 
 
 def settings_for(name: str, base_url: str, *, key: str | None = None, **options: Any) -> Settings:
     """Settings as a user would have them: a key, an address, and the options of the backend's table."""
-    variable = {"openai": "OPENAI_API_KEY", "together": "TOGETHER_API_KEY"}[name]
+    variable = f"{name.upper()}_API_KEY"
     environment = {f"TUNEPORT_{name.upper()}_BASE_URL": base_url, "TUNEPORT_HOME": str(Path.cwd() / "home")}
     if key is not None:
         environment[variable] = key
@@ -44,6 +53,12 @@ def data(tmp_path: Path) -> PreparedData:
 def spec(request: pytest.FixtureRequest, data: PreparedData) -> TuneSpec:
     """A job on `data`, of the model that the test's module calls MODEL."""
     return TuneSpec(model=request.module.MODEL, dataset=data.training.path)
+
+
+@pytest.fixture
+def anthropic() -> Iterator[AnthropicEmulator]:
+    with AnthropicEmulator(key=KEYS["anthropic"], pace=0.03) as emulator:
+        yield emulator
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ import tuneport
 from tests.support.folders import FIXTURES
 from tests.support.waiting import until
 from tuneport.errors import ConfigError, RejectedError, UnavailableError
+from tuneport.installation import install_extra
 from tuneport.lifecycle.service import JobService
 from tuneport.scoring.general import load_general_items
 from tuneport.testing.fake.backend import FakeBackend
@@ -282,6 +284,14 @@ def test_what_cannot_be_measured_says_why(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         plan_evaluation(workspace, TEST, models, **options)
+
+
+def test_without_scipy_nothing_is_planned_and_nothing_sent(
+    workspace: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ConfigError, match=re.escape(f"need scipy: {install_extra('eval')}")):
+        plan_evaluation(workspace, TEST, ["fake/tiny"])
 
 
 def test_what_it_costs_is_known_before_and_personal_data_stays(workspace: JobService, tmp_path: Path) -> None:

@@ -25,6 +25,12 @@ def backend_names(settings: Settings) -> list[str]:
     return names + [name for name, table in settings.project.backends.items() if table.like and name not in names]
 
 
+def training_backend_manifests(settings: Settings, model: str | None = None) -> list[Manifest]:
+    """Return the manifests of the backends that train, and of one that only answers as `model`, which says so."""
+    manifests = [backend_manifest(name, settings) for name in backend_names(settings)]
+    return [each for each in manifests if each.no_training is None or any(row.id == model for row in each.models)]
+
+
 def backend_manifest(name: str, settings: Settings) -> Manifest:
     """Return the facts of one backend, with the address and the key's variable of its table in `tuneport.toml`.
 
@@ -43,6 +49,8 @@ def backend_manifest(name: str, settings: Settings) -> Manifest:
         given: dict[str, Any] = {}
         if table is not None:
             given = {"base_url": _public(table.base_url), "api_key_env": table.api_key_env, "orders": table.orders}
+        if manifest.base_url_env and not given.get("base_url"):
+            given["base_url"] = _public(settings.get(manifest.base_url_env) or None)
         changes = {field: value for field, value in given.items() if value is not None}
         return manifest.model_copy(update=changes) if changes else manifest
     if name in manifest_names():

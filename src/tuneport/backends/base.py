@@ -58,6 +58,9 @@ class FineTuneBackend(ABC):
     """Names what of `wandb` and `python_graders` the provider does itself, with no key and no process of this machine.
     A gateway's clients may ask for these; for the others its operator decides."""
 
+    chats_per_call: ClassVar[int] = 256
+    """How many chats `complete_many` is given at once."""
+
     client_chat_rules: ClassVar[Mapping[str, Rule]] = {}
     """What a client of a gateway may add to a chat beyond OpenAI's own parameters; all else is refused."""
 
@@ -258,8 +261,11 @@ class FineTuneBackend(ABC):
 
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
-    ) -> Iterator[Completion]:
-        """Answer many chats, in order, each as it is ready. Override where the backend batches."""
+    ) -> Iterator[Completion | ProviderError]:
+        """Answer many chats, in order, each as it is ready. Override where the backend batches.
+
+        A backend that knows which chat failed gives its error in its place, and goes on with the others.
+        """
         with ThreadPoolExecutor(max_workers=8) as pool:
             yield from pool.map(lambda messages: self.answer(model, messages, **options), conversations)
 
@@ -280,3 +286,11 @@ class FineTuneBackend(ABC):
 
     def _unsupported(self, capability: str) -> NoReturn:
         raise UnsupportedError(f"the backend {self.name} does not support {capability}")
+
+
+def raise_chat_errors(answers: Iterable[Completion | ProviderError]) -> Iterator[Completion]:
+    """Yield the answers of `complete_many`. Raises the first error among them."""
+    for answer in answers:
+        if isinstance(answer, ProviderError):
+            raise answer
+        yield answer

@@ -159,7 +159,8 @@ class BackendCatalogue:
         return any(row.id == name for other in backend_names(self.settings) for row in self.manifest(other).models)
 
     def _knows_unlisted(self, name: str, backend: str) -> bool:
-        return self.manifest(backend).deployment is not None or name.startswith("ft:")
+        manifest = self.manifest(backend)
+        return manifest.deployment is not None or manifest.no_training is not None or name.startswith("ft:")
 
     def _is_here(self, model: str) -> bool:
         if Path(model).expanduser().is_dir():

@@ -12,6 +12,19 @@ from types import FrameType
 from typing import Any
 
 from tuneport.errors import ConfigError
+from tuneport.installation import install_extra
+
+
+@contextmanager
+def serve_extra_for(command: str) -> Iterator[None]:
+    """Let a command import its server in the block. Raises ConfigError, with what installs it, if a package is
+    missing."""
+    try:
+        import uvicorn  # noqa: F401 (for `run_command_until_signal`: missed before anything has begun)
+
+        yield
+    except ImportError as error:
+        raise ConfigError(f"{command} needs the {error.name} package: {install_extra('serve')}") from error
 
 
 def open_command_socket(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -118,7 +119,9 @@ def run() -> None:
     warnings.showwarning = _print_warning
     logging.lastResort = _WarningLogHandler(logging.WARNING)
     try:
-        sys.exit(main())
+        code = main()
+        gc.freeze()  # else the end of the process looks through all that was imported for garbage
+        sys.exit(code)
     except Exception as error:  # with --debug; not by `sys.excepthook`, which typer sets to its own
         _print_traceback(type(error), error, error.__traceback__)
         sys.exit(1)

@@ -22,6 +22,7 @@ OPEN_TO_OTHER_ROOMS = (
     "conversion.untrained",
     "dataset",
     "formats",
+    "formats.anthropic.blocks",
     "formats.contract",
     "formats.openai.messages",
     "formats.shared.tools",

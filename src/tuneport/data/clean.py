@@ -20,6 +20,7 @@ from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.pii.redaction import Redactor
 from tuneport.data.reading import ScannedRow, read_dataset_row
+from tuneport.data.repair import repair_record
 from tuneport.data.review import ReviewDecision, ReviewVerdict, read_review_verdicts, record_hash, with_answer
 from tuneport.data.rows.records import Record
 from tuneport.data.running.writing import publish_output_file, refuse_overwriting, temporary_file
@@ -40,7 +41,10 @@ DROPPED = (
 _BEYOND_PEOPLE = ("schema.invalid", "duplicates.exact", "holdout.exact", "holdout.near")
 """What an accepted or edited record is removed for nevertheless: all but its quality."""
 
-REJECTED, EDITED = "review.rejected", "review.edited"
+REJECTED, EDITED, REPAIRED = "review.rejected", "review.edited", "repair.mojibake"
+REPAIRS_SHOWN = 3
+
+_QUOTING = ("rule", "before", "after")
 
 Reason = dict[str, Any]
 
@@ -49,7 +53,8 @@ Reason = dict[str, Any]
 class CleanReport:
     """`removed` and `changed` count records; `why` counts them by reason, and a record may have several.
 
-    `redacted` counts values by recogniser. `notes` say what was done unasked.
+    `redacted` counts values by recogniser. `repairs` has the first wrongly decoded texts: where (`at`), and excerpts of
+    them `before` and `after`; none with redaction, as they may hold personal data. `notes` say what was done unasked.
     """
 
     source: Path
@@ -62,11 +67,12 @@ class CleanReport:
     why: Mapping[str, int]
     redacted: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    repairs: tuple[Mapping[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         paths = {"source": str(self.source), "output": str(self.output), "log": str(self.log)}
         counts = {"why": dict(self.why), "redacted": dict(self.redacted)}
-        return {**vars(self), **paths, **counts, "notes": list(self.notes)}
+        return {**vars(self), **paths, **counts, "notes": list(self.notes), "repairs": list(self.repairs)}
 
 
 @renamed(path="dataset")
@@ -80,6 +86,7 @@ def clean(
     drop: Iterable[str] = (),
     keep: Iterable[str] = (),
     redact: bool = False,
+    repair: bool = False,
     review: Path | str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> CleanReport:
@@ -87,9 +94,10 @@ def clean(
 
     Removes the kinds of `DROPPED` and `drop` without those of `keep`; a check's name stands for all its kinds. Of
     duplicates one stays, the first if nothing else is wrong with it. `review` is a file of verdicts by people
-    (`tuneport review`): their rejections are removed, their edits applied. With `redact`, personal data becomes
-    placeholders, one for each value throughout, and the log leaves the records out. Unchanged records stay so byte for
-    byte. Both files appear whole at the end, or not at all.
+    (`tuneport review`): their rejections are removed, their edits applied. With `repair`, wrongly decoded text
+    (mojibake) of the records that stay is decoded again. With `redact`, personal data becomes placeholders, one for
+    each value throughout, and the log leaves the records out. Unchanged records stay so byte for byte. Both files
+    appear whole at the end, or not at all.
 
     Raises ConfigError for a kind that does not exist, DatasetError if nothing would be left, ConversionLossError if a
     changed record could not be written in its own format.
@@ -109,25 +117,20 @@ def clean(
     known, losses = load_dataset_format(report.format.format), ConversionLossReport()
     unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}
     choice = _CleanChoice(_reasons(report, kinds & set(report.flagged)), unlisted, judged)
-    redactor = Redactor() if redact else None
+    changes = _CleanChanges(repair, redact, source.numbering)
     why: Counter[str] = Counter()
-    redacted: Counter[str] = Counter()
     written = changed = count = 0
     with temporary_file(output.parent) as (kept, kept_path), temporary_file(output.parent) as (told, told_path):
         for line, raw in source.rows():
             count += 1
-            read = (
-                read_dataset_row(known, line, raw, source.locate)
-                if choice.reads(line) or redactor is not None
-                else None
-            )
+            needed = changes.wanted or choice.reads(line)
+            read = read_dataset_row(known, line, raw, source.locate) if needed else None
             stays, reasons, edited = choice.of(line, read)
             row: bytes | None = None
             if stays:
-                if redactor is not None and edited is not None:
-                    edited, replaced = redactor.redact(edited)
-                    redacted.update(replaced)
-                    reasons += [{"check": f"personal.{kind}", "values": values} for kind, values in replaced.items()]
+                if changes.wanted and edited is not None:
+                    edited, more = changes.apply(line, edited)
+                    reasons += more
                 row = _one_line(raw)
                 if reasons and edited is not None:
                     row, lost = write_converted_row(known, edited)
@@ -139,7 +142,7 @@ def clean(
             if reasons:
                 why.update(reason["check"] for reason in reasons)
                 if redact:  # what is wrong with a record may quote it
-                    reasons = [{key: reason[key] for key in reason if key != "rule"} for reason in reasons]
+                    reasons = [{key: reason[key] for key in reason if key not in _QUOTING} for reason in reasons]
                 told.write(_entry(line, source.numbering, None if redact else raw, row, reasons))
         if judged and not choice.used:
             raise ConfigError(f"no verdict in {review} is about a record of {path}; name the reviewed file")
@@ -151,8 +154,34 @@ def clean(
         publish_output_file(told, told_path, log)
         publish_output_file(kept, kept_path, output)
     removed = count - written
-    reasons_found = dict(why.most_common())
-    return CleanReport(path, output, log, count, written, removed, changed, reasons_found, dict(redacted), report.notes)
+    found, redacted, repairs = dict(why.most_common()), dict(changes.redacted), tuple(changes.repairs)
+    return CleanReport(path, output, log, count, written, removed, changed, found, redacted, report.notes, repairs)
+
+
+class _CleanChanges:
+    """Repairs and redacts the records that stay."""
+
+    def __init__(self, repair: bool, redact: bool, numbering: RowNumbering) -> None:
+        self._repair, self._redactor, self._numbering = repair, Redactor() if redact else None, numbering
+        self.wanted = repair or redact
+        self.redacted: Counter[str] = Counter()
+        self.repairs: list[Mapping[str, str]] = []
+
+    def apply(self, line: int, record: Record) -> tuple[Record, list[Reason]]:
+        """Return the changed record, or the record itself, and what was changed."""
+        reasons: list[Reason] = []
+        if self._repair:
+            record, excerpts = repair_record(record)
+            if excerpts:
+                before, after = excerpts[0]
+                reasons.append({"check": REPAIRED, "texts": len(excerpts), "before": before, "after": after})
+                if self._redactor is None and len(self.repairs) < REPAIRS_SHOWN:
+                    self.repairs.append({"at": self._numbering.words([line]), "before": before, "after": after})
+        if self._redactor is not None:
+            record, replaced = self._redactor.redact(record)
+            self.redacted.update(replaced)
+            reasons += [{"check": f"personal.{kind}", "values": values} for kind, values in replaced.items()]
+        return record, reasons
 
 
 class _CleanChoice:

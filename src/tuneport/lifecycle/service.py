@@ -545,15 +545,14 @@ class JobService:
 
     def files(self, *, backend: str | None = None) -> tuple[list[JobRemoteFileEntry], dict[str, str]]:
         """Return the files at every provider that has a key (or at one), and, for each that could not be asked, why."""
-        from tuneport.backends import backend_manifest, backend_names
+        from tuneport.backends import training_backend_manifests
 
         if backend is not None:
             return self.remote_files.list_files([backend])
         names = set(self.store.files.list_backends())
-        for name in backend_names(self.settings):
-            manifest = backend_manifest(name, self.settings)
+        for manifest in training_backend_manifests(self.settings):
             if manifest.third_party and manifest.api_key_env and self.settings.secret(manifest.api_key_env):
-                names.add(name)
+                names.add(manifest.name)
         return self.remote_files.list_files(sorted(names))
 
     def metrics(self, job_id: str) -> Sequence[MetricPoint]:

@@ -103,7 +103,10 @@ def derive_manifest(
     source = Source(url="tuneport.toml", read=today, confidence=Confidence.UNVERIFIED, note="the project's own file")
     rows = tuple(_own_model(name, row, today) for row in models)
     methods = tuple(word for word in Method if any(word in row.methods for row in like.models))
-    any_model = AnyModel(any_name=True, methods=methods or (Method.SFT, Method.DPO), adapters=(), source="project")
+    answers_only = like.no_training and like.no_training.model_copy(update={"source": "project"})
+    if answers_only is None:
+        methods = methods or (Method.SFT, Method.DPO)
+    any_model = AnyModel(any_name=True, methods=methods, adapters=(), source="project")
     priced = any(row.training for row in rows)
     return Manifest(
         name=name,
@@ -121,6 +124,7 @@ def derive_manifest(
         auto_epochs=like.auto_epochs,
         key_header=like.key_header,
         orders=orders or like.orders,
+        no_training=answers_only,
         billing=Billing(unit="tokens", source="project") if priced else None,
         any_model=None if rows else any_model,
         models=rows,

@@ -85,10 +85,13 @@ class TrainingPrice(Model):
 
 
 class InferencePrice(Model):
-    """US dollars per million tokens of the tuned model."""
+    """US dollars per million tokens of the tuned model, or of the model itself at a provider that tunes none."""
 
     usd_per_mtok_input: float = Field(ge=0)
     usd_per_mtok_cached_input: float | None = Field(default=None, ge=0)
+    usd_per_mtok_cache_write: float | None = Field(
+        default=None, ge=0, description="of input that is kept for 5 minutes"
+    )
     usd_per_mtok_output: float = Field(ge=0)
     usd_per_mtok_batch_input: float | None = Field(default=None, ge=0)
     usd_per_mtok_batch_output: float | None = Field(default=None, ge=0)
@@ -174,6 +177,9 @@ class OfferedModel(Model):
     batch_size_max: int | None = None
     lora_rank_max: int | None = None
     lora_rank_default: int | None = None
+    takes_sampling: bool = Field(default=True, description="temperature, top_p and top_k in a chat")
+    thinks: bool = Field(default=False, description="unless it is told not to, in tokens that are billed as answers")
+    cache_from: Limit | None = Field(default=None, description="tokens of the shortest prefix that is kept on request")
     retires: date | None = None
     retires_source: str | None = None
     training: tuple[TrainingPrice, ...] = ()
@@ -217,6 +223,7 @@ class Manifest(Sourced):
     title: str
     backend: str = Field(pattern=r"^[\w.]+:\w+$")
     base_url: str | None = None
+    base_url_env: str | None = Field(default=None, description="the vendor's own variable; ours goes before it")
     base_url_form: str | None = Field(default=None, description="an example, where each user has an address")
     api_key_env: str | None = None
     key_header: Literal["authorization", "api-key"] = "authorization"
@@ -242,6 +249,7 @@ class Manifest(Sourced):
     )
     no_new_jobs_from: date | None = None
     no_new_jobs_source: str | None = None
+    no_training: Notice | None = Field(default=None, description="it only answers; where its models can be tuned")
     notices: tuple[Notice, ...] = ()
     deployment: Notice | None = None
     options: dict[str, Option] = Field(default_factory=dict)

@@ -2,9 +2,8 @@
 
 OPEN_TO_OTHER_ROOMS = (
     "charts",
-    "frame",
     "lines",
     "notebook",
-    "text",
+    "templates",
 )
 """The files here that other rooms import. The rest may change without a look elsewhere."""

@@ -1,78 +1,73 @@
-"""Bars and histograms: inline SVG in the colours of the page, each with its numbers as text beside it."""
+"""Histograms: where each bar, tick and mark stands. The macro `histogram` draws them in the colours of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
+from typing import Any
 
-from tuneport.pages.text import html_text
-
-MAX_BARS = 20
-_WIDTH, _HEIGHT, _FOOT = 480, 170, 22
 _TICKS = 6
 
 
-def draw_bar_chart(rows: Sequence[tuple[str, float, str]], *, label: str) -> str:
-    """Draw horizontal bars: (name, size, the size in words), the largest filling the width; the first MAX_BARS of
-    them."""
-    if not rows:
-        return ""
-    largest = max(size for _, size, _ in rows) or 1
-    lines = [
-        f'<tr><th scope="row">{html_text(name, 200)}</th>'
-        '<td class="bar"><svg width="100%" height="14" aria-hidden="true">'
-        f'<rect width="{100 * size / largest:.2f}%" height="14" rx="2"/></svg></td>'
-        f'<td class="number">{html_text(words)}</td></tr>'
-        for name, size, words in rows[:MAX_BARS]
-    ]
-    more = f'<p class="quiet">and {len(rows) - MAX_BARS:,} more</p>' if len(rows) > MAX_BARS else ""
-    return f'<table class="bars" aria-label="{escape(label, quote=True)}">{"".join(lines)}</table>{more}'
-
-
-def draw_histogram(bins: Sequence[Mapping[str, int]], marks: Mapping[str, int]) -> str:
-    """Draw rows by length: `bins` are {"up_to": tokens, "rows": n}, rising; `marks` names lengths to point at, in
-    tokens.
+@dataclass(frozen=True)
+class Histogram:
+    """Rows by length: `bins` are {"up_to": tokens, "rows": n}, rising; `pointed_at` names lengths to mark, in tokens.
 
     Every bin has the same width on the page, whatever it spans, so that lengths over several magnitudes can be seen.
     """
-    if not bins:
-        return ""
-    most = max(each["rows"] for each in bins) or 1
-    step = _WIDTH / len(bins)
-    drawn: list[str] = []
-    before = 0
-    every = max(1, -(-len(bins) // _TICKS))
-    for index, each in enumerate(bins):
-        height = (_HEIGHT - 24) * each["rows"] / most
-        where = f'x="{index * step + 1:.1f}" y="{_HEIGHT - height:.1f}" width="{max(1.0, step - 2):.1f}"'
-        title = f"{before:,} to {each['up_to']:,} tokens: {each['rows']:,} rows"
-        drawn.append(f'<rect {where} height="{height:.1f}" rx="1"><title>{title}</title></rect>')
-        if index % every == every - 1 or len(bins) <= _TICKS:
-            at = (index + 1) * step
-            anchor = "end" if at > _WIDTH - 20 else "middle"
-            drawn.append(f'<text x="{at:.1f}" y="{_HEIGHT + 15}" text-anchor="{anchor}">{each["up_to"]:,}</text>')
-        before = each["up_to"]
-    for row, (name, tokens) in enumerate(marks.items()):
-        at = _place(tokens, bins) * step
-        anchor, beside = ("end", at - 4) if at > _WIDTH * 0.75 else ("start", at + 4)
-        y = 10 + 12 * (row % 2)
-        drawn.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{_HEIGHT}"/>')
-        drawn.append(
-            f'<text class="mark" x="{beside:.1f}" y="{y}" text-anchor="{anchor}">{escape(name)} {tokens:,}</text>'
-        )
-    return (
-        f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT + _FOOT}" role="img" '
-        f'aria-label="rows by tokens; the fullest bin holds {most:,} rows">{"".join(drawn)}</svg>'
-        f'<p class="quiet">Rows by tokens, each bar up to the number at its right edge; the tallest: {most:,}.</p>'
-    )
 
+    bins: Sequence[Mapping[str, int]]
+    pointed_at: Mapping[str, int]
+    width: int = 480
+    height: int = 170
+    foot: int = 22
 
-def _place(tokens: int, bins: Sequence[Mapping[str, int]]) -> float:
-    """Return the position of a length, in bins from the left; the right edge for what is beyond the last."""
-    low = 0
-    for index, each in enumerate(bins):
-        high = each["up_to"]
-        if tokens <= high:
-            return index + (tokens - low) / max(1, high - low)
-        low = high
-    return float(len(bins))
+    @property
+    def most(self) -> int:
+        return max(each["rows"] for each in self.bins) or 1
+
+    @property
+    def _step(self) -> float:
+        return self.width / len(self.bins)
+
+    @property
+    def bars(self) -> list[dict[str, Any]]:
+        edges = [0, *(each["up_to"] for each in self.bins)]
+        return [
+            {
+                "x": index * self._step + 1,
+                "width": max(1.0, self._step - 2),
+                "height": (self.height - 24) * each["rows"] / self.most,
+                "title": f"{edges[index]:,} to {each['up_to']:,} tokens: {each['rows']:,} rows",
+            }
+            for index, each in enumerate(self.bins)
+        ]
+
+    @property
+    def ticks(self) -> list[dict[str, Any]]:
+        every = max(1, -(-len(self.bins) // _TICKS))
+        found = []
+        for edge in range(every, len(self.bins) + 1, every):
+            x = edge * self._step
+            anchor = "end" if x > self.width - 20 else "middle"
+            found.append({"x": x, "anchor": anchor, "words": f"{self.bins[edge - 1]['up_to']:,}"})
+        return found
+
+    @property
+    def marks(self) -> list[dict[str, Any]]:
+        found = []
+        for name, tokens in self.pointed_at.items():
+            at = self._place(tokens) * self._step
+            anchor, x = ("end", at - 4) if at > self.width * 0.75 else ("start", at + 4)
+            found.append({"at": at, "x": x, "anchor": anchor, "words": f"{name} {tokens:,}"})
+        return found
+
+    def _place(self, tokens: int) -> float:
+        """Return the position of a length, in bins from the left; the right edge for what is beyond the last."""
+        low = 0
+        for index, each in enumerate(self.bins):
+            high = each["up_to"]
+            if tokens <= high:
+                return index + (tokens - low) / max(1, high - low)
+            low = high
+        return float(len(self.bins))

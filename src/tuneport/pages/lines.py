@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
+from typing import TYPE_CHECKING
 
-from tuneport.pages.text import escape_html, html_text
+from tuneport.pages.templates import render_template
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 STYLES = 6
 """Colours and dashes that the frame's style has; more lines than these could not be told apart."""
@@ -79,67 +83,40 @@ def draw_line_chart(
     label: str,
     marks: Sequence[ChartMark] = (),
     here: tuple[float, str] | None = None,
-) -> str:
+) -> Markup:
     """Return the chart: at most `STYLES` lines. `here` is an upright line with its words: where the reader is. The ends
     of linear axes are written down for scripts, which read values off the lines."""
-    if not drawn:
-        return ""
-    parts = [f'<line class="grid" x1="0" x2="100%" y1="{_tick(y, tick)}" y2="{_tick(y, tick)}"/>' for tick in y.ticks()]
-    parts.append(
-        f'<svg y="{_TOP}" width="100%" height="{_PLOT}" viewBox="0 0 {_ACROSS} {_PLOT}" preserveAspectRatio="none">'
-        + "".join(_band(line, x, y, style) for style, line in enumerate(drawn[:STYLES]))
-        + "".join(_line(line, x, y, style) for style, line in enumerate(drawn[:STYLES]))
-        + "</svg>"
-    )
-    parts += _ticks(x, y)
-    if here is not None:
-        parts += _here(x, *here)
     shown = [mark for mark in marks if 0 <= x.position_of(mark.x) <= 1 and 0 <= y.position_of(mark.y) <= 1]
-    for number, (mark, lift) in enumerate(
-        zip(shown, _lifts([x.position_of(mark.x) for mark in shown]), strict=True), start=1
-    ):
-        across, down = _percent(x.position_of(mark.x)), float(_down(y.position_of(mark.y)))
-        parts.append(
-            f'<circle class="mark" cx="{across}" cy="{down}" r="3.5">'
-            f"<title>{escape_html(mark.words, 300)}</title></circle>"
-            f'<text class="mark number" x="{across}" y="{down + lift:.1f}" text-anchor="middle">{number}</text>'
-        )
-    height = _TOP + _PLOT + _FOOT
-    # The style keeps room for the words left of the plot.
-    kind = "lines wide" if any(len(y.words(tick)) > _SHORT for tick in y.ticks()) else "lines"
-    ends = "" if x.logarithmic or y.logarithmic else f' data-x="{x.low:g} {x.high:g}" data-y="{y.low:g} {y.high:g}"'
-    svg = f'<svg class="{kind}"{ends} width="100%" height="{height}" role="img" aria-label="{escape_html(label, 300)}">'
-    listed = "".join(f"<li>{html_text(mark.words, 500)}</li>" for mark in shown)
-    return f"{svg}{''.join(parts)}</svg>{_legend(drawn)}" + (f'<ol class="marks">{listed}</ol>' if listed else "")
-
-
-def _tick(y: ChartAxis, tick: float) -> str:
-    return _down(y.position_of(tick))
-
-
-def _ticks(x: ChartAxis, y: ChartAxis) -> list[str]:
-    parts = []
-    for tick in y.ticks():
-        middle = float(_tick(y, tick)) + 4
-        parts.append(f'<text x="-8" y="{middle:.1f}" text-anchor="end">{escape_html(y.words(tick))}</text>')
-    for tick in x.ticks():
-        place = x.position_of(tick)
-        anchor = "start" if place < 0.05 else "end" if place > 0.95 else "middle"
-        at = f'x="{_percent(place)}" y="{_TOP + _PLOT + 18}" text-anchor="{anchor}"'
-        parts.append(f"<text {at}>{escape_html(x.words(tick))}</text>")
-    return parts
-
-
-def _here(x: ChartAxis, at: float, words: str) -> list[str]:
-    place = x.position_of(at)
-    if not 0 <= place <= 1:
-        return []
-    across = _percent(place)
-    anchor = "end" if place > 0.6 else "start" if place < 0.4 else "middle"
-    return [
-        f'<line class="here" x1="{across}" x2="{across}" y1="{_TOP}" y2="{_TOP + _PLOT}"/>',
-        f'<text class="mark" x="{across}" y="12" text-anchor="{anchor}">{escape_html(words, 60)}</text>',
-    ]
+    lifts = _lifts([x.position_of(mark.x) for mark in shown])
+    at = None if here is None else x.position_of(here[0])
+    return render_template(
+        "pages/lines.html",
+        drawn=[
+            {
+                "name": line.name,
+                "note": line.note,
+                "points": [_point(x, y, *each) for each in line.points],
+                "band": [_point(x, y, across, high) for across, _, high in line.band]
+                + [_point(x, y, across, low) for across, low, _ in reversed(line.band)],
+            }
+            for line in drawn[:STYLES]
+        ],
+        across=_ACROSS,
+        top=_TOP,
+        plot=_PLOT,
+        foot=_FOOT,
+        # The style keeps room for the words left of the plot.
+        wide=any(len(y.words(tick)) > _SHORT for tick in y.ticks()),
+        ends=None if x.logarithmic or y.logarithmic else (f"{x.low:g} {x.high:g}", f"{y.low:g} {y.high:g}"),
+        label=label,
+        x_ticks=[(100 * x.position_of(tick), _anchor(x.position_of(tick), 0.05), x.words(tick)) for tick in x.ticks()],
+        y_ticks=[(_down(y.position_of(tick)), y.words(tick)) for tick in y.ticks()],
+        here=None if here is None or at is None or not 0 <= at <= 1 else (100 * at, _anchor(at, 0.4), here[1]),
+        marks=[
+            (100 * x.position_of(mark.x), _down(y.position_of(mark.y)), lift, mark.words)
+            for mark, lift in zip(shown, lifts, strict=True)
+        ],
+    )
 
 
 def _lifts(places: Sequence[float]) -> list[int]:
@@ -152,26 +129,8 @@ def _lifts(places: Sequence[float]) -> list[int]:
     return lifts
 
 
-def _line(line: ChartLine, x: ChartAxis, y: ChartAxis, style: int) -> str:
-    path = " ".join(f"{'L' if number else 'M'}{_point(x, y, *each)}" for number, each in enumerate(line.points))
-    return f'<path class="line s{style}" d="{path}"><title>{escape_html(line.name, 200)}</title></path>'
-
-
-def _band(line: ChartLine, x: ChartAxis, y: ChartAxis, style: int) -> str:
-    if not line.band:
-        return ""
-    above = [_point(x, y, across, high) for across, _, high in line.band]
-    below = [_point(x, y, across, low) for across, low, _ in reversed(line.band)]
-    return f'<path class="band s{style}" d="M{" L".join([*above, *below])}Z"/>'
-
-
-def _legend(drawn: Sequence[ChartLine]) -> str:
-    rows = [
-        f'<li><svg width="30" height="12" aria-hidden="true"><path class="line s{style}" d="M1 6H29"/></svg>'
-        f'<span>{html_text(line.name, 200)} <span class="quiet">{html_text(line.note, 300)}</span></span></li>'
-        for style, line in enumerate(drawn[:STYLES])
-    ]
-    return f'<ul class="legend">{"".join(rows)}</ul>'
+def _anchor(place: float, edge: float) -> str:
+    return "start" if place < edge else "end" if place > 1 - edge else "middle"
 
 
 def _point(x: ChartAxis, y: ChartAxis, across: float, down: float) -> str:
@@ -180,12 +139,8 @@ def _point(x: ChartAxis, y: ChartAxis, across: float, down: float) -> str:
     return f"{x.position_of(across) * _ACROSS:.1f} {_PLOT * (1 - place):.1f}"
 
 
-def _percent(place: float) -> str:
-    return f"{100 * place:.2f}%"
-
-
-def _down(place: float) -> str:
-    return f"{_TOP + _PLOT * (1 - place):.1f}"
+def _down(place: float) -> float:
+    return _TOP + _PLOT * (1 - place)
 
 
 def _round_step(least: float) -> float:

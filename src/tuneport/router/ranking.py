@@ -106,6 +106,8 @@ def _judge(
         )
     except ModelNotOfferedError as error:
         refusal = BackendRefusal("not offered", str(error), tuple(error.nearest))
+        if manifest.no_training is not None:
+            refusal = BackendRefusal("unsupported", manifest.no_training.text)
         return BackendChoice(
             backend=manifest.name,
             title=manifest.title,

@@ -32,6 +32,8 @@ def refuse_backend_of_retired_model(manifest: Manifest, model: OfferedModel, tod
 
 
 def refuse_backend_for_spec(spec: TuneSpec, manifest: Manifest, model: OfferedModel) -> list[BackendRefusal]:
+    if manifest.no_training is not None:
+        return [BackendRefusal("unsupported", manifest.no_training.text)]
     found = []
     if spec.method not in model.methods:
         can = ", ".join(model.methods) or "nothing any more"

@@ -5,6 +5,7 @@ OPEN_TO_OTHER_ROOMS = (
     "benchmarks",
     "correctness",
     "examples",
+    "extra",
     "general",
     "general.comparison",
     "judge",

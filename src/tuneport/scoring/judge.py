@@ -18,6 +18,7 @@ from typing import Any, Literal
 from tuneport.errors import ConfigError
 from tuneport.openai_encodings import load_openai_encoding
 from tuneport.scoring.examples import Answer, Example, Messages
+from tuneport.scoring.extra import load_scipy_stats
 from tuneport.scoring.prompting import Complete
 from tuneport.scoring.statistics.intervals import confidence_interval, wilson
 from tuneport.scoring.statistics.paired import ALPHA, Verdict, sign_test
@@ -119,6 +120,7 @@ def build_judge_request(
 
 def score_answers_by_judge(asked: JudgeRequest, complete: Complete) -> JudgeScore:
     """Ask, and say which model is better. Errors of the provider are raised unchanged."""
+    load_scipy_stats()  # missed before anything is sent
     said = [parse_judge_verdict(text) for text in complete(asked.prompts)]
     if len(said) != len(asked.prompts):
         raise ConfigError(f"the judge has answered {len(said)} of {len(asked.prompts)} prompts; ask again")

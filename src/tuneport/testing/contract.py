@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.base import FineTuneBackend, raise_chat_errors
 from tuneport.errors import (
     AuthError,
     BudgetError,
@@ -131,6 +131,39 @@ class Case:
             assert time.monotonic() < end, f"the job did not get there within {self.patience} s; it is {state}"
             time.sleep(self.poll_seconds)
         return state
+
+
+class AnsweringContract:
+    """The promises of a backend that trains nothing (`no_training` in its manifest): `case.spec.model` answers."""
+
+    @pytest.fixture
+    def case(self) -> Case:
+        raise NotImplementedError("give the suite a backend: override the fixture `case`")
+
+    def test_answer_is_the_same_whole_and_in_pieces(self, case: Case) -> None:
+        asked = [{"role": "system", "content": "Name the intent."}, {"role": "user", "content": QUESTIONS[0][0]}]
+        answer = case.backend.answer(case.spec.model, asked, max_tokens=8, temperature=0.0)
+        assert answer.text and answer.finish_reason and answer.prompt_tokens and answer.completion_tokens
+        assert "".join(case.backend.stream(case.spec.model, asked, max_tokens=8, temperature=0.0)) == answer.text
+        many = list(raise_chat_errors(case.backend.complete_many(case.spec.model, [asked, asked], max_tokens=8)))
+        assert [each.text for each in many] == [answer.text] * 2
+        assert case.spec.model in [model.id for model in case.backend.list_models()]
+
+    def test_training_is_refused(self, case: Case) -> None:
+        for call in (case.backend.check, lambda spec: list(case.backend.prepare(spec, case.data))):
+            with pytest.raises(UnsupportedError, match=f"{case.backend.name} does not train"):
+                call(case.spec)
+        with pytest.raises(UnsupportedError, match=case.backend.name):
+            case.backend.submit(case.spec, [], token=contract_job_token("refused"))
+        assert case.backend.find(contract_job_token("refused")).answer == "absent"
+
+    def test_missing_key_is_named_and_a_key_is_not_shown(self, case: Case) -> None:
+        assert case.without_key is not None and case.secret is not None
+        with pytest.raises(AuthError, match=case.without_key[1]):
+            list(case.without_key[0].list_models())
+        with pytest.raises(NotFoundError) as caught:
+            case.backend.answer("no-such-model", [{"role": "user", "content": case.secret}])
+        assert case.secret not in f"{case.backend!r} {caught.value} {json.dumps(caught.value.as_dict())}"
 
 
 class BackendContract:

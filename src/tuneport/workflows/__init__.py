@@ -7,7 +7,6 @@ OPEN_TO_OTHER_ROOMS = (
     "advising.probing",
     "check",
     "checking.page",
-    "checking.review_server",
     "compare",
     "comparison.break_even",
     "comparison.charts",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from tuneport.backends import backend_manifest, backend_names
+from tuneport.backends import backend_manifest, training_backend_manifests
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
@@ -117,8 +117,8 @@ def compare(
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
     facts = read_job_dataset_facts(data.for_method(asked.method), held_out, home=settings.home)
 
-    names = _several(backend) or backend_names(settings)
-    manifests = [backend_manifest(name, settings) for name in names]
+    manifests = [backend_manifest(name, settings) for name in _several(backend)] or training_backend_manifests(settings)
+    names = [manifest.name for manifest in manifests]
     models, past = _several(model), read_past_jobs(settings)
     choices: dict[tuple[str, str | None], BackendChoice] = {}
     for manifest in manifests:

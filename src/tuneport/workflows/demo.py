@@ -25,6 +25,7 @@ from tuneport.scoring.examples import (
     expected_scoring_labels,
     read_scoring_examples,
 )
+from tuneport.scoring.extra import load_scipy_stats
 from tuneport.scoring.metrics import load_metric, suitable_metric_names
 from tuneport.scoring.prompting import (
     Complete,
@@ -125,6 +126,7 @@ def run_demo(
     `test` replaces the bundled held-out rows: any of the same intents, in the format of the training rows. Raises
     JobFailedError if training fails; everything else that can go wrong raises before it starts.
     """
+    load_scipy_stats()  # missed before anything is trained
     started = time.monotonic()
     train, test = demo_dataset_path("train"), test or demo_dataset_path("test")
     yield DemoDatasetSummary(check_dataset(train, validation=test))

@@ -58,7 +58,8 @@ def list_backend_states(settings: Settings, today: date) -> list[dict[str, Any]]
                 "missing_packages": missing,
                 "install": install_extra(manifest.extra) if manifest.extra and missing else None,
                 "no_new_jobs_from": manifest.no_new_jobs_from and manifest.no_new_jobs_from.isoformat(),
-                "accepts_new_jobs": manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from,
+                "accepts_new_jobs": manifest.no_training is None
+                and (manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from),
                 "models": len(manifest.models),
                 "notices": [notice.text for notice in manifest.notices],
                 "terms": job_term_documents(list_backend_terms(manifest)),
@@ -162,7 +163,7 @@ def _device() -> DoctorFinding:
 
 def _backend(row: dict[str, Any], settings: Settings) -> Iterator[DoctorFinding]:
     name = row["name"]
-    if not row["accepts_new_jobs"]:
+    if not row["accepts_new_jobs"] and row["no_new_jobs_from"]:
         yield DoctorFinding(
             name, "warn", f"takes no new jobs since {row['no_new_jobs_from']}", "choose another backend"
         )

@@ -15,6 +15,7 @@ from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_serv
 from tuneport.lifecycle.service import JobService
 from tuneport.sandbox.walls import check_sandbox_hides_folders
 from tuneport.scoring.examples import Answer, Example
+from tuneport.scoring.extra import load_scipy_stats
 from tuneport.scoring.general import ANSWER_TOKENS
 from tuneport.scoring.judge import RUBRIC, read_rubric
 from tuneport.scoring.metrics import Metric, current_metric_name, load_metric, suitable_metric_names, validate_metric
@@ -186,6 +187,7 @@ def plan_evaluation(
     """
     if not models:
         raise ConfigError('name the models to measure: a job, base, "base few-shot", or backend/model')
+    load_scipy_stats()  # missed before anything is sent
     asked = find_evaluated_models(workspace, models, base=base)
     benchmarks = plan_lm_eval(workspace, asked, lm_eval, limit=lm_eval_limit)
     files = {} if training is None else {training.name: training}

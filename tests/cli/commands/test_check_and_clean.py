@@ -34,6 +34,18 @@ def test_clean_says_what_it_removed_and_where_the_log_is(tmp_path: Path, capsys:
     assert main(["clean", str(data), "-o", str(out), "--drop", "everything"]) == 2
 
 
+def test_clean_shows_what_it_repaired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, out = tmp_path / "d.jsonl", tmp_path / "clean.jsonl"
+    rows = chat_rows(12)
+    rows[3]["messages"][-1]["content"] = "Le cafÃ© est fermÃ©."
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["clean", str(data), "-o", str(out), "--repair", "--keep", "duplicates"]) == 0
+    said, noted = capsys.readouterr()
+    assert "12 of 12 records kept, 1 of them changed" in said
+    assert "1  repair.mojibake" in noted
+    assert "line 4: …Le cafÃ© est fermÃ©.… is now …Le café est fermé.…" in noted
+
+
 def test_check_counts_with_the_models_own_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tiny_model(tmp_path / "tiny", context=40)
     data = tmp_path / "d.jsonl"

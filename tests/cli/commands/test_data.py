@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from tests.support.tiny import tiny_model
 from tuneport.cli.main import main
 from tuneport.cli.views.check import print_check_report
 from tuneport.data.checks import CheckEvidence, Finding, Verdict, check_dataset
+from tuneport.installation import install_extra
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 Run = Callable[..., tuple[int, Any, str]]
@@ -89,17 +91,39 @@ def test_review_ends_with_ctrl_c_and_tells_where_the_verdicts_are(isolated: Path
     assert len(Path(f"{data}.review.jsonl").read_text().splitlines()) == 2
 
 
+def test_review_ends_when_it_is_finished(isolated: Path) -> None:
+    process = _start("review", str(write(isolated / "train.jsonl", [chat("q", "a")])))
+    try:
+        answer = httpx.post(f"{_address(process)}finish", json={}, trust_env=False)
+        assert answer.status_code == 200 and answer.json()["left_open"] == 1
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and out.startswith("0 of 1 judged")
+
+
+def test_review_without_its_server_says_what_to_install(
+    run: Run, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    code, _, error = run("review", str(write(isolated / "train.jsonl", [chat("q", "a")])))
+    assert code == 2 and error == f"error: review needs the uvicorn package: {install_extra('serve')}\n"
+
+
 def test_review_says_what_is_wrong(run: Run, isolated: Path) -> None:
     write(isolated / "bad.jsonl", [{"messages": [{"role": "user"}]}])
     write(isolated / "good.jsonl", [chat("q", "a")])
-    for arguments, words in (
-        (["missing.jsonl"], "does not exist"),
-        (["bad.jsonl"], "holds no good record"),
-        (["good.jsonl", "--flagged", "missing.json"], "cannot be read"),
-        (["good.jsonl", "--flagged", "good.jsonl"], "is no report"),
-    ):
-        code, _, error = run("review", *arguments)
-        assert code == 2 and words in error and error.count("\n") == 1, (arguments, error)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken = listening.getsockname()[1]
+        for arguments, words in (
+            (["missing.jsonl"], "does not exist"),
+            (["bad.jsonl"], "holds no good record"),
+            (["good.jsonl", "--flagged", "missing.json"], "cannot be read"),
+            (["good.jsonl", "--flagged", "good.jsonl"], "is no report"),
+            (["good.jsonl", "--port", str(taken)], f"127.0.0.1:{taken} cannot be listened at"),
+        ):
+            code, _, error = run("review", *arguments)
+            assert code == 2 and words in error and error.count("\n") == 1, (arguments, error)
 
 
 def test_preview_of_a_model_here_and_one_elsewhere(run: Run, tmp_path: Path, isolated: Path) -> None:

@@ -128,6 +128,18 @@ def test_broken_arrays(tmp_path: Path, text: str, rule: str, line: int | None) -
     assert (error.rule, error.line) == (rule, line)
 
 
+def test_elements_are_told_apart_as_they_stand_whether_or_not_they_are_json(tmp_path: Path) -> None:
+    elements = [
+        b'{"a" :1,  "a": 2}', b'{"a": tru, "b": [1}}', b'"\xff\x85 \\q, ]"', b"01", b"1.", b"9" * 5000, b"NaN",
+        b"truth", b'["' + b"x" * 200_000 + b'"]', b"[" * 2000 + b"]" * 2000, b"{}",
+    ]  # fmt: skip
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf\n[ " + b"\r\n,\t".join(elements) + b"\n]\n")
+    with path.open("rb") as file:
+        array = json_text.is_json_array_file(path, file)
+        assert list(json_text.read_json_rows(path, file, array)) == list(enumerate(elements, start=1))
+
+
 def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('\ufeffprompt;completion\r\n"two\r\nlines; and ""quotes""";b\r\n;c\r\n\r\n', encoding="utf-8")

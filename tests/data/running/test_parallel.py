@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.folders import CHECKOUT
-from tuneport.data.running import parallel
+from tuneport.data.running import parallel, worker_pool
 from tuneport.data.running.parallel import map_rows
 from tuneport.errors import StorageError, TuneportError
 
@@ -45,10 +45,8 @@ class Collecting:
 
 
 @pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
-    monkeypatch.setattr(parallel, "MOST_WORKERS", 2)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "count_worker_processes", lambda: 2)
 
 
 def test_every_row_goes_to_one_worker_and_none_is_lost() -> None:
@@ -79,7 +77,7 @@ def test_a_long_error_neither_hangs_nor_floods() -> None:
     rows = ((line, b"x" * 100_000) for line in range(1, 400))
     with pytest.raises(TuneportError, match="a long story") as raised:
         map_rows(rows, f"{HERE}:Collecting", "fail at length")
-    assert len(str(raised.value)) == parallel.MOST_MESSAGE
+    assert len(str(raised.value)) == worker_pool.MOST_MESSAGE
 
 
 def test_memory_is_blamed_for_signal_9_alone() -> None:
@@ -89,27 +87,57 @@ def test_memory_is_blamed_for_signal_9_alone() -> None:
 
 def test_rows_that_cannot_be_sent_are_told() -> None:
     class Local(bytes):
-        """Which no other process can name."""
+        def __reduce__(self) -> Any:
+            raise TypeError("a Local stays where it is")
 
     rows = [*ROWS[:12_000], (12_001, Local(b"x")), *ROWS[12_001:]]
-    with pytest.raises((pickle.PicklingError, AttributeError), match="Local"):
+    with pytest.raises(pickle.PicklingError, match="Could not pickle the task"):
         map_rows(rows, f"{HERE}:Collecting", "")
 
 
-def test_a_crew_that_cannot_be_completed_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
+def test_memory_stays_bounded_however_slow_the_workers_are() -> None:
+    """The rows are asked for as workers take them."""
+    asked = 0
 
-    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+    def rows() -> Iterator[tuple[int, bytes]]:
+        nonlocal asked
+        for asked in range(1, 10**9):
+            yield asked, b"x" * 100_000
+
+    with pytest.raises(StorageError):
+        map_rows(rows(), f"{HERE}:Collecting", "fail")
+    batches = asked * 100_000 / parallel.BATCH_BYTES
+    assert batches < 2 * (parallel._WAITING + 1) + parallel.SMALL_BYTES / parallel.BATCH_BYTES
+
+
+def test_where_no_process_can_be_started_this_one_does_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there are no semaphores, and where the number of processes is at its limit."""
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("loky.ProcessPoolExecutor", refuse)
+    [(worker, pid, lines)] = map_rows(ROWS, f"{HERE}:Collecting", "")
+    assert (worker, pid, lines) == (0, os.getpid(), [line for line, _ in ROWS])
+
+
+def test_a_crew_that_cannot_be_completed_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    from loky.backend import fork_exec
+
+    started: list[int] = []
+
+    def start(*arguments: Any, **options: Any) -> int:
         if started:
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         started.append(real(*arguments, **options))
         return started[0]
 
-    real = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(TuneportError, match="a worker process cannot be started: Resource temporarily unavailable; "):
-        map_rows(ROWS, f"{HERE}:Collecting", "")
-    assert started[0].poll() is not None
+    real = fork_exec.fork_exec
+    monkeypatch.setattr(fork_exec, "fork_exec", start)
+    [(worker, pid, lines)] = map_rows(ROWS, f"{HERE}:Collecting", "")
+    assert (worker, pid, len(lines)) == (0, os.getpid(), len(ROWS))
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
 
 
 def test_the_callers_main_module_is_not_run_again(tmp_path: Path) -> None:

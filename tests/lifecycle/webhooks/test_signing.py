@@ -4,6 +4,7 @@ import time
 
 import pytest
 from pydantic import SecretStr
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.webhooks.posting import webhook_event_body
@@ -34,6 +35,14 @@ def test_openai_takes_what_we_sign_and_nothing_that_was_changed(end: str) -> Non
             client.webhooks.unwrap(changed_body, changed_headers, secret=secret)
     with pytest.raises(openai.InvalidWebhookSignatureError):
         client.webhooks.unwrap(body, headers, secret=new_webhook_secret())
+
+
+def test_the_libraries_of_other_receivers_take_it_too() -> None:
+    secret, body = new_webhook_secret(), '{"of": "Zoë"}'.encode()
+    headers = sign_webhook_headers(parse_webhook_secret(SecretStr(secret), "S"), "wh_1", int(time.time()), body)
+    assert Webhook(secret).verify(body, headers) == {"of": "Zoë"}
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(body + b" ", headers)
 
 
 def test_standard_webhooks_own_example() -> None:

@@ -204,12 +204,12 @@ def test_a_missing_library_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
-        if name.split(".")[0] in ("sacrebleu", "rouge_score", "bert_score", "jsonschema"):
+        if name.split(".")[0] in ("sacrebleu", "rouge_score_rs", "torchmetrics", "jsonschema"):
             raise ModuleNotFoundError(name)
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    for name in ("bleu", "rougeL"):
+    for name in ("bleu", "chrf", "rougeL"):
         with pytest.raises(ConfigError, match=r"needs .*: " + re.escape(install_extra("eval"))):
             tally_of(name, [("a", "b")])
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard, Document
+from tests.support.document import hostile_holes
 from tests.support.folders import FIXTURES
 from tests.support.waiting import until
 from tuneport.serve.dashboard import new_job
@@ -47,6 +48,9 @@ def test_report_and_costs_come_before_the_button(dashboard: Dashboard) -> None:
     assert re.search(r"records\s*240", page.text) and "0 fail" in page.text and "contradictions" in page.text
     chosen = [given["value"] for tag, given in page.tags if given.get("name") == "choice" and "checked" in given]
     assert chosen == ["local/smollm2-135m-instruct"]
+    with hostile_holes():
+        changed = Document(dashboard.client.get(f"{path}?model=smollm2-135m-instruct").text)
+    assert [(tag, list(given)) for tag, given in changed.tags] == [(tag, list(given)) for tag, given in page.tags]
     held_out = uploaded(dashboard, TRAIN.read_bytes()[:10_000].rpartition(b"\n")[0], to=f"{path}/validation")
     assert held_out.headers["location"].startswith(f"{path}?validation=file-")
     validation = held_out.headers["location"].partition("=")[2]

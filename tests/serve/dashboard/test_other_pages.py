@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.dashboard.conftest import HOSTILE, Dashboard
+from tests.serve.dashboard.conftest import HOSTILE, Dashboard, Document
+from tests.support.document import hostile_holes
 from tests.support.folders import FIXTURES
 from tuneport.serve.dashboard.archive import stream_dashboard_tar
 from tuneport.serve.dashboard.curves import draw_dashboard_charts
@@ -43,6 +44,18 @@ def test_both_models_answer_the_same_prompt(dashboard: Dashboard) -> None:
     assert dashboard.post("/chat/base", csrf="", **asked).status_code == 403
     dashboard.gateway.unscoped.delete(job)
     assert "was deleted" in dashboard.post("/chat", csrf=token, **asked).text
+
+
+def test_no_hole_of_a_page_lets_markup_in(dashboard: Dashboard) -> None:
+    done, running = dashboard.job(suffix="one"), dashboard.job(4, metadata={"a": "b"})
+    paths = ["/", f"/jobs/{done}", f"/jobs/{running}", f"/compare?job={done}&job={running}", f"/chat?job={done}"]
+    for path in [*paths, "/models", "/backends", "/new", "/jobs/none"]:
+        plain = dashboard.client.get(path).text
+        with hostile_holes():
+            changed = dashboard.client.get(path).text
+        assert changed.count("&lt;script&gt;") > 3, path
+        shapes = [[(tag, list(given)) for tag, given in Document(page).tags] for page in (plain, changed)]
+        assert shapes[0] == shapes[1], path
 
 
 def test_models_and_their_last_days(dashboard: Dashboard) -> None:

@@ -162,13 +162,14 @@ def _secret(text: str) -> Any:
 def test_a_body_without_end_is_refused(serve: Callable[..., Running]) -> None:
     running = serve(background=False, body_limits=BodyLimits(chat=1000))
     answer = httpx.post(f"{running.url}/chat/completions", json={"model": "m", "messages": [{"x": "y" * 2000}]})
-    assert answer.status_code == 413
+    told = {"message": "The body is too large: at most 1,000 bytes.", "type": "invalid_request_error"}
+    assert answer.status_code == 413 and answer.json()["error"] == told | {"param": None, "code": None}
     for kind in ("application/json", "multipart/form-data; boundary=B"):
         unstated = httpx.post(
             f"{running.url}/chat/completions", content=iter([b'{"model": "', b"m" * 2000]),
             headers={"Content-Type": kind},
         )  # fmt: skip
-        assert unstated.status_code == 413
+        assert unstated.status_code == 413 and unstated.json() == answer.json()
 
 
 def test_every_answer_has_a_request_id(running: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,22 @@ def report(tmp_path: Path) -> CheckReport:
     return check_dataset(write(tmp_path / "train.jsonl", [chat(f"question {n}", f"answer {n * n}") for n in range(8)]))
 
 
-def hostile(report: CheckReport) -> CheckReport:
-    evidence = tuple(CheckEvidence((number,), words) for number, words in enumerate(HOSTILE, start=1))
-    findings = [
-        Finding("answers", Verdict.FAIL, words, evidence, words, 1, {"kind": {words: 0.5}}) for words in HOSTILE
-    ]
-    clusters = [{"terms": [words, "b"], "rows": 2, "share": 0.5, "line": 1, "example": words} for words in HOSTILE]
+def hostile(report: CheckReport, texts: Sequence[str] = HOSTILE) -> CheckReport:
+    evidence = tuple(CheckEvidence((number,), words) for number, words in enumerate(texts, start=1))
+    findings = [Finding("answers", Verdict.FAIL, words, evidence, words, 1, {"kind": {words: 0.5}}) for words in texts]
+    clusters = [{"terms": [words, "b"], "rows": 2, "share": 0.5, "line": 1, "example": words} for words in texts]
     bins = [{"up_to": 2**power, "rows": power * 7 % 11} for power in range(4, 16)]
     findings += [
         Finding(
             "diversity",
             Verdict.WARN,
             "",
-            details={"clusters": clusters, "languages": dict.fromkeys(HOSTILE, 0.1)},
+            details={"clusters": clusters, "languages": dict.fromkeys(texts, 0.1)},
         ),
         Finding("lengths", Verdict.PASS, "", details={"histogram": bins, "median": 40, "p95": 900, "context": 20_000}),
-        Finding("classes", Verdict.PASS, "", details={"classes": dict.fromkeys(HOSTILE, 3), "entropy_bits": 1.5}),
-        Finding("personal", Verdict.WARN, "", details={"kinds": dict.fromkeys(HOSTILE, 1)}),
-        Finding("generated", Verdict.PASS, "", details={"marked": 0.25, "rows": 4, "phrases": {HOSTILE[0]: 0.01}}),
+        Finding("classes", Verdict.PASS, "", details={"classes": dict.fromkeys(texts, 3), "entropy_bits": 1.5}),
+        Finding("personal", Verdict.WARN, "", details={"kinds": dict.fromkeys(texts, 1)}),
+        Finding("generated", Verdict.PASS, "", details={"marked": 0.25, "rows": 4, "phrases": {texts[0]: 0.01}}),
     ]
     return replace(report, dataset=Dataset("</title><script>.jsonl"), findings=tuple(findings), classes=None)
 
@@ -48,6 +47,8 @@ def test_what_the_dataset_holds_stays_text(report: CheckReport) -> None:
     page.encode("utf-8")
     document = Document(page)
     document.expect_no_way_out()
+    plain = hostile(report, [f"plain {number}" for number, _ in enumerate(HOSTILE)])
+    assert document.structure == Document(render_check_page(plain)).structure
     assert "a" not in {tag for tag, _ in document.elements}
     texts = "".join(document.texts)
     for words in HOSTILE[:4]:
@@ -68,6 +69,20 @@ def test_a_plain_report_holds_every_finding_and_the_facts(report: CheckReport) -
         assert finding.check in texts and finding.message in texts
     assert "fewer than the minimum of 200" in texts and "not ready" in texts
     assert f"{report.tokens.total:,}" in texts
+
+
+def test_evidence_is_folded_where_there_is_much_of_it_or_nothing_is_wrong(report: CheckReport) -> None:
+    evidence = tuple(CheckEvidence((number,), f"told {number}") for number in range(1, 6))
+
+    def folded(verdict: Verdict) -> tuple[str, str]:
+        found = Finding("answers", verdict, "", evidence, "do this")
+        shown, _, rest = render_check_page(replace(report, findings=(found,), classes=None)).partition("<details>")
+        return " ".join(Document(f"{shown}</div></section></main></body></html>").texts), rest
+
+    shown, rest = folded(Verdict.WARN)
+    assert "told 3" in shown and "do this" in shown and "2 more" in rest and "told 4" in rest and "told 4" not in shown
+    shown, rest = folded(Verdict.PASS)
+    assert "told" not in shown and "do this" not in shown and "5 evidence" in rest and "told 5" in rest
 
 
 def test_the_charts_show_the_numbers(report: CheckReport) -> None:

@@ -205,16 +205,48 @@ def test_the_page_holds_the_verdict_the_numbers_and_the_reasons() -> None:
     assert sum(tag == "a" for tag, _ in document.elements) == 3, "the sources"
 
 
-def test_nothing_from_outside_becomes_part_of_the_page() -> None:
-    for words in HOSTILE:
-        hostile = choice(words, words, 5, MonthlyCost(growing=20), base=45, warnings=(words,))
-        quote = hostile.quote.model_copy(update={"source": f"https://x.example/{words}", "explanation": words})
-        made = comparison(replace(hostile, quote=quote), ENDPOINT)
-        rendered = page.render_comparison_page(
-            replace(made, dataset=Path(f"{words[:40]}.jsonl".replace("/", "_").replace("\0", "")))
-        )
-        rendered.encode("utf-8")
-        Document(rendered).expect_no_way_out()
+def saying(words: str) -> str:
+    """The page of a comparison whose every text from outside is `words`, or begins or ends with them."""
+    told = choice(
+        f"b {words}",
+        words,
+        5,
+        MonthlyCost(growing=20),
+        inference=month("x", words, MonthlyCost(growing=20), prompt_saving=3.0, source=f"s {words}", explanation=words),
+        retires=date(2027, 1, 14),
+        retires_source=words,
+        licence=words,
+        warnings=(words,),
+    )
+    quote = told.quote.model_copy(update={"source": f"t {words}", "explanation": words})
+    base = month("x", words, MonthlyCost(growing=45), source=f"https://x.example/ {words}")
+    refused = replace(told, backend=f"c {words}", refusals=(BackendRefusal("ended", words),))
+    unpriced = replace(told, backend=f"d {words}", inference=UNPRICED.model_copy(update={"unavailable": words}))
+    made = comparison(replace(told, quote=quote, base=base), ENDPOINT, refused, unpriced)
+    name = f"{words[:40]}.jsonl".replace("/", "_").replace("\0", "")
+    return page.render_comparison_page(replace(made, dataset=Path(name)))
+
+
+@pytest.mark.parametrize("words", HOSTILE, ids=range(len(HOSTILE)))
+def test_nothing_from_outside_becomes_part_of_the_page(words: str) -> None:
+    rendered = saying(words)
+    rendered.encode("utf-8")
+    document = Document(rendered)
+    document.expect_no_way_out()
+    assert document.structure == Document(saying("plain")).structure
+
+
+@pytest.mark.parametrize(
+    "source", ["javascript:alert(1)", "JavaScript:https://a.example", "data:text/html,x", "//a.example"]
+)
+def test_only_a_page_on_the_web_is_linked(source: str) -> None:
+    quote = TOKENS.quote.model_copy(update={"source": source})
+    links = [
+        attributes["href"]
+        for tag, attributes in Document(page.render_comparison_page(comparison(replace(TOKENS, quote=quote)))).elements
+        if tag == "a"
+    ]
+    assert links == ["https://openai.example/prices"]
 
 
 def test_one_line_an_option_that_a_reader_of_csv_understands() -> None:

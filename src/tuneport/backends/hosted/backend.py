@@ -94,6 +94,9 @@ class HostedBackend(FineTuneBackend):
     _counts_streams = True
     """Whether to ask for the tokens of a stream: not where it tells them unasked, or has refused to."""
 
+    options_model: ClassVar[type[HostedOptions]] = HostedOptions
+    """What the table of options may hold."""
+
     sdk_errors: tuple[type[Exception], ...] = ()
     """What the SDK raises; set when its client is made."""
 
@@ -107,7 +110,7 @@ class HostedBackend(FineTuneBackend):
     ) -> None:
         super().__init__(manifest, settings)
         table = settings.project.backends.get(self.name, BackendSettings())
-        self.options = validate_toml_table(HostedOptions, table.options, f"backends.{self.name}.options")
+        self.options = validate_toml_table(self.options_model, table.options, f"backends.{self.name}.options")
         base_url = settings.base_url(self.name, manifest.base_url)
         key_variable = manifest.api_key_env
         if key_variable is None:

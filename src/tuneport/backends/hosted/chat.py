@@ -70,12 +70,13 @@ def _read(answer: Any, upstream: ProviderConnection, translating: AbstractContex
 def parse_provider_stream_error(error: Exception, upstream: ProviderConnection) -> UnavailableError | None:
     """Return the error that a provider sent in the middle of a stream, with its own code, or None if `error` is
     another."""
-    body = getattr(error, "body", None)
-    if not isinstance(body, dict) or getattr(error, "response", None) is not None:
+    body, response = getattr(error, "body", None), getattr(error, "response", None)
+    if not isinstance(body, dict) or (response is not None and response.status_code >= 300):
         return None
-    code = body.get("code")
+    told = body["error"] if isinstance(body.get("error"), dict) else body
+    code = told.get("code", told.get("type"))
     return UnavailableError(
-        f"{upstream.provider} ended its answer early: {upstream.redact(str(body.get('message') or error))}",
+        f"{upstream.provider} ended its answer early: {upstream.redact(str(told.get('message') or error))}",
         provider=upstream.provider,
         code=code if isinstance(code, str) else None,
     )

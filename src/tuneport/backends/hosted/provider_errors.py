@@ -45,7 +45,9 @@ from tuneport.validation import decode_json
 
 _SHORTEST_PASSWORD = 4  # characters; a shorter one would be found in any text
 _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
-_NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds"})
+_NO_MONEY = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds", "billing_error"}
+)
 _NOT_HERE = ("unsupported_country_region_territory", "request_forbidden", "ip_not_authorized")
 # How servers and gateways say that they have no such route, which says nothing of any job or file.
 _NO_SUCH_ADDRESS = re.compile(
@@ -257,7 +259,7 @@ class ProviderConnection:
             "provider": self.provider,
             "http_status": status,
             "code": None if code is None else self.redact(str(code)),
-            "request_id": response.headers.get("x-request-id"),
+            "request_id": response.headers.get("x-request-id") or response.headers.get("request-id"),
             "retry_after": parse_retry_after(response.headers),
         }
         said = self.redact(str(envelope.get("message") or "no reason given")).rstrip(".")

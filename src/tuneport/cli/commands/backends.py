@@ -33,7 +33,11 @@ def backends_command(json_: output.Json = False) -> None:
             name,
             Text("yes", "green") if row["configured"] else Text("no", "yellow"),
             missing,
-            f"until {row['no_new_jobs_from']}" if row["no_new_jobs_from"] else "",
+            f"until {row['no_new_jobs_from']}"
+            if row["no_new_jobs_from"]
+            else ""
+            if row["accepts_new_jobs"]
+            else "none",
         )
     output.console().print(table)
 

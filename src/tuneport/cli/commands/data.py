@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import secrets
+import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
 from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import DatasetError
@@ -101,17 +104,21 @@ def review_command(
     json_: output.Json = False,
 ) -> None:
     """Accept, reject or edit a sample of records on a local page; the verdicts are saved in DATA.review.jsonl."""
+    with serve_extra_for("review"):
+        from tuneport.serve.local_pages.review import create_app
     from tuneport.data.review.session import ReviewSession, read_check_flags
-    from tuneport.workflows.checking.review_server import ReviewServer
 
     flags = {} if flagged is None else read_check_flags(flagged)
     session = ReviewSession(
         dataset, sample=sample, seed=seed, format=format_, columns=parse_map_option(map_), flags=flags
     )
-    with ReviewServer(session, port, remote_pictures=remote_pictures) as server:
-        output.print_note(f"open {server.review_url} (Ctrl-C ends the review; start it again to go on)")
-        with suppress(KeyboardInterrupt):
-            server.serve_forever(poll_interval=0.1)
+    token = secrets.token_urlsafe(24)
+    end = partial(signal.raise_signal, signal.SIGINT)  # as Ctrl-C, after the answer
+    app = create_app(session, token, finish=end, remote_pictures=remote_pictures)
+    with open_command_socket("127.0.0.1", port) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
+        output.print_note(f"open {url} (Ctrl-C ends the review; start it again to go on)")
+        run_command_until_signal(app, listening)
     summary = session.summary()
     if output.print_if_json(summary.as_dict()):
         return
@@ -131,6 +138,7 @@ def clean_command(
         list[str] | None, typer.Option("--keep", metavar="KIND", help="Keep this kind, e.g. duplicates.near.")
     ] = None,
     redact: Annotated[bool, typer.Option("--redact", help="Replace personal data by placeholders.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Decode wrongly decoded text (mojibake) again.")] = False,
     review: Annotated[
         Path | None, typer.Option("--review", metavar="FILE", help="Apply the verdicts of `tuneport review`.")
     ] = None,
@@ -157,6 +165,7 @@ def clean_command(
         drop=drop or (),
         keep=keep or (),
         redact=redact,
+        repair=repair,
         review=review,
         columns=parse_map_option(map_),
     )
@@ -166,6 +175,8 @@ def clean_command(
         output.print_note(f"note: {note}")
     for kind, count in made.why.items():
         output.print_note(f"{count:>8,}  {kind:<22} {KINDS.get(kind, '')}".rstrip())
+    for example in made.repairs:
+        output.print_note(f"          {example['at']}: {example['before']} is now {example['after']}")
     rows = output.counted(made.rows, "record")
     output.print_line(f"{made.written:,} of {rows} kept, {made.changed:,} of them changed: {made.output}")
     output.print_line(f"{made.removed:,} removed; what and why: {made.log}")

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneport.cli.listening import open_command_socket, run_command_until_signal
+from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
 from tuneport.cli.views import output
-from tuneport.errors import ConfigError
-from tuneport.installation import install_extra
 
 if TYPE_CHECKING:
     from tuneport.scoring.people.answers import RatersAnswerSet
@@ -64,12 +62,8 @@ def rate_command(
 
 
 def _serve(file: RatersAnswerSet, seed: int, port: int) -> None:
-    try:
-        import uvicorn  # noqa: F401 (for `run_command_until_signal`: missed before anything has begun)
-
-        from tuneport.serve.rating import create_app
-    except ImportError as error:
-        raise ConfigError(f"rate needs the {error.name} package: {install_extra('serve')}") from error
+    with serve_extra_for("rate"):
+        from tuneport.serve.local_pages.rating import create_app
     from tuneport.scoring.people.blind import BlindRating
     from tuneport.scoring.people.ratings import RatingFile, ratings_path
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneport.cli.listening import open_command_socket, run_command_until_signal
+from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
 from tuneport.cli.views import output
 from tuneport.cli.views.serving_log import LogFormat, LogLevel, configure_terminal_logging
 from tuneport.errors import ConfigError
-from tuneport.installation import install_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,15 +128,11 @@ def _run(
     public_hosts: tuple[str, ...],
     allow_personal_data: bool,
 ) -> None:
-    try:
-        import uvicorn  # noqa: F401 (for `run_command_until_signal`: missed before anything has begun)
-
+    with serve_extra_for("serve"):
         from tuneport.lifecycle.store.store import Store
         from tuneport.lifecycle.store.tokens import is_token_live
         from tuneport.serve import AccessRules, Gateway, background, create_app
         from tuneport.types import now
-    except ImportError as error:
-        raise ConfigError(f"serve needs the {error.name} package: {install_extra('serve')}") from error
     if require_token:
         store = Store(settings.database_url).unscoped()
         moment = now()

@@ -58,4 +58,3 @@ def configure_terminal_logging(log_format: LogFormat, level: LogLevel) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("tuneport").setLevel(level.upper())
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # warns of each malformed form

@@ -36,7 +36,7 @@ _OPERATIONS: dict[str, Callable[[str, str], bool]] = {
     "ilike": lambda text, reference: reference.casefold() in text.casefold(),
 }
 _LIBRARIES = {"fuzzy_match": "rapidfuzz", "bleu": "sacrebleu"} | {
-    f"rouge_{kind}": "rouge-score" for kind in ("1", "2", "3", "4", "5", "l")
+    f"rouge_{kind}": "rouge-score-rs" for kind in ("1", "2", "3", "4", "5", "l")
 }
 _REFUSED = {
     "score_model": "it asks one of OpenAI's models for a score",
@@ -266,7 +266,7 @@ def _similarity(metric: str, text: str, reference: str) -> float:
         from sacrebleu import sentence_bleu
 
         return float(sentence_bleu(text, [reference]).score) / 100
-    from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score_rs import RougeScorer
 
     kind = "rougeL" if metric == "rouge_l" else metric.replace("_", "")
     return float(RougeScorer([kind]).score(reference, text)[kind].fmeasure)

@@ -1,23 +1,10 @@
-"""Phone numbers: international by country code and length, national where the way they are written is telling."""
+"""Phone numbers: international by libphonenumber, national where the way they are written is telling."""
 
 from __future__ import annotations
 
 import re
 
 from tuneport.data.pii.recogniser import Recogniser, whole_words
-
-# Digits after the country code, fewest and most: the countries' plans as filed with ITU-T under E.164.
-_LENGTHS: dict[str, tuple[int, int]] = {
-    "1": (10, 10), "7": (10, 10), "20": (8, 10), "27": (9, 9), "30": (10, 10), "31": (9, 9), "32": (8, 9),
-    "33": (9, 9), "34": (9, 9), "36": (8, 9), "39": (8, 11), "40": (9, 9), "41": (9, 9), "43": (7, 12), "44": (9, 10),
-    "45": (8, 8), "46": (7, 10), "47": (8, 8), "48": (9, 9), "49": (7, 11), "51": (8, 9), "52": (10, 11), "53": (8, 8),
-    "54": (10, 11), "55": (10, 11), "56": (9, 9), "57": (10, 10), "58": (10, 10), "60": (8, 10), "61": (9, 9),
-    "62": (8, 12), "63": (8, 10), "64": (8, 10), "65": (8, 8), "66": (8, 9), "81": (9, 10), "82": (8, 10),
-    "84": (9, 10), "86": (10, 11), "90": (10, 10), "91": (10, 10), "92": (9, 10), "93": (9, 9), "94": (9, 9),
-    "95": (7, 10), "98": (10, 10),
-}  # fmt: skip
-_THREE_DIGITS = re.compile(r"2[1234569]|3[578]|42|50|59|6[789]|8[058]|9[679]")  # first two of three-digit codes
-_THREE_LENGTHS = (7, 10)
 
 # Set aside by the regulators for film and print: NANPA, Ofcom, Bundesnetzagentur, Arcep, ACMA.
 _FICTIONAL = re.compile(
@@ -50,37 +37,34 @@ def _north_american(digits: str) -> bool:
     return area[0] > "1" < exchange[0] and area[1:] != "11" != exchange[1:] and "555" not in (area, exchange)
 
 
-def _national(code: str) -> tuple[int, int] | None:
-    return _LENGTHS.get(code) or (_THREE_LENGTHS if len(code) == 3 and _THREE_DIGITS.match(code) else None)
-
-
-def _split(digits: str) -> tuple[str, str, tuple[int, int]] | None:
-    """Return country code, national number and its possible lengths."""
-    for size in (1, 2, 3):
-        lengths = _national(digits[:size])
-        if lengths:
-            return digits[:size], digits[size:], lengths
-    return None
-
-
 def _cut_international(value: str) -> str:
-    """Cut off later numbers that a space has put beside it."""
+    """Cut off later numbers that a space has put beside it: no country has numbers of that length."""
     while value:
-        if value.count("(") == value.count(")"):
-            found = _split(_bare(value.replace("(0)", "")).removeprefix("00"))
-            if found and found[2][0] <= len(found[1]) <= found[2][1]:
-                return value
+        if value.count("(") == value.count(")") and _is_possible(_international_digits(value)):
+            return value
         shorter = max(value.rfind(each) for each in " -./(")
         value = value[:shorter].rstrip(" -./(") if shorter > 0 else ""
     return value
 
 
-def _international(value: str) -> bool:
-    digits = _bare(value.replace("(0)", "")).removeprefix("00")
-    found = _split(digits)
-    if found is None or not _assigned(digits):
+def _international_digits(value: str) -> str:
+    return _bare(value.replace("(0)", "")).removeprefix("00")
+
+
+def _is_possible(digits: str) -> bool:
+    """Return whether numbers of that country code have that length, by libphonenumber."""
+    import phonenumbers
+
+    try:
+        number = phonenumbers.parse(f"+{digits}")
+    except phonenumbers.NumberParseException:  # no country has that code
         return False
-    return found[0] != "1" or _north_american(digits)
+    return phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
+
+
+def _international(value: str) -> bool:
+    digits = _international_digits(value)
+    return _assigned(digits) and (digits[0] != "1" or _north_american(digits))
 
 
 def _formatted_north_american(value: str) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 CONTEXT_BEFORE = 60  # characters in which a word may say what a number is
 CONTEXT_AFTER = 40
@@ -12,7 +15,8 @@ CONTEXT_AFTER = 40
 
 @dataclass(frozen=True)
 class PIIMatch:
-    """`start` and `end` bound it in the text; `masked` shows its shape and hides the rest."""
+    """`start` and `end` bound it in the text; `masked` shows its shape, and of an issued key what it is, and hides the
+    rest."""
 
     kind: str
     masked: str
@@ -46,7 +50,7 @@ class Recogniser:
             if self.cut is not None:
                 value = self.cut(value)
                 last = first + len(value)
-            if value and self.accept(value) and self._fits(text, first, last):
+            if value and self._fits(text, first, last) and self.accept(value):
                 spans.append((first, last))
         return spans
 
@@ -77,12 +81,19 @@ def whole_words(*alternatives: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(alternatives)})(?![^\W\d_])", re.IGNORECASE)
 
 
-def mask(kind: str, value: str) -> str:
+@cache
+def stdnum_module(name: str) -> Any:
+    """Return a module of python-stdnum, loaded when the first number is checked: it brings `ssl` and `pydoc`."""
+    return import_module(f"stdnum.{name}")
+
+
+def mask(kind: str, value: str, issued: str = "") -> str:
+    """Return the value with most of it hidden; `issued` says what kind of key it is, if that is known."""
     if kind == "email":
         name, _, domain = value.partition("@")
         return f"{name[:1]}***@{domain[:1]}***.{domain.rpartition('.')[2]}"
     if kind == "api_key":
-        return f"{value[:4]}***"
+        return f"{value[:4]}*** ({issued})" if issued else f"{value[:4]}***"
     if kind in ("secret", "url_credentials"):
         return f"{value[:1]}***"
     return f"{value[:2]}***{value[-2:]}"

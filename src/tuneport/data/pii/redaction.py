@@ -12,7 +12,7 @@ from hashlib import blake2b
 import msgspec
 
 from tuneport.data.pii.search import find_personal_data
-from tuneport.data.pii.spans import SEPARATOR, TextSpan, blank_json_escapes, record_text_spans
+from tuneport.data.pii.spans import ESCAPED_CHARACTER, SEPARATOR, blank_json_escapes, record_text_spans
 from tuneport.data.rows.records import Record
 
 MAX_NUMBERED = 1_000_000  # values of all kinds; some 130 MB
@@ -46,7 +46,7 @@ class Redactor:
         JSON: a number in them becomes a string. Redacting the result again changes nothing.
         """
         replaced: Counter[str] = Counter()
-        if any([place.json and r"\u" in place.text for place in record_text_spans(record)]):
+        if any([place.json and ESCAPED_CHARACTER.search(place.text) for place in record_text_spans(record)]):
             copy = deepcopy(record)
             record = copy if self._redact_escaped(copy, replaced) else record
         for _ in range(_ROUNDS):  # a shorter text can bring a word near to a number that was too far from it before
@@ -58,7 +58,7 @@ class Redactor:
             for index, place in enumerate(record_text_spans(record)):
                 if index in spans:
                     put = _in_json if place.json else _put
-                    _write(place, put(texts[index][0], spans[index]))
+                    place.write(put(texts[index][0], spans[index]))
         return record, replaced
 
     def _spans(self, texts: list[str], replaced: Counter[str]) -> dict[int, list[_Span]]:
@@ -77,8 +77,8 @@ class Redactor:
         return spans
 
     def _redact_escaped(self, record: Record, replaced: Counter[str]) -> bool:
-        """Replace in JSON strings that spell characters as `\\u0040`, in the record itself. Returns True if anything
-        was replaced."""
+        """Replace in JSON strings that spell characters as `\\u0040` or `\\/`, in the record itself. Returns True if
+        anything was replaced."""
         changed = False
         for place in record_text_spans(record):
             if not place.json:
@@ -86,7 +86,7 @@ class Redactor:
             text = place.text
             spans = []
             for token in _TOKEN.finditer(text):
-                if r"\u" not in token[0]:
+                if not ESCAPED_CHARACTER.search(token[0]):
                     continue
                 try:
                     value = json.loads(token[0], strict=False)
@@ -99,7 +99,7 @@ class Redactor:
                 if inner:
                     spans.append((*token.span(), json.dumps(_put(value, inner), ensure_ascii=token[0].isascii())))
             if spans:
-                _write(place, _put(text, spans))
+                place.write(_put(text, spans))
                 changed = True
         return changed
 
@@ -157,8 +157,3 @@ def _covering_numbers(text: str, spans: list[_Span]) -> Iterator[_Span]:
             yield token.start(), token.end(), f'"{placeholder}"'
         else:
             yield start, end, placeholder
-
-
-def _write(place: TextSpan, text: str) -> None:
-    value = getattr(place.owner, place.field)
-    setattr(place.owner, place.field, text if isinstance(value, str) else msgspec.json.decode(text))

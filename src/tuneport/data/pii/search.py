@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from string import ascii_letters, digits, hexdigits
 
 from tuneport.data.pii.accounts import ACCOUNTS, find_crypto_wallets
+from tuneport.data.pii.issued_keys import find_issued_keys
 from tuneport.data.pii.national_ids import LETTERED_IDS, NATIONAL_IDS
 from tuneport.data.pii.network import (
     find_emails,
@@ -73,7 +74,10 @@ def find_personal_data(text: str) -> list[PIIMatch]:
         plain = _plain(text, raw)
         if plain is not text:
             text, raw = plain, plain.encode("utf-8", "surrogatepass")
-    found = list(_search(text, raw))
+    has_token = _LONG_TOKEN in raw.translate(_TOKEN)
+    keys = _find_keys(text) if has_token else {}
+    found = [(start, 0, end, "api_key") for start, end in keys]
+    found += _search(text, raw, has_token)
     if not found:
         return []
     found.sort()
@@ -84,10 +88,29 @@ def find_personal_data(text: str) -> list[PIIMatch]:
             kept.append(each)
         elif each[1] < last[1]:
             kept[-1] = each
-    return [PIIMatch(kind, mask(kind, text[start:end]), start, end) for start, _, end, kind in kept]
+    return [
+        PIIMatch(kind, mask(kind, text[start:end], keys.get((start, end), "")), start, end)
+        for start, _, end, kind in kept
+    ]
 
 
-def _search(text: str, raw: bytes) -> Iterator[_Found]:
+def _find_keys(text: str) -> dict[tuple[int, int], str]:
+    """Return the places of issued keys, with what a rule says that each is; "" for those that a prefix gives away.
+
+    What several take for a key is one, as long as all of them together.
+    """
+    keys: dict[tuple[int, int], str] = {}
+    last = (0, 0)
+    for start, end, issued in sorted([*((*span, "") for span in find_api_keys(text)), *find_issued_keys(text)]):
+        if start < last[1]:
+            issued = keys.pop(last)
+            start, end = last[0], max(last[1], end)
+        last = start, end
+        keys[last] = issued
+    return keys
+
+
+def _search(text: str, raw: bytes, has_token: bool) -> Iterator[_Found]:
     if "@" in text:
         if "://" in text:
             for start, end in find_url_credentials(text):
@@ -99,8 +122,9 @@ def _search(text: str, raw: bytes) -> Iterator[_Found]:
             yield start, 0, end, "api_key"
     if ":" in text or "-" in text:
         yield from _hexadecimal(text, raw)
-    if _LONG_TOKEN in raw.translate(_TOKEN):
-        yield from _tokens(text)
+    if has_token:
+        for start, end in find_crypto_wallets(text):
+            yield start, 2, end, "crypto_wallet"
     shape = raw.translate(_SHAPE)
     number_of_digits = shape.count(b"0")
     if not number_of_digits:
@@ -129,13 +153,6 @@ def _search(text: str, raw: bytes) -> Iterator[_Found]:
                 for start, end in recogniser.search(text, 0, len(text)):
                     yield start, 30, end, recogniser.kind
                 break
-
-
-def _tokens(text: str) -> Iterator[_Found]:
-    for start, end in find_api_keys(text):
-        yield start, 0, end, "api_key"
-    for start, end in find_crypto_wallets(text):
-        yield start, 2, end, "crypto_wallet"
 
 
 def _assigned(text: str) -> Iterator[_Found]:

@@ -66,8 +66,13 @@ def find_api_keys(text: str) -> Iterator[Span]:
             at = text.find(prefix, after)
 
 
+def is_example(key: str) -> bool:
+    """Return whether it only shows what keys look like, as documentation does."""
+    return bool(_EXAMPLE.search(key)) or _EXAMPLE_JWT in key
+
+
 def _is_issued(key: str) -> bool:
-    if _EXAMPLE.search(key) or _EXAMPLE_JWT in key:
+    if is_example(key):
         return False
     if key.startswith(("AKIA", "ASIA", "eyJ")) or _has_digit_and_letter(key[4:]):
         return True
@@ -125,7 +130,7 @@ def find_assigned_secrets(text: str, lowered: str, stems: Iterable[str]) -> Iter
             found = _ASSIGNED.match(text, at)
             if found:
                 value = found[2].rstrip(".!?:*_")
-                if _looks_secret(value):
+                if looks_secret(value):
                     yield found.start(2), found.start(2) + len(value)
             at = lowered.find(name, at + len(name))
 
@@ -135,7 +140,8 @@ _NO_SECRET = re.compile(
 )
 
 
-def _looks_secret(value: str) -> bool:
+def looks_secret(value: str) -> bool:
+    """Return whether a value looks random or chosen: see `find_assigned_secrets`."""
     if len(value) < 8 or not _has_digit_and_letter(value) or _PLACEHOLDER.match(value) or _NO_SECRET.match(value):
         return False
     counts = Counter(value)

@@ -26,6 +26,11 @@ class TextSpan(NamedTuple):
         value = getattr(self.owner, self.field)
         return value if isinstance(value, str) else _encode(value).decode()
 
+    def write(self, text: str) -> None:
+        """Put the text in the place of this one."""
+        value = getattr(self.owner, self.field)
+        setattr(self.owner, self.field, text if isinstance(value, str) else msgspec.json.decode(text))
+
 
 def record_text_spans(record: Record) -> Iterator[TextSpan]:
     """Yield all that a model sees or a file carries along, in order: the content of messages, names, reasoning, tool
@@ -86,13 +91,13 @@ def join_span_texts(record: Record) -> str:
     return SEPARATOR.join([_as_read(place.text) if place.json else place.text for place in record_text_spans(record)])
 
 
-_ESCAPED_CHARACTER = re.compile(r"\\u([0-9a-fA-F]{4})")
+ESCAPED_CHARACTER = re.compile(r"\\(?:u([0-9a-fA-F]{4})|/)")  # a slash as PHP writes it
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
 def _as_read(text: str) -> str:
-    if "\\u" in text:
-        text = _ESCAPED_CHARACTER.sub(lambda found: chr(int(found[1], 16)), text)
+    if "\\" in text:
+        text = ESCAPED_CHARACTER.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", text)
     return blank_json_escapes(text)
 
 

@@ -28,7 +28,6 @@ from tuneport.data.rows.records import (
     Record,
     Tool,
 )
-from tuneport.data.tokens.word_counts import WordCounts
 from tuneport.openai_encodings import load_openai_encoding
 
 if TYPE_CHECKING:
@@ -165,7 +164,6 @@ class TokenCounter(TokenLengthCounter):
         super().__init__(name, context=context)
         self._waiting: list[tuple[int, list[str], Approximation | None]] = []
         self._roles: dict[str, int] = {}
-        self._words: WordCounts | None = None
 
     def add(self, line: int, record: Record) -> None:
         estimate = token_count_approximation(record)
@@ -180,15 +178,13 @@ class TokenCounter(TokenLengthCounter):
     def _flush(self) -> None:
         if not self._waiting:
             return  # the parent of counting processes needs no vocabulary
-        if self._words is None:
-            # Not encode_ordinary_batch: its future for each text costs more than the text, at 2.4 times the time.
-            self._words = WordCounts(load_openai_encoding(self.name).encode_ordinary)
-        count = self._words.count
+        # Not encode_ordinary_batch: its future for each text costs more than the text, at 2.4 times the time.
+        encode = load_openai_encoding(self.name).encode_ordinary
         sizes: dict[str, int] = {}
         for length, texts, estimate in self._waiting:
             for text in texts:
                 if text not in sizes:
-                    sizes[text] = count(text)
+                    sizes[text] = len(encode(text))
                 length += sizes[text]
             self.lengths.append(length)
             if estimate is not None:

@@ -24,12 +24,12 @@ def base_inference_quote(
 ) -> InferenceQuote:
     """Return what a month of `traffic`, its long prompts included, would cost from the base model of `model`.
 
-    Your own machine serves the base model as it serves the tuned one. Elsewhere the price per token is that of
-    the table; a model that is not in it is unavailable. A model that was shut down before `today` is served from
-    an endpoint, if the provider has any.
+    Your own machine serves the base model as it serves the tuned one, and a provider that tunes nothing has only base
+    models. Elsewhere the price per token is that of the table; a model that is not in it is unavailable. A model that
+    was shut down before `today` is served from an endpoint, if the provider has any.
     """
     whole = replace(traffic, saved_per_request=0)
-    if manifest.own_machine and model.inference is None:
+    if (manifest.own_machine and model.inference is None) or (manifest.no_training is not None and model.inference):
         return inference_quote(manifest, model, whole, own=own)
 
     def unknown(because: str) -> InferenceQuote:

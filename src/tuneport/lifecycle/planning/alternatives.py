@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from tuneport.backends import backend_manifest, backend_names
+from tuneport.backends import training_backend_manifests
 from tuneport.backends.hosted.provider_errors import ELSEWHERE
 from tuneport.data.dataset import Dataset
 from tuneport.errors import TuneportError
@@ -103,8 +103,7 @@ def _ranked(row: JobRecord, settings: Settings) -> list[JobAlternative]:
     training = Dataset(data.training.path, format=data.training.format)
     validation = None if data.validation is None else Dataset(data.validation.path)
     facts = read_job_dataset_facts(training, validation, home=settings.home)
-    manifests = [backend_manifest(name, settings) for name in backend_names(settings) if name != row.backend]
-    manifests = [manifest for manifest in manifests if not manifest.hidden]
+    manifests = [each for each in training_backend_manifests(settings) if each.name != row.backend and not each.hidden]
     ready = find_job_backend_readiness(settings, manifests)
     found: list[tuple[BackendChoice, JobAlternative]] = []
     for manifest in manifests:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneport.backends import backend_manifest, backend_names
+from tuneport.backends import backend_manifest, training_backend_manifests
 from tuneport.backends.routing import BackendCatalogue, backend_has_address, backend_has_key, is_backend_installed
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.token_cache import TokenCache
@@ -126,10 +126,9 @@ def _ranked(
     only: Sequence[str] = (),
     history: DurationHistory | None,
 ) -> _Ranked:
-    names = list(only) or backend_names(settings)
-    if also is not None and also not in names:
-        names.append(also)  # a hidden one, or one that `choose_backend` will refuse by name
-    manifests = [backend_manifest(name, settings) for name in names]
+    manifests = [backend_manifest(name, settings) for name in only] or training_backend_manifests(settings, spec.model)
+    if also is not None and also not in [manifest.name for manifest in manifests]:
+        manifests.append(backend_manifest(also, settings))  # one that `choose_backend` will refuse by name, or hidden
     if dataset is None or (dataset.path, dataset.columns) != (spec.dataset, spec.columns):
         dataset = Dataset(spec.dataset, spec.columns)
     as_read = dataset.for_method(spec.method)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import secrets
+from datetime import UTC, datetime
 
 from pydantic import SecretStr
+from standardwebhooks import Webhook
 
 from tuneport.errors import ConfigError
 
 PREFIX = "whsec_"
 FEWEST_BYTES = 24
-"""Standard Webhooks takes keys of 24 to 64 bytes."""
+"""Standard Webhooks takes keys of 24 to 64 bytes; its library takes any."""
 
 
 def new_webhook_secret() -> str:
@@ -40,10 +40,5 @@ def parse_webhook_secret(secret: SecretStr, name: str) -> bytes:
 def sign_webhook_headers(key: bytes, delivery_id: str, timestamp: int, body: bytes) -> dict[str, str]:
     """Return the headers with the signature. `timestamp` is the attempt's, in Unix seconds: receivers refuse what is
     older than five minutes."""
-    signed = f"{delivery_id}.{timestamp}.".encode() + body
-    signature = base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
-    return {
-        "webhook-id": delivery_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": f"v1,{signature}",
-    }
+    signature = Webhook(key).sign(delivery_id, datetime.fromtimestamp(timestamp, UTC), body.decode())
+    return {"webhook-id": delivery_id, "webhook-timestamp": str(timestamp), "webhook-signature": signature}

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from tuneport.pages.frame import STYLE
+from tuneport.pages.templates import STYLE
 from tuneport.serve.http.errors import gateway_not_found_refusal
 
 _STATIC = Path(__file__).with_name("static")
-_RATING = Path(__file__).parents[1] / "rating"
+_RATING = Path(__file__).parents[1] / "local_pages"
 FILES = {
     "page.css": (STYLE, "text/css"),
     "dashboard.css": (_STATIC / "dashboard.css", "text/css"),

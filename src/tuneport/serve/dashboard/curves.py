@@ -173,7 +173,7 @@ def render_dashboard_chart(
         first, last = first - 1, last + 1
     x = ChartAxis(first, last, lambda step: f"{step:,.0f}")
     y = ChartAxis(max(0.0, low - room) if low >= 0 else low - room, high + room, _share if told is _share else _tick)
-    return Markup(draw_line_chart(drawn, x, y, label=f"{title} by training step", marks=marks))
+    return draw_line_chart(drawn, x, y, label=f"{title} by training step", marks=marks)
 
 
 def _marks(verdict: CurveVerdict) -> list[ChartMark]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -67,11 +68,13 @@ def _listing(gateway: Gateway, status: str, backend: str, after: str | None) -> 
         if view.record is not None:
             gateway.request_poll(view.record)
     filters = {name: value for name, value in (("status", status), ("backend", backend)) if value}
+    month = gateway.workspace.month()
     names = [*backend_names(gateway.settings)]
     names += sorted({view.backend for view in views if view.backend} - set(names))
     return {
         "jobs": views,
-        "month": gateway.workspace.month(),
+        "month": month,
+        "month_name": f"{date.fromisoformat(f'{month.name}-01'):%B %Y}",
         "monthly_budget": gateway.settings.monthly_budget,
         "status": status,
         "backend": backend,

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from anyio import CapacityLimiter, to_thread
 from fastapi import Request
 from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
 
 from tuneport.errors import TuneportError
 from tuneport.serve.gateway import Gateway
@@ -29,7 +30,6 @@ from tuneport.serve.live.streams import (
     RETRY_MILLISECONDS,
     WatchedFeed,
     encode_stream_json,
-    event_stream_block,
 )
 
 _AT_ONCE = 4
@@ -119,19 +119,19 @@ class LivePages:
         seconds: float,
     ) -> AsyncIterator[bytes]:
         with watched as changing:
-            yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            yield format_sse_event(retry=RETRY_MILLISECONDS)
             while not self._streams.closing:
                 turn, told = changing.turn, KEEP_ALIVE
                 view = await self._drawn(draw, mark)
                 if not await is_caller_still_admitted(request):
-                    yield event_stream_block("{}", event="gone")
+                    yield format_sse_event(data_str="{}", event="gone")
                     return
                 if view is not None:
                     news, mark = _news(view, mark)
-                    told = KEEP_ALIVE if news is None else event_stream_block(news, event="news", id_=str(mark))
+                    told = KEEP_ALIVE if news is None else format_sse_event(data_str=news, event="news", id=str(mark))
                 yield told
                 if view is not None and not view.moving:
-                    yield event_stream_block("{}", event="end", id_=str(mark))
+                    yield format_sse_event(data_str="{}", event="end", id=str(mark))
                     return
                 await asyncio.sleep(self._pause)
                 if changing.turn == turn:

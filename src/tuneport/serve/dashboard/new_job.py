@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 from contextlib import nullcontext
 from datetime import date
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.concurrency import run_in_threadpool
 
 from tuneport.client_rules import ClientsMaySet, client_rule_of_field
@@ -17,7 +18,6 @@ from tuneport.estimate.cost import Traffic
 from tuneport.lifecycle.schema.records import FileRecord
 from tuneport.lifecycle.submitting.flags import parse_job_option_pairs, parse_job_option_texts
 from tuneport.lifecycle.submitting.options import ClientOptions, list_job_option_needs
-from tuneport.pages.text import escape_html
 from tuneport.serve.dashboard.live import DashboardReaderMark, LivePages, LivePageView
 from tuneport.serve.dashboard.offers import list_dashboard_offers
 from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes, redirect_after_form
@@ -131,13 +131,12 @@ def _plan(
         "held_out": held_out,
         "asked": asked,
         "report": report,
-        "report_failure": _by_name(report.failure, names),
-        "costs_failure": _by_name(costs.failure, names),
-        "pieces": None if report.result is None else _marked(check_page_parts(report.result, training.filename), names),
+        "by_name": partial(_by_name, names),
+        "pieces": None if report.result is None else check_page_parts(report.result),
         "costs": costs,
         "offers": found,
         "others": others,
-        "charts": None if costs.result is None else Markup(break_even_charts(costs.result.break_even)),
+        "charts": None if costs.result is None else break_even_charts(costs.result.break_even),
         "method": None if report.result is None or report.result.method.writes_answers else report.result.method.value,
         "adapters": [each.value for each in Adapter],
         "switches": [
@@ -291,14 +290,8 @@ def _dollars(text: str) -> float:
     return amount
 
 
-def _marked(parts: dict[str, str], names: dict[str, str]) -> dict[str, Markup]:
-    escaped = {escape_html(path): escape_html(name, 255) for path, name in names.items()}
-    return {name: Markup(_by_name(part, escaped)) for name, part in parts.items()}
-
-
-def _by_name(text: str | None, names: dict[str, str]) -> str:
-    """Replace the path of a file's content in `text` by the file's own name."""
-    told = text or ""
+def _by_name(names: dict[str, str], text: str) -> str:
+    """Replace the path of a file's content in `text`, which may be markup, by the file's own name."""
     for path, name in names.items():
-        told = told.replace(path, name)
-    return told
+        text = text.replace(escape(path) if isinstance(text, Markup) else path, name)
+    return text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
@@ -13,14 +12,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Template
 from starlette.exceptions import HTTPException
 
 from tuneport.errors import TuneportError
-from tuneport.formatting import ago, duration, money, number, since, size
-from tuneport.pages.text import printable_html_text
-from tuneport.serve.dashboard import words
+from tuneport.pages.templates import page_templates
 from tuneport.serve.dashboard.assets import dashboard_asset_url
 from tuneport.serve.dashboard.live import LivePagePart
 from tuneport.serve.http.access import CSRF_FIELD, check_csrf, csrf_token, gateway_request_caller
@@ -28,7 +24,6 @@ from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error, gatew
 from tuneport.version import __version__
 
 ATTACHMENT = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-_LONGEST_TEXT = 20_000
 
 log = logging.getLogger(__name__)
 
@@ -37,29 +32,11 @@ class DashboardPages:
     """The renderer of the templates. What a template writes is escaped and free of control characters."""
 
     def __init__(self) -> None:
-        self.templates = Environment(
-            loader=FileSystemLoader(Path(__file__).with_name("templates")),
-            autoescape=True,
-            undefined=StrictUndefined,
-            finalize=_written,
-        )
-        self.templates.filters.update(
-            money=money,
-            duration=duration,
-            number=number,
-            ago=ago,
-            since=since,
-            month=words.dashboard_month,
-            moment=words.dashboard_moment,
-            clock=words.dashboard_clock_time,
-            size=size,
-        )
-        self.templates.globals.update(asset=dashboard_asset_url, version=__version__)
         # Parts are rendered without their page, and so cannot use the page's imports.
-        self.templates.globals["show"] = self.templates.get_template("macros.html").module
+        self._show: Any = _template("macros.html").module
 
     def render_page(self, template: str, request: Request, *, http_status: int = 200, **context: Any) -> HTMLResponse:
-        body = self.templates.get_template(template).render(**_around(request), **context)
+        body = _template(template).render(self._around(request) | context)
         etag = f'"{hashlib.sha256(body.encode()).hexdigest()[:24]}"'
         headers = {"ETag": etag}
         if http_status == 200 and request.headers.get("if-none-match") == etag:
@@ -69,14 +46,14 @@ class DashboardPages:
     def render_live_parts(self, template: str, request: Request, **context: Any) -> list[LivePagePart]:
         """Return the parts of a page that change: the blocks `live_NAME` of its template, shown in the elements
         NAME."""
-        found = self.templates.get_template(template)
-        about = found.new_context(_around(request) | context)
+        found = _template(template)
+        about = found.new_context(self._around(request) | context)
         names = [name for name in found.blocks if name.startswith("live_")]
         return [LivePagePart(name.removeprefix("live_"), "".join(found.blocks[name](about))) for name in names]
 
     def render_macro(self, name: str, *given: Any) -> str:
         """Render a macro of macros.html."""
-        return str(getattr(self.templates.globals["show"], name)(*given))
+        return str(getattr(self._show, name)(*given))
 
     def render_error(self, request: Request, refusal: Refusal) -> HTMLResponse:
         return self.render_page("error.html", request, http_status=refusal.status, refusal=refusal)
@@ -88,6 +65,20 @@ class DashboardPages:
         fields = dict(parse_qsl((await request.body()).decode("utf-8", "replace"), keep_blank_values=True))
         check_csrf(request, fields.pop(CSRF_FIELD, None))
         return fields
+
+    def _around(self, request: Request) -> dict[str, Any]:
+        """Return what every page knows of its reader. If `may_submit` is False, buttons that would be refused are left
+        out."""
+        who = gateway_request_caller(request)
+        return {
+            "request": request,
+            "who": who,
+            "may_submit": who.has_scope("submit"),
+            "csrf": self._show.form_token(CSRF_FIELD, csrf_token(request)),
+            "asset": dashboard_asset_url,
+            "version": __version__,
+            "show": self._show,
+        }
 
 
 class DashboardPageRoute(APIRoute):
@@ -126,15 +117,5 @@ def redirect_after_form(path: str) -> RedirectResponse:
     return RedirectResponse(path, 303)
 
 
-def _around(request: Request) -> dict[str, Any]:
-    """Return what every page knows of its reader. If `may_submit` is False, buttons that would be refused are left
-    out."""
-    who = gateway_request_caller(request)
-    form = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, csrf_token(request))
-    return {"request": request, "who": who, "may_submit": who.has_scope("submit"), "csrf": form}
-
-
-def _written(value: Any) -> Any:
-    if value is None:
-        return ""
-    return value if isinstance(value, Markup) else printable_html_text(value, _LONGEST_TEXT)
+def _template(name: str) -> Template:
+    return page_templates().get_template(f"serve/dashboard/templates/{name}")

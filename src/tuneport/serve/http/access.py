@@ -258,11 +258,13 @@ class Access:
 
 
 class LocalBrowserAccess:
-    """The middleware of a server for browsers of this machine only, without tokens. It checks host names, other
-    sites' pages, and CSRF_HEADER on every request that is not a read."""
+    """The middleware of a server for browsers of this machine only, which `tuneport COMMAND` runs. It checks host
+    names, other sites' pages, and that a path begins with `path_token`; where there is none, CSRF_HEADER on every
+    request that is not a read."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, command: str, path_token: str | None) -> None:
         self._app, self._csrf = app, secrets.token_hex(32)
+        self._command, self._path_token = command, path_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -274,7 +276,12 @@ class LocalBrowserAccess:
             check_browser_request(
                 scope, headers, {*LOOPBACK}, "This page is for browsers on its own machine: open localhost."
             )
-            if scope["method"] not in _READING:
+            if self._path_token is not None:
+                given = scope["path"].split("/")[1]
+                if not hmac.compare_digest(given.encode("utf-8", "replace"), self._path_token.encode()):
+                    where = f"Open the address that tuneport {self._command} printed."
+                    raise Refusal(403, where, code="path_token_missing")
+            elif scope["method"] not in _READING:
                 check_csrf(HTTPConnection(scope), headers.get(CSRF_HEADER.encode()))
         except Refusal as refusal:
             await refusal.response({"Connection": "close"})(scope, receive, send)

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 
 from tuneport.errors import (
     AuthError,
@@ -69,6 +70,10 @@ class Refusal(Exception):
 
 def gateway_not_found_refusal(what: str, param: str, code: str | None = None) -> Refusal:
     return Refusal(404, what, param=param, code=code)
+
+
+def body_too_large_refusal(most: int) -> Refusal:
+    return Refusal(413, f"The body is too large: at most {most:,} bytes.")
 
 
 def gateway_refusal_for_error(error: TuneportError) -> Refusal:
@@ -185,5 +190,7 @@ def install_error_handlers(app: FastAPI) -> None:
         elif error.status_code == 405:
             message = f"Not allowed to {request.method} on {request.url.path}."
             headers["Allow"] = ", ".join(allowed_http_methods(app, request.url.path))
+        elif error.status_code == 413:
+            return body_too_large_refusal(request.scope[MAX_BODY_SIZE_SCOPE_KEY]).response(headers)
         code = "unknown_url" if error.status_code == 404 else None
         return Refusal(error.status_code, message, code=code).response(headers)

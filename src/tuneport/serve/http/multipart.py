@@ -1,5 +1,4 @@
-"""Parser of multipart forms as they arrive: the one file is written straight into `Contents`, the short fields into
-memory.
+"""Multipart forms, read as they arrive: the one file is written straight into `Contents`, the short fields into memory.
 
 Frameworks spool a whole upload into a temporary file first and copy it afterwards; here it is written once, and its
 hash is known when its last byte has come.
@@ -8,15 +7,18 @@ hash is known when its last byte has come.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import Message
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from tuneport.lifecycle.contents.contents import Contents, IncomingContent
 from tuneport.serve.http.errors import Refusal
+
+if TYPE_CHECKING:
+    from multipart import MultipartSegment
 
 MAX_FIELDS = 20
 MAX_FIELD_BYTES = 16_384
@@ -42,30 +44,37 @@ async def read_multipart_form(
     request: Request, contents: Contents, *, file_field: str, max_bytes: int
 ) -> MultipartForm:
     """Read a form. Raises Refusal if the body is not a form, or as soon as it exceeds `max_bytes`."""
-    from python_multipart import MultipartParser
-    from python_multipart.exceptions import FormParserError
+    from multipart import MultipartError, ParserLimitReached, PushMultipartParser
 
     boundary = _boundary(request.headers.get("content-type", ""))
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes + MAX_FIELDS * MAX_FIELD_BYTES:
+    length, most = request.headers.get("content-length", ""), max_bytes + MAX_FIELDS * MAX_FIELD_BYTES
+    if length.isdecimal() and int(length) > most:
         raise upload_too_large_refusal(max_bytes)
-    reader = _MultipartReader(contents, file_field, max_bytes)
+    reader = _FormReader(contents, file_field, max_bytes)
+    received = 0
     try:
-        parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]  # a TypedDict of theirs
-        async with _MultipartFileWriter(reader) as writer:
+        parser = PushMultipartParser(boundary, max_header_size=MAX_HEADER_BYTES)
+        try:
             async for chunk in request.stream():
-                parser.write(chunk)
-                if len(reader.pending) >= _BUFFER:
-                    await writer.next()
-            parser.finalize()
-            if not reader.ended:
-                raise Refusal(400, "The form ends before its last part does; send it again.")
-            await writer.next()
-    except FormParserError as error:
+                received += len(chunk)
+                if received > most:  # also before the first part and after the last one, which the parser skips
+                    raise upload_too_large_refusal(max_bytes)
+                for event in parser.parse(chunk) if chunk else ():
+                    reader.take(event)
+                if len(reader.pending) >= _BUFFER or not chunk:
+                    await reader.write_pending()
+        finally:
+            await reader.settle()
+        try:
+            parser.close()
+        except MultipartError as error:
+            raise Refusal(400, "The form ends before its last part does; send it again.") from error
+    except BaseException as error:  # the client went away, the disk is full, or the file is too large
         reader.form.close()
-        raise Refusal(400, f"The form cannot be read: {error}.") from error
-    except BaseException:
-        reader.form.close()  # the client went away, the disk is full, or the file is too large
+        if isinstance(error, ParserLimitReached):
+            raise Refusal(400, "The header of a part of the form is too long.") from error
+        if isinstance(error, MultipartError):
+            raise Refusal(400, f"The form cannot be read: {error}.") from error
         raise
     return reader.form
 
@@ -77,6 +86,7 @@ def upload_too_large_refusal(max_bytes: int) -> Refusal:
 
 
 def _boundary(content_type: str) -> bytes:
+    # By `email`, since `multipart` cuts a boundary at `=` or `/` that has no quotes, as some clients send it.
     message = Message()
     message["content-type"] = content_type
     boundary = message.get_param("boundary")
@@ -85,125 +95,71 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode("latin-1", "replace")
 
 
-class _MultipartFileWriter:
-    """The writer of the file: it hashes and writes one block in a thread while the next arrives, in order."""
-
-    def __init__(self, reader: _MultipartReader) -> None:
-        self._reader = reader
-        self._writing: asyncio.Task[None] | None = None
-
-    async def next(self) -> None:
-        """Write what is pending, once the block before it is written."""
-        await self._settle()
-        file, block = self._reader.form.file, self._reader.take_pending()
-        if file is not None and block:
-            self._writing = asyncio.create_task(run_in_threadpool(file.write, block))
-
-    async def _settle(self) -> None:
-        """Wait for the running write, even if the request is given up: its file is closed afterwards."""
-        writing = self._writing
-        if writing is None:
-            return
-        try:
-            await asyncio.shield(writing)
-        finally:
-            if writing.done():
-                self._writing = None
-
-    async def __aenter__(self) -> _MultipartFileWriter:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self._settle()
-
-
-class _MultipartReader:
-    """The parser's callbacks. Bytes of the file gather in `pending`, for `_MultipartFileWriter`."""
+class _FormReader:
+    """The parser's events as a form. Bytes of the file gather in `pending`."""
 
     def __init__(self, contents: Contents, file_field: str, max_bytes: int) -> None:
         self.form = MultipartForm()
         self.pending = bytearray()
-        self.ended = False
         self._contents, self._file_field, self._max_bytes = contents, file_field, max_bytes
-        self._header_name, self._header_value = bytearray(), bytearray()
-        self._headers: dict[str, str] = {}
-        self._name: str | None = None
+        self._part: MultipartSegment
         self._value = bytearray()
-        self._received = self._parts = 0
+        self._parts = 0
+        self._writing: asyncio.Task[None] | None = None
 
-    def callbacks(self) -> dict[str, Callable[..., None]]:
-        return {
-            "on_part_begin": self._part_begin,
-            "on_header_field": lambda data, start, end: self._header(self._header_name, data[start:end]),
-            "on_header_value": lambda data, start, end: self._header(self._header_value, data[start:end]),
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._data,
-            "on_part_end": self._part_end,
-            "on_end": self._end,
-        }
+    async def write_pending(self) -> None:
+        """Hash and write the pending bytes in a thread while the next ones arrive, after those before them."""
+        await self.settle()
+        block, self.pending = self.pending, bytearray()
+        if self.form.file is not None and block:
+            self._writing = asyncio.create_task(run_in_threadpool(self.form.file.write, block))
 
-    def take_pending(self) -> bytearray:
-        """Return what is pending; the caller writes it."""
-        taken, self.pending = self.pending, bytearray()
-        return taken
+    async def settle(self) -> None:
+        """Wait for the running write, even if the request is given up: its file is closed afterwards."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
 
-    def _part_begin(self) -> None:
+    def take(self, event: MultipartSegment | bytes | None) -> None:
+        """Take the head of a part, some of its bytes, or its end, which is None."""
+        if event is None:
+            if self._part.name != self._file_field:
+                self.form.fields[self._part.name] = self._value.decode("utf-8", "replace")
+        elif isinstance(event, bytes):
+            self._data(event)
+        else:
+            self._head(event)
+
+    def _head(self, part: MultipartSegment) -> None:
         self._parts += 1
         if self._parts > MAX_FIELDS:
             raise Refusal(400, f"The form has more than {MAX_FIELDS} parts.")
-        self._headers, self._name = {}, None
+        if not part.name:
+            raise Refusal(400, "A part of the form has no name.")
+        if part.name in self.form.fields or (part.name == self._file_field and self.form.file is not None):
+            raise Refusal(400, f"The form has more than one '{part.name}'.", param=part.name)
+        if part.name == self._file_field:
+            self.form.file = self._contents.open_incoming()
+            self.form.filename = _filename(part) or "file"
+        self._part = part
         self._value.clear()
 
-    def _header(self, target: bytearray, piece: bytes) -> None:
-        target.extend(piece)
-        if len(target) > MAX_HEADER_BYTES:
-            raise Refusal(400, "The header of a part of the form is too long.")
-
-    def _header_end(self) -> None:
-        name, value = (text.decode("utf-8", "replace") for text in (self._header_name, self._header_value))
-        self._headers[name.lower()] = value
-        self._header_name.clear()
-        self._header_value.clear()
-
-    def _headers_finished(self) -> None:
-        name, filename = _disposition(self._headers.get("content-disposition", ""))
-        if name is None:
-            raise Refusal(400, "A part of the form has no name.")
-        self._name = name
+    def _data(self, data: bytes) -> None:
+        name, received = self._part.name, self._part.bytes_received
         if name == self._file_field:
-            if self.form.file is not None:
-                raise Refusal(400, f"The form has more than one '{name}'.", param=name)
-            self.form.file = self._contents.open_incoming()
-            self.form.filename = filename or "file"
-        elif name in self.form.fields:
-            raise Refusal(400, f"The form has more than one '{name}'.", param=name)
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._name == self._file_field:
-            self._received += end - start
-            if self._received > self._max_bytes:
+            if received > self._max_bytes:
                 raise upload_too_large_refusal(self._max_bytes)
-            self.pending.extend(data[start:end])
-            return
-        self._value.extend(data[start:end])
-        if len(self._value) > MAX_FIELD_BYTES:
-            raise Refusal(400, f"'{self._name}' is too long.", param=self._name)
-
-    def _part_end(self) -> None:
-        if self._name is not None and self._name != self._file_field:
-            self.form.fields[self._name] = self._value.decode("utf-8", "replace")
-
-    def _end(self) -> None:
-        self.ended = True
+            self.pending += data
+        elif received > MAX_FIELD_BYTES:
+            raise Refusal(400, f"'{name}' is too long.", param=name)
+        else:
+            self._value += data
 
 
-def _disposition(text: str) -> tuple[str | None, str | None]:
-    """Return the part's name and its file name, cut to what follows the last slash."""
-    message = Message()
-    message["content-disposition"] = text
-    name = message.get_param("name", header="content-disposition")
-    filename = message.get_filename()
-    if filename is not None:
-        filename = filename.replace("\\", "/").rsplit("/", 1)[-1][:255]
-    return (name if isinstance(name, str) else None), filename
+def _filename(part: MultipartSegment) -> str:
+    """Return the name of a part's file, cut to what follows the last slash."""
+    name: str | None = part.filename
+    if name is None:  # `filename*=utf-8''...`, as some clients send it, which `multipart` does not read
+        message = Message()
+        message["content-disposition"] = dict(part.headerlist)["Content-Disposition"]
+        name = message.get_filename("")
+    return name.replace("\\", "/").rsplit("/", 1)[-1][:255]

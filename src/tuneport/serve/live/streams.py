@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from anyio import CapacityLimiter, to_thread
+from fastapi.sse import format_sse_event
 
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.store.snapshots import JobSnapshot
@@ -60,15 +61,8 @@ def encode_stream_json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, default=str)
 
 
-def event_stream_block(data: str, *, event: str | None = None, id_: str | None = None) -> bytes:
-    """Return one block of a stream."""
-    lines = [] if event is None else [f"event: {event}"]
-    lines += [] if id_ is None else [f"id: {id_}"]
-    return ("\n".join([*lines, f"data: {data}"]) + "\n\n").encode()
-
-
 def job_event_stream_block(position: int, told: JobEvent) -> bytes:
-    return event_stream_block(encode_stream_json(event_message(position, told)), id_=str(position))
+    return format_sse_event(data_str=encode_stream_json(event_message(position, told)), id=str(position))
 
 
 KEEP_ALIVE = b": keep-alive\n\n"
@@ -175,7 +169,7 @@ class JobEventStreams:
     async def stream_job(self, job_id: str, after: int) -> AsyncGenerator[bytes]:
         """Yield events after `after`, the job whenever it has changed, and its end."""
         with self.watch_job(job_id) as feed:
-            yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            yield format_sse_event(retry=RETRY_MILLISECONDS)
             position, told = after, b""
             while not self.closing:
                 page = feed.events_after(position)
@@ -202,14 +196,14 @@ class JobEventStreams:
         data: dict[str, Any] = {"id": feed.job_id, "status": feed.seen.status.value, "complete": complete}
         if not complete:
             data["note"] = feed.over
-        return event_stream_block(
-            encode_stream_json(data), event="end", id_=f"{position}.end" if complete else str(position)
+        return format_sse_event(
+            data_str=encode_stream_json(data), event="end", id=f"{position}.end" if complete else str(position)
         )
 
     async def stream_all_jobs(self, project: str, since: datetime | None) -> AsyncGenerator[bytes]:
         """Yield every unfinished job, the jobs that ended since then, and each job whenever it has changed."""
         with self.watch_all_jobs(project) as feed:
-            yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            yield format_sse_event(retry=RETRY_MILLISECONDS)
             told: dict[str, DatedJobDocument] = {}
             if since is not None:
                 told = await self._in_thread(feed.catch_up, since)
@@ -319,7 +313,7 @@ class JobEventStreams:
                 page = store.events.list_job_events(job_id, after=after, limit=REMEMBERED)
                 events = [(at, job_event_stream_block(at, told)) for at, told in page if at <= seen.head]
             document = (
-                event_stream_block(encode_stream_json(documents[job_id]), event="job")
+                format_sse_event(data_str=encode_stream_json(documents[job_id]), event="job")
                 if job_id in documents
                 else feed.document
             )
@@ -410,4 +404,4 @@ class DatedJobDocument:
     moment: datetime
 
     def to_stream_block(self) -> bytes:
-        return event_stream_block(self.data, event="job", id_=self.moment.isoformat())
+        return format_sse_event(data_str=self.data, event="job", id=self.moment.isoformat())

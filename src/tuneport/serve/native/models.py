@@ -85,6 +85,7 @@ def list_native_base_models(backend: str, settings: Settings, today: date) -> li
             adapters=list(model.adapters),
             context=model.context,
             accepts_new_jobs=not model.retired(today)
+            and manifest.no_training is None
             and (manifest.no_new_jobs_from is None or today < manifest.no_new_jobs_from),
             retires=model.retires,
             answers="no_longer" if model.retired(today) else "now" if usable else "not_configured",

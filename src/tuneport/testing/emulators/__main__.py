@@ -11,13 +11,20 @@ import json
 import threading
 from contextlib import suppress
 
-from tuneport.testing.emulators import AzureEmulator, OpenAIEmulator, TogetherEmulator
+from tuneport.testing.emulators import AnthropicEmulator, AzureEmulator, OpenAIEmulator, TogetherEmulator
 from tuneport.testing.emulators.server import Emulator
 
-EMULATORS: dict[str, type[Emulator]] = {e.name: e for e in (AzureEmulator, OpenAIEmulator, TogetherEmulator)}
-KEY_VARIABLES = {"azure": "AZURE_OPENAI_API_KEY", "openai": "OPENAI_API_KEY", "together": "TOGETHER_API_KEY"}
+EMULATORS: dict[str, type[Emulator]] = {
+    e.name: e for e in (AnthropicEmulator, AzureEmulator, OpenAIEmulator, TogetherEmulator)
+}
+KEY_VARIABLES = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "azure": "AZURE_OPENAI_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "together": "TOGETHER_API_KEY",
+}
 # What the vendor's own SDK reads its address from; tuneport reads TUNEPORT_NAME_BASE_URL.
-SDK_VARIABLES = {"openai": "OPENAI_BASE_URL", "together": "TOGETHER_BASE_URL"}
+SDK_VARIABLES = {"anthropic": "ANTHROPIC_BASE_URL", "openai": "OPENAI_BASE_URL", "together": "TOGETHER_BASE_URL"}
 
 
 def run_emulator() -> None:

@@ -91,7 +91,8 @@ class EmulatorFault:
             case "drip":
                 response.drip, response.abandoned = self.seconds / 16, self.abandoned
             case "error_in_stream" if response.events:
-                told = b"data: " + json.dumps(self.body).encode() + b"\n\n"
+                named = b"event: error\n" if response.events[0].startswith(b"event: ") else b""
+                told = named + b"data: " + json.dumps(self.body).encode() + b"\n\n"
                 response.events = [*response.events[: len(response.events) // 2], told]
             case "reset_after_accept":
                 response.reset = True

@@ -1,1 +1,1 @@
-"""The report of a data check as a page, and the page to review flagged rows."""
+"""The report of a data check as a page."""

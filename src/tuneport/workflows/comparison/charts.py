@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
 from math import floor, log10
+from typing import TYPE_CHECKING
 
 from tuneport.estimate.break_even import ServingCostOption, TrafficCost
 from tuneport.estimate.cost import HOURS_PER_MONTH
@@ -13,6 +14,9 @@ from tuneport.formatting import compact, money
 from tuneport.pages.lines import STYLES, ChartAxis, ChartLine, ChartMark, draw_line_chart
 from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, ComparisonBreakEven
 from tuneport.workflows.comparison.words import compared_months, cross_over_sentence
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _POINTS = 160
 _MOST_STEPS = 400
@@ -38,14 +42,15 @@ def options_for_chart(found: ComparisonBreakEven) -> list[ServingCostOption]:
     return options if before is None else [before, *options]
 
 
-def chart_over_months(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> str:
-    """Return the chart of total spending over the months at the stated traffic; logarithmic if amounts differ much."""
+def chart_over_months(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> Markup | None:
+    """Return the chart of total spending over the months at the stated traffic; logarithmic if amounts differ much.
+    Returns None if nothing costs anything that is known."""
     spans = [option.monthly_cost(found.unit.stated) for option in options]
     ends = [float(YEAR) if option.months_left is None else min(YEAR, option.months_left) for option in options]
     years = [option.training.expected + YEAR * span.expected for option, span in zip(options, spans, strict=True)]
     paid = [year for year in years if year > 0]
     if not paid:
-        return "<p>Nothing here costs anything that is known.</p>"
+        return None
     marks = _paid_back(found, options)
     steep = max(paid) > _STEEP * min(paid) or any(mark.x < _EARLY for mark in marks)
     first = max(_HOUR, min([1 / DAYS_PER_MONTH, *(mark.x / 3 for mark in marks)])) if steep else 0.0
@@ -67,7 +72,7 @@ def chart_over_months(found: ComparisonBreakEven, options: Sequence[ServingCostO
     top = max((each[1] for line in drawn for each in line.points), default=0.0)
     top = max([top, *(high for line in drawn for _, _, high in line.band)])
     if not top:
-        return "<p>Nothing here costs anything that is known.</p>"
+        return None
     if not steep:
         x, y = (
             ChartAxis(0.0, YEAR, lambda month: f"{month:g}", at=(0, 3, 6, 9, 12)),
@@ -102,11 +107,12 @@ def _paid_back(found: ComparisonBreakEven, options: Sequence[ServingCostOption])
     return sorted(marks, key=lambda mark: mark.x)
 
 
-def chart_over_traffic(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> str:
-    """Return the chart of a month's cost by traffic, both logarithmic; cross-overs are marked."""
+def chart_over_traffic(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> Markup | None:
+    """Return the chart of a month's cost by traffic, both logarithmic; cross-overs are marked. Returns None if there is
+    no traffic, or nothing costs anything that is known."""
     stated = found.unit.stated
     if not stated:
-        return "<p>unavailable, because the stated traffic is none</p>"
+        return None
     crossing = [each for each in found.cross_overs(list(options)) if each.at is not None][:_MOST_MARKS]
     places = [each.at for each in crossing if each.at is not None]
     low = min([stated * _LEAST_SCALE, *(each / 3 for each in places)])
@@ -115,7 +121,7 @@ def chart_over_traffic(found: ComparisonBreakEven, options: Sequence[ServingCost
     costs = [_curve(option.expected, low, high) for option in options]
     paid = [cost for curve in costs for _, cost in curve if cost > 0]
     if not paid:
-        return "<p>Nothing here costs anything that is known.</p>"
+        return None
     y = ChartAxis(_decade(max(min(paid), max(paid) / 1e6)), max(paid) * 1.5, _short_money, logarithmic=True)
     drawn = []
     for option, curve in zip(options, costs, strict=True):

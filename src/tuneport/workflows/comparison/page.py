@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuneport.data.running.writing import publish_output_file, temporary_file
-from tuneport.estimate.break_even import CostRange
 from tuneport.formatting import compact, duration, money
-from tuneport.pages.charts import draw_bar_chart
-from tuneport.pages.frame import render_html_page
-from tuneport.pages.text import escape_html, html_text
+from tuneport.pages.templates import render_template
 from tuneport.workflows.comparison.break_even import YEAR, ComparisonBreakEven, ComparisonBreakEvenRow
 from tuneport.workflows.comparison.charts import chart_over_months, chart_over_traffic, options_for_chart
 from tuneport.workflows.comparison.verdict import comparison_verdict
 from tuneport.workflows.comparison.words import compared_months, cross_over_sentence, payback_sentence
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from tuneport.workflows.comparison.result import ComparisonResult
 
-_PAGE = Path(__file__).with_name("page.html")
 _CROSS_OVERS = 200
 
 
@@ -37,118 +35,82 @@ def write_comparison_html(comparison: ComparisonResult, path: Path) -> None:
 def render_comparison_page(comparison: ComparisonResult) -> str:
     """Return the whole document. Everything from outside is escaped, and the page forbids scripts anyway."""
     found, traffic = comparison.break_even, comparison.traffic
-    facts = [
-        ("rows", f"{comparison.rows:,}"),
-        ("method", comparison.method.value),
-        ("requests a month", "not stated" if traffic.requests is None else compact(traffic.requests)),
-        ("input tokens a month", compact(traffic.input_tokens)),
-        ("output tokens a month", compact(traffic.output_tokens)),
-        ("cached", f"{traffic.cached_share:.0%}"),
-        ("in batches", f"{traffic.batch_share:.0%}"),
-    ]
-    parts = {
-        "name": html_text(comparison.dataset.name, 200),
-        "what": f"What it would cost to tune a model on it, and where: US dollars, computed on {comparison.day}.",
-        "facts": "".join(f"<div><dt>{name}</dt><dd>{html_text(value)}</dd></div>" for name, value in facts),
-        "verdict": _verdict(found, comparison.day),
-        "charts": break_even_charts(found),
-        "options": _options(found),
-        "prompt": _prompt(found, traffic.saved_per_request),
-        "sources": _sources(found),
-    }
-    return render_html_page(f"{comparison.dataset.name}: comparison of costs", _PAGE, parts)
+    said = groupby(comparison_verdict(found, day=comparison.day), key=lambda each: each.about)
+    verdict = [(about, list(sentences)) for about, sentences in said]
+    return render_template(
+        "workflows/comparison/page.html",
+        title=f"{comparison.dataset.name}: comparison of costs",
+        name=comparison.dataset.name,
+        day=comparison.day,
+        facts=[
+            ("rows", f"{comparison.rows:,}"),
+            ("method", comparison.method.value),
+            ("requests a month", "not stated" if traffic.requests is None else compact(traffic.requests)),
+            ("input tokens a month", compact(traffic.input_tokens)),
+            ("output tokens a month", compact(traffic.output_tokens)),
+            ("cached", f"{traffic.cached_share:.0%}"),
+            ("in batches", f"{traffic.batch_share:.0%}"),
+        ],
+        verdict=[
+            (about, max((each.kind for each in sentences), key=("pass", "warn", "fail").index), sentences)
+            for about, sentences in verdict
+        ],
+        charts=break_even_charts(found),
+        compared=[_row(row) for row in found.rows if row.compared],
+        others=[_row(row) for row in found.rows if not row.compared],
+        year=YEAR,
+        saved=traffic.saved_per_request,
+        savings=_savings(found),
+        sources=_sources(found),
+    )
 
 
-def _verdict(found: ComparisonBreakEven, day: date) -> str:
-    parts = []
-    for about, group in groupby(comparison_verdict(found, day=day), key=lambda said: said.about):
-        sentences = list(group)
-        worst = max((said.kind for said in sentences), key=("pass", "warn", "fail").index)
-        body = "".join(f"<p>{html_text(said.words)}</p>" for said in sentences)
-        head = f'<div class="verdict">{html_text(about)}</div>'
-        parts.append(f'<section class="finding wide {worst}">{head}<div>{body}</div></section>')
-    return "".join(parts)
-
-
-def break_even_charts(found: ComparisonBreakEven) -> str:
+def break_even_charts(found: ComparisonBreakEven) -> Markup:
     """Return the charts of the options' costs over months and over traffic."""
     shown = options_for_chart(found)
-    if not shown:
-        return "<p>unavailable, because no available option has both a training and a monthly price</p>"
-    stated = f"{compact(found.unit.stated)} {found.unit.word} a month"
     cross_overs = found.cross_overs()
-    listed = "".join(
-        f"<li>{html_text(cross_over_sentence(each, found.unit))}</li>" for each in cross_overs[:_CROSS_OVERS]
-    )
-    pairs = len(found.options()) * (len(found.options()) - 1) // 2
-    upto = f"{compact(found.until)} {found.unit.word} a month"
-    every = (
-        f"<details><summary>all cross-overs up to {upto}: {len(cross_overs)} in {pairs} pairs</summary>"
-        f"<ul>{listed}</ul></details>"
-    )
-    return (
-        f'<section class="chart"><h3>Training and months, added up</h3>{chart_over_months(found, shown)}'
-        f'<p class="quiet">US dollars spent after so many months at {html_text(stated)}; bands from the least to the '
-        "most.</p></section>"
-        f'<section class="chart"><h3>A month, by traffic</h3>{chart_over_traffic(found, shown)}'
-        f'<p class="quiet">US dollars a month by {html_text(found.unit.word)} a month, training not counted; an '
-        f"endpoint costs the same until it needs another replica.</p>{every if pairs else ''}</section>"
+    return render_template(
+        "workflows/comparison/charts.html",
+        shown=shown,
+        over_months=chart_over_months(found, shown) if shown else None,
+        over_traffic=chart_over_traffic(found, shown) if shown else None,
+        stated=found.unit.stated,
+        traffic=compact(found.unit.stated),
+        unit=found.unit.word,
+        until=compact(found.until),
+        cross_overs=len(cross_overs),
+        sentences=[cross_over_sentence(each, found.unit) for each in cross_overs[:_CROSS_OVERS]],
+        pairs=len(found.options()) * (len(found.options()) - 1) // 2,
     )
 
 
-def _options(found: ComparisonBreakEven) -> str:
-    compared = [row for row in found.rows if row.compared]
-    others = [row for row in found.rows if not row.compared]
-    parts = [_table(compared)] if compared else []
-    if others:
-        summary = f"{len(others)} more: without a price, not possible, or your own machine"
-        opened = "" if compared else " open"
-        parts.append(f"<details{opened}><summary>{summary}</summary>{_table(others)}</details>")
-    return "".join(parts)
+def _row(row: ComparisonBreakEvenRow) -> dict[str, Any]:
+    """Return the cells of `page.html`, by name. Amounts are as `_range` gives them, or None if the row has none."""
+    choice, month = row.choice, row.choice.inference
+    return {
+        "name": row.name,
+        "allowed": choice.allowed,
+        "training": _range(choice.quote.low, choice.quote.expected, choice.quote.high),
+        "month": None if month is None else _range(month.low, month.expected, month.high),
+        "total": None if row.total is None else _range(row.total.low, row.total.expected, row.total.high),
+        "back": _back(row),
+        "retires": choice.retires or "-",
+        "priced": "-" if row.priced_on is None else f"{row.priced_on}{', old' if row.stale else ''}",
+        "reasons": list(_reasons(row)),
+    }
 
 
-def _table(rows: Sequence[ComparisonBreakEvenRow]) -> str:
-    heads = ("option", "training", "a month", f"{YEAR} months", "paid back", "last day", "priced")
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    return f'<table class="options"><thead><tr>{head}</tr></thead>{"".join(map(_row, rows))}</table>'
-
-
-def _row(row: ComparisonBreakEvenRow) -> str:
-    choice = row.choice
-    month = choice.inference
-    cells = [
-        ("training", _span(choice.quote.low, choice.quote.expected, choice.quote.high)),
-        ("a month", "-" if month is None else _span(month.low, month.expected, month.high)),
-        (f"{YEAR} months", "-" if row.total is None else _amount(row.total)),
-        ("paid back", _back(row)),
-        ("last day", "-" if choice.retires is None else escape_html(choice.retires)),
-        ("priced", "-" if row.priced_on is None else f"{escape_html(row.priced_on)}{', old' if row.stale else ''}"),
-    ]
-    drawn = "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in cells)
-    kind = "" if choice.allowed else ' class="refused"'
-    why = "".join(f"<li>{html_text(reason)}</li>" for reason in _reasons(row))
-    return (
-        f'<tbody{kind}><tr><th scope="row">{html_text(row.name, 200)}</th>{drawn}</tr>'
-        f'<tr class="why"><td colspan="7"><details><summary>why</summary><ul>{why}</ul></details></td></tr></tbody>'
-    )
-
-
-def _span(low: float | None, expected: float | None, high: float | None) -> str:
+def _range(low: float | None, expected: float | None, high: float | None) -> list[str]:
+    """Return the amount and, if they are not the same, its bounds; nothing if it is unknown."""
     if low is None or expected is None or high is None:
-        return '<span class="quiet">unknown</span>'
-    return _amount(CostRange(low, expected, high))
-
-
-def _amount(span: CostRange) -> str:
-    if money(span.low) == money(span.high):
-        return money(span.expected)
-    return f'{money(span.expected)}<br><span class="quiet">{money(span.low)} to {money(span.high)}</span>'
+        return []
+    return [money(each) for each in ((expected,) if money(low) == money(high) else (expected, low, high))]
 
 
 def _back(row: ComparisonBreakEvenRow) -> str:
     if row.payback is None:
         return "-"
-    return "never" if row.payback.months is None else escape_html(compared_months(row.payback.months))
+    return "never" if row.payback.months is None else compared_months(row.payback.months)
 
 
 def _reasons(row: ComparisonBreakEvenRow) -> Iterable[str]:
@@ -172,50 +134,31 @@ def _reasons(row: ComparisonBreakEvenRow) -> Iterable[str]:
         yield f"training time: unavailable, because {choice.duration.unavailable}"
 
 
-def _prompt(found: ComparisonBreakEven, saved: int) -> str:
-    if not saved:
-        return (
-            "<p>A tuned model needs no examples and few instructions in its prompt. Say how many requests there are "
-            "(--requests) and how many tokens of each it spares (--prompt-saved), to see what that is worth.</p>"
-        )
+def _savings(found: ComparisonBreakEven) -> list[tuple[str, float, str]]:
+    """Return what a shorter prompt saves a month at each option with a known price, largest first."""
     rows = [row for row in found.rows if row.compared and row.prompt_saving is not None]
-    if not rows:
-        return "<p>unavailable, because no option that can be compared has a known price</p>"
-    rows.sort(key=lambda row: -(row.prompt_saving or 0.0))
-    gaining = [row for row in rows if row.prompt_saving]
-    nothing = len(rows) - len(gaining)
-    drawn = draw_bar_chart(
-        [(row.name, row.prompt_saving or 0.0, _share(row, found)) for row in gaining], label="saved a month"
-    )
-    words = f"Nothing at {nothing} more: paid by the hour, they need as many machines with the longer prompt."
-    rest = f'<p class="quiet">{words}</p>' if nothing else ""
-    return f"<p>{saved:,} tokens fewer in each request save a month:</p>{drawn}{rest}"
+    saved = sorted(((row, row.prompt_saving or 0.0) for row in rows), key=lambda each: -each[1])
+    return [
+        (row.name, usd, f"{money(usd)} · {usd / (usd + row.month(found.unit)):.0%}" if usd else "")
+        for row, usd in saved
+    ]
 
 
-def _share(row: ComparisonBreakEvenRow, found: ComparisonBreakEven) -> str:
-    saved = row.prompt_saving or 0.0
-    return f"{money(saved)} · {saved / (saved + row.month(found.unit)):.0%}"
-
-
-def _sources(found: ComparisonBreakEven) -> str:
+def _sources(found: ComparisonBreakEven) -> list[tuple[str, bool, str]]:
+    """Return each source of a price, whether a reader may follow it, and the days on which it was read."""
     seen: dict[str, set[date]] = {}
     for row in found.rows:
         for quote in (row.choice.quote, row.choice.inference, row.choice.base):
             if quote is not None and quote.source and quote.expected is not None:
                 seen.setdefault(quote.source, set()).update([quote.as_of] if quote.as_of else [])
-    listed = "".join(f"<li>{_link(source)}{_read_on(days)}</li>" for source, days in sorted(seen.items()))
-    return f"<ul>{listed}</ul>" if listed else "<p>none: no price is known</p>"
-
-
-def _link(source: str) -> str:
-    if re.fullmatch(r"https?://[^\s\"'<>]+", source):
-        return f'<a href="{escape_html(source)}" rel="noopener noreferrer">{escape_html(source)}</a>'
-    return html_text(source)
+    return [
+        (source, re.fullmatch(r"https?://[^\s\"'<>]+", source) is not None, _read_on(days))
+        for source, days in sorted(seen.items())
+    ]
 
 
 def _read_on(days: set[date]) -> str:
     known = sorted(day for day in days if day > date.min)
     if not known:
-        return ' <span class="quiet">day unknown</span>'
-    several = f"{known[0]} to {known[-1]}" if len(known) > 1 else str(known[0])
-    return f' <span class="quiet">prices of {several}</span>'
+        return "day unknown"
+    return f"prices of {known[0]} to {known[-1]}" if len(known) > 1 else f"prices of {known[0]}"

@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, cast
 
-from tuneport.backends.base import FineTuneBackend
-from tuneport.errors import RejectedError
+from tuneport.backends.base import FineTuneBackend, raise_chat_errors
+from tuneport.errors import ProviderError, RejectedError
 from tuneport.scoring.examples import Answer, Messages, scored_tool_calls
 from tuneport.types import Completion
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache, answer_cache_key
 
-PER_BATCH = 256
+PER_CALL = 256
 AT_ONCE = 8
 _REFUSED_AT_ONCE = 3
 """Refusals in a batch without any answer from which the model or the options are to blame."""
@@ -86,10 +86,12 @@ def ask_prompts(
         answered += times[key]
         on_answered(answered)
 
+    many = isinstance(backend, FineTuneBackend) and backend.supports("complete_many")
+    most = backend.chats_per_call if isinstance(backend, FineTuneBackend) and many else PER_CALL
     for group in waiting.values():
-        for start in range(0, len(group), PER_BATCH):
-            part = group[start : start + PER_BATCH]
-            if isinstance(backend, FineTuneBackend) and backend.supports("complete_many"):
+        for start in range(0, len(group), most):
+            part = group[start : start + most]
+            if isinstance(backend, FineTuneBackend) and many:
                 _batch(backend, model, part, keep)
             else:
                 _at_once(backend, model, part, keep)
@@ -149,20 +151,30 @@ def _batch(
 ) -> None:
     options = dict(batch[0][1].options)
     done = 0
+    errors: list[ProviderError] = []
     try:
-        for completion in backend.complete_many(model, [prompt.messages for _, prompt in batch], **options):
-            keep(batch[done][0], _answer_of_completion(completion))
+        for said in backend.complete_many(model, [prompt.messages for _, prompt in batch], **options):
+            if isinstance(said, ProviderError):
+                errors.append(said)
+            if isinstance(said, RejectedError):
+                keep(batch[done][0], EvaluationAnswer("", [], refused=str(said)))
+            elif not isinstance(said, ProviderError):
+                keep(batch[done][0], _answer_of_completion(said))
             done += 1
     except RejectedError:
         # One of them is refused, and which one is not told: the rest is asked one by one.
         for place, (key, prompt) in enumerate(batch[done:], 1):
             try:
-                keep(key, _answer_of_completion(next(iter(backend.complete_many(model, [prompt.messages], **options)))))
+                said = next(raise_chat_errors(backend.complete_many(model, [prompt.messages], **options)))
+                keep(key, _answer_of_completion(said))
                 done += 1
             except RejectedError as error:
                 if not done and place >= _REFUSED_AT_ONCE:
                     raise  # it is not the prompts
                 keep(key, EvaluationAnswer("", [], refused=str(error)))
+    for each in errors:
+        if not isinstance(each, RejectedError) or len(errors) == len(batch) >= _REFUSED_AT_ONCE:
+            raise each
 
 
 def _answer_of_completion(completion: Completion) -> EvaluationAnswer:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends.base import FineTuneBackend
+from tuneport.backends.base import FineTuneBackend, raise_chat_errors
 from tuneport.data.dataset import Dataset
 from tuneport.data.rows.records import Chat, Message, Preference
 from tuneport.errors import NotFoundError, TuneportError
@@ -162,7 +162,7 @@ def _ask(backend: FineTuneBackend, model: str, asked: Sequence[MigrationCompared
     conversations = [prompt.messages for prompt in asked]
     try:
         answers = backend.complete_many(model, conversations, max_tokens=limit, temperature=0.0)
-        return ComparedModel(backend.name, model, [answer.text for answer in answers])
+        return ComparedModel(backend.name, model, [answer.text for answer in raise_chat_errors(answers)])
     except NotFoundError as error:
         return ComparedModel(backend.name, model, None, f"no longer answers: {error}")
     except TuneportError as error:

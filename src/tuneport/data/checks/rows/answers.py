@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "empty": ("with an empty answer", "remove or complete the empty ones"),
     "untrained": ("with nothing trained on", "give an answer a weight, or remove the record"),
     "truncated": ("cut off", "complete them, or raise the token limit of their generator"),
-    "mojibake": ("with wrongly decoded characters", "decode the source as UTF-8 once, or repair them"),
+    "mojibake": ("with wrongly decoded characters", "decode the source as UTF-8 once, or clean --repair"),
     "markup": ("with leftover markup, chat tokens or unfilled slots", "strip them: the model would write them, too"),
     "loop": ("that repeat themselves", "remove the repetition"),
     "refusal": ("that refuse or speak as an AI", "keep only refusals that you want the model to learn"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tuneport.data.pii.spans import join_span_texts
 from tuneport.data.reading import read_records
 from tuneport.data.rows.records import Record
 from tuneport.formatting import counted
+from tuneport.installation import install_extra
 
 KEPT_MATCHES = 100
 UNSEEN = "names and postal addresses are not checked"
@@ -58,6 +60,12 @@ def find_in_record(record: Record) -> list[PIIMatch]:
     return find_personal_data(join_span_texts(record))
 
 
+def _not_looked_for() -> str:
+    if find_spec("kingfisher_sdk") is None:
+        return f"{UNSEEN}, nor are the keys of most issuers, which need `{install_extra('checks')}`"
+    return UNSEEN
+
+
 class PersonalDataCheck:
     """Flags the records that hold personal data or secrets, by recogniser, with the first value masked."""
 
@@ -94,12 +102,12 @@ class PersonalDataCheck:
             "count": self._kinds.total(),
             "lines": lines,
             "kinds": dict(counts),
-            "not_looked_for": UNSEEN,
+            "not_looked_for": _not_looked_for(),
         }
         if not self._hits:
-            message = f"no emails, phone numbers, IDs, accounts, keys or secrets found ({UNSEEN})"
+            message = f"no emails, phone numbers, IDs, accounts, keys or secrets found ({_not_looked_for()})"
             return Finding("personal", Verdict.PASS, message, details=details)
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in counts)
-        message = f"{counted(lines, 'record')} with what looks like personal data: {kinds}; {UNSEEN}"
+        message = f"{counted(lines, 'record')} with what looks like personal data: {kinds}; {_not_looked_for()}"
         fix = "replace it with `tuneport clean --redact`; until then, uploads to third parties need your permission"
         return Finding("personal", Verdict.WARN, message, self._hits.evidence(), fix, lines, details)

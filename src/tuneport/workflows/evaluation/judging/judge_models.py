@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuneport.backends import backend_manifest, backend_names
-from tuneport.backends.routing import BackendCatalogue, BackendRoute
+from tuneport.backends.routing import BackendCatalogue, BackendRoute, backend_has_key, is_backend_installed
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
 from tuneport.lifecycle.service import JobService
+from tuneport.manifests import find_manifest_model
 from tuneport.scoring.judge import ANSWER_TOKENS
 from tuneport.workflows.evaluation.answering import EvaluationChatCompleter
 from tuneport.workflows.evaluation.models.asked_models import (
@@ -22,10 +23,8 @@ from tuneport.workflows.evaluation.models.litellm_models import (
     EvaluatedLiteLLMModel,
     find_evaluated_litellm_model,
 )
+from tuneport.workflows.evaluation.models.planned_models import THOUGHT_TOKENS
 from tuneport.workflows.evaluation.models.prices import evaluation_price_of_requests
-
-THOUGHT_TOKENS = 4 * ANSWER_TOKENS
-"""Tokens for a judge that thinks first: thoughts are billed as answers."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,12 @@ class EvaluationJudgeModel:
             return self.answers.price(requests=requests, input_tokens=input_tokens, output_tokens=output_tokens)
         settings = workspace.settings
         return evaluation_price_of_requests(
-            self.answers, settings, requests=requests, input_tokens=input_tokens, output_tokens=output_tokens
+            self.answers,
+            settings,
+            requests=requests,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            in_batches=settings.asks_in_batches(self.answers.backend),
         )
 
     def refuse_without_key(self, workspace: JobService) -> None:
@@ -55,7 +59,10 @@ class EvaluationJudgeModel:
         if isinstance(self.answers, EvaluatedLiteLLMModel):
             self.answers.refuse_without_key()
         else:
+            manifest = backend_manifest(self.answers.backend, workspace.settings)
             workspace.backend(self.answers.backend)
+            if manifest.api_key_env is not None and not backend_has_key(manifest, workspace.settings):
+                raise ConfigError(f"{self.name} needs {manifest.api_key_env} in the environment or .env")
 
     def completes(self, workspace: JobService) -> EvaluationChatCompleter:
         return (
@@ -98,9 +105,10 @@ def find_judge_model(
         return EvaluationJudgeModel(name, found.name, found.where, found.third_party, limit, found)
     manifest = backend_manifest(found.backend, settings)
     third_party = manifest.title if manifest.third_party else None
-    return EvaluationJudgeModel(
-        name, found.model, answer_cache_location(found, settings), third_party, ANSWER_TOKENS, found
-    )
+    offered = find_manifest_model(manifest, found.base)
+    thinks = other is not None and other.thinks if offered is None else offered.thinks
+    limit = THOUGHT_TOKENS if thinks else ANSWER_TOKENS
+    return EvaluationJudgeModel(name, found.model, answer_cache_location(found, settings), third_party, limit, found)
 
 
 def _takes_any_name(workspace: JobService, name: str, found: EvaluatedModel | EvaluatedLiteLLMModel) -> bool:
@@ -114,8 +122,13 @@ def _takes_any_name(workspace: JobService, name: str, found: EvaluatedModel | Ev
 
 
 def _is_litellms(workspace: JobService, name: str) -> bool:
-    """Return whether a provider stands before the name that is no backend, and the project has no model of that
-    name."""
+    """Return whether a provider stands before the name that is no backend, or one that only answers and is not
+    installed, and the project has no model of that name."""
     prefix, _, rest = name.partition("/")
     settings = workspace.settings
-    return bool(rest) and prefix not in backend_names(settings) and settings.aliases(name) is None
+    if not rest or settings.aliases(name) is not None:
+        return False
+    if prefix not in backend_names(settings):
+        return True
+    manifest = backend_manifest(prefix, settings)
+    return manifest.no_training is not None and not is_backend_installed(manifest)

@@ -8,13 +8,18 @@ from typing import Any
 
 from tuneport.backends import backend_manifest
 from tuneport.lifecycle.service import JobService
+from tuneport.manifests import find_manifest_model
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
+from tuneport.settings import Settings
 from tuneport.workflows.advising.drawing import count_probe_sample_tokens
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys
 from tuneport.workflows.evaluation.latency import latency_cache_keys
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
 from tuneport.workflows.evaluation.models.prices import evaluation_price_of_requests
+
+THOUGHT_TOKENS = 2048
+"""Tokens for a model that thinks first, as a judge or before its answer: thoughts are billed as answers."""
 
 
 @dataclass(frozen=True)
@@ -47,44 +52,56 @@ def plan_model_answers(
     *,
     timed: bool = True,
 ) -> ModelAnswersPlan:
-    """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples, with at most `limit` tokens an answer;
-    `timed`: some once more by themselves. Nothing is sent."""
+    """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples, with at most `limit` tokens an answer
+    (and `THOUGHT_TOKENS` if it thinks first); `timed`: some once more by themselves. Nothing is sent."""
+    manifest = backend_manifest(asked.backend, workspace.settings)
+    offered = find_manifest_model(manifest, asked.base)
+    if offered is not None and offered.thinks:
+        limit += THOUGHT_TOKENS
     prompts = []
     for row in rows:
         options: dict[str, Any] = {"max_tokens": limit, "temperature": 0.0}
         if row.tools:
             options["tools"] = list(row.tools)
         prompts.append(Prompt(prepend_few_shot_turns(row, shots) if asked.few_shot else row.messages, options))
-    manifest = backend_manifest(asked.backend, workspace.settings)
     keys = answer_cache_keys(answer_cache_location(asked, workspace.settings), prompts)
     alone = latency_cache_keys(answer_cache_location(asked, workspace.settings), prompts) if timed else []
     there = cache.get([*keys, *alone])
-    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}
-    waiting = [*missing.values(), *(prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there)]
-    input_tokens = 0
-    if manifest.third_party:
-        input_tokens = sum(
-            count_probe_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting
-        )
-    output_tokens = len(waiting) * limit
-    usd, why = evaluation_price_of_requests(
-        asked,
-        workspace.settings,
-        requests=len(waiting),
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-    )
+    missing = list({key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}.values())
+    again = [prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there]
+    input_tokens, usd, why = _price(asked, workspace.settings, [*missing, *again], limit)
+    if workspace.settings.asks_in_batches(asked.backend) and again and usd is not None:
+        parts = [_price(asked, workspace.settings, part, limit, alone=part is again) for part in (missing, again)]
+        usd, why = sum(price or 0.0 for _, price, _ in parts), f"{parts[0][2]}; {len(again)} not in a batch"
     return ModelAnswersPlan(
         asked,
         tuple(prompts),
         tuple(keys),
         tuple(alone),
         sum(key in there for key in keys),
-        len(waiting),
+        len(missing) + len(again),
         len(shots) if asked.few_shot else 0,
         input_tokens,
-        output_tokens,
+        (len(missing) + len(again)) * limit,
         usd,
         why,
         manifest.title if manifest.third_party else None,
     )
+
+
+def _price(
+    asked: EvaluatedModel, settings: Settings, prompts: Sequence[Prompt], limit: int, *, alone: bool = False
+) -> tuple[int, float | None, str]:
+    """Return the input tokens of the prompts, what they cost with answers of `limit` tokens, and how it is computed."""
+    tokens = 0
+    if backend_manifest(asked.backend, settings).third_party:
+        tokens = sum(count_probe_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in prompts)
+    usd, why = evaluation_price_of_requests(
+        asked,
+        settings,
+        requests=len(prompts),
+        input_tokens=tokens,
+        output_tokens=len(prompts) * limit,
+        in_batches=settings.asks_in_batches(asked.backend) and not alone,
+    )
+    return tokens, usd, why

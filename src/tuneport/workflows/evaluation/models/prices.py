@@ -13,17 +13,24 @@ from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 
 
 def evaluation_price_of_requests(
-    asked: EvaluatedModel, settings: Settings, *, requests: int, input_tokens: float, output_tokens: float
+    asked: EvaluatedModel,
+    settings: Settings,
+    *,
+    requests: int,
+    input_tokens: float,
+    output_tokens: float,
+    in_batches: bool = False,
 ) -> tuple[float | None, str]:
     """Return US dollars of so many requests with so many tokens in all and how they are computed, or None with the
-    reason."""
+    reason. `in_batches`: at the provider's price for batches."""
     manifest = backend_manifest(asked.backend, settings)
     if not manifest.third_party:
         return 0.0, "your own machine; electricity not counted"
     offered = find_manifest_model(manifest, asked.base)
     if offered is None:
         return None, f"{manifest.title} lists no {asked.base}"
-    traffic = Traffic(round(input_tokens), round(output_tokens), requests=requests)
+    share = 1.0 if in_batches else 0.0
+    traffic = Traffic(round(input_tokens), round(output_tokens), requests=requests, batch_share=share)
     quote: InferenceQuote
     if asked.tuned:
         quote = inference_quote(manifest, offered, traffic)

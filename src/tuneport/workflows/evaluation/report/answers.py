@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tuneport.pages.text import html_text
 from tuneport.scoring.examples import Call
 
 if TYPE_CHECKING:
@@ -13,70 +12,52 @@ if TYPE_CHECKING:
 
 SHOWN, MORE = 3, 9
 """Numbers of answers of either kind: shown open on the page, and folded away."""
-_MOST_CHARACTERS = 700
 
 
-def render_example_answers(found: Evaluation) -> str:
+def example_answers(found: Evaluation) -> dict[str, Any] | None:
+    """Return what `answers.html` shows: no groups if no metric has a value of a single row. None of one model alone."""
     judged, first = found.models[-1].asked.name, found.models[0].asked.name
     if judged == first:
-        return ""
+        return None
     for metric in found.metrics:
         mine, theirs = found.scored.per_row[judged][metric.name], found.scored.per_row[first][metric.name]
         if mine is not None and theirs is not None:
             sign = 1 if metric.higher_is_better else -1
             gains = [sign * (one - other) for one, other in zip(mine, theirs, strict=True)]
-            return _by(found, metric.name, gains)
-    return "<h2>Row by row</h2><p>unavailable, because none of the metrics has a value of a single row</p>"
+            won = sorted((place for place, gain in enumerate(gains) if gain > 0), key=lambda place: -gains[place])
+            lost = sorted((place for place, gain in enumerate(gains) if gain < 0), key=gains.__getitem__)
+            alike = len(gains) - len(won) - len(lost)
+            return {
+                "counted": f"By {metric.name}, {judged} wins {len(won):,} rows and loses {len(lost):,}; "
+                f"{alike:,} are alike.",
+                "groups": [
+                    _group(found, f"Where it loses to {first}", lost),
+                    _group(found, f"Where it beats {first}", won),
+                ],
+            }
+    return {"groups": []}
 
 
-def _by(found: Evaluation, metric: str, gains: Sequence[float]) -> str:
-    won = sorted((place for place, gain in enumerate(gains) if gain > 0), key=lambda place: -gains[place])
-    lost = sorted((place for place, gain in enumerate(gains) if gain < 0), key=lambda place: gains[place])
-    judged, first = found.models[-1].asked.name, found.models[0].asked.name
-    alike = len(gains) - len(won) - len(lost)
-    counted = f"By {metric}, {judged} wins {len(won):,} rows and loses {len(lost):,}; {alike:,} are alike."
-    return (
-        f"<h2>Row by row</h2><p>{html_text(counted, 600)}</p>"
-        + _example_group(found, f"Where it loses to {first}", lost)
-        + _example_group(found, f"Where it beats {first}", won)
-    )
+def _group(found: Evaluation, title: str, places: Sequence[int]) -> dict[str, Any]:
+    return {
+        "title": title,
+        "opened": [_example(found, place) for place in places[:SHOWN]],
+        "folded": [_example(found, place) for place in places[SHOWN : SHOWN + MORE]],
+        "rest": max(0, len(places) - SHOWN - MORE),
+    }
 
 
-def _example_group(found: Evaluation, title: str, places: Sequence[int]) -> str:
-    if not places:
-        return f'<h3 class="group">{html_text(title, 200)}</h3><p>nowhere</p>'
-    opened = "".join(_example(found, place) for place in places[:SHOWN])
-    folded = places[SHOWN : SHOWN + MORE]
-    rest = len(places) - SHOWN - len(folded)
-    note = f'<p class="quiet">and {rest:,} more, which --json has</p>' if rest > 0 else ""
-    more = ""
-    if folded:
-        shown = "".join(_example(found, place) for place in folded)
-        more = f"<details><summary>{len(folded)} more</summary>{shown}{note}</details>"
-    return f'<h3 class="group">{html_text(title, 200)}</h3>{opened}{more}'
+def _example(found: Evaluation, place: int) -> dict[str, Any]:
+    row, models = found.held_out.rows[place], (found.models[0], found.models[-1])
+    answers = [(model.asked.name, model.said[place]) for model in models]
+    return {
+        "line": found.held_out.lines[place],
+        "prompt": row.prompt,
+        "expected": answer_words(row.expected, row.calls),
+        "answers": [(name, answer_words(said.text, said.answer.calls), said.refused) for name, said in answers],
+    }
 
 
-def _example(found: Evaluation, place: int) -> str:
-    row = found.held_out.rows[place]
-    first, judged = found.models[0], found.models[-1]
-    answered = []
-    for model in (first, judged):
-        said = model.said[place]
-        words = _words(said.text, said.answer.calls, said.refused)
-        answered.append(
-            f'<div><div class="quiet">{html_text(model.asked.name, 100)}</div><div class="said">{words}</div></div>'
-        )
-    return (
-        f'<section class="chart example"><div class="quiet">line {found.held_out.lines[place]:,}</div>'
-        f'<div class="said">{html_text(row.prompt, _MOST_CHARACTERS)}</div>'
-        f'<div class="quiet">expected</div><div class="said"><b>{_words(row.expected, row.calls, None)}</b></div>'
-        f'<div class="pair">{"".join(answered)}</div></section>'
-    )
-
-
-def _words(said: str, calls: Sequence[Call], refused: str | None) -> str:
-    if refused is not None:
-        return f"<i>refused: {html_text(refused, 300)}</i>"
-    told = [said] if said.strip() else []
-    told += [f"{call.name}({call.arguments})" for call in calls]
-    return html_text("\n".join(told), _MOST_CHARACTERS) if told else "<i>nothing</i>"
+def answer_words(said: str, calls: Sequence[Call]) -> str:
+    """Return an answer's text and its calls of tools, a line each; "" if it has neither."""
+    return "\n".join([*([said] if said.strip() else []), *(f"{call.name}({call.arguments})" for call in calls)])

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from tuneport.curves import CurveVerdict, build_curve
+from tuneport.curves import build_curve
 from tuneport.pages.lines import ChartAxis, ChartLine, ChartMark, draw_line_chart
-from tuneport.pages.text import html_text
 from tuneport.workflows.evaluation.models.trained import TrainedModelJob
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 _MOST_POINTS = 400
 
 
-def render_training_curves(trained: Mapping[str, TrainedModelJob]) -> str:
-    if not trained:
-        return ""
-    return "<h2>Loss curves</h2>" + "".join(_job_curve(name, job) for name, job in trained.items())
-
-
-def _job_curve(name: str, job: TrainedModelJob) -> str:
-    head = f"<h3>{html_text(name, 200)}</h3>"
-    if job.curve is None:
-        return f'<section class="chart">{head}<p>unavailable, because {html_text(job.no_curve)}</p></section>'
+def draw_training_curve(job: TrainedModelJob) -> Markup | None:
+    """Return the chart of the job's losses with the verdict's marks. Returns None if it has no losses."""
     verdict = job.curve
-    told = "".join(f"<li>{html_text(each)}</li>" for each in verdict.evidence)
-    fixes = "".join(f'<li class="fix">{html_text(each)}</li>' for each in verdict.fixes)
-    listed = f"<ul>{told}{fixes}</ul>" if told or fixes else ""
-    return f'<section class="chart">{head}<p>{html_text(verdict.summary)}</p>{_drawn(job, verdict)}{listed}</section>'
-
-
-def _drawn(job: TrainedModelJob, verdict: CurveVerdict) -> str:
+    if verdict is None:
+        return None
     curve = build_curve(job.points)
     drawn = []
     for name, series in (("training loss", curve.train), ("validation loss", curve.valid)):
@@ -39,7 +28,7 @@ def _drawn(job: TrainedModelJob, verdict: CurveVerdict) -> str:
             note = f"{points[0][1]:.3g} at first, {points[-1][1]:.3g} at the end"
             drawn.append(ChartLine(name, points if len(points) > 1 else [*points, *points], note=note))
     if not drawn:
-        return ""
+        return None
     values = [loss for line in drawn for _, loss in line.points]
     first = min(line.points[0][0] for line in drawn)
     last = max(curve.last_step, first + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -12,26 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.errors import ConfigError
-from tuneport.pages.frame import render_html_page
 from tuneport.pages.notebook import Verdict, render_notebook_view
-from tuneport.pages.text import html_text
+from tuneport.pages.templates import render_template
 from tuneport.workflows.evaluation.decision import EvaluationDecision, Weight, decide_evaluation
 from tuneport.workflows.evaluation.for_people import write_rating_pairs
 from tuneport.workflows.evaluation.models.trained import TrainedModelJob, jobs_behind_evaluated_models
-from tuneport.workflows.evaluation.report.abilities import render_abilities
-from tuneport.workflows.evaluation.report.answers import render_example_answers
-from tuneport.workflows.evaluation.report.benchmarks import render_benchmarks
-from tuneport.workflows.evaluation.report.classes import render_class_scores
-from tuneport.workflows.evaluation.report.curves import render_training_curves
-from tuneport.workflows.evaluation.report.judgement import render_judgement
-from tuneport.workflows.evaluation.report.scores import render_answer_costs, render_scores
-from tuneport.workflows.evaluation.words import format_interval, format_score
+from tuneport.workflows.evaluation.report.answers import example_answers
+from tuneport.workflows.evaluation.report.classes import class_scores
+from tuneport.workflows.evaluation.report.curves import draw_training_curve
+from tuneport.workflows.evaluation.report.judgement import judged_examples
+from tuneport.workflows.evaluation.report.scores import scores_by_metric
+from tuneport.workflows.evaluation.words import format_interval, format_p_value, format_score
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.service import JobService
+    from tuneport.workflows.evaluation.held_out import HeldOutRows
     from tuneport.workflows.evaluation.result import Evaluation
 
-_PAGE = Path(__file__).with_name("page.html")
 _KINDS: Mapping[Weight, str] = {"against": "fail", "doubt": "warn", "for": "pass", "note": "note"}
 _RULINGS: Mapping[str, Verdict] = {"ship": "pass", "not sure": "warn", "do not ship": "fail"}
 _HEADS: Mapping[Weight, str] = {
@@ -117,62 +114,58 @@ def render_evaluation_page(report: EvaluationReport) -> str:
         ("metrics", ", ".join(each.name for each in found.metrics)),
     ]
     ruling, _, because = decision.sentence.partition(": ")
-    parts = {
-        "name": html_text(decision.model, 200),
-        "what": html_text(f"Measured on {held.path.name}{beside}, on {report.day}.", 600),
-        "kind": _RULINGS[decision.ruling],
-        "ruling": ruling,
-        "because": html_text(because),
-        "facts": "".join(f"<div><dt>{name}</dt><dd>{html_text(value, 500)}</dd></div>" for name, value in facts),
-        "reasons": "".join(_reasons(decision)),
-        "scores": render_scores(found),
-        "curves": render_training_curves(report.trained),
-        "classes": render_class_scores(found),
-        "answers": render_example_answers(found),
-        "judgement": render_judgement(found),
-        "abilities": render_abilities(found.general_of(decision.model)) + render_benchmarks(found.lm_eval),
-        "costs": render_answer_costs(found),
-        "data": _data(report),
-    }
-    return render_html_page(f"{decision.model}: {decision.ruling}", _PAGE, parts)
+    return render_template(
+        "workflows/evaluation/report/page.html",
+        title=f"{decision.model}: {decision.ruling}",
+        decision=decision,
+        what=f"Measured on {held.path.name}{beside}, on {report.day}.",
+        kind=_RULINGS[decision.ruling],
+        ruling=ruling,
+        because=because,
+        facts=facts,
+        groups=[
+            (_HEADS[weight], _KINDS[weight], list(reasons))
+            for weight, reasons in groupby(decision.reasons, key=lambda each: each.weight)
+        ],
+        models=found.models,
+        first=found.models[0].asked.name,
+        scores=scores_by_metric(found),
+        trained=report.trained,
+        draw_curve=draw_training_curve,
+        classes=class_scores(found),
+        answers=example_answers(found),
+        judgement=found.judgement,
+        judged_pairs=judged_examples(found),
+        general=found.general_of(decision.model),
+        lm_eval=found.lm_eval,
+        amount=_amount,
+        format_p_value=format_p_value,
+        data=_held_out_entries(found.held_out),
+        jobs=[(name, _job_entries(job)) for name, job in report.trained.items()],
+    )
 
 
-def _reasons(decision: EvaluationDecision) -> Iterator[str]:
-    for weight, group in groupby(decision.reasons, key=lambda each: each.weight):
-        yield f'<h3 class="group">{_HEADS[weight]}</h3>'
-        for each in group:
-            head = f'<div class="verdict">{html_text(each.about)}</div>'
-            told = html_text(each.words)
-            yield f'<section class="finding wide {_KINDS[weight]}">{head}<div><p>{told}</p></div></section>'
-
-
-def _data(report: EvaluationReport) -> str:
-    held = report.evaluation.held_out
+def _held_out_entries(held: HeldOutRows) -> list[tuple[str, str]]:
     left = f"{len(held.exact):,} exactly and {len(held.near):,} nearly in the training data"
-    entries = [
+    return [
         ("held-out rows", f"{held.path.name}: {held.proof}"),
         ("left out", f"{left}; {held.unusable:,} without a question and answer"),
         ("sha256 of the held-out file", held.sha256),
         *((f"sha256 of {name}", sha256) for name, sha256 in held.against.items()),
     ]
-    parts = [_table(entries)]
-    for name, job in report.trained.items():
-        written = job.spec.model_dump(mode="json", exclude_defaults=True, exclude={"metadata", "wandb"})
-        # Names, not paths: a report is attached where others read it.
-        written |= {key: Path(str(written[key])).name for key in ("dataset", "validation") if written.get(key)}
-        entries = [
-            ("job", job.id),
-            ("trained on", f"{job.data.training.rows:,} rows, as uploaded: sha256 {job.data.training.sha256}"),
-            ("sha256 of the spec", job.spec_sha256),
-            *((key, value if isinstance(value, str) else json.dumps(value)) for key, value in written.items()),
-        ]
-        parts.append(f'<h3 class="group">{html_text(name, 200)}</h3>{_table(entries)}')
-    return "".join(parts)
 
 
-def _table(entries: Sequence[tuple[str, object]]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{html_text(name, 300)}</th><td>{html_text(value, 1000)}</td></tr>'
-        for name, value in entries
-    )
-    return f'<table class="entries">{rows}</table>'
+def _job_entries(job: TrainedModelJob) -> list[tuple[str, str]]:
+    written = job.spec.model_dump(mode="json", exclude_defaults=True, exclude={"metadata", "wandb"})
+    # Names, not paths: a report is attached where others read it.
+    written |= {key: Path(str(written[key])).name for key in ("dataset", "validation") if written.get(key)}
+    return [
+        ("job", job.id),
+        ("trained on", f"{job.data.training.rows:,} rows, as uploaded: sha256 {job.data.training.sha256}"),
+        ("sha256 of the spec", job.spec_sha256),
+        *((key, value if isinstance(value, str) else json.dumps(value)) for key, value in written.items()),
+    ]
+
+
+def _amount(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

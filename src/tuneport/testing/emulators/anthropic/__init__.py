@@ -1,0 +1,1 @@
+"""The emulator of Anthropic's Messages API."""

@@ -1,0 +1,164 @@
+"""A chat in OpenAI's words becomes a request of the Messages API, or is refused by the name of what cannot be said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tuneport.backends.anthropic.request import MAX_TOKENS, build_message_request
+from tuneport.errors import RejectedError, UnsupportedError
+from tuneport.manifests import find_manifest_model, load_manifest
+
+USER = {"role": "user", "content": "Hi"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"place": "Ulm"}'}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "weather", "description": "Tells it", "parameters": {"type": "object"}},
+}
+
+
+def built(messages: list[dict[str, Any]], model: str = "claude-haiku-4-5", **options: Any) -> dict[str, Any]:
+    facts = find_manifest_model(load_manifest("anthropic"), model)
+    return build_message_request("anthropic", model, facts, messages, options)
+
+
+def test_system_and_developer_go_to_the_head_and_roles_alternate() -> None:
+    request = built(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "developer", "content": "Be kind."},
+            USER,
+            {"role": "user", "content": "Are you there?"},
+            {"role": "assistant", "content": "Yes."},
+            USER,
+        ],
+        max_tokens=5,
+    )
+    assert request == {
+        "model": "claude-haiku-4-5",
+        "max_tokens": 5,
+        "system": [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "Be kind."}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": "Are you there?"}]},
+            {"role": "assistant", "content": "Yes."},
+            {"role": "user", "content": "Hi"},
+        ],
+    }
+
+
+def test_calls_and_their_results() -> None:
+    request = built(
+        [
+            USER,
+            {"role": "assistant", "content": "", "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "c1", "name": "weather", "content": "rain"},
+            {"role": "user", "content": "And now?"},
+        ],
+        tools=[TOOL],
+        tool_choice={"type": "function", "function": {"name": "weather"}},
+        parallel_tool_calls=False,
+    )
+    assert request["messages"][1:] == [
+        {
+            "role": "assistant",
+            "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"place": "Ulm"}}],
+        },
+        {
+            "role": "user",
+            "content": [
+                {"type": "tool_result", "tool_use_id": "c1", "content": "rain"},
+                {"type": "text", "text": "And now?"},
+            ],
+        },
+    ]
+    assert request["tools"] == [{"name": "weather", "description": "Tells it", "input_schema": {"type": "object"}}]
+    assert request["tool_choice"] == {"type": "tool", "name": "weather", "disable_parallel_tool_use": True}
+    assert built([USER], tools=[TOOL], tool_choice="required")["tool_choice"] == {"type": "any"}
+    assert built([USER], tools=[TOOL], tool_choice="none")["tool_choice"] == {"type": "none"}
+    assert "tool_choice" not in built([USER], tools=[TOOL], tool_choice="auto")
+    assert "tools" not in built([USER], tools=[], parallel_tool_calls=False)
+
+
+def test_images_inline_and_by_address() -> None:
+    parts = [
+        {"type": "text", "text": "Which is it?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk=", "detail": "auto"}},
+        {"type": "image_url", "image_url": {"url": "https://x.example/cat.png"}},
+    ]
+    (turn,) = built([{"role": "user", "content": parts}])["messages"]
+    assert turn["content"][1:] == [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}},
+        {"type": "image", "source": {"type": "url", "url": "https://x.example/cat.png"}},
+    ]
+
+
+def test_options() -> None:
+    schema = {"type": "object", "properties": {}}
+    request = built(
+        [USER],
+        temperature=1.7,
+        top_p=0.5,
+        top_k=3,
+        stop="END",
+        user="u1",
+        reasoning_effort="low",
+        response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        n=1,
+        seed=None,
+        frequency_penalty=0,
+        stream_options={"include_usage": True},
+    )
+    assert request["max_tokens"] == MAX_TOKENS
+    assert (request["temperature"], request["top_p"], request["top_k"]) == (1.0, 0.5, 3)
+    assert request["stop_sequences"] == ["END"] and request["metadata"] == {"user_id": "u1"}
+    assert request["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": schema}}
+    assert not {"n", "stop", "user", "seed", "frequency_penalty", "stream_options"} & set(request)
+    assert built([USER], max_tokens=3, max_completion_tokens=7)["max_tokens"] == 7
+
+
+@pytest.mark.parametrize("model", ["claude-sonnet-5-5", "claude-of-tomorrow"])
+def test_newer_models_take_no_sampling(model: str) -> None:
+    assert "temperature" not in built([USER], model, temperature=0.0)
+    with pytest.raises(UnsupportedError, match=f"{model} at anthropic takes no top_p; leave it out"):
+        built([USER], model, top_p=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"seed": 7}, "seed"),
+        ({"n": 2}, "n"),
+        ({"logprobs": True}, "logprobs"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"reasoning_effort": "minimal"}, "reasoning_effort"),
+        ({"tools": [TOOL], "tool_choice": {"type": "custom"}}, "tool_choice"),
+        ({"tools": ["weather"]}, "tools"),
+        ({"of_tomorrow": 1}, "of_tomorrow"),
+    ],
+)
+def test_an_option_that_cannot_be_said_is_named(options: dict[str, Any], param: str) -> None:
+    with pytest.raises(UnsupportedError, match=param) as caught:
+        built([USER], **options)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("messages", "named"),
+    [
+        ([USER, {"role": "assistant", "content": "A"}, {"role": "system", "content": "B"}], r"messages\[2\].role"),
+        ([{"role": "user", "name": "Ada", "content": "Hi"}], "name"),
+        ([USER, {"role": "assistant", "content": "A", "reasoning_content": "Hm"}], r"messages\[1\].reasoning"),
+        ([USER, {"role": "assistant", "content": None, "refusal": "No"}], r"messages\[1\].refusal"),
+        ([{"role": "system", "content": "Alone."}], "there is no message of a user"),
+        ([{"role": "nobody", "content": "Hi"}], r"messages\[0\].role"),
+        ([USER, {"role": "tool", "tool_call_id": "other", "content": "rain"}], "tool_call_id"),
+        ([{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}], "input_audio"),
+        ([USER, {"role": "assistant", "tool_calls": [CALL | {"function": {"name": "w", "arguments": "no"}}]}], "argum"),
+    ],
+)  # fmt: skip
+def test_what_a_message_holds_and_the_api_has_not_is_named(messages: list[dict[str, Any]], named: str) -> None:
+    with pytest.raises(RejectedError, match=named) as caught:
+        built(messages)
+    assert "anthropic is not asked" in str(caught.value) and "\n" not in str(caught.value)
