@@ -92,3 +92,5 @@ def test_only_the_module_of_the_command_is_imported(arguments: list[str], import
     assert {name.removeprefix(prefix) for name in loaded if name.startswith(prefix)} == imported
     if arguments == ["--help"]:
         assert not loaded & {"typer.rich_utils", "rich.markdown", "pydantic", "asyncio", "tuneport.types"}
+    if arguments == ["jobs"]:
+        assert not loaded & {"numpy", "alembic", "tuneport.manifests", "tuneport.backends", "tuneport.data.dataset"}
