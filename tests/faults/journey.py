@@ -79,18 +79,20 @@ class BenchWorkspace(JobService):
     def __init__(self, settings: Settings, name: str, clock: Clock, make: type[HostedBackend]) -> None:
         super().__init__(settings)
         self.clock = clock
-        self.worker = JobWorker(
-            self.store,
-            self.backend,
-            self.worker.files,
-            fetch=self.contents.fetch_content,
-            sleep=clock.sleeper("worker"),
-            monotonic=clock.monotonic,
-            clock=clock.now,
-            machine_clock=clock.machine,
-        )
         self._backends[name] = make(
             backend_manifest(name, settings), settings, sleep=clock.sleeper("backend"), monotonic=clock.monotonic
+        )
+
+    def _make_worker(self) -> JobWorker:
+        return JobWorker(
+            self.store,
+            self.backend,
+            self.settings.home / "files",
+            fetch=self.contents.fetch_content,
+            sleep=self.clock.sleeper("worker"),
+            monotonic=self.clock.monotonic,
+            clock=self.clock.now,
+            machine_clock=self.clock.machine,
         )
 
     def plan(self, spec: TuneSpec, *, backend: str | None = None, dataset: Dataset | None = None) -> Plan:

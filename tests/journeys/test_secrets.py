@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import typer
 
 import tuneport
 from tests.support.folders import FIXTURES
@@ -196,13 +197,13 @@ class Everything:
                 self.job = job["id"]
 
     def every_verb(self) -> None:
-        known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-        for group in app.registered_groups:
-            inside = group.typer_instance
-            assert inside is not None
-            named = [str(command.name or command.callback.__name__) for command in inside.registered_commands]  # type: ignore[union-attr]
-            name = group.name if isinstance(group.name, str) else str(inside.info.name)
-            known |= {f"{name} {command}" for command in named} | ({name} if inside.registered_callback else set())
+        known: set[str] = set()
+        every: Any = typer.main.get_command(app)
+        for name, command in every.commands.items():
+            inside = getattr(command, "commands", {})
+            known |= {f"{name} {each}" for each in inside}
+            if not inside or command.callback is not None:
+                known.add(name)
         for verb in sorted(known):
             given = VERBS.get(verb, ["--help"])
             self.verbs.add(verb)

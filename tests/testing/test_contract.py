@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.testing.outside import lay_out, run_contract
-from tuneport.installation import install_package
+from tuneport.installation import install_extra
 
 
 def test_a_backend_of_another_package_passes_and_one_with_a_fault_does_not(tmp_path: Path) -> None:
@@ -25,5 +25,5 @@ def test_without_pytest_the_contract_says_what_to_install() -> None:
     code = "import sys; sys.modules['pytest'] = None; import tuneport.testing.contract"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == (
-        f"ImportError: tuneport.testing.contract is a suite for pytest: {install_package('pytest')}"
+        f"ImportError: tuneport.testing.contract is a suite for pytest: {install_extra('testing')}"
     )

@@ -68,6 +68,7 @@ class JobService:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.load()
+        self._monthly_budget = self.settings.monthly_budget  # read now: a wrong one is told before any job
         private.make_home_private(self.settings.home)
         self.store = Store(self.settings.database_url).unscoped()
         self._backends: dict[str, FineTuneBackend] = {}
@@ -119,7 +120,7 @@ class JobService:
             self.settings.home / "files",
             alternatives=lambda row: rank_job_alternatives(row, self.settings),
             fetch=lambda sha256: self.contents.fetch_content(sha256),
-            monthly_budget=self.settings.monthly_budget,
+            monthly_budget=self._monthly_budget,
         )
 
     @property
@@ -210,7 +211,7 @@ class JobService:
             quote=choice.quote,
             estimate=planned.estimate,
             options=options,
-            monthly_budget=self.settings.monthly_budget,
+            monthly_budget=self._monthly_budget,
             claim=claim,
         )
         for warning in warnings:

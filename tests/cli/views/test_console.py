@@ -11,8 +11,24 @@ import tuneport
 from tuneport.cli.views import output
 
 PACKAGE = Path(tuneport.__file__).parent
-ROOMS = ("cli", "workflows", "jobs", "router", "backends", "serve", "evaluate", "data", "estimate", "curves", "pages")
-DOOR = {"cli/views/output.py", "cli/views/console.py"}
+ROOMS = (
+    "cli",
+    "workflows",
+    "lifecycle",
+    "router",
+    "backends",
+    "serve",
+    "scoring",
+    "data",
+    "estimate",
+    "curves",
+    "pages",
+)
+DOOR = {
+    "cli/views/output.py",
+    "cli/views/console.py",
+    "cli/views/command_list.py",  # it prints what is written in it, as typer would
+}
 PAST_THE_DOOR = {
     "print", "rich.print", "typer.echo", "typer.secho", "typer.confirm", "typer.prompt", "click.echo", "Console",
     "rich.console.Console", "Text.from_ansi", "os.write",

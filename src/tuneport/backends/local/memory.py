@@ -104,10 +104,10 @@ def check_local_run_memory(
     adapter: Adapter,
     method: Method,
     numbers: Mapping[str, Any],
-    optimizer: OptimizerMemory,
     *,
     busy: bool,
     force: bool,
+    optimizer: OptimizerMemory = "adamw_fused",
 ) -> dict[str, Any] | None:
     """Return the need as the run's request keeps it, or None if it is unknown.
 

@@ -163,7 +163,7 @@ def resolve_local_request(
         adapter,
         spec.method,
         numbers,
-        optimizer_memory(spec.provider_options),
+        optimizer=optimizer_memory(spec.provider_options),
         busy=busy,
         # Elsewhere, and where devices may share the model, the trainer looks itself.
         force=options.allow_oversize or options.executor != "process" or options.workers != 1,
