@@ -55,13 +55,13 @@ def _folder_with_vocabulary(encoding: str, cache_folder: str | None) -> Path:
         home = Path(os.environ.get("TUNEPORT_HOME") or Path.home() / ".tuneport")
         path = Path(cache_folder or home / "vocabularies", name)
     if not path.is_file():
-        import httpx
+        import httpx2
 
         try:
-            answer = httpx.get(_SOURCE.format(encoding), timeout=_SECONDS, follow_redirects=True).raise_for_status()
+            answer = httpx2.get(_SOURCE.format(encoding), timeout=_SECONDS, follow_redirects=True).raise_for_status()
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, answer.content)
-        except (httpx.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, OSError) as error:
             raise ConfigError(
                 f"tokens cannot be counted: the vocabulary {encoding} could not be downloaded "
                 f"({one_line(str(error))[:160]}); a copy comes with: {install_extra('litellm')}"

@@ -403,13 +403,10 @@ class HostedBackend(FineTuneBackend):
     def _translating_stream(self) -> Iterator[None]:
         """Translate also the HTTP library's own errors, which surface within a stream. ValueErrors of the reader
         pass."""
-        import httpx
-
-        errors: tuple[type[Exception], ...] = (*self.sdk_errors, httpx.HTTPError)
         try:
             yield
         except Exception as error:
-            if isinstance(error, errors) or type(error).__module__.split(".")[0] == "httpx2":
+            if isinstance(error, self.sdk_errors) or type(error).__module__.split(".")[0] in ("httpx", "httpx2"):
                 raise parse_provider_stream_error(error, self.upstream) or self.upstream.translate_error(
                     error
                 ) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-import httpx
+import httpx2
 
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.webhooks.addresses import PrivateAddressError, resolve_webhook_host
@@ -69,13 +69,13 @@ async def post_webhook(endpoint: WebhookEndpoint, delivery_id: str, body: bytes)
         return WebhookDeliveryResult(None, str(error))
     except (OSError, UnicodeError) as error:  # a name that has no address, or is none
         return WebhookDeliveryResult(None, f"{endpoint.host} has no address: {error}")
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         told = str(error) or type(error).__name__
         return WebhookDeliveryResult(None, f"{endpoint.host} cannot be reached: {told}")
 
 
 async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> WebhookDeliveryResult:
-    url = httpx.URL(endpoint.url)
+    url = httpx2.URL(endpoint.url)
     port = url.port or (443 if url.scheme == "https" else 80)
     name = url.raw_host.decode("ascii")
     addresses = await resolve_webhook_host(name, port, allow_private=endpoint.allow_private)
@@ -90,19 +90,19 @@ async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> Web
         headers["authorization"] = f"Basic {password}"
     # A transport, no client: that one logs whole addresses, follows redirects, and by the environment's proxies would
     # have the name looked up again by another library.
-    async with httpx.AsyncHTTPTransport(verify=_trusted(), trust_env=False) as transport:
+    async with httpx2.AsyncHTTPTransport(verify=_trusted(), trust_env=False) as transport:
         for number, address in enumerate(addresses, start=1):
-            request = httpx.Request(
+            request = httpx2.Request(
                 "POST",
                 url.copy_with(host=address, userinfo=b""),
                 content=body,
                 headers=headers,
                 # The name for the server, which is also the one that its certificate must have.
-                extensions={"sni_hostname": name, "timeout": httpx.Timeout(ALTOGETHER_SECONDS).as_dict()},
+                extensions={"sni_hostname": name, "timeout": httpx2.Timeout(ALTOGETHER_SECONDS).as_dict()},
             )
             try:
                 answer = await transport.handle_async_request(request)
-            except httpx.ConnectError:
+            except httpx2.ConnectError:
                 if number == len(addresses):
                     raise
                 continue
@@ -114,4 +114,4 @@ async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> Web
 @cache
 def _trusted() -> ssl.SSLContext:
     """Return the usual authorities, or those of SSL_CERT_FILE and SSL_CERT_DIR."""
-    return httpx.create_ssl_context(trust_env=True)
+    return httpx2.create_ssl_context(trust_env=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 
 from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, gateway_hop_header, gateway_hop_hook
 from tuneport.backends.hosted.http.network import ProviderNetwork, strip_url_credentials
@@ -59,14 +59,14 @@ class ChatServerClient:
         self.url = url.rstrip("/")
         self.shown = strip_url_credentials(self.url)
         headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
-        limits = httpx.Limits(max_connections=None)
+        limits = httpx2.Limits(max_connections=None)
         network = ProviderNetwork((lambda name: None) if direct else os.environ.get)
-        timeout = httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS)
+        timeout = httpx2.Timeout(silence_seconds, connect=CONNECT_SECONDS)
         hooks: dict[str, list[Callable[..., Any]]] = {"request": [gateway_hop_hook(gateway_id)]}
         if gateway_id is not None:
             headers[HOP_HEADER] = gateway_hop_header(gateway_id)
-        transport: Any = network.transport(httpx, limits)
-        self._client = httpx.Client(
+        transport: Any = network.transport(httpx2, limits)
+        self._client = httpx2.Client(
             headers=headers, timeout=timeout, transport=transport, trust_env=False, event_hooks=hooks
         )
         self._counts_streams = True  # unless the server turns out not to know how to
@@ -81,7 +81,7 @@ class ChatServerClient:
         rows = body.get("data")
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
-    def post(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
+    def post(self, path: str, body: Mapping[str, Any]) -> httpx2.Response:
         with self._telling():
             return self._checked(self._client.post(f"{self.url}{path}", json=body))
 
@@ -96,7 +96,7 @@ class ChatServerClient:
     def stream(self, name: str, messages: Sequence[dict[str, Any]], fields: Mapping[str, Any]) -> ChunkStream:
         """Stream the answer. Closing the stream closes the connection, at which servers stop answering."""
         request = self._request(name, messages, fields) | {"stream": True}
-        open_: list[httpx.Response] = []
+        open_: list[httpx2.Response] = []
 
         def stop() -> None:
             for response in open_:
@@ -104,7 +104,7 @@ class ChatServerClient:
 
         return ChunkStream(self._chunks(request, open_), stop)
 
-    def _chunks(self, request: dict[str, Any], open_: list[httpx.Response]) -> Generator[Chunk]:
+    def _chunks(self, request: dict[str, Any], open_: list[httpx2.Response]) -> Generator[Chunk]:
         """Yield the answer's chunks. `open_` receives the response as soon as there is one."""
         counting = {"stream_options": {"include_usage": True}} if self._counts_streams else {}
         body = request | counting
@@ -140,7 +140,7 @@ class ChatServerClient:
         refuse_local_chat_media_urls(messages)
         return DEFAULTS | {"model": name, "messages": list(messages)} | dict(fields)
 
-    def _checked(self, response: httpx.Response) -> httpx.Response:
+    def _checked(self, response: httpx2.Response) -> httpx2.Response:
         """Return the response, or raise the error of its status."""
         status = response.status_code
         if status < 400:
@@ -156,10 +156,10 @@ class ChatServerClient:
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except httpx.InvalidURL as error:
+        except httpx2.InvalidURL as error:
             said = f"serve_url {self.shown} is not an address: {error}; write http://HOST:PORT/v1"
             raise ConfigError(said) from error
-        except httpx.UnsupportedProtocol as error:
+        except httpx2.UnsupportedProtocol as error:
             raise ConfigError(f"serve_url {self.shown} is not an address: it needs http:// or https://") from error
         except CrossOriginRedirectError as error:
             raise RejectedError(
@@ -167,7 +167,7 @@ class ChatServerClient:
                 "serve_url to it",
                 provider="local",
             ) from error
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise UnavailableError(
                 f"the server at {self.shown} cannot be reached: {reason}", provider="local"
@@ -278,7 +278,7 @@ def _completion(model: str, answer: Mapping[str, Any], seconds: float) -> Comple
     )
 
 
-def _object(response: httpx.Response) -> dict[str, Any]:
+def _object(response: httpx2.Response) -> dict[str, Any]:
     return _parsed(response.text)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from pydantic import SecretStr
 
 from tuneport import private
@@ -151,10 +151,10 @@ class LocalVllmServer:
 
     def _await_ready(self, health: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        transport: Any = ProviderNetwork(lambda name: None).transport(httpx, httpx.Limits())
-        with httpx.Client(trust_env=False, timeout=5.0, transport=transport) as client:
+        transport: Any = ProviderNetwork(lambda name: None).transport(httpx2, httpx2.Limits())
+        with httpx2.Client(trust_env=False, timeout=5.0, transport=transport) as client:
             while True:
-                with contextlib.suppress(httpx.HTTPError):
+                with contextlib.suppress(httpx2.HTTPError):
                     if client.get(health).status_code == 200:
                         return
                 if not self.alive:
