@@ -2,6 +2,9 @@
 
 Keys are read here and nowhere else, one by one, by the name of the environment variable that a manifest gives; they
 are `SecretStr` from the start and never stored.
+
+pydantic-settings is not used: it reads the variables that a class declares, and here manifests name them, those of
+other packages, too; and an error has to name the variable, or the line of the file, that is wrong.
 """
 
 from __future__ import annotations
