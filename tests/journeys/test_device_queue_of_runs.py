@@ -28,7 +28,7 @@ from tests.support.tiny import busy_cpu, chat_rows, make_run, tiny_model, write_
 from tests.support.waiting import until
 from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.local.runs import process as local_process
-from tuneport.backends.local.runs import run as local_run
+from tuneport.backends.local.runs.run import LocalRun
 from tuneport.device_queue import DeviceQueue
 from tuneport.lifecycle.service import JobService
 from tuneport.manifests import load_manifest
@@ -200,14 +200,14 @@ def test_what_a_killed_trainer_started_is_killed_before_it_starts_again(
 
 
 def test_cancel_kills_a_trainer_that_ignores_it_with_all_that_it_started(
-    open_stand_in, model: Path, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    open_stand_in, model: Path, tmp_path: Path, settings: Settings
 ) -> None:
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     backend = open_stand_in(deaf + STARTS_ANOTHER.replace("not stop()", "True"))
     run = submitter(model, tmp_path)(backend, "one")
     until(lambda: "started another" in said(backend, run))
     assert backend.cancel(run).status is JobStatus.CANCELLING
-    monkeypatch.setattr(local_run, "CANCEL_GRACE", timedelta(0))
+    LocalRun(backend.runs.folder / run, [], dict, cancel_grace=timedelta(0)).supervise()
     until(lambda: backend.fetch(run).status is JobStatus.CANCELLED)
     until(lambda: processes_of(settings.home) == [])
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.support.gateways import Running, chats, serving
 from tests.support.waiting import until
 from tuneport.errors import ConfigError, StorageError
 from tuneport.lifecycle.contents.contents import ContentGoneError
+from tuneport.lifecycle.contents.remote_contents import open_contents
 from tuneport.lifecycle.service import JobService
 from tuneport.serve import Gateway, background
 from tuneport.serve.jobs.job_maker import make_job_of_request, make_jobs_of_requests
@@ -213,26 +214,21 @@ def test_jobs_wait_for_a_store_that_does_not_answer(
             assert asked is not None and (asked.state, asked.error) == (state, None)
 
 
-def test_a_store_that_hangs_holds_one_thread(
-    tmp_path: Path,
-    at_s3: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("tuneport.lifecycle.contents.remote_contents.CHECK_SECONDS", 0.3)
+def test_a_store_that_hangs_holds_one_thread(tmp_path: Path, at_s3: Callable[[str], None]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         at_s3(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with JobService(settings(tmp_path, "a", "s3://hangs")) as workspace:
+        contents = open_contents(settings(tmp_path, "a", "s3://hangs"), nullcontext, check_seconds=0.3)
 
-            def ask() -> None:
-                with suppress(StorageError):
-                    workspace.contents.check_writable()
+        def ask() -> None:
+            with suppress(StorageError):
+                contents.check_writable()
 
-            hanging = threading.Thread(target=ask, daemon=True)
-            hanging.start()
-            time.sleep(0.3)
-            with pytest.raises(StorageError, match="s3://hangs does not answer; check it and the way there"):
-                workspace.contents.check_writable()
-            assert hanging.is_alive()
+        hanging = threading.Thread(target=ask, daemon=True)
+        hanging.start()
+        time.sleep(0.3)
+        with pytest.raises(StorageError, match="s3://hangs does not answer; check it and the way there"):
+            contents.check_writable()
+        assert hanging.is_alive()
     hanging.join(20)
     assert not hanging.is_alive(), "nobody listens there any more"
 

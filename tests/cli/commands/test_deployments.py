@@ -36,7 +36,6 @@ def test_endpoint_from_the_command_line(
     code, _, error = run("chat", job, "Where is my parcel?")
     assert code == 2 and "tuneport deploy" in error and "tuneport download" in error and "$3.99" in error
     together.pace = 60
-    monkeypatch.setattr(deployments, "_POLL_SECONDS", 0.0)
     # Of this module alone: other threads sleep, too.
     monkeypatch.setattr(deployments, "time", SimpleNamespace(sleep=lambda seconds: together.advance(20)))
     code, out, error = run("deploy", job, "--wait", "--max-usd-per-hour", "4")

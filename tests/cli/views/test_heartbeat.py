@@ -9,31 +9,24 @@ import pytest
 import typer
 
 from tuneport.cli import main
-from tuneport.cli.views import heartbeat
+from tuneport.cli.views.heartbeat import print_heartbeat
 from tuneport.data.containers.limits import large_files_allowed
 from tuneport.data.running.underway import report_data_activity
 
 READS_DATA = ["check", "review", "clean", "preview", "split", "convert", "compare", "plan", "submit", "eval", "advise"]
+IMPATIENT = {"first_seconds": 0.05, "every_seconds": 5.0, "look_seconds": 0.01, "short_seconds": 0.02}
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"FIRST": 0.05, "EVERY": 5.0, "_LOOK": 0.01, "_SHORT": 0.02}.items():
-        monkeypatch.setattr(heartbeat, f"{name}_SECONDS", seconds)
-
-
-@pytest.mark.usefixtures("impatient")
 def test_what_goes_on_for_long_is_told_and_a_terminal_obeys_no_name(capsys: pytest.CaptureFixture[str]) -> None:
-    with heartbeat.print_heartbeat(), report_data_activity("reading a\x1b[2Jb.csv", lambda: 0.25):
+    with print_heartbeat(**IMPATIENT), report_data_activity("reading a\x1b[2Jb.csv", lambda: 0.25):
         time.sleep(0.4)
     said = capsys.readouterr()
     assert said.err.splitlines() == ["reading a\ufffd[2Jb.csv: 0 s, 25% done"]
     assert not said.out
 
 
-@pytest.mark.usefixtures("impatient")
 def test_nothing_is_told_where_nothing_is_known_or_pieces_are_short(capsys: pytest.CaptureFixture[str]) -> None:
-    with heartbeat.print_heartbeat():
+    with print_heartbeat(**IMPATIENT):
         time.sleep(0.1)
         for _ in range(20):
             with report_data_activity("waiting for a model"):

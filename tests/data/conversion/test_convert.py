@@ -119,7 +119,6 @@ def test_a_disk_that_is_full_before_the_end_is_told_too(tmp_path: Path, monkeypa
         return write_converted_row(*arguments)
 
     monkeypatch.setattr(os, "fdatasync", refuse, raising=False)
-    monkeypatch.setattr("tuneport.data.running.writing.FSYNC_SECONDS", 0.0)
     monkeypatch.setattr("tuneport.data.conversion.conversion.write_converted_row", tardy)
     source = write(tmp_path / "a.jsonl", [{**chat("a", "b"), "id": 1}])
     with pytest.raises(StorageError, match="cannot be written: No space left on device; free some space"):

@@ -146,9 +146,8 @@ def test_where_there_is_no_such_signal_a_thread_watches_the_parent(monkeypatch: 
     parents = iter([7, 7, 1])
     monkeypatch.setattr(os, "_exit", sys.exit)
     monkeypatch.setattr(os, "getppid", lambda: next(parents))
-    monkeypatch.setattr(worker_pool, "WATCH_SECONDS", 0.0)
     with pytest.raises(SystemExit):
-        worker_pool._watch(7)
+        worker_pool._watch(7, watch_seconds=0.0)
     assert next(parents, None) is None
 
 

@@ -16,34 +16,31 @@ from tests.attacks.files import models
 from tests.support.folders import CHECKOUT
 from tests.support.tiny import CHATML, tiny_tokenizer
 from tuneport.data.rows.records import Message
-from tuneport.data.templates import limits as template_limits
 from tuneport.data.templates.chat_template import ChatTemplate
-from tuneport.data.templates.limits import TemplateLimitError
+from tuneport.data.templates.limits import MOST_SECONDS, TemplateLimitError
 
 CHAT = [Message(role="user", content="Hi"), Message(role="assistant", content="Hello")]
 
 
-def template(text: str) -> ChatTemplate:
+def template(text: str, *, most_seconds: float = MOST_SECONDS) -> ChatTemplate:
     tokenizer: Any = tiny_tokenizer(text)
-    return ChatTemplate(tokenizer)
+    return ChatTemplate(tokenizer, most_seconds=most_seconds)
 
 
-def test_a_template_that_loops_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_limits, "MOST_SECONDS", 0.3)
+def test_a_template_that_loops_is_stopped() -> None:
     began = time.process_time()
-    with pytest.raises(TemplateLimitError, match="was stopped after"):
-        template(models._LOOPS).render(CHAT)
+    with pytest.raises(TemplateLimitError, match="was stopped after 0.3 s"):
+        template(models._LOOPS, most_seconds=0.3).render(CHAT)
     assert time.process_time() - began < 10
     assert template(CHATML).render(CHAT).count("Hello") == 1, "and the next is rendered"
 
 
-def test_a_template_that_loops_is_stopped_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_limits, "MOST_SECONDS", 0.3)
+def test_a_template_that_loops_is_stopped_in_any_thread() -> None:
     found: list[Exception] = []
 
     def render() -> None:
         try:
-            template(models._LOOPS).render(CHAT)
+            template(models._LOOPS, most_seconds=0.3).render(CHAT)
         except Exception as error:
             found.append(error)
 

@@ -136,13 +136,14 @@ def test_upload_in_parts(running: Running) -> None:
     assert len(contents(running)) == 1, "the parts are gone"
 
 
-def test_cancelled_and_expired_uploads_leave_nothing(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelled_and_expired_uploads_leave_nothing(running: Running) -> None:
     client = running.client()
     upload = client.uploads.create(bytes=3, filename="a.jsonl", mime_type="text/jsonl", purpose="fine-tune")
     client.uploads.parts.create(upload.id, data=b"{}\n")
     assert client.uploads.cancel(upload.id).status == "cancelled"
-    monkeypatch.setattr("tuneport.lifecycle.store.files.uploads.UPLOAD_SECONDS", 0)
-    late = client.uploads.create(bytes=3, filename="a.jsonl", mime_type="text/jsonl", purpose="fine-tune")
+    late = running.gateway.unscoped.store.uploads.add(
+        filename="a.jsonl", purpose="fine-tune", bytes=3, file_seconds=None, upload_seconds=0
+    )
     with pytest.raises(openai.BadRequestError, match="expired"):
         client.uploads.parts.create(late.id, data=b"{}\n")
     background.remove_unneeded_gateway_files(running.gateway)

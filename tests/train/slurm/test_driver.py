@@ -170,17 +170,15 @@ def test_a_job_that_nobody_intends_any_more_does_nothing(home: Path, model: Path
 
 
 @pytest.mark.parametrize("came_to_be", [True, False])
-def test_an_intent_without_a_job_is_settled_first(
-    home: Path, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch, came_to_be: bool
-) -> None:
+def test_an_intent_without_a_job_is_settled_first(home: Path, model: Path, data: Path, came_to_be: bool) -> None:
     """The driver was killed between the intent and the id of its job, which was submitted, or was not."""
     folder = make_run(home, model, data)
     SlurmSubmission(1, "tuneport-run-1-1").write(folder)
     if came_to_be:
         (folder / "slurm").mkdir()
         clusters.slurm_job_record_path(folder, 1).write_text(json.dumps({"job_id": "4711"}))
-    monkeypatch.setattr(on_slurm, "_SECONDS_UNTIL_LISTED", 0.1)
-    settled = on_slurm._settled(TrainingRunFolder(folder), clusters.TrainingSlurmExecutor(), lambda: False)
+    cluster = clusters.TrainingSlurmExecutor()
+    settled = on_slurm._settled(TrainingRunFolder(folder), cluster, lambda: False, seconds_until_listed=0.1)
     found, anew = SlurmSubmission(1, "tuneport-run-1-1", "4711"), SlurmSubmission(2, "tuneport-run-1-2")
     assert settled == SlurmSubmission.of(folder) == (found if came_to_be else anew)
 

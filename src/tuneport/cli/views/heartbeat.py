@@ -18,21 +18,27 @@ _SHORT_SECONDS = 5.0
 
 
 @contextmanager
-def print_heartbeat() -> Iterator[None]:
-    """Print what is being done, after `FIRST_SECONDS` and then every `EVERY_SECONDS`, if `underway` knows it."""
+def print_heartbeat(
+    *,
+    first_seconds: float = FIRST_SECONDS,
+    every_seconds: float = EVERY_SECONDS,
+    look_seconds: float = _LOOK_SECONDS,
+    short_seconds: float = _SHORT_SECONDS,
+) -> Iterator[None]:
+    """Print what is being done, after `first_seconds` and then every `every_seconds`, if `underway` knows it."""
     ended = threading.Event()
 
     def tell() -> None:
         began = time.monotonic()
-        due = began + FIRST_SECONDS
-        while not ended.wait(_LOOK_SECONDS):
+        due = began + first_seconds
+        while not ended.wait(look_seconds):
             now, busy = time.monotonic(), latest_data_activity()
-            if now < due or busy is None or now - busy.began < _SHORT_SECONDS:
+            if now < due or busy is None or now - busy.began < short_seconds:
                 continue
             share = busy.share()
             done = "" if share is None else f", {min(share, 1.0):.0%} done"
             output.print_note(f"{output.terminal_line(busy.words)}: {now - busy.began:.0f} s{done}")
-            due = now + EVERY_SECONDS
+            due = now + every_seconds
 
     threading.Thread(target=tell, name="tuneport-heartbeat", daemon=True).start()
     try:

@@ -158,10 +158,10 @@ def _end_without(parent: int) -> None:
         os._exit(1)
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, *, watch_seconds: float = WATCH_SECONDS) -> None:
     while True:
         _end_without(parent)
-        time.sleep(WATCH_SECONDS)
+        time.sleep(watch_seconds)
 
 
 def _make(make: str, arguments: tuple[Any, ...]) -> Any:

@@ -15,6 +15,7 @@ import msgspec
 
 from tuneport.data.rows.records import Message, Tool, ToolCall
 from tuneport.data.templates.limits import (
+    MOST_SECONDS,
     BoundedRendering,
     TemplateLimitError,
     refuse_long_rendering,
@@ -39,9 +40,12 @@ For each function call, return a json object with function name and arguments wi
 
 
 class ChatTemplate:
-    """Renders conversations to text. `notes` grows by one line for each thing that is written in another way."""
+    """Renders conversations to text. `notes` grows by one line for each thing that is written in another way.
 
-    def __init__(self, tokenizer: Any) -> None:
+    `most_seconds`: the processor's, for one conversation.
+    """
+
+    def __init__(self, tokenizer: Any, *, most_seconds: float = MOST_SECONDS) -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise UnsupportedError(
                 "the base model's tokenizer has no chat template, so conversations cannot be shown to it; "
@@ -51,7 +55,7 @@ class ChatTemplate:
 
         refuse_template_powers(tokenizer.chat_template)
         bound_template_calls()
-        self._tokenizer = tokenizer
+        self._tokenizer, self._most_seconds = tokenizer, most_seconds
         self.notes: list[str] = []
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool] = (), *, prompt: bool = False) -> str:
@@ -157,7 +161,7 @@ class ChatTemplate:
 
     def _apply(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, prompt: bool) -> str:
         apply: Callable[..., Any] = self._tokenizer.apply_chat_template
-        with BoundedRendering():
+        with BoundedRendering(most_seconds=self._most_seconds):
             text = str(apply(messages, tools=tools, tokenize=False, add_generation_prompt=prompt))
         refuse_long_rendering(text, [messages, tools])
         return text

@@ -46,7 +46,7 @@ class _RenderingWatch:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.running: dict[int, float] = {}
+        self.running: dict[int, float] = {}  # by thread, the processor time at which it is stopped
         self.stopped: set[int] = set()
         self._process = 0
 
@@ -62,8 +62,8 @@ class _RenderingWatch:
             if not self.running:
                 continue
             with self.lock:
-                for thread, began in self.running.items():
-                    if thread not in self.stopped and _seconds_of(thread) - began > MOST_SECONDS:
+                for thread, ends in self.running.items():
+                    if thread not in self.stopped and _seconds_of(thread) > ends:
                         self.stopped.add(thread)
                         _raise_in(thread)
 
@@ -87,7 +87,10 @@ def _seconds_of(thread: int) -> float:
 class BoundedRendering:
     """A context manager for one rendering. TemplateLimitError where it takes too much."""
 
-    __slots__ = ("_limits",)
+    __slots__ = ("_limits", "_most_seconds")
+
+    def __init__(self, *, most_seconds: float = MOST_SECONDS) -> None:
+        self._most_seconds = most_seconds
 
     def __enter__(self) -> None:
         self._limits: tuple[int, int] | None = None
@@ -96,7 +99,7 @@ class BoundedRendering:
         if _own_process and thread == threading.main_thread().ident:
             self._limits = _memory.bound()
         with _watch.lock:
-            _watch.running[thread] = time.thread_time()
+            _watch.running[thread] = time.thread_time() + self._most_seconds
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
@@ -110,7 +113,8 @@ class BoundedRendering:
             _await_stop()
         if stopped:
             raise TemplateLimitError(
-                f"the model's chat template was stopped after {MOST_SECONDS:g} s of work on one conversation; {FIX}"
+                f"the model's chat template was stopped after {self._most_seconds:g} s of work on one conversation; "
+                f"{FIX}"
             ) from None
         if isinstance(error, MemoryError):
             raise TemplateLimitError(

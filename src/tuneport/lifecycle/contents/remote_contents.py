@@ -56,9 +56,17 @@ class FilesUnavailableError(StorageError):
     """The store of files does not answer, or refuses us. The data is not at fault, and it can be tried again."""
 
 
-def open_contents(settings: Settings, alone: Callable[[], AbstractContextManager[None]]) -> Contents:
+def open_contents(
+    settings: Settings,
+    alone: Callable[[], AbstractContextManager[None]],
+    *,
+    check_seconds: float = CHECK_SECONDS,
+) -> Contents:
     """Return the contents at `TUNEPORT_FILES_URL`, or in the home. No request is sent yet. Raises ConfigError if the
-    address cannot work."""
+    address cannot work.
+
+    `check_seconds`: for a check of a store of files to wait for another one.
+    """
     url = settings.files_url
     if url is None:
         return Contents(settings.home / "contents", alone)
@@ -79,7 +87,9 @@ def open_contents(settings: Settings, alone: Callable[[], AbstractContextManager
         raise ConfigError(
             f"TUNEPORT_FILES_URL={redact_provider_url(url)} cannot be opened: {_reason(error)}; correct it"
         ) from error
-    return RemoteContents(settings.home / "fetched", alone, filesystem, prefix, redact_provider_url(url))
+    return RemoteContents(
+        settings.home / "fetched", alone, filesystem, prefix, redact_provider_url(url), check_seconds=check_seconds
+    )
 
 
 class RemoteContents(Contents):
@@ -96,8 +106,11 @@ class RemoteContents(Contents):
         filesystem: Any,
         prefix: str,
         shown: str,
+        *,
+        check_seconds: float = CHECK_SECONDS,
     ) -> None:
         super().__init__(folder, alone)
+        self._check_seconds = check_seconds
         self._files, self._prefix, self._shown = filesystem, prefix.rstrip("/"), shown
         protocols = filesystem.protocol
         self._protocol = protocols if isinstance(protocols, str) else protocols[0]
@@ -111,7 +124,7 @@ class RemoteContents(Contents):
         """
         super().check_writable()
         mark = f"{self._prefix}/tuneport"
-        if not self._checking.acquire(timeout=CHECK_SECONDS):
+        if not self._checking.acquire(timeout=self._check_seconds):
             raise FilesUnavailableError(f"the store of files {self._shown} does not answer; check it and the way there")
         try:
             with self._reached():

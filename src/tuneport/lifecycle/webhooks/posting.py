@@ -57,14 +57,16 @@ def webhook_event_body(event_id: str, type_: str, job_id: str, created_at: datet
     return json.dumps(event, separators=(",", ":")).encode()
 
 
-async def post_webhook(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> WebhookDeliveryResult:
+async def post_webhook(
+    endpoint: WebhookEndpoint, delivery_id: str, body: bytes, *, most_seconds: float = ALTOGETHER_SECONDS
+) -> WebhookDeliveryResult:
     """Send the request. It never raises for what the network or the receiver does. A name that leads to a private
     address is tried again like one that leads nowhere, because names are corrected, too."""
     try:
-        async with asyncio.timeout(ALTOGETHER_SECONDS):
-            return await _post(endpoint, delivery_id, body)
+        async with asyncio.timeout(most_seconds):
+            return await _post(endpoint, delivery_id, body, most_seconds)
     except TimeoutError:
-        return WebhookDeliveryResult(None, f"{endpoint.host} did not answer within {ALTOGETHER_SECONDS:.0f} s")
+        return WebhookDeliveryResult(None, f"{endpoint.host} did not answer within {most_seconds:.0f} s")
     except PrivateAddressError as error:
         return WebhookDeliveryResult(None, str(error))
     except (OSError, UnicodeError) as error:  # a name that has no address, or is none
@@ -74,7 +76,7 @@ async def post_webhook(endpoint: WebhookEndpoint, delivery_id: str, body: bytes)
         return WebhookDeliveryResult(None, f"{endpoint.host} cannot be reached: {told}")
 
 
-async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> WebhookDeliveryResult:
+async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes, most_seconds: float) -> WebhookDeliveryResult:
     url = httpx2.URL(endpoint.url)
     port = url.port or (443 if url.scheme == "https" else 80)
     name = url.raw_host.decode("ascii")
@@ -98,7 +100,7 @@ async def _post(endpoint: WebhookEndpoint, delivery_id: str, body: bytes) -> Web
                 content=body,
                 headers=headers,
                 # The name for the server, which is also the one that its certificate must have.
-                extensions={"sni_hostname": name, "timeout": httpx2.Timeout(ALTOGETHER_SECONDS).as_dict()},
+                extensions={"sni_hostname": name, "timeout": httpx2.Timeout(most_seconds).as_dict()},
             )
             try:
                 answer = await transport.handle_async_request(request)

@@ -56,7 +56,13 @@ def drive_slurm_job(run: TrainingRunFolder, options: SlurmOptions, stop: Callabl
         _await_pause(run, cluster)
 
 
-def _settled(run: TrainingRunFolder, cluster: TrainingJobCluster, stop: Callable[[], bool]) -> SlurmSubmission:
+def _settled(
+    run: TrainingRunFolder,
+    cluster: TrainingJobCluster,
+    stop: Callable[[], bool],
+    *,
+    seconds_until_listed: float = _SECONDS_UNTIL_LISTED,
+) -> SlurmSubmission:
     """Return the last submission of earlier drivers of this run, with its job's id; else what is to be submitted
     now."""
     submission = SlurmSubmission.of(run.path)
@@ -64,7 +70,7 @@ def _settled(run: TrainingRunFolder, cluster: TrainingJobCluster, stop: Callable
         return _intend(run, 1)
     if submission.job_id is not None:
         return submission
-    job_id = _of_a_dead_driver(run, cluster, submission, stop)
+    job_id = _of_a_dead_driver(run, cluster, submission, stop, seconds_until_listed=seconds_until_listed)
     if job_id is None:
         return submission if stop() else _intend(run, submission.attempt + 1)
     return _written(run, submission, job_id)
@@ -103,23 +109,28 @@ def _intend(run: TrainingRunFolder, attempt: int) -> SlurmSubmission:
 
 
 def _of_a_dead_driver(
-    run: TrainingRunFolder, cluster: TrainingJobCluster, submission: SlurmSubmission, stop: Callable[[], bool]
+    run: TrainingRunFolder,
+    cluster: TrainingJobCluster,
+    submission: SlurmSubmission,
+    stop: Callable[[], bool],
+    *,
+    seconds_until_listed: float = _SECONDS_UNTIL_LISTED,
 ) -> str | None:
     """Return the job that an earlier driver intended, if it exists. Waits for it as long as it may still appear."""
-    ends = time.monotonic() + _SECONDS_UNTIL_LISTED
+    ends = time.monotonic() + seconds_until_listed
     while not stop():
         written = SlurmSubmission.of(run.path)
         if written is not None and written.job_id is not None:
             return written.job_id
         if clusters.slurm_submission_runs(run.path):
-            ends = time.monotonic() + _SECONDS_UNTIL_LISTED
+            ends = time.monotonic() + seconds_until_listed
         else:
             try:
                 if found := cluster.find_job_id(run.path, submission):
                     return found
             except ClusterUnreachableError as error:
                 _say_waits(run, f"waits for Slurm: {error}")
-                ends = time.monotonic() + _SECONDS_UNTIL_LISTED
+                ends = time.monotonic() + seconds_until_listed
             if time.monotonic() >= ends:
                 return None
         _sleep(1.0, stop)

@@ -20,10 +20,10 @@ from tests.support.folders import FIXTURES
 from tests.support.waiting import until
 from tuneport.backends.hosted.http import deadlines
 from tuneport.backends.hosted.http.deadlines import SHORTEST_SECONDS, ProviderRequestDeadline, limit_requests_in_total
-from tuneport.backends.local.serving import server as local_server
+from tuneport.backends.local.serving.server import ChatServerClient
 from tuneport.errors import UnavailableError
-from tuneport.lifecycle.webhooks import posting
 from tuneport.lifecycle.webhooks.endpoints import WebhookEndpoint
+from tuneport.lifecycle.webhooks.posting import post_webhook
 from tuneport.manifests import load_manifest
 from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.types import RemoteFile, TuneSpec
@@ -170,19 +170,17 @@ def test_tries_of_one_read_share_a_minute() -> None:
     assert ProviderRequestDeadline(50).seconds == 50
 
 
-def test_servers_of_local_models_and_receivers_of_webhooks_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_server, "LOOK_SECONDS", 0.3)
+def test_servers_of_local_models_and_receivers_of_webhooks_are_given_up() -> None:
     with dripping("head") as server:
-        asking = local_server.ChatServerClient(f"{server.origin}/v1", silence_seconds=0.3)
+        asking = ChatServerClient(f"{server.origin}/v1", silence_seconds=0.3, look_seconds=0.3)
         for ask in (asking.list_models, lambda: asking.complete("m", CHAT, {})):
             with pytest.raises(UnavailableError, match="cannot be reached: "):
                 ask()
         asking.close()
-        monkeypatch.setattr(posting, "ALTOGETHER_SECONDS", 0.3)
         import asyncio
 
         endpoint = WebhookEndpoint("here", server.origin, b"k" * 32, (), allow_private=True)
-        outcome = asyncio.run(posting.post_webhook(endpoint, "id", b"{}"))
+        outcome = asyncio.run(post_webhook(endpoint, "id", b"{}", most_seconds=0.3))
         assert not outcome.delivered and "did not answer within" in (outcome.error or "")
 
 

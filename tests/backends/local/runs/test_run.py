@@ -26,7 +26,7 @@ from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.local.request import PATIENCE
 from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs import run as local_run
-from tuneport.backends.local.runs.runs import new_local_run_id
+from tuneport.backends.local.runs.runs import LocalRunStore, new_local_run_id
 from tuneport.errors import (
     ConfigError,
     DatasetError,
@@ -38,6 +38,7 @@ from tuneport.errors import (
 )
 from tuneport.files import is_file_locked
 from tuneport.manifests import load_manifest
+from tuneport.run_protocol import RunRequest
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec, Wandb
@@ -399,14 +400,14 @@ def test_child_that_dies_of_the_signal_counts_as_cancelled(open_stub, submit) ->
     assert len(starts(backend, run_id)) == 1
 
 
-def test_child_that_ignores_the_signal_is_killed_after_the_grace(open_stub, submit, monkeypatch) -> None:
+def test_child_that_ignores_the_signal_is_killed_after_the_grace(open_stub, submit) -> None:
     backend = open_stub('signal.signal(signal.SIGTERM, signal.SIG_IGN); say("running"); wait()')
     run_id = submit(backend).remote_id
     pid = running(backend, run_id)
     assert backend.cancel(run_id).status is JobStatus.CANCELLING
     assert backend.fetch(run_id).raw_status == "cancelling"
     assert local_process.local_run_process_start(pid) is not None
-    monkeypatch.setattr(local_run, "CANCEL_GRACE", timedelta(0))
+    local_run.LocalRun(backend.runs.folder / run_id, [], dict, cancel_grace=timedelta(0)).supervise()
     assert wait(backend, run_id).status is JobStatus.CANCELLED
     assert local_process.local_run_process_start(pid) is None
 
@@ -537,14 +538,14 @@ def test_run_at_work_keeps_itself_and_its_file(open_stub, submit) -> None:
     assert list(backend.runs.folder.glob("*run-*")) == []
 
 
-def test_what_a_crash_left_of_an_old_run_is_swept_away(open_stub, submit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_crash_left_of_an_old_run_is_swept_away(open_stub, submit) -> None:
     backend = open_stub(SUCCEED)
     left = backend.runs.folder / ".run-0123456789abcdef.4711.abcd" / "checkpoints"
     left.mkdir(parents=True)
     submit(backend, "soon after")
     assert left.exists(), "somebody may be at it"
-    monkeypatch.setattr("tuneport.backends.local.runs.runs.ABANDONED_SECONDS", -1.0)
-    submit(backend, "later")
+    later = LocalRunStore(backend.runs.folder, abandoned_seconds=-1.0)
+    later.create(new_local_run_id("later"), RunRequest(model="tiny"))
     assert not left.parent.exists()
 
 

@@ -45,7 +45,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., LocalRun]]:
         folder.mkdir(parents=True)
         request = {"run_id": folder.name, "model": "tiny", "model_name_or_path": "tiny", "spec": {}}
         (folder / "run.json").write_text(json.dumps(request))
-        made.append(LocalRun(folder, [sys.executable, "-c", script, *arguments], lambda: os.environ))
+        command = [sys.executable, "-c", script, *arguments]
+        made.append(LocalRun(folder, command, lambda: os.environ, seconds_to_die=0.3))
         made[-1].start()
         return made[-1]
 
@@ -58,7 +59,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., LocalRun]]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_starting, "STILL_LIMIT", {local_starting.NOT_UP: timedelta(seconds=3)})
-    monkeypatch.setattr("tuneport.backends.local.runs.process._SECONDS_TO_DIE", 0.3)
 
 
 def looked_after(run: LocalRun, until: Callable[[], Any], seconds: float) -> bool:

@@ -26,7 +26,7 @@ _SECRET_NAME = re.compile(
 _HARMLESS = frozenset({"TOKENIZERS_PARALLELISM"})
 _USER_AND_PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy"})
-_SECONDS_TO_DIE = 5.0
+SECONDS_TO_DIE = 5.0
 _SHORTEST_SECRET = 8  # characters; a shorter value would match by chance
 
 
@@ -132,9 +132,9 @@ def kill_local_run_processes(pid: int, started: str | None) -> None:
     wait_for_local_run_end(pid, started)
 
 
-def wait_for_local_run_end(pid: int, started: str | None) -> None:
-    """Wait for the process that started at `started`, but no longer than a few seconds."""
-    deadline = time.monotonic() + _SECONDS_TO_DIE
+def wait_for_local_run_end(pid: int, started: str | None, *, most_seconds: float = SECONDS_TO_DIE) -> None:
+    """Wait for the process that started at `started`, but no longer than `most_seconds`."""
+    deadline = time.monotonic() + most_seconds
     while started and local_run_process_start(pid) == started and time.monotonic() < deadline:
         time.sleep(0.01)
 

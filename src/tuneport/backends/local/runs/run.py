@@ -64,11 +64,17 @@ _Record = TypeVar("_Record", RunRequest, TrainerState)
 
 @dataclass(frozen=True)
 class LocalRun:
-    """`command` and `environment` are what starts the child; the command gets the folder as its last argument."""
+    """`command` and `environment` are what starts the child; the command gets the folder as its last argument.
+
+    A cancelled child on this machine is killed after `cancel_grace`. One that never begins has `seconds_to_die` after
+    SIGTERM to end, and as long after SIGKILL.
+    """
 
     folder: Path
     command: Sequence[str]
     environment: Callable[[], Mapping[str, str]]
+    cancel_grace: timedelta = CANCEL_GRACE
+    seconds_to_die: float = local_process.SECONDS_TO_DIE
 
     @property
     def id(self) -> str:
@@ -429,7 +435,7 @@ class LocalRun:
             return
         spawn = self._spawn()
         asked = requested if spawn is None else max(requested, spawn.spawned_at)
-        if now() - asked >= (CANCEL_GRACE_ELSEWHERE if self._elsewhere() else CANCEL_GRACE):
+        if now() - asked >= (CANCEL_GRACE_ELSEWHERE if self._elsewhere() else self.cancel_grace):
             self._signal(signal.SIGKILL)
 
     def describe_start_progress(self) -> str | None:
@@ -458,9 +464,9 @@ class LocalRun:
             if not self._seen_alive() or spawn is None or spawn.pid is None:
                 return
             self._signal(signal.SIGTERM)
-            local_process.wait_for_local_run_end(spawn.pid, spawn.started)
+            local_process.wait_for_local_run_end(spawn.pid, spawn.started, most_seconds=self.seconds_to_die)
             self._signal(signal.SIGKILL)
-            local_process.wait_for_local_run_end(spawn.pid, spawn.started)
+            local_process.wait_for_local_run_end(spawn.pid, spawn.started, most_seconds=self.seconds_to_die)
             if self._seen_alive() or self._finished():
                 return
             said = f"; it last said: {tail}" if (tail := self.read_log_tail()) else ""

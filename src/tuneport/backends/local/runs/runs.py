@@ -28,8 +28,8 @@ def new_local_run_id(token: str) -> str:
 
 
 class LocalRunStore:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, abandoned_seconds: float = ABANDONED_SECONDS) -> None:
+        self.folder, self._abandoned_seconds = folder, abandoned_seconds
 
     def list_run_ids(self) -> list[str]:
         return [folder.name for folder in self.folder.glob("run-*") if RUN_ID.fullmatch(folder.name)]
@@ -65,7 +65,7 @@ class LocalRunStore:
         """Remove what processes that died while creating or removing a run left behind."""
         for aside in self.folder.glob(".run-*"):
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - aside.stat().st_ctime > ABANDONED_SECONDS:
+                if time.time() - aside.stat().st_ctime > self._abandoned_seconds:
                     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -43,8 +43,8 @@ _ERRORS = {401: AuthError, 403: AuthError, 404: NotFoundError, 429: RateLimitErr
 class ChatServerClient:
     """`url` is the address before `/chat/completions`, such as http://127.0.0.1:8000/v1. May be shared by threads.
 
-    `silence_seconds` bounds an answer, and of a stream the wait for its next line. `gateway_id`: of the gateway that
-    asks, where the server may be one, too.
+    `silence_seconds` bounds an answer, and of a stream the wait for its next line; `look_seconds` bounds the list of
+    models. `gateway_id`: of the gateway that asks, where the server may be one, too.
     """
 
     def __init__(
@@ -53,11 +53,13 @@ class ChatServerClient:
         key: SecretStr | None = None,
         *,
         silence_seconds: float,
+        look_seconds: float = LOOK_SECONDS,
         direct: bool = False,
         gateway_id: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self.shown = strip_url_credentials(self.url)
+        self._look_seconds = look_seconds
         headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
         limits = httpx2.Limits(max_connections=None)
         network = ProviderNetwork((lambda name: None) if direct else os.environ.get)
@@ -77,7 +79,7 @@ class ChatServerClient:
     def list_models(self) -> list[dict[str, Any]]:
         """Return the rows of /models: `id`, and at vLLM `root`, the folder or hub name."""
         with self._telling():
-            body = _object(self._checked(self._client.get(f"{self.url}/models", timeout=LOOK_SECONDS)))
+            body = _object(self._checked(self._client.get(f"{self.url}/models", timeout=self._look_seconds)))
         rows = body.get("data")
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 

@@ -18,7 +18,15 @@ UPLOAD_SECONDS = 3600
 
 
 class UploadStore(ScopedPart):
-    def add(self, *, filename: str, purpose: str, bytes: int, file_seconds: int | None) -> UploadRecord:
+    def add(
+        self,
+        *,
+        filename: str,
+        purpose: str,
+        bytes: int,
+        file_seconds: int | None,
+        upload_seconds: float = UPLOAD_SECONDS,
+    ) -> UploadRecord:
         moment = now()
         row = UploadRow(
             id=new_stored_file_id("upload_"),
@@ -28,7 +36,7 @@ class UploadStore(ScopedPart):
             bytes=bytes,
             status="pending",
             created_at=moment,
-            expires_at=moment + timedelta(seconds=UPLOAD_SECONDS),
+            expires_at=moment + timedelta(seconds=upload_seconds),
             file_seconds=file_seconds,
         )
         with self.transaction() as session:
