@@ -99,7 +99,12 @@ def test_every_attack_works_without_the_sandbox_and_none_in_it(capsys: pytest.Ca
 def test_without_namespaces_only_what_is_said_stays_open() -> None:
     if os.geteuid() == 0:
         needs_both_users()
-    found = results(Column("user", "after"), alone=True)
+    column = Column("user", "after")
+    found = results(column, alone=True)
+    # What is used is looked at from time to time: on a machine that is too busy to look in time, once more.
+    late = [name.partition(": ")[2] for name, word in found.items() if word != "held" and name.startswith("resources")]
+    if late:
+        found |= results(column, only=late, alone=True)
     assert {name for name, word in found.items() if word != "held"} == OPEN_WITHOUT_NAMESPACES
 
 
