@@ -1,5 +1,7 @@
 """Each part that a library took over, before and after, in one run: `python -m benchmarks.libraries [--part NAME ...]`.
 
+`--packages DIR`: bert-score, rouge-score and python-multipart, as `pip install --target DIR` puts them there.
+
 Every script beside this one measures one part and prints a line of JSON; it runs on the source of `--before`, a commit,
 and then on this one. `--markdown` prints the table for RESULTS.md. Lines are those of the files that the script names.
 """
@@ -23,6 +25,7 @@ BEFORE = "5ba0a8c"
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--before", default=BEFORE, help=f"the commit to compare with; default: {BEFORE}")
+    parser.add_argument("--packages", type=Path, help="a folder with packages that only the earlier source needs")
     parser.add_argument("--part", action="append", help="only this one; again for more")
     parser.add_argument("--markdown", action="store_true", help="print the table for RESULTS.md")
     options = parser.parse_args()
@@ -36,7 +39,7 @@ def main() -> int:
         subprocess.run([*git, "add", "--quiet", "--detach", str(old), options.before], check=True)
         try:
             for script in scripts:
-                before, after = measure(script, old), measure(script, ROOT)
+                before, after = measure(script, old, options.packages), measure(script, ROOT)
                 failed += before is None or after is None
                 rows += compared(script, old, before or {}, after or {})
         finally:
@@ -48,9 +51,10 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def measure(script: Path, tree: Path) -> dict[str, float] | None:
+def measure(script: Path, tree: Path, packages: Path | None = None) -> dict[str, float] | None:
     """What the script measures on the source of `tree`, or None if it fails, which is told."""
-    environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
+    path = [str(tree / "src"), *([str(packages)] if packages else [])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment)
     if done.returncode:
         print(f"{script.stem}, {tree.name}: {done.stderr[-1000:]}", file=sys.stderr)

@@ -25,18 +25,29 @@ from tuneport.workflows.evaluation.report.page import render_evaluation_page  # 
 
 PACKAGE = Path(tuneport.__file__).parent
 files = [
-    *(f"src/tuneport/pages/{name}.py" for name in ("charts", "frame", "lines", "notebook", "templates", "text")),
-    *(f"src/tuneport/serve/dashboard/{name}.py" for name in ("new_job", "pages", "words")),
+    "src/tuneport/pages/charts.py",
+    "src/tuneport/pages/frame.py",
+    "src/tuneport/pages/lines.py",
+    "src/tuneport/pages/notebook.py",
+    "src/tuneport/pages/templates.py",
+    "src/tuneport/pages/text.py",
+    "src/tuneport/serve/dashboard/new_job.py",
+    "src/tuneport/serve/dashboard/pages.py",
+    "src/tuneport/serve/dashboard/words.py",
     "src/tuneport/serve/rating/__init__.py",
+    "src/tuneport/serve/local_pages/rating.py",
     "src/tuneport/workflows/checking/page.py",
-    *(f"src/tuneport/workflows/comparison/{name}.py" for name in ("charts", "page")),
-    *(
-        f"src/tuneport/workflows/evaluation/report/{name}.py"
-        for name in (
-            "abilities", "answers", "benchmarks", "classes", "curves", "judgement", "page", "scores",
-        )
-    ),
-]  # fmt: skip
+    "src/tuneport/workflows/comparison/charts.py",
+    "src/tuneport/workflows/comparison/page.py",
+    "src/tuneport/workflows/evaluation/report/abilities.py",
+    "src/tuneport/workflows/evaluation/report/answers.py",
+    "src/tuneport/workflows/evaluation/report/benchmarks.py",
+    "src/tuneport/workflows/evaluation/report/classes.py",
+    "src/tuneport/workflows/evaluation/report/curves.py",
+    "src/tuneport/workflows/evaluation/report/judgement.py",
+    "src/tuneport/workflows/evaluation/report/page.py",
+    "src/tuneport/workflows/evaluation/report/scores.py",
+]
 """What is counted. The templates are not: they were markup before, in strings."""
 
 
