@@ -19,7 +19,7 @@ from tuneport.manifests import OfferedModel
 UNKNOWN_MINIMUM = 4096
 """Tokens of the shortest head that is kept where the manifest does not say: the largest minimum of any model."""
 CHARACTERS_PER_TOKEN = 4
-"""Of English; other text has fewer, so that a head which is taken for long enough is."""
+"""Of English. Other languages have fewer, so a head that is long enough by this count is long enough there, too."""
 _MOST_REMEMBERED = 10_000
 
 Request = Mapping[str, Any]
