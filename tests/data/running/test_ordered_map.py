@@ -49,45 +49,48 @@ def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     always(monkeypatch)
 
 
-def made(word: str) -> Generator[tuple[bytes, Any], None, None]:
-    return ordered_map(PARTS, f"{HERE}:Making", word, os.getpid())
+def made(word: str, scratch: Path) -> Generator[tuple[bytes, Any], None, None]:
+    return ordered_map(PARTS, f"{HERE}:Making", word, os.getpid(), scratch=scratch)
 
 
 @pytest.mark.parametrize("word", ["print", "tell"])
-def test_every_part_is_made_once_and_comes_in_its_place(word: str) -> None:
-    results = list(made(word))
+def test_every_part_is_made_once_and_comes_in_its_place(word: str, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    results = list(made(word, scratch))
     assert [part for _, (part, _, _) in results] == list(PARTS)
     assert [data for data, _ in results] == [bytes([part]) * (part % 7 * 50_000) for part in PARTS]
     assert len({pid for _, (_, pid, _) in results}) == 2
+    assert not list(scratch.iterdir())
 
 
-def test_little_work_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_work_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ordered, "WORTH_SECONDS", 3600)
-    assert {pid for _, (_, pid, _) in made("")} == {os.getpid()}
+    assert {pid for _, (_, pid, _) in made("", tmp_path)} == {os.getpid()}
 
 
-def test_what_a_helper_raises_is_raised_here() -> None:
+def test_what_a_helper_raises_is_raised_here(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="the disk is full; free some space"):
-        list(made("fail"))
+        list(made("fail", tmp_path))
 
 
-def test_a_helper_that_is_killed_is_told_in_one_line() -> None:
+def test_a_helper_that_is_killed_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(TuneportError, match="a worker process was killed by signal 9"):
-        list(made("die"))
+        list(made("die", tmp_path))
 
 
-def test_processes_that_cannot_be_started_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_cannot_be_started_are_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr("loky.backend.fork_exec.fork_exec", refuse)
-    results = list(made(""))
+    results = list(made("", tmp_path))
     assert [part for _, (part, _, _) in results] == list(PARTS)
     assert {pid for _, (_, pid, _) in results} == {os.getpid()}
 
 
-def test_whoever_stops_early_leaves_no_process() -> None:
-    results = made("")
+def test_whoever_stops_early_leaves_no_process(tmp_path: Path) -> None:
+    results = made("", tmp_path)
     for _ in range(5):
         next(results)
     assert multiprocessing.active_children()
@@ -99,10 +102,11 @@ def test_an_interrupted_parent_takes_its_helpers_along(tmp_path: Path) -> None:
     """Ctrl-C reaches the parent alone, wherever it is at that moment."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import os\n"
+        "import os, pathlib\n"
         "from tuneport.data.running import ordered_map as ordered\n"
         "ordered.WORTH_SECONDS, ordered.count_worker_processes, seen = 0.0, lambda: 2, set()\n"
-        f"for _, (_, pid, _) in ordered.ordered_map(range(10**9), '{HERE}:Making', '', os.getpid()):\n"
+        f"for _, (_, pid, _) in ordered.ordered_map(range(10**9), '{HERE}:Making', '', os.getpid(), "
+        "scratch=pathlib.Path()):\n"
         "    if pid != os.getpid() and pid not in seen:\n"
         "        seen.add(pid)\n"
         "        print(pid, flush=True)\n"

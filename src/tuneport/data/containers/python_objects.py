@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
-import numpy as np
 
 from tuneport import private
 from tuneport.errors import DatasetError, DatasetProblem, StorageError
@@ -143,9 +142,9 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items() if not _is_missing(item)}
     if kind is list or kind is tuple:
         return [None if _is_missing(item) else _plain(item) for item in value]
-    if isinstance(value, np.ndarray):
+    if _is_numpy(value, "ndarray"):
         return _plain(value.tolist())
-    if isinstance(value, np.generic):
+    if _is_numpy(value, "generic"):
         return _plain(value.item())
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -158,6 +157,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date | time):  # a datetime is a date
         return value.isoformat()
     raise ValueError(f"is a {kind.__module__}.{kind.__qualname__}, which JSON cannot hold")
+
+
+def _is_numpy(value: Any, kind: str) -> bool:
+    """Return whether the value is of that class of numpy, which is loaded if there is such a value."""
+    return (numpy := sys.modules.get("numpy")) is not None and isinstance(value, getattr(numpy, kind))
 
 
 def _is_missing(value: Any) -> bool:
@@ -212,7 +216,7 @@ def _of_dataset(dataset: Any) -> Iterator[Mapping[str, Any]]:
 def _without_missing(value: Any) -> Any:
     """Return the value without keys that hold nothing, at any depth: columns of objects have no other way to leave a
     key out."""
-    if isinstance(value, np.ndarray):
+    if _is_numpy(value, "ndarray"):
         value = value.tolist()
     if isinstance(value, dict):
         return {key: _without_missing(item) for key, item in value.items() if item is not None}

@@ -73,7 +73,7 @@ def convert(
     with temporary_file(output.parent) as (file, temporary):
         with background_fsync(file), open_sink(output, file, target) as sink:
             written = 0
-            for numbers, lines in _converted(opened, conversion, known, target):
+            for numbers, lines in _converted(opened, conversion, known, target, output.parent):
                 sink.write(numbers, lines)
                 written += len(numbers)
             if found.mixed:
@@ -94,7 +94,7 @@ def convert(
 
 
 def _converted(
-    source: RowSource, conversion: DatasetConversion, known: DatasetFormat, target: DatasetFormat
+    source: RowSource, conversion: DatasetConversion, known: DatasetFormat, target: DatasetFormat, scratch: Path
 ) -> Iterator[Written]:
     """Yield the rows of the dataset in the target's format; none after the first wrong one."""
     file = source.lines_file()
@@ -102,7 +102,9 @@ def _converted(
         yield from map(conversion.add, source.batches())
     else:
         worker = "tuneport.data.conversion.conversion:ConversionWorker"
-        with closing(ordered_map(split_file_sections(file), worker, file.path, known.NAME, target.NAME)) as made:
+        with closing(
+            ordered_map(split_file_sections(file), worker, file.path, known.NAME, target.NAME, scratch=scratch)
+        ) as made:
             for lines, (numbers, outcome) in made:
                 yield conversion.add_part(outcome, (numbers, lines))
     if not conversion.found.rows and not conversion.found.problems.count:
