@@ -234,7 +234,7 @@ class Manifest(Sourced):
     extra: str | None = None
     packages: tuple[str, ...] = Field(default=(), description="without these the backend cannot work; `extra` has them")
     key_pattern: str | None = Field(default=None, description="a regular expression that finds its keys in any text")
-    litellm_prefix: str | None = Field(default=None, description="begins its models' names there; left out: NAME/")
+    litellm_prefix: str | None = Field(default=None, description="the prefix of its models there; default: NAME/")
     option_names: dict[str, str] = Field(default_factory=dict, description="options of training: our name = its name")
     third_party: bool = True
     hidden: bool = Field(default=False, description="opened by name, but not listed and never chosen: for tests")
@@ -283,6 +283,11 @@ class Manifest(Sourced):
     def own_machine(self) -> bool:
         """Return whether training is paid for by the hour, as your own machine is."""
         return self.billing is not None and self.billing.unit == "machine_hours"
+
+    @property
+    def price_table_prefix(self) -> str:
+        """Return the prefix of the provider's models in litellm's table."""
+        return f"{self.name}/" if self.litellm_prefix is None else self.litellm_prefix
 
     def stale(self, as_of: date, today: date) -> bool:
         """Return whether a fact of the day `as_of` is older than `max_age_days`."""

@@ -13,13 +13,11 @@ import typer
 from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
 from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
+from tuneport.data.formats import FORMATS
 from tuneport.errors import DatasetError
 
 DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
-TO = (
-    "The format to write: openai, openai-preference, openai-reinforcement, anthropic, alpaca, sharegpt, "
-    "prompt-completion, text, chatml, together, trl, llamafactory or gemini."
-)
+TO = f"The format to write: {', '.join([*FORMATS][:-1])} or {[*FORMATS][-1]}."
 OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
 Format = Annotated[str | None, typer.Option("--format", help="Default: detected from the data.")]

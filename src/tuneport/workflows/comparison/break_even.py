@@ -22,7 +22,7 @@ from tuneport.estimate.break_even import (
 )
 from tuneport.estimate.cost import HOURS_PER_MONTH, InferenceQuote, MonthlyCost, Traffic, per_token_quote
 from tuneport.formatting import money
-from tuneport.manifests import BasePriceManifest, load_models
+from tuneport.manifests import BasePriceManifest, load_manifest, load_models, manifest_names
 from tuneport.router import BackendChoice
 
 YEAR = 12
@@ -212,8 +212,8 @@ def compare_break_even(
 
 
 def compared_cost_of_today(words: str, traffic: Traffic, prices: BasePriceManifest) -> InferenceQuote:
-    """Return today's cost of the answers: a month's bill in US dollars ("$2000"), or a model that the
-    table of base models' prices has."""
+    """Return today's cost of the answers. `words` is a month's bill in US dollars ("$2000"), or a model that the table
+    of base models' prices has."""
     amount = words.strip().removeprefix("$").replace(",", "")
     try:
         usd = float(amount)
@@ -234,7 +234,7 @@ def compared_cost_of_today(words: str, traffic: Traffic, prices: BasePriceManife
             parts_low=parts,
             parts_high=parts,
         )
-    found = prices.find(words, *(f"{prefix}/{words}" for prefix in ("together_ai", "azure")))
+    found = prices.find(words, *(load_manifest(name).price_table_prefix + words for name in manifest_names()))
     if found is None:
         raise ConfigError(
             f"{prices.title} has no price per token for {words!r}; write its name as that table does "
