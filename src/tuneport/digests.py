@@ -121,7 +121,8 @@ def check_digests_once(folder: Path, checked: Callable[[Path], bool] = check_dig
 
 
 def carry_digest_list(source: Path, target: Path) -> bool:
-    """Copy the list of a folder of which `target` has some files, and check these. Returns False if there is none."""
+    """Copy a folder's digest list to `target`, which has some of its files, and check these. Returns False if there is
+    none."""
     digests = read_digest_list(source)
     if digests is None:
         return False
@@ -131,8 +132,8 @@ def carry_digest_list(source: Path, target: Path) -> bool:
 
 
 def _refuse_other_than_file(folder: Path, name: str) -> None:
-    """Raise DamagedError unless the folder itself holds the file: a link leads elsewhere, a pipe or a device never
-    ends."""
+    """Raise DamagedError unless the path is a regular file of the folder: links leave it, and pipes and devices never
+    end."""
     about = os.lstat(folder / name)
     if not stat.S_ISREG(about.st_mode) or (folder / name).resolve() != folder.resolve() / name:
         raise _damaged(folder, name, "is a link or no regular file, and is not read")

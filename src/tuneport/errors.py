@@ -117,7 +117,7 @@ class ConversionLoss:
     lines: tuple[int, ...]
     reason: str
     places: str = ""
-    """`lines` in words, where they are not simply the lines of one file."""
+    """`lines` in words, if they are not simply the lines of one file."""
 
     def __str__(self) -> str:
         places = (
@@ -145,7 +145,7 @@ class ConversionLossError(TuneportError):
 class UnsupportedError(TuneportError):
     """The named backend, method, adapter or model does not have the named capability.
 
-    `param`: the option of a request that asked for it, where one did.
+    `param`: the request option that caused it, if any.
     """
 
     def __init__(self, message: str, *, param: str | None = None) -> None:

@@ -60,7 +60,7 @@ def publish_folder(written: Path, target: Path) -> None:
 
 
 def fsync_path(path: Path) -> None:
-    """Bring a file's content, or the names in a folder, to the disk."""
+    """Flush a file's content, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -125,7 +125,7 @@ def acquire_file_lock(path: Path, *, wait: bool = False, private: bool = True) -
 
 
 def is_file_locked(path: Path) -> bool:
-    """Return whether another open file holds an exclusive lock on `path`. Takes the lock for a moment if it is free."""
+    """Return whether another open file holds an exclusive lock on `path`. A free lock is taken for a moment."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

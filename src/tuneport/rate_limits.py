@@ -1,4 +1,4 @@
-"""Limits the requests of a minute, and reads and writes the headers of HTTP that ask to wait."""
+"""Limits requests per minute; reads and writes HTTP's Retry-After headers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Allowance:
 
 
 class RateLimiter:
-    """A token bucket for each client: `per_minute` requests, of which `burst` at once. Threads may share one.
+    """A token bucket for each client: `per_minute` requests, `burst` of them at once. Threads may share one.
 
     `clock` gives seconds, and `sleep` waits so many of them: both are handed in, so that a test needs no time.
     """

@@ -158,11 +158,11 @@ class Wandb(Model):
 class TuneSpec(Model):
     """All that a job is to do, free of any provider.
 
-    `model` is what the user wrote (an alias, a weights name or a provider's id). A backend receives a copy in which
-    it is that backend's own id. `grader` is rft's, in OpenAI's shape: what scores an answer. `reward` does so for grpo
-    and rloo: a function as `package.module:function`, imported from `reward_folder` (the folder where the job was
-    submitted) or from what Python finds; or a reward model, by its job or as a folder. `from_checkpoint` is the
-    backend's id of a finished job, `:STEP` behind it for one of its checkpoints: training goes on from its weights.
+    `model` is what the user wrote (an alias, a weights name or a provider's id). A backend receives a copy with that
+    backend's own id. `grader` is rft's, in OpenAI's shape: what scores an answer. `reward` does so for grpo and rloo: a
+    function as `package.module:function`, imported from `reward_folder` (the folder where the job was submitted) or
+    from what Python finds; or a reward model, by its job or as a folder. `from_checkpoint` is the backend's id of a
+    finished job, `:STEP` behind it for one of its checkpoints: training goes on from its weights.
     """
 
     model: Annotated[str, CheckedByGateway("a listed model, an alias of the operator, or a tuned model of the project")]
@@ -261,7 +261,7 @@ class JobStatus(StrEnum):
 class RemoteFile(Model):
     """A file as a backend holds it. For the local backend `id` is the path in its own store.
 
-    In a list of an account's files `sha256` is empty where the provider tells no hash, and `purpose` says result or
+    In a list of an account's files `sha256` is empty if the provider tells no hash, and `purpose` says result or
     training: providers do not tell training from validation.
     """
 
@@ -274,7 +274,7 @@ class RemoteFile(Model):
 
 
 class RemoteModel(Model):
-    """A model of an account. `shutdown_date` is the first day on which it no longer answers, where one is set."""
+    """A model of an account. `shutdown_date` is the first day without it, if one is set."""
 
     id: str
     tuned: bool = Field(default=False, description="made by a fine-tuning job of this account")
@@ -334,7 +334,7 @@ class JobState(Model):
 
 
 class JobEvent(Model):
-    """`id` is unique within the job and stable between calls; where a provider has none, it is made of the content."""
+    """`id` is unique within the job and stable between calls; if a provider has none, it is made of the content."""
 
     id: str
     created_at: datetime
@@ -384,7 +384,7 @@ class Found(Model):
     """The outcome of an interrupted submit: FOUND (with the state), ABSENT, or UNKNOWN (ask again, start nothing).
 
     `others` are further jobs that carry the same token. `unmarked` are the listed jobs that carry no token of tuneport:
-    where a provider drops tokens, any of them may be the one. `marks_seen`: some listed job carries a token, so this
+    if a provider drops tokens, any of them may be the one. `marks_seen`: some listed job carries a token, so this
     provider keeps them.
     """
 
@@ -411,10 +411,10 @@ class Found(Model):
 class Quote(Model):
     """The cost of training a spec on one backend, in US dollars, or the reason why that is unknown.
 
-    `expected` is None exactly when `unavailable` says why. `low` and `high` bound it where the rule is approximate.
+    `expected` is None exactly when `unavailable` says why. `low` and `high` bound it if the rule is approximate.
     `billed_tokens_per_epoch`, by the provider's rule and between its `_low` and `_high`, is there whether or not the
-    price is known; None where nothing is billed by the token, or nothing was counted. `by_table`: what the published
-    table came to, where the provider's own quote has taken its place.
+    price is known; None if nothing is billed by the token, or nothing was counted. `by_table`: the price by the
+    published table, if the provider's own quote has taken its place.
     """
 
     backend: str

@@ -30,7 +30,7 @@ MEMORISED_ACCURACY = 0.99
 """Of the training tokens; no text is that predictable by what it has in common with others. 1 % is left for first words
 that several rows share."""
 MEMORISED_LOSS = 0.03
-"""Nats per token, where no accuracy is measured: a token's probability is then 97 %."""
+"""Nats per token, used if no accuracy is measured: a token's probability is then 97 %."""
 KEEP_BEST = "early stopping: `--option early_stopping=2` on this machine, `--stop-on-overfit` anywhere"
 
 

@@ -37,8 +37,8 @@ _WORDS = {
 
 
 class CurveForgetting(Model):
-    """The loss of the tuned model against its base on general tasks: shares of the points, 0 to 1, with the
-    interval of an evaluation. `tasks` says which, where it is not all of them together."""
+    """The loss of the tuned model against its base on general tasks: shares of the points, 0 to 1, with the interval of
+    an evaluation. `tasks` names them, if it is not all of them together."""
 
     drop: float
     low: float

@@ -56,7 +56,7 @@ class DatasetSample(NamedTuple):
 class ScannedRow:
     """One row: the bytes of its JSON, and the record or what is wrong with it.
 
-    `other` is the format that a bad row looks like, where that is not the one that the file is read as.
+    `other` is the format that a bad row looks like, if the file is read as another one.
     """
 
     line: int
@@ -80,7 +80,7 @@ class RowProblemTally:
         return not self.count
 
     def merge(self, problems: Sequence[DatasetProblem], count: int) -> None:
-        """Merge later problems, of which there are `count` in all."""
+        """Merge later problems. `count` is their number in all."""
         self.count += count
         self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
 

@@ -1,4 +1,4 @@
-"""Prices of base models, by the token: litellm's table where that is installed, else genai-prices'.
+"""Prices of base models, by the token: litellm's table if that is installed, else genai-prices'.
 
 litellm's is read by path, since importing litellm takes seconds; the path is no part of its API, so a test looks there.
 """

@@ -118,8 +118,8 @@ class Offer(Model):
 
 
 class CatalogueGPU(Model):
-    """`bf16_tflops`: peak dense TFLOP/s in bf16 (fp16 where the card has no bf16); `bandwidth_gbps`: of its memory,
-    in GB/s; None where not known."""
+    """`bf16_tflops`: peak dense TFLOP/s in bf16 (fp16 if the card has no bf16); `bandwidth_gbps`: of its memory, in
+    GB/s; None if unknown."""
 
     name: str
     vram_gib: float

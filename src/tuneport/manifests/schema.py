@@ -31,7 +31,7 @@ class MoneyLimit(Model):
 
 
 class ManifestRange(Model):
-    """A range from `min` to `max`, both allowed; None where that side is open."""
+    """A range from `min` to `max`, both allowed; None if that side is open."""
 
     min: float | None = None
     max: float | None = None

@@ -96,7 +96,7 @@ def start_sandlock(order: dict[str, Any]) -> Any:
 
 
 def restrict_confined_process(process: int, limits: dict[str, int]) -> None:
-    """Set the limits of a process, which those that it starts inherit. It waits for its first line meanwhile."""
+    """Set a process's resource limits; its children inherit them. The process must be waiting for its first line."""
     others = sum(1 for name in os.listdir("/proc") if name.isdigit() for _ in list_sandbox_threads(name)) - 1
     for kind, most in (
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
@@ -204,7 +204,7 @@ def read_sandbox_process_times(process: int) -> tuple[str, list[float]]:
 
 
 def read_sandbox_stat(place: str) -> list[str]:
-    """Return the fields from the state on, none where it has ended."""
+    """Return the fields from the state on, none if it has ended."""
     try:
         with open(f"{place}/stat", errors="replace") as stat_file:
             return stat_file.read().rsplit(")", 1)[1].split()
@@ -264,7 +264,7 @@ def list_sandbox_descendants() -> list[int]:
 
 
 def measure_sandbox_memory(processes: list[int], enough: int) -> int:
-    """Return the bytes that the processes have for themselves; what they share counts once, where it matters."""
+    """Return the bytes that the processes have for themselves; what they share counts once, if it matters."""
     quick = {process: sum_proc_fields(process, "status", ("RssAnon:", "RssShmem:")) or 0 for process in processes}
     if sum(quick.values()) << 10 <= enough:
         return sum(quick.values()) << 10

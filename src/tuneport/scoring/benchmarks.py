@@ -1,5 +1,5 @@
 """Two models' scores on public benchmarks, as a harness such as lm-eval measured them: what changed, and whether it is
-more than chance. Paired over the rows where a score is their mean, else by the standard errors."""
+more than chance. The test pairs the rows if a score is their mean; else it uses the standard errors."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer. `log_likelihood`: how likely the *expected* answer is to it, in nats, where it was asked."""
+    """A model's answer. `log_likelihood`: how likely the *expected* answer is to it, in nats, if it was asked."""
 
     text: str
     calls: tuple[Call, ...] = ()

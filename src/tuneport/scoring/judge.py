@@ -190,7 +190,7 @@ def parse_judge_reason(text: str) -> str:
 
 
 def _turned(verdict: Winner | None) -> Winner | None:
-    """Translate a verdict of the order in which the second model was shown first."""
+    """Translate a verdict on answers that were shown in the other order, the second model's first."""
     if verdict is None or verdict == "tie":
         return verdict
     return "second" if verdict == "first" else "first"

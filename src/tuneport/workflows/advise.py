@@ -1,4 +1,4 @@
-"""Fine-tune or not: what is said, what the data shows and what was measured, put to the advisor's tree."""
+"""Advises on fine-tuning: runs the advisor's tree on the user's words, the data and measurements."""
 
 from __future__ import annotations
 

@@ -94,10 +94,10 @@ def compare(
     given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
     `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
     of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
-    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned
-    model is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s;
-    `hours` of training, where a provider bills those. Raises DatasetError if the dataset cannot be used, ConfigError
-    for a method, adapter or number that cannot be.
+    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
+    is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of
+    training, if a provider bills those. Raises DatasetError if the dataset cannot be used, ConfigError for a method,
+    adapter or number that cannot be.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,

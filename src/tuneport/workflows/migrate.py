@@ -39,7 +39,7 @@ from tuneport.workflows.migration.saving import AccountSaveProgress, MigrationAc
 from tuneport.workflows.migration.submission import lock_migration, start_migration_move
 
 _PATIENCE = 900.0
-"""Seconds for which a backend that is down is asked again, for each job."""
+"""A backend that is down is asked again for this many seconds, for each job."""
 
 
 class Migration:

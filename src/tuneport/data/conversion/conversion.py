@@ -37,7 +37,7 @@ _BUFFER = 1 << 13  # for what is read beyond a block, to the end of its last lin
 class ConversionOutcome:
     """The results of converting rows. `rows` are those that were read, `beside` the columns that no format knows.
 
-    `lines` counts those of JSON lines, of which `blank` at the end are blank: not wrong, unless more rows follow.
+    `lines` counts the lines of JSON lines; the last `blank` of them are blank, which is wrong only if more rows follow.
     """
 
     rows: int = 0

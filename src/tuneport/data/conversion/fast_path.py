@@ -183,8 +183,8 @@ class PlainRowConverter:
 
 
 def _all_written(text: bytes, decoded: list[Any], lines: bytes, written: list[Any]) -> bool:
-    """Return whether no key stands twice in an object, of which the decoder dropped one (see `repeated_keys`): the
-    quotes within texts must be as many on both sides."""
+    """Return whether no object has a key twice, because the decoder drops one (see `repeated_keys`): both sides must
+    have the same number of quotes within texts."""
     within = text.count(b'"') - _AROUND[type(decoded[0])](decoded)
     if not within:
         return True

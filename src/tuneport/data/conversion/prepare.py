@@ -39,8 +39,8 @@ def prepare_dataset(
     `questions`: each record becomes its question (`data.rows.prompt_only`), with all its columns.
 
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
-    message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows of which
-    nothing would be trained. Raises DatasetError with all that is wrong with the dataset, or if it has such rows only,
+    message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
+    train nothing. Raises DatasetError with all that is wrong with the dataset, or if it has such rows only,
     ConversionLossError if training would miss something, unless that is allowed, and StorageError if `store` cannot be
     written.
     """
@@ -127,8 +127,7 @@ def _messages(record: Record) -> list[Message]:
 
 
 def dataset_upload_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
-    """Return the format in which a dataset is given to a backend that takes `usual`, or leaves those of `also`
-    unchanged.
+    """Return the upload format of a dataset for a backend that takes `usual`, and leaves those of `also` unchanged.
 
     `source` is the dataset's own format.
     """

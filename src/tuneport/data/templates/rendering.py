@@ -424,7 +424,7 @@ class TemplateRenderer:
 
 
 def _first_trained(messages: Sequence[Message], loss_on: LossOn) -> int:
-    """Return the index from which on an assistant's message is in the loss."""
+    """Return the index of the first assistant's message that is in the loss."""
     match loss_on:
         case "assistant":
             return 0

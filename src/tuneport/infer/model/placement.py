@@ -1,4 +1,4 @@
-"""Places a model: on one GPU, over several, on Apple's GPU or the CPU, and in which precision."""
+"""Places a model on one GPU, several, Apple's GPU or the CPU, and chooses its precision."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tuneport.files import fsync_path
 
 _PIECE = 1 << 20
 ABANDONED_SECONDS = 24 * 3600.0
-"""Age of a content that is half written, or in no row, from which its process counts as dead."""
+"""If a content that is half written, or in no row, is older than this, its process counts as dead."""
 _NAME = re.compile(r"([0-9a-f]{64})\.jsonl")
 
 
@@ -113,8 +113,7 @@ class Contents:
         return self.folder / sha256[:2] / f"{sha256}.jsonl"
 
     def fetch_content(self, sha256: str) -> Path:
-        """Return the content's path on this machine, where it now lies whole. Raises ContentGoneError if it is
-        nowhere."""
+        """Fetch the content whole, and return its path on this machine. Raises ContentGoneError if it is nowhere."""
         path = self.path(sha256)
         if not path.is_file():
             raise self._gone(sha256, "is gone from the gateway's disk")

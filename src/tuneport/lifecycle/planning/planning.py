@@ -42,7 +42,7 @@ DEFAULT_ENCODING = "o200k_base"
 @dataclass(frozen=True)
 class Plan:
     """`choices` is every backend, best first; `chosen` is the one that the user named, or the best, and `estimate` what
-    is expected of the job there. `dataset` and `validation` are the data that it was made of."""
+    is expected of the job there. `dataset` and `validation` are its data."""
 
     choices: list[BackendChoice]
     chosen: BackendChoice
@@ -256,8 +256,8 @@ def find_job_gpu(name: str) -> CatalogueGPU | None:
 
 
 def job_device_name(machine: Machine) -> str:
-    """Return the device that trains here, by which its runs are told apart: the GPU, else the processor and its
-    cores."""
+    """Return the device that trains here (the GPU, else the processor and its cores), to compare only runs of one
+    device."""
     return machine.gpu or f"{_processor()}, {os.cpu_count()} cores"
 
 

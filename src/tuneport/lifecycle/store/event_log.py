@@ -1,4 +1,4 @@
-"""The events of each job in the store: each once, in the order in which they came."""
+"""The events of each job in the store: each once, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tuneport.types import JobEvent, Progress
 
 class JobEventLog(ScopedPart):
     on_over_budget: Callable[[str, str], None] = staticmethod(lambda job_id, message: None)
-    """Told once of each job that is on its way above its budget, by the process that noticed it."""
+    """Called once for each job that is on its way above its budget, by the process that noticed it."""
 
     def add(self, job_id: str, events: Iterable[JobEvent], *, origin: str = "backend") -> int:
         """Append the events that are not there yet, in the order given; return how many were new."""

@@ -1,4 +1,4 @@
-"""The flags of `tuneport submit`: one table, from which the command reads a job and by which `command` writes one.
+"""The flags of `tuneport submit`: one table, by which the command reads a job and `command` writes one.
 
 A field of `TuneSpec` or `JobOptions` without a row here, or a row without a field, fails
 tests/lifecycle/submitting/test_options.py.

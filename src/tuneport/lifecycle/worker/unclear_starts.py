@@ -277,7 +277,7 @@ class UnclearStarts:
 
 
 def unclear_start_wait(backend: FineTuneBackend) -> float:
-    """Return how long nothing is started again after a lost answer; 0 where ABSENT is certain at once."""
+    """Return how long nothing is started again after a lost answer; 0 if ABSENT is certain at once."""
     given = backend.settings.get(SETTLE_VARIABLE)
     if not given or not backend.manifest.settle_seconds:
         return backend.manifest.settle_seconds

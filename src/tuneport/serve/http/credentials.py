@@ -22,8 +22,8 @@ _MOST_SESSIONS = 10_000
 
 @dataclass(frozen=True)
 class AccessRules:
-    """Access settings. `require_token` None: required as soon as the store has ever had a token. `public_hosts`:
-    names besides loopback under which browsers may reach the dashboard."""
+    """Access settings. `require_token` None: required as soon as the store has ever had a token. `public_hosts`: names
+    besides loopback that browsers may use for the dashboard."""
 
     require_token: bool | None = None
     public_hosts: tuple[str, ...] = ()

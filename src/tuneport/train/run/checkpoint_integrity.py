@@ -1,8 +1,7 @@
-"""Finds the checkpoint from which a run continues: the newest whole one; and whether its prepared files are as they
-were made.
+"""Finds the checkpoint to continue a run from (the newest whole one), and checks that its prepared files are unchanged.
 
-A checkpoint with digests is whole where they say so. One without (versions before 0.9 wrote none) is whole as far as
-its files can be read. No torch here: what looks after a run on a cluster asks, too.
+A checkpoint with digests is whole if they match. One without (versions before 0.9 wrote none) is whole as far as its
+files can be read. No torch here: what looks after a run on a cluster asks, too.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from tuneport.manifests import BasePriceManifest, load_manifest, load_models, ma
 from tuneport.router import BackendChoice
 
 YEAR = 12
-"""Months over which totals are counted, and within which training should pay."""
+"""Totals are counted over this many months, and training should pay within them."""
 MOST_SCALE = 10_000
 """Cross-overs are looked for up to so many times the stated traffic."""
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
@@ -54,9 +54,9 @@ class ComparisonBreakEvenRow:
     cost is not known.
 
     `saved` is what it saves a month, and `payback` when its training has come back, both compared with `instead_of`;
-    `pays_from` is the least traffic from which it comes back within a year and before the last day. `total` is training
-    and a year; it is None, too, for a model that shuts down within the year. `prompt_saving`: US dollars a month that
-    the shorter prompt saves.
+    `pays_from` is the least traffic that brings it back within a year and before the model shuts down. `total` is
+    training and a year; it is None, too, for a model that shuts down within the year. `prompt_saving`: US dollars a
+    month that the shorter prompt saves.
     """
 
     choice: BackendChoice
@@ -124,8 +124,8 @@ class ComparisonBreakEven:
         return self.unit.stated * MOST_SCALE
 
     def cross_overs(self, options: Sequence[ServingCostOption] | None = None) -> list[CostCrossover]:
-        """Return the pairs, of `options` or of all that can be compared, of which one becomes cheaper than the other;
-        lowest traffic first."""
+        """Return the pairs, among `options` or all that can be compared, whose order changes with the traffic; lowest
+        traffic first."""
         if not self.until:
             return []
         found = [cost_crossover(one, other, self.until) for one, other in combinations(options or self.options(), 2)]

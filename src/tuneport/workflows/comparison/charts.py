@@ -24,7 +24,7 @@ _MOST_MARKS = 6
 _STEEP = 30
 """Multiple of the lowest year's total that is too much for a chart with a linear axis."""
 _EARLY = 0.4
-"""Months: what is paid back sooner cannot be seen where a year fills the width."""
+"""Months: an earlier payback cannot be seen if a year fills the width."""
 _HOUR = 1 / HOURS_PER_MONTH
 _short_money = partial(money, short=True)
 _TIMES = {_HOUR: "1 hour", 1 / DAYS_PER_MONTH: "1 day", 7 / DAYS_PER_MONTH: "1 week", 1.0: "1 month", 12.0: "1 year"}

@@ -39,7 +39,7 @@ class EvaluationPlan:
 
     @property
     def third_parties(self) -> list[str]:
-        """Return the third parties to which rows are sent."""
+        """Return the third parties that receive rows."""
         parties = {each.third_party for each in self.models if each.third_party and each.waiting}
         if self.judge is not None and self.judge.third_party is not None:
             parties.add(self.judge.third_party)

@@ -52,7 +52,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "language": ("in another language than the question", "answer in the language asked in, or say so in the prompt"),
     "overlong": (f"with an answer over {OVERLONG_FACTOR} times the median length", "pasted documents teach rambling"),
 }
-"""Each kind in words, and what to do. The first two fail always, the next four where they are `MANY`, the rest warn."""
+"""Each kind in words, and what to do. The first two always fail, the next four fail if they are `MANY`, the rest
+warn."""
 
 _ALWAYS_FAIL = ("empty", "untrained")
 _FAIL_WHERE_MANY = ("truncated", "mojibake", "markup", "loop")

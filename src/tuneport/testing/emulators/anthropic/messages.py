@@ -85,7 +85,7 @@ def emulated_last_text(given: dict[str, Any]) -> str:
 
 
 def emulated_answer_blocks(given: dict[str, Any], said: str | None, number: str) -> tuple[list[dict[str, Any]], str]:
-    """Return the blocks of the answer and why it stops: the text `said`, or a call where a tool has to be called."""
+    """Return the blocks of the answer and why it stops: the text `said`, or a call if a tool has to be called."""
     choice = given.get("tool_choice") or {}
     if said is None and choice.get("type") in ("any", "tool"):
         name = choice.get("name") or given["tools"][0]["name"]
