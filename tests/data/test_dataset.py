@@ -277,3 +277,10 @@ def test_a_format_out_of_the_race_changes_nothing(tmp_path: Path) -> None:
         assert found.reason.partition(";")[0] == reason
         formats.add(best)
     assert len(formats) >= 7
+
+
+def test_a_missing_file_is_a_dataset_error_whatever_is_asked(tmp_path: Path) -> None:
+    dataset = tuneport.Dataset(tmp_path / "missing.jsonl")
+    for ask in (lambda: dataset.bytes, dataset.digest, lambda: dataset.format):
+        with pytest.raises(DatasetError, match=r"missing.jsonl: does not exist; correct the path$"):
+            ask()
