@@ -299,7 +299,7 @@ def _how_to_get(name: str, bundle: Bundle | None) -> str:
     ways = [f"`{bundle.install}`"] if bundle else []
     ways.append("give the path of a folder that holds it")
     ways.append("or unset HF_HUB_OFFLINE and connect, if it is on the hub as OWNER/NAME")
-    return f"the base model {name} is not on this machine and the hub did not give it: {', '.join(ways)}"
+    return f"the base model {name} is neither on this machine nor could it be downloaded: {', '.join(ways)}"
 
 
 def main(arguments: list[str]) -> int:

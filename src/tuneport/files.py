@@ -60,7 +60,7 @@ def publish_folder(written: Path, target: Path) -> None:
 
 
 def fsync_path(path: Path) -> None:
-    """Bring a file's content, or the names in a folder, to the disk."""
+    """Flush a file's content, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

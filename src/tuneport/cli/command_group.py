@@ -14,7 +14,7 @@ from tuneport.cli.views.command_list import print_command_list
 
 
 class PlainHelp:
-    """What a command's help says of its options' types: nothing of a switch, and of a number its bounds in words."""
+    """Makes a command's help say nothing of the type of a switch, and the bounds of a number in words."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]

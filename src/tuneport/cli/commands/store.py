@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.schema.upkeep import StoreSchemaReport
 
 group = typer.Typer(
-    name="store", help="Where jobs are kept: its version and size; upgrade it, or go back.", invoke_without_command=True
+    name="store", help="Show the store's version and size; upgrade or downgrade it.", invoke_without_command=True
 )
 
 
