@@ -78,6 +78,7 @@ JOURNEYS = (
     "tests/lifecycle/worker/",
     "tests/test_aio.py",
     "tests/test_device_queue.py",
+    "tests/test_surface.py",
     "tests/workflows/evaluation/",
     "tests/workflows/migration/",
     "tests/workflows/test_evaluate.py",
