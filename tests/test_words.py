@@ -16,17 +16,16 @@ SOURCES = {path.relative_to(PACKAGE): path for path in FILES.values()}
 
 VERBS = frozenset(
     """
-    Accept Add Allow Announce Answer Append Apply Arm Ask Begin Bound Bring Build Call Cancel Catch Change Check
-    Choose Claim Clean Close Cluster Combine Compare Compile Compute Configure Continue Convert Copy Count Create
-    Cut Decide Decode Delete Deploy Dequantise Derive Describe Disable Do Download Draw Drive Drop End Escape
-    Estimate Evaluate Exclude Expect Extend Fetch Fill Find Fine-tune Fit Flag Flush Follow Forget Format Fuse Give Go
-    Halve Handle Hash Hold Ignore Import Install Invent Join Judge Keep Kill Leave Let Limit Link List Listen Load Lock Log Look
-    Make Mark Match Measure Merge Migrate Move Normalise Note Open Parse Pause Plan Point Poll Prepare Print Provide
-    Publish Put Quote Raise Rank Reach Read Recommend Record Redirect Reduce Refresh Refuse Register Release Remove
-    Rename Render Renew Repeat Replace Report Reset Resolve Restore Resume Return Revoke Route Run Say Schedule
-    Score Search Send Serve Set Show Shuffle Silence Skip Split Spread Start Stop Store Stream Submit Swap Switch
-    Take Talk Tell Train Translate Undo Unlock Unpack Update Upload Use Validate Wait Wake Watch Work Wrap Write
-    Yield
+    Accept Add Allow Announce Answer Append Apply Arm Ask Begin Bound Bring Build Call Cancel Catch Change Check Choose
+    Claim Clean Close Cluster Combine Compare Compile Compute Configure Continue Convert Copy Count Create Cut Decide
+    Decode Delete Deploy Dequantise Derive Describe Disable Do Download Draw Drive Drop End Escape Estimate Evaluate
+    Exclude Expect Extend Fetch Fill Find Fine-tune Fit Flag Flush Follow Forget Format Fuse Give Go Halve Handle Hash
+    Hold Ignore Import Install Invent Join Judge Keep Kill Leave Let Limit Link List Listen Load Lock Log Look Make
+    Mark Match Measure Merge Migrate Move Normalise Note Open Parse Pause Plan Point Poll Prepare Print Provide Publish
+    Put Quote Raise Rank Reach Read Recommend Record Redirect Reduce Refresh Refuse Register Release Remove Rename
+    Render Renew Repeat Replace Report Reset Resolve Restore Resume Return Revoke Route Run Say Schedule Score Search
+    Send Serve Set Show Shuffle Silence Skip Split Spread Start Stop Store Stream Submit Swap Switch Take Talk Tell
+    Train Translate Undo Unlock Unpack Update Upload Use Validate Wait Wake Watch Work Wrap Write Yield
     """.split()
 )
 """With what the docstring of a function may begin. A verb that is missing here is added; nothing but a verb is."""
