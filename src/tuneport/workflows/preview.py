@@ -188,8 +188,8 @@ def preview(
         raise UnsupportedError(f"{where.manifest.title} decides itself what the loss is on; leave loss_on out")
     limits = [limit for limit in (max_length, vocabulary.context) if limit is not None]
     counter = TokenCounter(DEFAULT_ENCODING if local else vocabulary.name, context=min(limits, default=None))
-    for number, converted in enumerate(_converted(source, known, target, losses, left_out)):
-        counted = not local or number < RENDERED_RECORDS
+    for index, converted in enumerate(_converted(source, known, target, losses, left_out)):
+        counted = not local or index < RENDERED_RECORDS
         if not counted and len(shown) == rows:
             complete = False
             break
