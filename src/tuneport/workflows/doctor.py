@@ -132,7 +132,7 @@ def _month(settings: Settings) -> DoctorFinding:
     try:
         cap = settings.monthly_budget
         store = Store(settings.database_url).unscoped()
-        month = store.figures.sum_month()
+        month = store.statistics.sum_month()
         store.close()
     except TuneportError as error:
         return DoctorFinding("budget", "fail", str(error))

@@ -23,7 +23,7 @@ from tuneport.scoring.prompting import score_expected_answers
 from tuneport.scoring.scores import score_all
 from tuneport.settings import Settings
 from tuneport.validation import read_json_object
-from tuneport.workflows.advising.drawing import count_probe_sample_tokens, draw_few_shot_examples
+from tuneport.workflows.advising.few_shot import count_probe_sample_tokens, draw_few_shot_examples
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import EvaluationAnswer, ask_prompts
 from tuneport.workflows.evaluation.gates import (

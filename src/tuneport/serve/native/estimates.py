@@ -165,7 +165,7 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
             spec,
             gateway.settings,
             backends=asked.backends,
-            history=gateway.store.figures.read_job_history(),
+            history=gateway.store.statistics.read_job_history(),
             dataset=dataset,
         )
     except TuneportError as error:
