@@ -24,7 +24,7 @@ def together(lead_to: LeadTo) -> TogetherEmulator:
 @pytest.fixture
 def job(run: Run, together: TogetherEmulator) -> str:
     code, document, error = run(
-        "submit", TRAIN, "--model", "support-intents", "--backend", "together", "--wait", "--json"
+        "submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "together", "--wait", "--json"
     )
     assert code == 0, error
     return str(document["id"])
@@ -118,6 +118,8 @@ def test_model_that_tuneport_did_not_tune_can_be_deployed(
 
 def test_job_without_weights_says_so(run: Run, together: TogetherEmulator) -> None:
     together.next_job(pace=600)
-    _, document, _ = run("submit", TRAIN, "--model", "support-intents", "--backend", "together", "--json")
+    _, document, _ = run(
+        "submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "together", "--json"
+    )
     code, _, error = run("download", document["id"])
     assert code == 3 and "once it has succeeded" in error
