@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # what only some verbs need is imported in them: listing jobs
     from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts
     from tuneport.lifecycle.contents.contents import Contents
     from tuneport.lifecycle.planning.planning import Plan
-    from tuneport.lifecycle.proposing.consent import ChooseBackend, Confirm
+    from tuneport.lifecycle.proposing.consent import ChooseBackend, Confirm, ConfirmEndpoint
     from tuneport.lifecycle.proposing.proposal import JobProposal
     from tuneport.lifecycle.proposing.submitter import JobSubmitter
     from tuneport.lifecycle.proposing.terms import BindingTerm
@@ -544,10 +544,23 @@ class JobService:
         name, model_id = self.locate(model, backend=backend)
         return self.backend(name).stream(model_id, messages, **options)
 
-    def deploy(self, model: str, options: Mapping[str, Any], *, backend: str | None = None) -> Deployment:
-        """Start an endpoint for a job's tuned model, or for a model of a backend; see `FineTuneBackend.deploy`."""
+    def deploy(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        *,
+        backend: str | None = None,
+        confirm: ConfirmEndpoint = None,
+    ) -> Deployment:
+        """Start an endpoint for a job's tuned model, or for a model of a backend; see `FineTuneBackend.deploy`.
+
+        `confirm` is asked before anything that costs money; see `deploy_with_consent`. Raises ConsentError if nobody
+        agrees.
+        """
+        from tuneport.lifecycle.proposing.consent import deploy_with_consent
+
         name, model_id = self.locate(model, backend=backend)
-        return self.backend(name).deploy(model_id, **options)
+        return deploy_with_consent(self.backend(name), model_id, options, confirm)
 
     def locate(self, model: str, *, backend: str | None = None) -> tuple[str, str]:
         """Return the backend and its id of a model: a job's or a tuned one, an alias, or any other, as

@@ -23,7 +23,7 @@ from tuneport.settings import Settings
 from tuneport.types import Deployment, Hyperparameters, JobStatus, TuneSpec
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.proposing.consent import Confirm
+    from tuneport.lifecycle.proposing.consent import Confirm, ConfirmEndpoint
 
 log = logging.getLogger("tuneport")
 
@@ -200,17 +200,20 @@ def deploy(
     replicas: int | None = None,
     inactive_timeout: int | None = None,
     max_usd_per_hour: float | None = None,
+    confirm: ConfirmEndpoint = None,
     settings: Settings | None = None,
     opened: OpenJobService | None = None,
 ) -> Deployment:
     """Start an endpoint for a tuned model: a job, its id, or the model's name. It costs money while it is up.
 
     `hardware` is a part of its name, by default the cheapest that can; `inactive_timeout` minutes without a request
-    stop it, 0 never does. It may still be starting. Raises UnsupportedError if the backend has no endpoints,
-    ConfigError for a job without a model.
+    stop it, 0 never does. It may still be starting. It needs `max_usd_per_hour`, or `confirm`: a function that is
+    shown the `EndpointOffer` and agrees to it or not, or False, which asks nobody. Raises ConsentError if nobody
+    agrees, UnsupportedError if the backend has no endpoints, ConfigError for a job without a model.
     """
     opened = opened or open_shared_job_service(settings)
     options = given_job_options(
         hardware=hardware, replicas=replicas, inactive_timeout=inactive_timeout, max_usd_per_hour=max_usd_per_hour
     )
-    return opened.service.deploy(model.id if isinstance(model, Job) else model, options, backend=backend)
+    named = model.id if isinstance(model, Job) else model
+    return opened.service.deploy(named, options, backend=backend, confirm=confirm)

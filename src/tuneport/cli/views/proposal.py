@@ -9,13 +9,19 @@ from tuneport.cli.views import output
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.planning.planning import Plan
-    from tuneport.lifecycle.proposing.consent import ChooseBackend, Confirm
+    from tuneport.lifecycle.proposing.consent import ChooseBackend, Confirm, ConfirmEndpoint
     from tuneport.lifecycle.proposing.proposal import JobProposal
+    from tuneport.types import EndpointOffer
 
 
 def confirmation(yes: bool) -> Confirm:
     """Return who agrees to a job: nobody is asked after `--yes`, and nobody can be without a terminal."""
     return False if yes else _ask_for_job if _can_ask() else None
+
+
+def endpoint_confirmation(yes: bool) -> ConfirmEndpoint:
+    """Return who agrees to an endpoint, as `confirmation` does for a job."""
+    return False if yes else _ask_for_endpoint if _can_ask() else None
 
 
 def backend_question() -> ChooseBackend | None:
@@ -38,6 +44,13 @@ def _can_ask() -> bool:
 
 def _ask_for_job(proposal: JobProposal) -> bool:
     return output.ask_yes_or_no("Start this job?")
+
+
+def _ask_for_endpoint(offer: EndpointOffer) -> bool:
+    from tuneport.lifecycle.proposing.consent import describe_endpoint_offer
+
+    output.print_note(describe_endpoint_offer(offer))
+    return output.ask_yes_or_no("Start it?")
 
 
 def _ask_for_backend(plan: Plan) -> str | None:

@@ -59,9 +59,9 @@ class RankedJob:
         environment, project = self.settings.get("TUNEPORT_BACKEND"), self.settings.project.backend
         chosen = choose_backend(self.choices, explicit=explicit, environment=environment, project=project)
         manifest = backend_manifest(chosen.backend, self.settings)
-        named_by = named_by if explicit else "TUNEPORT_BACKEND" if environment else "tuneport.toml" if project else None
+        settings = "TUNEPORT_BACKEND" if environment else "tuneport.toml" if project else None
         estimate = expected_job_estimate(self.spec, chosen, manifest, self.facts, self.machine)
-        return Plan(self, chosen, manifest, named_by, estimate)
+        return Plan(self, chosen, manifest, named_by if explicit else settings, estimate)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from tuneport.backends.base import FineTuneBackend
 from tuneport.errors import CheckFailedError, ConfigError, ConsentError
+from tuneport.estimate.cost import HOURS_PER_MONTH
 from tuneport.formatting import money
 from tuneport.lifecycle.planning.planning import Plan
 from tuneport.lifecycle.proposing.proposal import JobProposal
-from tuneport.types import PreparedData, TuneSpec
+from tuneport.types import Deployment, EndpointOffer, PreparedData, TuneSpec
 
 Confirm: TypeAlias = Callable[[JobProposal], bool] | bool | None
 """Who agrees to a job: a function that is shown the proposal and says yes or no; False: nobody is asked; None: nobody
 can be asked, and only a budget agrees."""
+ConfirmEndpoint: TypeAlias = Callable[[EndpointOffer], bool] | bool | None
+"""The same for an endpoint; None: only a limit of dollars an hour agrees."""
 ChooseBackend: TypeAlias = Callable[[Plan], str | None]
 """Shown the ranking where nobody named a backend; returns the name of one, or None for no job."""
 
@@ -122,3 +126,36 @@ def _rounded_up(usd: float) -> float:
 
 def _price_of(usd: float | None) -> str:
     return "unknown price" if usd is None else f"~{money(usd)}"
+
+
+def describe_endpoint_offer(offer: EndpointOffer) -> str:
+    """Return what an endpoint costs, by the hour and by the month, and when it stops by itself."""
+    price = "an unknown price"
+    if offer.usd_per_hour is not None:
+        price = f"{money(offer.usd_per_hour)} an hour, {money(offer.usd_per_hour * HOURS_PER_MONTH)} for a whole month"
+    stops = f"; it stops after {offer.idle_minutes} minutes without a request" if offer.idle_minutes else ""
+    if offer.idle_minutes == 0:
+        stops = "; it never stops by itself"
+    return f"an endpoint for {offer.model} on {offer.hardware} costs {price}{stops}"
+
+
+def deploy_with_consent(
+    backend: FineTuneBackend, model: str, options: Mapping[str, Any], confirm: ConfirmEndpoint
+) -> Deployment:
+    """Start an endpoint if somebody agrees to its price, by `max_usd_per_hour` in the options or by `confirm`. Raises
+    ConsentError if nobody does; nothing has been started then."""
+
+    def agree(offer: EndpointOffer) -> None:
+        if confirm is False or options.get("max_usd_per_hour") is not None:
+            return
+        if callable(confirm):
+            if not confirm(offer):
+                raise ConsentError("nothing was started: the answer was no")
+            return
+        limit = "" if offer.usd_per_hour is None else f", --max-usd-per-hour {_rounded_up(offer.usd_per_hour):g}"
+        raise ConsentError(
+            f"{describe_endpoint_offer(offer)}, and nobody can be asked; add --yes{limit} (confirm=False or "
+            "max_usd_per_hour= in Python)"
+        )
+
+    return backend.deploy(model, **options, **({"agree": agree} if backend.supports("deploy") else {}))
