@@ -87,6 +87,13 @@ def test_data_that_fails_a_check_is_not_trained(openai: OpenAIEmulator, tmp_path
     assert tuneport.submit(few, model=MODEL, backend="openai", confirm=False, anyway=True).id
 
 
+def test_the_training_file_is_no_validation_file(openai: OpenAIEmulator, tmp_path: Path) -> None:
+    copy = tmp_path / "valid.jsonl"
+    copy.write_bytes(TRAIN.read_bytes())
+    with pytest.raises(ConfigError, match=r"valid\.jsonl is the training file"):
+        tuneport.submit(TRAIN, model=MODEL, backend="openai", validation=copy, confirm=False, anyway=True)
+
+
 def test_the_same_job_is_not_paid_twice(openai: OpenAIEmulator, tmp_path: Path) -> None:
     first = tuneport.submit(TRAIN, model=MODEL, backend="openai", confirm=False)
     copy = tmp_path / "another name.jsonl"

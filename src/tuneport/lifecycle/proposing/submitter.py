@@ -72,7 +72,12 @@ class JobSubmitter:
         from tuneport.data.checks import check_dataset
         from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 
-        planned, spec = proposal.plan, proposal.spec
+        planned, spec, data = proposal.plan, proposal.spec, proposal.data
+        if data.validation is not None and data.validation.sha256 == data.training.sha256:
+            raise ConfigError(
+                f"{spec.validation} is the training file, so it would show nothing; name rows that are not trained on: "
+                f"`tuneport split {spec.dataset} -o FOLDER` holds some out"
+            )
         offered = find_manifest_model(planned.manifest, proposal.model)
         context = None if offered is None else offered.context_for(spec.method.value)
         vocabulary = TokenizerVocabulary((offered and offered.encoding) or DEFAULT_ENCODING, context=context)
