@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import random
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tuneport
+from tests.support.counted import COUNTED
 from tests.support.rows import chat
 from tests.support.rows import write as write_rows
+from tuneport.data import dataset as dataset_module
 from tuneport.data import reading
 from tuneport.data.containers.source import RowSource
 from tuneport.data.formats import FORMATS, load_dataset_format
@@ -39,7 +40,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 @pytest.fixture
-def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
+def counts(monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]) -> Iterator[Counts]:
     """How often each file is opened (`opened`), read through or into (`passes`), and judged (`detections`), by its
     name; and how often a format is asked about a row (`likeness`), by the format's name."""
     found: Counts = {what: Counter() for what in ("opened", "passes", "detections", "likeness")}
@@ -59,14 +60,15 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     detect = counted(
         "detections", reading.detect_dataset_format, lambda given, *_: Path(getattr(given, "path", given)).name
     )
-    for module in list(sys.modules.values()):
-        if vars(module).get("detect_dataset_format") is reading.detect_dataset_format and module is not reading:
-            monkeypatch.setattr(module, "detect_dataset_format", detect)
-    monkeypatch.setattr(reading, "detect_dataset_format", detect)
+    for module in (reading, dataset_module):  # all that know it
+        monkeypatch.setattr(module, "detect_dataset_format", detect)
     for each in FORMATS:
         module = load_dataset_format(each)
         monkeypatch.setattr(module, "likeness", counted("likeness", module.likeness, lambda row, each=each: each))
-    return found
+    yield found
+    if found["opened"].keys() == {"train.jsonl", "valid.jsonl"}:
+        told = ", ".join(f"{what} {count.total()}" for what, count in found.items())
+        record_property(COUNTED, f"{told} (2 files with {TRAINING_ROWS + VALIDATION_ROWS} rows)")
 
 
 @pytest.fixture
@@ -77,9 +79,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def assert_once_for_each_use(counts: Counts, uses: int) -> None:
-    told = {what: dict(found) for what, found in counts.items() if what != "likeness"}
     likeness = counts["likeness"].total()
-    print(json.dumps(told), "likeness", likeness, "for", TRAINING_ROWS + VALIDATION_ROWS, "rows")
     for file in ("train.jsonl", "valid.jsonl"):
         assert counts["detections"][file] == 1
         assert counts["passes"][file] <= uses
@@ -91,17 +91,21 @@ def assert_once_for_each_use(counts: Counts, uses: int) -> None:
 def test_a_submit_looks_at_each_file_once_and_opens_it_once_for_each_use(
     files: tuple[Path, Path], counts: Counts, settings: Settings
 ) -> None:
-    """The uses: its format, its tokens, its conversion."""
-    job = tuneport.submit(files[0], model="fake-small", backend="fake", validation=files[1], settings=settings)
-    assert_once_for_each_use(counts, uses=3)
+    """The uses: its format, its tokens, its conversion, and four of the checks."""
+    job = tuneport.submit(
+        files[0], model="fake-small", backend="fake", validation=files[1], settings=settings, confirm=False, anyway=True
+    )
+    assert_once_for_each_use(counts, uses=7)
     assert job.backend == "fake"
 
 
 def test_so_does_the_command(files: tuple[Path, Path], counts: Counts) -> None:
     from tuneport.cli.main import main
 
-    assert not main(["submit", str(files[0]), "-m", "fake-small", "-b", "fake", "--validation", str(files[1])])
-    assert_once_for_each_use(counts, uses=3)
+    assert not main(
+        ["submit", "--yes", "--anyway", str(files[0]), "-m", "fake-small", "-b", "fake", "--validation", str(files[1])]
+    )
+    assert_once_for_each_use(counts, uses=7)
 
 
 def test_so_does_what_prepares_a_local_run(files: tuple[Path, Path], counts: Counts, settings: Settings) -> None:
@@ -109,7 +113,7 @@ def test_so_does_what_prepares_a_local_run(files: tuple[Path, Path], counts: Cou
     with JobService(settings) as workspace:
         row = workspace.submit(spec, backend="local")
     assert row.prepared_data.validation is not None
-    assert_once_for_each_use(counts, uses=3)
+    assert_once_for_each_use(counts, uses=7)
 
 
 def test_one_dataset_is_looked_at_once_by_all_verbs(files: tuple[Path, Path], counts: Counts, tmp_path: Path) -> None:
@@ -121,7 +125,7 @@ def test_one_dataset_is_looked_at_once_by_all_verbs(files: tuple[Path, Path], co
     assert tuneport.compare(training, validation=valid, model=["fake-small"], backend=["fake"]).rows == TRAINING_ROWS
     assert tuneport.preview(training, model="fake-small", backend="fake").records == TRAINING_ROWS
     assert tuneport.plan(training, model="smollm2-135m-instruct").rows == TRAINING_ROWS
-    tuneport.submit(training, model="fake-small", backend="fake", validation=files[1])
+    tuneport.submit(training, model="fake-small", backend="fake", validation=files[1], confirm=False, anyway=True)
     assert counts["detections"] == {"train.jsonl": 1, "valid.jsonl": 2}  # submit was given a path
 
 
@@ -150,7 +154,7 @@ def test_a_given_format_is_not_doubted(tmp_path: Path, counts: Counts) -> None:
     with pytest.raises(ConfigError, match="known formats"):
         _ = tuneport.Dataset(tmp_path / "a.jsonl", format="trlx").format
     with pytest.raises(ConfigError, match="leave the format out"):
-        tuneport.submit(dataset, model="fake-small", backend="fake")
+        tuneport.submit(dataset, model="fake-small", backend="fake", confirm=False, anyway=True)
 
 
 def test_a_file_that_changes_is_looked_at_again(tmp_path: Path, counts: Counts) -> None:
@@ -277,3 +281,10 @@ def test_a_format_out_of_the_race_changes_nothing(tmp_path: Path) -> None:
         assert found.reason.partition(";")[0] == reason
         formats.add(best)
     assert len(formats) >= 7
+
+
+def test_a_missing_file_is_a_dataset_error_whatever_is_asked(tmp_path: Path) -> None:
+    dataset = tuneport.Dataset(tmp_path / "missing.jsonl")
+    for ask in (lambda: dataset.bytes, dataset.digest, lambda: dataset.format):
+        with pytest.raises(DatasetError, match=r"missing.jsonl: does not exist; correct the path$"):
+            ask()

@@ -63,7 +63,7 @@ def nearest_model_names(
     close = get_close_matches(_plain(name), plain, n=count, cutoff=0.55)
     if close:
         return [plain[key] for key in close]
-    # The farthest last day first, so that a stand-in is not about to go itself.
+    # The farthest shutdown first, so that a stand-in is not about to go itself.
     lasting = sorted(manifest.models, key=lambda row: (row.retires is not None, -(row.retires or _NEVER).toordinal()))
     return [row.id for row in lasting[:count]] or named[:count]
 

@@ -68,7 +68,7 @@ def test_the_table_fits_and_says_all_of_it(tmp_path: Path, width: int) -> None:
         assert any(line.startswith(f"{finding.verdict.value} {finding.check} ") for line in lines)
         if finding.verdict.value != "pass":
             assert " ".join(finding.fix.split())[:20] in " ".join(text.split())
-    assert "(5 times)" in text and re.fullmatch(r"\d to mend, \d to look at, \d passed", lines[-1])
+    assert "(5 times)" in text and re.fullmatch(r"\d failed, \d warnings?, \d passed", lines[-1])
 
 
 def test_review_ends_with_ctrl_c_and_tells_where_the_verdicts_are(isolated: Path) -> None:
@@ -191,5 +191,7 @@ def test_commands_map_columns(run: Run, tmp_path: Path) -> None:
     assert code == 0 and "ask 0" in document["rows"][0]["uploaded"] and document["rows"][0]["at"] == "line 2"
     code, document, error = run("compare", str(path), "--model", "gpt-4.1-mini", *mapped, "--json")
     assert (code, document["rows"]) == (0, 12)
-    code, document, error = run("submit", str(path), "--model", "m", "--backend", "fake", *mapped, "--wait", "--json")
+    code, document, error = run(
+        "submit", "--yes", "--anyway", str(path), "--model", "m", "--backend", "fake", *mapped, "--wait", "--json"
+    )
     assert (code, document["status"]) == (0, "succeeded"), error

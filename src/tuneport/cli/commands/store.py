@@ -9,10 +9,10 @@ import typer
 from tuneport.cli.views import output
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.schema.upkeep import StoreSchemaReport
+    from tuneport.lifecycle.schema.store_admin import StoreSchemaReport
 
 group = typer.Typer(
-    name="store", help="Where jobs are kept: its version and size; upgrade it, or go back.", invoke_without_command=True
+    name="store", help="Show the store's version and size; upgrade or downgrade it.", invoke_without_command=True
 )
 
 
@@ -23,7 +23,7 @@ def register_commands(app: typer.Typer) -> None:
 @group.callback()
 def store_command(context: typer.Context, json_: output.Json = False) -> None:
     """Show where the store is, its version and what it holds. Changes nothing."""
-    from tuneport.lifecycle.schema.upkeep import inspect_store
+    from tuneport.lifecycle.schema.store_admin import inspect_store
     from tuneport.settings import Settings
 
     if context.invoked_subcommand is None:
@@ -33,7 +33,7 @@ def store_command(context: typer.Context, json_: output.Json = False) -> None:
 @group.command("upgrade")
 def store_upgrade_command(json_: output.Json = False) -> None:
     """Create the store, or bring it to this tuneport's version. Every command that uses the store does so, too."""
-    from tuneport.lifecycle.schema.upkeep import upgrade_store
+    from tuneport.lifecycle.schema.store_admin import upgrade_store
     from tuneport.settings import Settings
 
     _print(upgrade_store(Settings.load().database_url))
@@ -49,7 +49,7 @@ def store_downgrade_command(
 
     It says first what will be lost. Stop every gateway and copy the database before.
     """
-    from tuneport.lifecycle.schema.upkeep import downgrade_store, list_downgrade_losses
+    from tuneport.lifecycle.schema.store_admin import downgrade_store, list_downgrade_losses
     from tuneport.settings import Settings
 
     url = Settings.load().database_url

@@ -13,7 +13,9 @@ from tuneport.errors import ConfigError
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import TokenRecord
 
-_tokens = typer.Typer(name="token", no_args_is_help=True, help="Who may use the gateway (`tuneport serve`).")
+_tokens = typer.Typer(
+    name="token", no_args_is_help=True, help="Create, list and revoke tokens of the gateway (`tuneport serve`)."
+)
 
 
 def register_commands(app: typer.Typer) -> None:

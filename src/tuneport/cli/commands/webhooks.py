@@ -14,7 +14,7 @@ from tuneport.errors import ConfigError, UnavailableError
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import DeliveryRecord
 
-webhook = typer.Typer(help="Signed webhooks, as OpenAI sends them.", no_args_is_help=True, rich_markup_mode="rich")
+webhook = typer.Typer(help="Set up, test and resend signed webhooks.", no_args_is_help=True, rich_markup_mode="rich")
 STATES = ("waiting", "delivered", "dead")
 
 

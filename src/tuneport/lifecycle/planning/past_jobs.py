@@ -35,7 +35,7 @@ def read_past_jobs(settings: Settings) -> DurationHistory:
     try:
         store = Store(settings.database_url).unscoped()
         try:
-            return store.figures.read_job_history()
+            return store.statistics.read_job_history()
         finally:
             store.close()
     except TuneportError:

@@ -83,7 +83,7 @@ class ComparisonBreakEvenRow:
 
     @property
     def ends(self) -> bool:
-        """Return whether its last day comes within the year."""
+        """Return whether it shuts down within the year."""
         return self.option is not None and self.option.months_left is not None and self.option.months_left < YEAR
 
     @property

@@ -10,7 +10,7 @@ from tuneport.errors import BudgetError, ConfigError
 from tuneport.lifecycle.service import JobService
 from tuneport.scoring.examples import Answer, Example, Messages
 from tuneport.scoring.judge import JudgeRequest, build_judge_request, score_answers_by_judge
-from tuneport.workflows.advising.drawing import count_probe_sample_tokens
+from tuneport.workflows.advising.few_shot import count_probe_sample_tokens
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import EvaluationAnswer, Prompt, answer_cache_keys, ask_prompts
 from tuneport.workflows.evaluation.held_out import HeldOutRows
