@@ -311,7 +311,7 @@ class JobError(Model):
     param: str | None = None
     fault: Literal["user", "provider"] = "provider"
     retryable: bool = False
-    details: dict[str, Any] = Field(default_factory=dict, description="such as alternatives, where there are some")
+    details: dict[str, Any] = Field(default_factory=dict, description="alternatives, for example")
 
 
 class Progress(Model):
@@ -335,7 +335,7 @@ class JobState(Model):
     finished_at: datetime | None = None
     estimated_finish: datetime | None = None
     trained_tokens: int | None = None
-    cost: float | None = Field(default=None, description="US dollars billed; `details['cost']` where it is computed")
+    cost: float | None = Field(default=None, description="US dollars billed; `details['cost']` if it is computed")
     progress: Progress = Progress()
     error: JobError | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict, description="as resolved by the backend")
@@ -369,11 +369,11 @@ class MetricPoint(Model):
 class Checkpoint(Model):
     id: str
     step: int
-    model: str | None = Field(default=None, description="the name to ask for in `complete`, where it can be served")
+    model: str | None = Field(default=None, description="the name for `complete`, if it can be served")
     path: Path | None = None
     created_at: datetime | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
-    best: bool = Field(default=False, description="of the lowest validation loss so far, where the backend compares")
+    best: bool = Field(default=False, description="it has the lowest validation loss so far, if the backend compares")
 
 
 class Completion(Model):
@@ -383,10 +383,10 @@ class Completion(Model):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     tool_calls: list[dict[str, Any]] = Field(default_factory=list)
-    seconds_to_first_token: float | None = Field(default=None, description="where the server measures it")
+    seconds_to_first_token: float | None = Field(default=None, description="None if the server does not measure it")
     seconds: float | None = None
     document: dict[str, Any] | None = Field(
-        default=None, exclude=True, repr=False, description="a provider's whole answer, where it speaks OpenAI's words"
+        default=None, exclude=True, repr=False, description="the provider's whole answer, if it has OpenAI's shape"
     )
 
 

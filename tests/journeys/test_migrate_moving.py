@@ -129,7 +129,7 @@ def test_a_job_that_waits_for_a_place_keeps_nothing_up(account: Account, migrate
     with JobService() as workspace:
         rows = workspace.store.jobs.all()
         assert [row.status for row in rows] == ["submitting"] * 3 and all(row.waits_since for row in rows)
-        assert "3 jobs wait for a place there; `tuneport watch " in " ".join(out.split())
+        assert "3 jobs wait for a free slot there; `tuneport watch " in " ".join(out.split())
         assert any(f"`tuneport watch {row.id}`" in " ".join(out.split()) for row in rows)
 
 
@@ -140,7 +140,7 @@ def test_a_move_that_failed_is_made_again_only_when_asked(account: Account, caps
     assert main([*base, "--yes", "--wait"]) == 3
     capsys.readouterr()
     assert main([*base, "--yes"]) == 2
-    assert "--again starts another job" in " ".join(capsys.readouterr().out.split())
+    assert "or start another job with --again" in " ".join(capsys.readouterr().out.split())
     assert account.together.jobs_created == 1
     assert main([*base, "--yes", "--wait", "--again"]) == 0
     assert account.together.jobs_created == 2

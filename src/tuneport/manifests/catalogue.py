@@ -69,7 +69,7 @@ class Weights(Model):
     licence: str
     params_b: float | None = Field(default=None, description="total parameters, billions")
     context: int | None = Field(default=None, description="tokens")
-    hub: str | None = Field(default=None, description="hub id of the weights; None where they are not public")
+    hub: str | None = Field(default=None, description="hub id of the weights; None if they are not public")
     bundled: str | None = Field(default=None, description="a package that carries the weights")
     ids: dict[str, str] = Field(default_factory=dict)
     dimensions: ModelDimensions | None = None

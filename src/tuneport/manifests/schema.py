@@ -90,7 +90,7 @@ class InferencePrice(Model):
     usd_per_mtok_input: float = Field(ge=0)
     usd_per_mtok_cached_input: float | None = Field(default=None, ge=0)
     usd_per_mtok_cache_write: float | None = Field(
-        default=None, ge=0, description="of input that is kept for 5 minutes"
+        default=None, ge=0, description="price of input that is cached for 5 minutes"
     )
     usd_per_mtok_output: float = Field(ge=0)
     usd_per_mtok_batch_input: float | None = Field(default=None, ge=0)
@@ -172,19 +172,19 @@ class OfferedModel(Model):
     adapters: tuple[Adapter, ...] = ()
     context: int | None = None
     context_dpo: int | None = None
-    encoding: str | None = Field(default=None, description="of tiktoken, where the provider counts with it")
+    encoding: str | None = Field(default=None, description="tiktoken's encoding, if the provider counts with it")
     params_b: float | None = Field(default=None, description="total parameters, billions")
     batch_size_max: int | None = None
     lora_rank_max: int | None = None
     lora_rank_default: int | None = None
     takes_sampling: bool = Field(default=True, description="temperature, top_p and top_k in a chat")
-    thinks: bool = Field(default=False, description="unless it is told not to, in tokens that are billed as answers")
+    thinks: bool = Field(default=False, description="it thinks by default, in tokens that are billed as answers")
     cache_from: Limit | None = Field(default=None, description="tokens of the shortest prefix that is kept on request")
     retires: date | None = None
     retires_source: str | None = None
     training: tuple[TrainingPrice, ...] = ()
     inference: InferencePrice | None = None
-    minimum: MoneyLimit | None = Field(default=None, description="of one job, instead of the provider's")
+    minimum: MoneyLimit | None = Field(default=None, description="minimum price of one job, instead of the provider's")
     source: str
     note: str = ""
 

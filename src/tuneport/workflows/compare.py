@@ -219,7 +219,7 @@ def compared_own_machine(
     card = load_gpus().find(gpu)
     own = OwnGPUCost(card, usd_per_hour, card.cheapest(), tokens_per_second)
     if own.usd_hourly is None:
-        raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour")
+        raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour with --own-hour")
     return Machine(
         memory_gib=card.vram_gib,
         bf16_tflops=card.bf16_tflops,

@@ -330,8 +330,8 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
         )
     if adapter is Adapter.QLORA and options.lora_modules_to_save:
         raise UnsupportedError(
-            "beside a 4-bit base TRL trains in bf16, in which weights that are trained whole hardly move; leave "
-            "lora_modules_to_save out or choose the adapter lora"
+            "lora_modules_to_save hardly trains over a 4-bit base, because TRL trains whole weights in bf16 there; "
+            "leave it out, or choose the adapter lora"
         )
     if options.generations is not None and "compute_multiplier" in given:
         raise UnsupportedError("compute_multiplier and the option generations mean the same; give one of them")

@@ -156,7 +156,7 @@ def _check_options(backend: str, spec: TuneSpec) -> None:
         if name in SECRETS:
             raise ConfigError(
                 f"provider_options.{name} would store a secret with the job; set {SECRETS[name]} in the environment "
-                "instead, from where it is read when the job is sent"
+                "instead: it is read when the job is sent"
             )
         if name in REFUSED:
             raise ConfigError(f"provider_options.{name} is refused: {REFUSED[name]}; leave it out")

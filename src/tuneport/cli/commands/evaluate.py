@@ -43,7 +43,7 @@ def eval_command(
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", help="By name, or package.module:function; repeatable. Default: what suits the data."),
+        typer.Option("--metric", help="A metric, or package.module:function. Repeatable. Default: chosen by the data."),
     ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Most rows to ask, drawn by --seed.")] = None,
     task: Task = None,

@@ -57,7 +57,7 @@ def serve_command(
     ] = None,
     public_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A name by which browsers may reach the dashboard. Repeatable."),
+        typer.Option(metavar="NAME", help="A host name that browsers may use for the dashboard. Repeatable."),
     ] = None,
     json_: output.Json = False,
 ) -> None:

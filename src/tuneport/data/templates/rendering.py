@@ -326,8 +326,8 @@ class TemplateRenderer:
             before = self.template.render(messages[:index], tools, prompt=True)
             if not text.startswith(before):
                 raise UnsupportedError(
-                    f"the model's chat template renders the conversation before messages[{index}] otherwise once "
-                    "that answer follows, so its tokens cannot be told apart; use a model with another template"
+                    f"the tokens of messages[{index}] cannot be found: the chat template changes the conversation "
+                    "before it once it is added; use a model with another template"
                 )
             begin = len(before)
             if index == len(messages) - 1:
@@ -352,8 +352,8 @@ class TemplateRenderer:
         ends = [text.find(token, begin) + len(token) for token in self._end_tokens if text.find(token, begin) >= 0]
         if not ends:
             raise UnsupportedError(
-                f"the model's chat template renders messages[{index}] otherwise once another message follows, and has "
-                "no end-of-turn token, so its tokens cannot be told apart; use a model with another template"
+                f"the tokens of messages[{index}] cannot be found: the chat template changes it once another message "
+                "follows, and has no end-of-turn token; use a model with another template"
             )
         return min(ends)
 

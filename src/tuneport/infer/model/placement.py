@@ -71,7 +71,7 @@ def place_inference_model(
         hint = "choose a smaller model" if load_in_4bit else "set load_in_4bit, or choose a smaller model"
         raise ConfigError(
             f"the model takes {needed / 2**30:.1f} GiB and the {len(free)} visible GPUs have "
-            f"{sum(free) / 2**30:.1f} GiB free, of which a fifth is kept for answers; {hint}"
+            f"{sum(free) / 2**30:.1f} GiB free, a fifth of it for answers; {hint}"
         )
     if len(free) == 1:
         return InferenceModelPlacement(BaseModelDevice("cuda:0", machine.best.precision), None, load_in_4bit)

@@ -39,8 +39,8 @@ class Flag:
 SPEC_FLAGS = (
     Flag("model", "--model", "An alias, a weights name or a provider's model id.", short="-m"),
     Flag("validation", "--validation", "A validation file.", "path"),
-    Flag("columns", "--map", "Which column has what the format calls NAME.", "columns", "NAME=COLUMN"),
-    Flag("method", "--method", "sft, dpo, kto, reward, grpo, rloo or rft. Default: as the data is."),
+    Flag("columns", "--map", "The column to read as the format's field NAME.", "columns", "NAME=COLUMN"),
+    Flag("method", "--method", "sft, dpo, kto, reward, grpo, rloo or rft. Default: detected from the data."),
     Flag("grader", "--grader", "rft: a JSON file with the grader, in OpenAI's shape.", "json_file"),
     Flag(
         "reward",

@@ -108,7 +108,7 @@ def _move_has_started(
             if not choices.again:
                 plan.problems.append(
                     f"it was moved to {plan.backend} as {move.row} from another store; set TUNEPORT_HOME={move.home} "
-                    "to go on with it, or --again starts another job"
+                    "to continue it, or start another job with --again"
                 )
                 return True
     return False
