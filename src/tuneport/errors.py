@@ -112,7 +112,7 @@ LOSSES_TOLD = 3  # in one line
 
 @dataclass(frozen=True)
 class ConversionLoss:
-    """Something the target format cannot hold: which field, in how many records, on which lines first."""
+    """Something the target format cannot hold: the field, the number of records, and their first lines."""
 
     field: str
     count: int

@@ -51,8 +51,8 @@ class RunRequest(_Record):
     """`run.json`: what is to be trained, written once by the parent.
 
     `spec`, `training` and `validation` are a TuneSpec and DataFiles as JSON: the child validates them, and a parent of
-    another version only looks. `recommended` says why each number is what it is, `base` what is known of the base
-    model, `memory` what the run needs at least, and `reward_model` where the weights of the one that judges are.
+    another version only looks. `recommended` has the reason for each number, `base` facts about the base model,
+    `memory` the least memory that the run needs, and `reward_model` the path of the reward model's weights.
     """
 
     run_id: str = ""

@@ -264,7 +264,7 @@ class FineTuneBackend(ABC):
     ) -> Iterator[Completion | ProviderError]:
         """Answer many chats, in order, each as it is ready. Override where the backend batches.
 
-        A backend that knows which chat failed gives its error in its place, and goes on with the others.
+        A backend that knows which chat failed gives its error in its place, and continues with the others.
         """
         with ThreadPoolExecutor(max_workers=8) as pool:
             yield from pool.map(lambda messages: self.answer(model, messages, **options), conversations)

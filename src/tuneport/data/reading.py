@@ -165,7 +165,7 @@ def detect_dataset_format(source: RowSource) -> DatasetSample:
         if spread is not None and broken.count > 1:
             raise spread
         broken.end()
-    assert first is not None  # `RowSource.rows` raises where there is none
+    assert first is not None  # `RowSource.rows` raises if there is none
     likeliest, known_rows = _fitting([row for _, row in sample])
     if not known_rows:
         raise _unknown(source, sample)

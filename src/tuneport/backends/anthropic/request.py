@@ -174,7 +174,7 @@ def _tools(provider: str, rest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _output(provider: str, rest: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said about the form of the answer and the effort for it; takes it out of `rest`."""
+    """Return the answer's format and effort, taken out of `rest`."""
     config: dict[str, Any] = {}
     form = rest.get("response_format")
     if isinstance(form, dict) and form.get("type") == "json_schema":

@@ -184,7 +184,8 @@ class LocalBackend(FineTuneBackend):
         except OSError as error:
             self._remove_unless_alive(run, error)
             raise ProviderError(
-                f"the trainer of the local run {run.id} cannot be started ({error}); fix that and submit again",
+                f"the trainer of the local run {run.id} cannot be started ({error}); nothing was started; "
+                "fix that and submit again",
                 provider=self.name,
                 code="cannot_start",
             ) from error

@@ -104,8 +104,8 @@ PATIENCE = 2
 
 @dataclass(frozen=True)
 class ResolvedLocalRequest:
-    """`spec` names its adapter. `recommended` tells, for each number, why it is what it is; `base` what is known of the
-    base model; `memory` what the run needs at least."""
+    """`spec` names its adapter. `recommended` has the reason for each number, `base` facts about the base model, and
+    `memory` the least memory that the run needs."""
 
     spec: TuneSpec
     model_name_or_path: str

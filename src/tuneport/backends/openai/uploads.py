@@ -67,7 +67,7 @@ class ProviderUploadJournal:
 
 
 class OpenAIPartsUpload:
-    """One file's upload in parts. `read` repeats a call where that helps; `look` finds the file in the account."""
+    """One file's upload in parts. `read` repeats a call if that helps; `look` finds the file in the account."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The pass of a conversion over rows: those that are plain many at once, all others one by one.
 
-A file of JSON lines is worked through in parts, in several processes where that is worth it; what each part says of
-its own lines is put together in order, so the outcome is that of one pass.
+A file of JSON lines is converted in parts, in several processes if that is worth it. The results of the parts are put
+together in order, so the outcome is that of one pass.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ class TemplateRenderer:
                 kind = type(record).__name__
                 raise UnsupportedError(f"a {kind} record cannot be used for supervised fine-tuning; choose its method")
         input_ids, labels = self._label(text, spans, pieces)
-        labels[:1] = [IGNORED] * len(labels[:1])  # nothing comes before it from which it could be predicted
+        labels[:1] = [IGNORED] * len(labels[:1])  # nothing before it predicts it
         limit = len(input_ids) if self.max_length is None else self.max_length
         if all(label == IGNORED for label in labels[:limit]):
             raise self._nothing_within(limit, len(input_ids))

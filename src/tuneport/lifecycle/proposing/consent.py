@@ -41,8 +41,8 @@ def refuse_personal_upload(spec: TuneSpec, data: PreparedData, backend: str) -> 
 
 
 def choose_unnamed_backend(plan: Plan, choose: ChooseBackend | None) -> Plan:
-    """Return the plan, or another one where nobody has named its backend and the data would go to a third party: the
-    one that `choose` names, or with nobody to ask the user's own machine.
+    """Return the plan, or another one if nobody has named its backend and the data would go to a third party: the one
+    that `choose` names, or, with nobody to ask, the user's own machine.
 
     Raises ConsentError that lists the backends if that cannot run the job, or if none was chosen.
     """

@@ -58,7 +58,7 @@ class JobSubmission(BaseModel):
         return self.model_copy(update={"since": self.since | reading.clock_values})
 
     def mark_sent(self, reading: StoreClockReading) -> JobSubmission:
-        """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
+        """Return the submission as of now, when its request is about to be sent: the wait begins for every clock."""
         return JobSubmission(
             since=reading.clock_values,
             unclear=self.unclear,

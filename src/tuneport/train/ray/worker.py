@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch  # before ray: its libraries clash with ray's where they are loaded second
+import torch  # before ray: its libraries clash with ray's if they are loaded second
 
 # isort: split
 import ray

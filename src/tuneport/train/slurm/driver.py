@@ -1,6 +1,5 @@
-"""A run that trains on a Slurm cluster. On the machine where it was submitted its process, `drive_slurm_job`, has the
-job submitted and looks after it; on a node `work` is what the job does: the same training, in the same folder,
-which both machines see.
+"""A run that trains on a Slurm cluster. On the submitting machine `drive_slurm_job` submits the job and looks after it;
+on a node the job runs `work`: the same training, in the same folder, which both machines see.
 
 The job is submitted once, whichever process is killed when: the intent is written first, with a name by which the job
 is found again, and a job that the file no longer intends does nothing. One that ends before its run does (a lost node,

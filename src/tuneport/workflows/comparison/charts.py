@@ -89,7 +89,7 @@ def chart_over_months(found: ComparisonBreakEven, options: Sequence[ServingCostO
 
 
 def _paid_back(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> list[ChartMark]:
-    """Return marks where one line crosses another: the higher start has paid back."""
+    """Return marks for the crossings of two lines: there the higher start has paid back."""
     marks = []
     for one, other in combinations(options, 2):
         saved = other.monthly_cost(found.unit.stated).expected - one.monthly_cost(found.unit.stated).expected

@@ -270,8 +270,7 @@ def _general(
 
 
 def _benchmarks(found: Evaluation, judged: EvaluatedModelMeasurement) -> Iterator[DecisionReason]:
-    """Yield reasons from benchmarks, which count as forgetting does: their tasks are not the one that it was tuned
-    for."""
+    """Yield reasons from benchmarks. They count as forgetting does, because the model was not tuned for their tasks."""
     changes = {} if found.lm_eval is None else found.lm_eval.changes
     of_model = changes.get(judged.asked.plain_name, ())
     weights: Sequence[tuple[str, Weight]] = (("worse", "doubt"), ("better", "note"))
