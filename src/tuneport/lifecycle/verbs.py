@@ -108,7 +108,7 @@ def submit(
     waits for its slot, too.
 
     `confirm` is a function that is shown the job (`JobProposal`: checks, price, what leaves this machine) and agrees to
-    it or not; False asks nobody. By default a job that is paid, or whose data goes to a third party, needs a `budget`,
+    it or not; False asks no one. By default a job that is paid, or whose data goes to a third party, needs a `budget`,
     or a standing limit (`TUNEPORT_JOB_BUDGET`), of at least its highest price. `anyway` trains on data that fails a
     check, `again` repeats an earlier job.
 
@@ -208,7 +208,7 @@ def deploy(
 
     `hardware` is a part of its name, by default the cheapest that can; `inactive_timeout` minutes without a request
     stop it, 0 never does. It may still be starting. It needs `max_usd_per_hour`, or `confirm`: a function that is
-    shown the `EndpointOffer` and agrees to it or not, or False, which asks nobody. Raises ConsentError if nobody
+    shown the `EndpointOffer` and agrees to it or not, or False, which asks no one. Raises ConsentError if no one
     agrees, UnsupportedError if the backend has no endpoints, ConfigError for a job without a model.
     """
     opened = opened or open_shared_job_service(settings)

@@ -139,7 +139,7 @@ def test_an_endpoint_costs_nothing_before_somebody_agrees(run: Run, together: To
 
     with pytest.raises(tuneport.ConsentError, match="the answer was no"):
         tuneport.deploy(job, confirm=refuse)
-    with pytest.raises(tuneport.ConsentError, match="nobody can be asked"):
+    with pytest.raises(tuneport.ConsentError, match="no one can be asked"):
         tuneport.job(job).deploy()
     assert shown[0].usd_per_hour == 3.99 and not together.requests("POST", "/endpoints")
     assert tuneport.deploy(job, max_usd_per_hour=4).usd_per_hour == 3.99
