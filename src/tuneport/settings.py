@@ -182,8 +182,8 @@ class Settings(_Configured):
             raise ConfigError("TUNEPORT_FILES_URL is no URL; write for example s3://bucket/prefix") from None
         if secret:
             raise ConfigError(
-                "TUNEPORT_FILES_URL holds a password or a query; leave them out, and set the credentials where the "
-                "library of that file system looks for them, such as AWS_SECRET_ACCESS_KEY"
+                "TUNEPORT_FILES_URL holds a password or a query; leave them out, and set the credentials as the "
+                "library of that file system expects, for example AWS_SECRET_ACCESS_KEY"
             )
         if "://" not in given or (parts.scheme == "file" and (parts.netloc or len(parts.path) < 2)):
             raise ConfigError(

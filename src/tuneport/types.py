@@ -227,7 +227,7 @@ class DataFile(Model):
     format: str
     rows: int
     bytes: int
-    trained_tokens: int | None = Field(default=None, description="per epoch, where a rule for counting is known")
+    trained_tokens: int | None = Field(default=None, description="per epoch, if a rule for counting is known")
     left_out: tuple[str, ...] = Field(default=(), description="columns of the dataset that are not trained on")
 
 
@@ -340,7 +340,7 @@ class JobState(Model):
     error: JobError | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict, description="as resolved by the backend")
     result_files: tuple[str, ...] = ()
-    details: dict[str, Any] = Field(default_factory=dict, description="what else the backend said, its own words")
+    details: dict[str, Any] = Field(default_factory=dict, description="further details, in the backend's own words")
 
 
 class JobEvent(Model):

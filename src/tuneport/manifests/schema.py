@@ -58,7 +58,7 @@ class Limits(Model):
     metadata_key_max: Limit | None = Field(default=None, description="characters")
     metadata_value_max: Limit | None = Field(default=None, description="characters")
     concurrent_jobs: Limit | None = Field(default=None, description="unfinished jobs of one account and base model")
-    requests_per_minute: Limit | None = Field(default=None, description="what tuneport asks for at most, polling")
+    requests_per_minute: Limit | None = Field(default=None, description="the most that tuneport sends for polling")
     epochs: ManifestRange | None = None
     batch_size: ManifestRange | None = None
     learning_rate: ManifestRange | None = None
@@ -224,7 +224,7 @@ class Manifest(Sourced):
     backend: str = Field(pattern=r"^[\w.]+:\w+$")
     base_url: str | None = None
     base_url_env: str | None = Field(default=None, description="the vendor's own variable; ours goes before it")
-    base_url_form: str | None = Field(default=None, description="an example, where each user has an address")
+    base_url_form: str | None = Field(default=None, description="an example, if each user has an own address")
     api_key_env: str | None = None
     key_header: Literal["authorization", "api-key"] = "authorization"
     orders: Literal["no_body", "empty_object"] = Field(
@@ -245,11 +245,11 @@ class Manifest(Sourced):
         default=3600.0, ge=0, description="how long after a lost answer to a submit nothing is started again by itself"
     )
     auto_epochs: int | Literal["openai", "tuneport"] = Field(
-        default="tuneport", description="the epochs where the user gives none: a number, or whose rule picks it"
+        default="tuneport", description="the default epochs: a number, or the rule's owner"
     )
     no_new_jobs_from: date | None = None
     no_new_jobs_source: str | None = None
-    no_training: Notice | None = Field(default=None, description="it only answers; where its models can be tuned")
+    no_training: Notice | None = Field(default=None, description="it only answers; where its models are tuned")
     notices: tuple[Notice, ...] = ()
     deployment: Notice | None = None
     options: dict[str, Option] = Field(default_factory=dict)

@@ -75,7 +75,7 @@ def become_nobody(folder: str, *, chown: bool) -> None:
         raise PermissionError("root cannot become another user here")
     ctypes.CDLL(None).prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # sandlock reads /proc of its own processes
     if not os.access(sys.executable, os.X_OK) or not os.access(__file__, os.R_OK):
-        raise PermissionError(f"{sys.executable} can be read by root alone; install Python where all users can read it")
+        raise PermissionError(f"{sys.executable} can be read by root only; install Python where all users can read it")
 
 
 def start_sandlock(order: dict[str, Any]) -> Any:

@@ -351,7 +351,7 @@ def _refuse_places(spec: TuneSpec, options: TrainingOptions) -> None:
         raise UnsupportedError(f"{method} trains on one device; leave the option workers out")
     if method.writes_answers and options.executor == "ray":
         raise UnsupportedError(
-            f"what judges the answers of {method} does not travel to a Ray cluster; choose the executor process"
+            f"the grader or reward of {method} does not travel to a Ray cluster; choose the executor process"
         )
     if options.executor == "ray" and options.early_stopping is not None:
         raise UnsupportedError(

@@ -82,9 +82,7 @@ def eval_command(
     ] = None,
     fail_under: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="METRIC=VALUE", help=f"Exit code {BELOW_LIMIT} where the last MODEL is worse; repeatable."
-        ),
+        typer.Option(metavar="METRIC=VALUE", help=f"Exit code {BELOW_LIMIT} if the last MODEL is worse. Repeatable."),
     ] = None,
     fail_on: Annotated[
         list[EvaluationGate] | None,

@@ -144,7 +144,7 @@ def _print(path: Path, found: RatingResults) -> None:
 def _print_agreement(found: RatingResults) -> None:
     agreement = found.agreement
     if not agreement.pairs or agreement.same is None:
-        output.console().print("No pair was judged by two raters, so that nothing is known about their agreement.")
+        output.console().print("The raters' agreement is unknown: no pair was judged by two of them.")
         return
     beyond = [
         f"{name} {value:.2f}"

@@ -32,7 +32,7 @@ def serve_command(
     map_: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="MODEL=WEIGHTS", help="What stands in for a model: WEIGHTS, or BACKEND/MODEL. Repeatable."
+            "--map", metavar="MODEL=WEIGHTS", help="The replacement for a model: WEIGHTS, or BACKEND/MODEL. Repeatable."
         ),
     ] = None,
     allow_personal_data: Annotated[

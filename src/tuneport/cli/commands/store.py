@@ -55,7 +55,7 @@ def store_downgrade_command(
     url = Settings.load().database_url
     lost = list_downgrade_losses(url, version)
     told = output.console(stderr=True)
-    told.print("what is lost for good, version by version:")
+    told.print("this is lost for good, version by version:")
     for line in lost:
         told.print(line, markup=False)
     output.confirm_action(f"downgrade the store to version {version}?", yes=yes, otherwise="nothing was changed")

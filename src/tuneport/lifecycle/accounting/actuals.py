@@ -79,7 +79,7 @@ def _never_began(row: JobRow, state: JobState | None) -> bool:
 def _unread(row: JobRow, unread: bool) -> str | None:
     """Return why it is unknown whether a job without a known beginning ever began, or None."""
     if row.events_due:
-        return f"whether it began to train is known once its events are read (`tuneport logs {row.id}`)"
+        return f"unknown whether it began to train: read its events with `tuneport logs {row.id}`"
     return f"it is unknown whether it began to train: {row.backend}'s events could not be read" if unread else None
 
 

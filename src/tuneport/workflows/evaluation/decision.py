@@ -206,7 +206,7 @@ def _rows(found: Evaluation) -> Iterator[DecisionReason]:
     elif held.exact or held.near:
         yield DecisionReason("note", "held out", held.proof)
     else:
-        yield DecisionReason("for", "held out", f"of the {rows:,} rows {held.proof}")
+        yield DecisionReason("for", "held out", f"{rows:,} rows: {held.proof}")
 
 
 _OF_CURVES: Mapping[CurveFinding, Weight] = {

@@ -78,7 +78,7 @@ def refuse_local_warm_start_base(start: LocalWarmStart, model: str, name_or_path
         same = False
     if not same:
         raise UnsupportedError(
-            f"{start.name} was trained over {start.request.model} and cannot go on over {model}; submit with "
+            f"{start.name} was trained over {start.request.model} and cannot continue over {model}; submit with "
             f"--model {start.request.model}"
         )
 
