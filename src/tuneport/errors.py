@@ -196,7 +196,7 @@ class NoBackendChosenError(ConfigError):
 
 
 class ProviderError(TuneportError):
-    """A provider's error, mapped once: by HTTP status, and by code where the status is ambiguous."""
+    """A provider's error, mapped once: by HTTP status, and by code if the status is ambiguous."""
 
     exit_code = 3
     retryable = False

@@ -93,8 +93,8 @@ class RunRequest(_Record):
 class TrainerState(_Record):
     """`state.json`: how far the run is.
 
-    `micro_batch_limit`: rows at once that are known to fit into memory. `start_anew`: the run may begin anew if no
-    checkpoint is whole, because it was told what that costs.
+    `micro_batch_limit`: rows at once that are known to fit into memory. `start_anew`: the run may start from step 0 if
+    no checkpoint is whole, because the user has allowed it.
     """
 
     status: str

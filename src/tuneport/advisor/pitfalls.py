@@ -9,7 +9,7 @@ from tuneport.advisor.situation import Approach, Need, Situation, Tried
 
 @dataclass(frozen=True)
 class Pitfall:
-    """`applies` None: it could not be judged from what is known. `evidence` says by what it was."""
+    """`applies` None: it could not be judged from what is known. `evidence` has the facts behind it."""
 
     name: str
     applies: bool | None

@@ -262,7 +262,7 @@ class FineTuneBackend(ABC):
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
     ) -> Iterator[Completion | ProviderError]:
-        """Answer many chats, in order, each as it is ready. Override where the backend batches.
+        """Answer many chats, in order, each as it is ready. Override it if the backend batches.
 
         A backend that knows which chat failed gives its error in its place, and continues with the others.
         """

@@ -37,7 +37,7 @@ PREFIXES = {
 
 @dataclass(frozen=True)
 class BasePrice:
-    """`name` is the table's own. `retires` is the first day without the model, where the table has one."""
+    """`name` is the table's own. `retires` is the first day without the model, if the table has one."""
 
     name: str
     price: InferencePrice

@@ -102,7 +102,7 @@ class InferencePrice(Model):
 class HostingPrice(Model):
     """An endpoint of one's own: US dollars per hour and GPU while it is up.
 
-    `usd_per_hour_high`: the dearer price, where the provider's pages disagree. `idle_stop_minutes`: so long without a
+    `usd_per_hour_high`: the higher price, if the provider's pages disagree. `idle_stop_minutes`: so long without a
     request, and it stops and costs nothing; None: it is up until it is stopped.
     """
 

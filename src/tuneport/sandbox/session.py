@@ -137,7 +137,7 @@ class SandboxSession:
 
     @property
     def stderr_tail(self) -> str:
-        """Return the end of what it has written to standard error."""
+        """Return the end of its standard error."""
         return b"".join(self._complaint).decode("utf-8", "replace")
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ Verdict = Literal["better", "worse", "no difference shown", "not tested"]
 
 @dataclass(frozen=True)
 class BenchmarkScore:
-    """One metric of one task. `rows`: what each row scored, where the value is their mean."""
+    """One metric of one task. `rows`: each row's score, if the value is their mean."""
 
     task: str
     metric: str

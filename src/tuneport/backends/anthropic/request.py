@@ -193,8 +193,8 @@ def _output(provider: str, rest: dict[str, Any]) -> dict[str, Any]:
 def _sampling(provider: str, model: str, facts: OfferedModel | None, rest: dict[str, Any]) -> dict[str, Any]:
     """Return the sampling parameters; takes them out of `rest`.
 
-    A temperature is left out, and the log says so, where the model takes none: evaluations always ask for 0. OpenAI's
-    goes up to 2; what is above 1 is 1.
+    A temperature is left out, and the log says so, if the model takes none: evaluations always ask for 0. OpenAI's goes
+    up to 2; what is above 1 is 1.
     """
     found = {name: rest.pop(name) for name in SAMPLING if name in rest}
     if facts is not None and facts.takes_sampling:

@@ -299,8 +299,8 @@ class OpenAIBackend(OpenAIFileStorage):
         """Return the raw events, oldest first. The server lists the newest first, so pages are read back until `after`
         shows up.
 
-        New events come before the first page, where the cursor does not reach: they are left for the next call. If the
-        server has forgotten a cursor, the list begins again here, because `_pages` would lose the order.
+        New events come before the first page, out of the cursor's reach: they are left for the next call. If the server
+        has forgotten a cursor, the list begins again here, because `_pages` would lose the order.
         """
         jobs = self.client.fine_tuning.jobs
         for attempt in range(_TRIES):

@@ -2,7 +2,7 @@
 
 A file over the limit of one request goes up in parts (OpenAI's Uploads API): begin, parts, complete. A server forgets
 an upload that is not completed within its time (an hour at OpenAI), and has no call that asks about one; so what it
-accepted is journalled here, and an upload that it no longer takes parts of is begun anew.
+accepted is journalled here, and an upload that it takes no more parts of is started again.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from tuneport.files import write_atomically
 from tuneport.formatting import size
 
 TRIES = 6
-"""So many in a row may bring nothing; one that brings something starts the count anew."""
+"""So many in a row may bring nothing; one that brings something resets the count."""
 _BLOCK = 1 << 20
 
 

@@ -22,7 +22,7 @@ def register_commands(app: typer.Typer) -> None:
 
 @group.callback()
 def store_command(context: typer.Context, json_: output.Json = False) -> None:
-    """Show where the store is, its version and what it holds. Changes nothing."""
+    """Show the store's location, version and contents. Changes nothing."""
     from tuneport.lifecycle.schema.store_admin import inspect_store
     from tuneport.settings import Settings
 

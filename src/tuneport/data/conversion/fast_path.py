@@ -1,4 +1,4 @@
-"""The fast way through a conversion: many rows at once, where all are chats of nothing but roles and text.
+"""The fast way through a conversion: many rows at once, if all are chats of nothing but roles and text.
 
 Most datasets are. Rows are decoded into the structs below and encoded from them, without a `Record` between. What a
 struct does not fit exactly is not plain: the rows then go one by one through their formats, which alone decide what is

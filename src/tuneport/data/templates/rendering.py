@@ -96,10 +96,10 @@ class _Refused(Exception):
 class TemplateRenderer:
     """Renders records for one tokenizer.
 
-    A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
-    within that limit is an error. `notes` tells which were cut, and what had to be written in another way than the
-    record has it. `file` is what they call the file that is rendered, where there are several, and `words` how they say
-    where a record is. `loss_on` is which of a chat's answers are trained on, of those that do not weigh 0.
+    A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on within
+    that limit is an error. `notes` tells which were cut, and what had to be written in another way than the record has
+    it. `file` is their name of the rendered file, if there are several, and `words` their wording of a record's place.
+    `loss_on` is which of a chat's answers are trained on, of those that do not weigh 0.
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int | None = None, loss_on: LossOn = "assistant") -> None:

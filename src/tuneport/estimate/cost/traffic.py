@@ -14,7 +14,7 @@ SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 MOST_TOKENS_PER_REQUEST = 10_000_000
 """No model's context is longer; more tells of a month's tokens where those of one request were asked for."""
 ASSUMED_TOKENS_IN, ASSUMED_TOKENS_OUT = 400, 80
-"""A request where only a month's tokens are known: none is taken to be longer, in or out, which says how many there are
+"""A request, if only a month's tokens are known: none is taken to be longer, in or out, which says how many there are
 and how many a GPU answers at once."""
 USUAL_REQUESTS = 25_000
 """A month's requests by default: with the above 10 million tokens in and 2 million out."""

@@ -47,7 +47,7 @@ class InferenceModelPlacement:
 def place_inference_model(
     machine: AvailableHardware, weight_bytes: int, *, device_map: str = "auto", load_in_4bit: bool = False
 ) -> InferenceModelPlacement:
-    """Choose where the model goes. `weight_bytes` are those of the model in its precision on `machine.best`.
+    """Choose the model's devices. `weight_bytes` are those of the model in its precision on `machine.best`.
 
     `device_map`: auto takes one GPU if the model fits, else all of them; balanced and sequential spread it over all
     visible ones; or a device: cpu, mps, cuda, cuda:1. Raises ConfigError if that device is missing or too small.

@@ -108,7 +108,7 @@ class Contents:
         return IncomingContent(self)
 
     def path(self, sha256: str) -> Path:
-        """Return where the content lies if it is there. Its name ends like a file of JSON lines, which is how readers
+        """Return the content's path if it is there. Its name ends like a file of JSON lines, which is how readers
         recognise it."""
         return self.folder / sha256[:2] / f"{sha256}.jsonl"
 
@@ -165,7 +165,8 @@ class Contents:
     # ---------------------------------------------------------------------------------------------
 
     def store_content(self, path: Path, sha256: str) -> None:
-        """Copy the whole content at `path` to where all who share the contents find it. Does nothing if it is there."""
+        """Copy the whole content at `path` to the place that all who share the contents read. Does nothing if it is
+        there."""
 
     def place_content(self, path: Path, sha256: str) -> None:
         """Give the whole content at `path` its name on this disk."""

@@ -52,7 +52,7 @@ class JobSubmission(BaseModel):
         return _elapsed(self.since, reading) or 0.0
 
     def with_clock(self, reading: StoreClockReading) -> JobSubmission:
-        """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
+        """Return the same, with this clock running. A clock that went backwards (a container) starts again."""
         if _elapsed(self.since, reading) is not None:
             return self
         return self.model_copy(update={"since": self.since | reading.clock_values})

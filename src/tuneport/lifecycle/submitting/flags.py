@@ -94,7 +94,7 @@ OPTION_FLAGS = _option_flags()
 
 
 def parse_job_option_pairs(given: list[str] | None, option: str) -> dict[str, Any]:
-    """Return `NAME=VALUE` arguments by name; a value that is JSON is what it says, any other is text."""
+    """Return `NAME=VALUE` arguments by name; a value that is JSON is parsed, any other is text."""
     found: dict[str, Any] = {}
     for name, value in parse_job_option_texts(given, option).items():
         try:

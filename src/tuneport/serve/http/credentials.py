@@ -30,7 +30,7 @@ class AccessRules:
 
 
 class GatewayCredentials:
-    """All tokens, kept in memory and read anew when one is added or revoked.
+    """All tokens, kept in memory and read again when one is added or revoked.
 
     A revocation by any process takes effect within `seen_within` seconds.
     """
@@ -45,7 +45,7 @@ class GatewayCredentials:
         self._lock = threading.Lock()
 
     async def refresh(self) -> None:
-        """Read the tokens anew if they have changed. Raises StoreUnavailableError if the store cannot be read: then
+        """Read the tokens again if they have changed. Raises StoreUnavailableError if the store cannot be read: then
         every caller is refused."""
         if time.monotonic() - self._read_at >= self._seen_within:
             await run_in_threadpool(self._read)

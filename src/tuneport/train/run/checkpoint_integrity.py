@@ -31,11 +31,11 @@ _WEIGHTS = ("*.safetensors", "pytorch_model_fsdp*")
 
 
 class CheckpointsDamagedError(TrainingError):
-    """No checkpoint of the run is whole, and the user has not allowed it to start anew."""
+    """No checkpoint of the run is whole, and the user has not allowed it to start from step 0."""
 
 
 class UnusableCheckpointError(TrainingError):
-    """Loading a checkpoint without digests failed: the run is to begin anew from an older one."""
+    """Loading a checkpoint without digests failed: the run is to restart from an older one."""
 
     def __init__(self, step: int, why: str) -> None:
         self.step = step

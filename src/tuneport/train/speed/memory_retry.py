@@ -17,7 +17,7 @@ _GIB = 2**30
 
 
 class SmallerBatchNeededError(TrainingError):
-    """A step ran out of memory: the run is to begin anew, from its newest checkpoint, with `smaller` rows at once."""
+    """A step ran out of memory: the run is to restart from its newest checkpoint, with `smaller` rows at once."""
 
     def __init__(self, rows: int, smaller: int, accumulation: int) -> None:
         super().__init__(

@@ -23,7 +23,7 @@ class HeldOutRows:
     are held out.
 
     `exact` and `near` are the lines whose input is in a training file, which are left out. `unusable`: records that are
-    no question and answer, or have an image. `against`: the hash of each training file, by what it is called.
+    no question and answer, or have an image. `against`: the hash of each training file, by its name.
     """
 
     path: Path

@@ -72,7 +72,7 @@ _NAMES_A_LANGUAGE = re.compile(
 
 
 class RowAnswerChecks:
-    """`hits` has the lines by kind. Two of its kinds count only where the dataset is not so throughout: "open" endings,
+    """`hits` has the lines by kind. Two of its kinds count only if the dataset is not so throughout: "open" endings,
     which are cut off if most answers do end, and "thought", which is markup if most answers have none.
     """
 

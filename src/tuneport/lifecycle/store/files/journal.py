@@ -136,9 +136,9 @@ class RemoteFileJournal(ScopedPart):
         """Write down that the file is being deleted, or return the unfinished jobs that use it, and write nothing.
 
         A job uses a file from its row on: by the content that it will upload, and by the journal afterwards. What is
-        prepared after this write finds it (`is_being_deleted`) and uploads anew. `filename` tells the content of a file
-        that this store does not know. `on_this_machine`: the file may be the very copy that jobs of other backends will
-        upload.
+        prepared after this write finds it (`is_being_deleted`) and uploads again. `filename` tells the content of a
+        file that this store does not know. `on_this_machine`: the file may be the very copy that jobs of other backends
+        will upload.
         """
         self.require_all_projects()
         named = OWN_NAME.fullmatch(filename) or (on_this_machine and LOCAL_NAME.fullmatch(filename))
