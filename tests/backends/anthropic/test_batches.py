@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.anthropic_types import sdk_complaints
 from tuneport.backends.anthropic import batches
-from tuneport.backends.anthropic.batches import split_message_requests
-from tuneport.errors import ProviderError, RateLimitError, RejectedError, UnavailableError
+from tuneport.backends.anthropic.batches import message_batch_error, split_message_requests
+from tuneport.errors import ProviderError, QuotaError, RateLimitError, RejectedError, UnavailableError
 from tuneport.testing.emulators import AnthropicEmulator
 from tuneport.types import Completion
 
@@ -135,6 +135,12 @@ def test_a_batch_that_was_not_made_leaves_nothing(anthropic: AnthropicEmulator, 
         many(["a"])
     assert journals() == [] and anthropic.jobs_created == 0
     assert texts(many(["a"])) == ["A"]
+
+
+def test_a_row_that_no_credit_was_left_for_is_no_refused_prompt() -> None:
+    told = {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API."}
+    error = message_batch_error("anthropic", {"type": "errored", "error": {"type": "error", "error": told}})
+    assert isinstance(error, QuotaError)
 
 
 def test_canceled_elsewhere(anthropic: AnthropicEmulator, connect: Callable[..., Any]) -> None:

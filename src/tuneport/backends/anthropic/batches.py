@@ -20,7 +20,8 @@ from pydantic import ValidationError
 
 from tuneport import private
 from tuneport.backends.hosted.backend import parse_provider_time, read_provider_id
-from tuneport.errors import ProviderError, RejectedError, UnavailableError
+from tuneport.backends.hosted.provider_errors import error_says_no_money
+from tuneport.errors import ProviderError, QuotaError, RejectedError, UnavailableError
 from tuneport.files import hold_file_lock, write_atomically
 from tuneport.types import Model
 
@@ -222,8 +223,16 @@ def split_message_requests(
 
 
 def message_batch_error(provider: str, result: Result) -> ProviderError:
-    """Return the error of a row without a message: RejectedError if its request is at fault, else UnavailableError."""
+    """Return the error of a row without a message: QuotaError if the account has no credit left, RejectedError if its
+    request is at fault, else UnavailableError."""
     told = (result.get("error") or {}).get("error") or {}
+    if error_says_no_money(told):
+        return QuotaError(
+            f"{provider} has no quota or credit left for this key: {told.get('message')}; add credit there, and run it "
+            "again",
+            provider=provider,
+            code=told.get("type"),
+        )
     if told.get("type") in _REQUEST_AT_FAULT:
         return RejectedError(
             f"{provider} refuses the request: {told.get('message')}", provider=provider, code=told["type"]
