@@ -63,6 +63,15 @@ def test_all_rows_go_in_one_batch_and_come_back_in_order(
     assert all(answer.prompt_tokens and answer.finish_reason == "stop" for answer in answers)
 
 
+def test_who_waits_is_told_that_it_may_be_stopped(
+    anthropic: AnthropicEmulator, many: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    anthropic.pace = 1.0
+    many(["a", "b"])
+    (told,) = [each.getMessage() for each in caplog.records if each.name.endswith("anthropic.batches")]
+    assert next(iter(anthropic.batches)) in told and "goes on with the same batch" in told
+
+
 def test_each_row_has_its_own_error(anthropic: AnthropicEmulator, many: Callable[..., Any]) -> None:
     anthropic.outcomes = {1: "expired", 2: "overloaded_error", 3: "invalid_request_error"}
     answers = many(["a", "b", "c", "d", "", "e"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ LOOKS = (0.0, 5.0, 25.0, 30.0)
 _KEPT = 28 * 86_400.0
 _CLOCKS = 600.0  # seconds by which this machine's clock and the provider's may differ
 _REQUEST_AT_FAULT = ("invalid_request_error", "not_found_error", "permission_error")
+
+_log = logging.getLogger(__name__)
 
 Request = Mapping[str, Any]
 Result = dict[str, Any]
@@ -165,8 +168,16 @@ class MessageBatches:
         return {digest: lines.get(_custom_id(batch, n), missing) for n, digest in enumerate(batch.digests)}
 
     def _wait(self, identity: str) -> None:
-        retrieve = self._client.messages.batches.retrieve
+        retrieve, told = self._client.messages.batches.retrieve, False
         while self._read(lambda: retrieve(identity).processing_status) != "ended":
+            if not told:
+                _log.warning(
+                    "%s answers within a day, mostly within an hour, in the batch %s; if this is stopped, run it "
+                    "again, and it goes on with the same batch",
+                    self._provider,
+                    identity,
+                )
+                told = True
             self._sleep(self._poll_seconds)
 
     def _lines(self, identity: str) -> dict[str, Result]:
