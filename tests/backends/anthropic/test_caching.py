@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
 from tuneport.testing.emulators import AnthropicEmulator
 
 SONNET, HAIKU = "claude-sonnet-4-6", "claude-haiku-4-5"
@@ -17,6 +16,8 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "description": LON
 
 @pytest.fixture(autouse=True)
 def conforming(anthropic: AnthropicEmulator) -> Iterator[None]:
+    from tests.support.anthropic_types import sdk_complaints  # a second to import
+
     yield
     assert sdk_complaints(anthropic.log) == []
 

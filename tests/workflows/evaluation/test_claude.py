@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
 from tuneport.backends import routing
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.service import JobService
@@ -57,6 +56,8 @@ def evaluated(folder: Path, data: Path) -> tuple[Any, Evaluation]:
 
 @pytest.mark.parametrize("table", ["", BATCHES], ids=["at once", "in batches"])
 def test_claude_is_measured_and_judges(claude: AnthropicEmulator, isolated: Path, data: Path, table: str) -> None:
+    from tests.support.anthropic_types import sdk_complaints  # a second to import
+
     (isolated / "tuneport.toml").write_text('[backends.fake]\nlike = "fake"\n' + table)
     plan, found = evaluated(isolated, data)
     assert plan.third_parties == ["Anthropic"]
