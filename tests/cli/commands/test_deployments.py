@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.commands import Run
+from tests.support.commands import Finish, Run
 from tests.support.emulated import LeadTo
 from tests.support.folders import FIXTURES
 from tuneport.cli.commands import deployments
@@ -22,12 +22,8 @@ def together(lead_to: LeadTo) -> TogetherEmulator:
 
 
 @pytest.fixture
-def job(run: Run, together: TogetherEmulator) -> str:
-    code, document, error = run(
-        "submit", TRAIN, "--model", "support-intents", "--backend", "together", "--wait", "--json"
-    )
-    assert code == 0, error
-    return str(document["id"])
+def job(finished: Finish, together: TogetherEmulator) -> str:
+    return finished(TRAIN, "--model", "support-intents", "--backend", "together")
 
 
 def test_endpoint_from_the_command_line(
