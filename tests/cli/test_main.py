@@ -40,7 +40,9 @@ def test_one_command_any_backend_the_same_document(
     run: Run, providers: dict[str, Any], isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model(tmp_path / "tiny-model", context=2048)
-    (isolated / "tuneport.toml").write_text(f'[models.support-intents]\nlocal = "{model}"\n')
+    (isolated / "tuneport.toml").write_text(
+        f'[models.support-intents]\nlocal = "{model}"\n[backends.together.options]\npoll_interval = 0.01\n'
+    )
     data = tmp_path / "few.jsonl"
     data.write_text("".join(Path(TRAIN).read_text().splitlines(keepends=True)[:24]))
     documents = {}

@@ -17,7 +17,8 @@ TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 
 
 @pytest.fixture
-def together(lead_to: LeadTo) -> TogetherEmulator:
+def together(lead_to: LeadTo, isolated: Path) -> TogetherEmulator:
+    (isolated / "tuneport.toml").write_text("[backends.together.options]\npoll_interval = 0.01\n")
     return lead_to(TogetherEmulator())
 
 

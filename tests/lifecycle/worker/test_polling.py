@@ -371,7 +371,7 @@ def test_all_jobs_of_two_providers_end_though_one_hangs_at_first(
                 released.set()
 
     slow.arm(ArmedFault(on="submit", kind="unlisted"))
-    timing = PollTiming(shortest=0.01, longest=0.02, first_rest=0.01, longest_rest=0.02)
+    timing = PollTiming(shortest=0.01, longest=0.02)
     JobPoller(workspace.worker, on_change=on_change, timing=timing).run(until_idle=True)
     assert set(ended[:3]) == set(quick) and ended[3:] == [late]
 
