@@ -31,7 +31,7 @@ def finished(run: Run) -> Finish:
     from tuneport.lifecycle.service import JobService
 
     def finish(*arguments: str) -> str:
-        code, document, error = run("submit", *arguments, "--json")
+        code, document, error = run("submit", "--yes", "--anyway", *arguments, "--json")
         assert code == 0, error
         with JobService() as workspace:
             row = workspace.drive(document["id"], poll_seconds=0.05)
