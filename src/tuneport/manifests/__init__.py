@@ -16,7 +16,6 @@ from tuneport.manifests.loading import (
 )
 from tuneport.manifests.resolution import (
     find_manifest_model,
-    nearest_model_names,
     resolve_manifest_model,
     resolve_manifest_model_id,
 )
@@ -70,7 +69,6 @@ __all__ = [
     "load_models",
     "manifest_names",
     "find_manifest_model",
-    "nearest_model_names",
     "read_manifest",
     "resolve_manifest_model",
     "resolve_manifest_model_id",
