@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("serve")(serve_command)
-
-
 def serve_command(
     host: Annotated[
         str, typer.Option(help="Address to listen at. Any other than loopback needs a token first.")

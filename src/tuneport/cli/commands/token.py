@@ -13,15 +13,10 @@ from tuneport.errors import ConfigError
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import TokenRecord
 
-_tokens = typer.Typer(name="token", no_args_is_help=True, help="Who may use the gateway (`tuneport serve`).")
+token_group = typer.Typer(no_args_is_help=True, help="Who may use the gateway (`tuneport serve`).")
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.add_typer(_tokens)
-    app.command("audit")(audit_command)
-
-
-@_tokens.command("create")
+@token_group.command("create")
 def token_create_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A label for this token.", show_default=False)],
     scope: Annotated[
@@ -59,7 +54,7 @@ def token_create_command(
         output.print_note("From now on the gateways of this store require a token.")
 
 
-@_tokens.command("list")
+@token_group.command("list")
 def token_list_command(json_: output.Json = False) -> None:
     """List the tokens, without their secrets."""
     from tuneport.lifecycle.store.store import Store
@@ -80,7 +75,7 @@ def token_list_command(json_: output.Json = False) -> None:
     output.console().print(table)
 
 
-@_tokens.command("revoke")
+@token_group.command("revoke")
 def token_revoke_command(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="The token's name or id.", show_default=False)],
     json_: output.Json = False,
