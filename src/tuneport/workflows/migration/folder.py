@@ -28,14 +28,14 @@ from urllib.parse import quote
 from pydantic import Field, ValidationError
 
 from tuneport import private
+from tuneport.digests import sha256_of
 from tuneport.errors import ConfigError, StorageError
-from tuneport.files import hold_file_lock, write_atomically
+from tuneport.files import append_line, hold_file_lock, write_atomically
 from tuneport.types import Model
 from tuneport.validation import decode_json
 from tuneport.workflows.migration.origin import MigrationSourceJob
 
 VERSION = 1
-_BLOCK = 1 << 20
 _NAME_LENGTH = 80
 _CONTAINERS = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".zst", ".txt")
 
@@ -143,11 +143,7 @@ class SavedAccountFolder:
             return None
         if known.sha256 not in self._verified:
             path = self.path / "files" / known.path
-            if (
-                not path.is_file()
-                or path.stat().st_size != known.bytes
-                or saved_account_file_sha256(path) != known.sha256
-            ):
+            if not path.is_file() or path.stat().st_size != known.bytes or sha256_of(path) != known.sha256:
                 return None
             self._verified[known.sha256] = path
         return self._verified[known.sha256]
@@ -164,7 +160,7 @@ class SavedAccountFolder:
         """Take `content` (in the waiting room) over under its hash, and write it into the index."""
         with _storing(self.path):
             content.chmod(0o600)
-            digest = saved_account_file_sha256(content)
+            digest = sha256_of(content)
             name = f"{digest}-{_safe_file_name(filename, purpose)}"
             size = content.stat().st_size
             with content.open("rb") as file:
@@ -230,25 +226,8 @@ class SavedAccountFolder:
                 self._append("moves.jsonl", move)
 
     def _append(self, name: str, line: Model) -> None:
-        path = self.path / name
         with self._journals:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                end = os.fstat(handle).st_size
-                # A line that a crash cut short is ended, so that this one begins anew.
-                cut = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
-                os.write(handle, (b"\n" if cut else b"") + line.model_dump_json().encode() + b"\n")
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-
-
-def saved_account_file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+            append_line(self.path / name, line.model_dump_json(), durable=True)
 
 
 @contextmanager
