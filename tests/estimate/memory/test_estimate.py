@@ -12,20 +12,14 @@ from hypothesis import strategies as st
 from benchmarks.measured_rows import scored
 from benchmarks.memory import score
 from tests.support.folders import SHARED
-from tuneport.estimate.memory import (
-    MemoryEstimate,
-    TrainingShape,
-    adapter_parameters,
-    embedding_parameters,
-    estimate_memory,
-    linear_parameters,
-    memory_rule_of_thumb,
-)
+from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
+from tuneport.estimate.memory.estimate import memory_rule_of_thumb
 from tuneport.estimate.memory.sizing import (
     estimate_gpu_fits,
     largest_fitting_batch,
     largest_fitting_length,
 )
+from tuneport.estimate.memory.tensors import adapter_parameters, embedding_parameters, linear_parameters
 from tuneport.manifests import ModelDimensions, load_gpus, load_models
 from tuneport.types import Adapter
 
