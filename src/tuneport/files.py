@@ -68,14 +68,11 @@ def fsync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def append_line(path: Path, line: str | bytes, *, durable: bool = False) -> None:
+def append_line(path: Path, line: str | bytes) -> None:
     """Append a whole line in one write, after dropping what a killed writer left behind the last newline."""
     with open(path, "ab+", opener=privately.private_file_opener) as file:
         file.truncate(_end_of_lines(file))
         file.write((line.encode("utf-8") if isinstance(line, str) else line) + b"\n")
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def cut_partial_line(path: Path) -> None:

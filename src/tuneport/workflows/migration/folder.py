@@ -30,7 +30,7 @@ from pydantic import Field, ValidationError
 from tuneport import private
 from tuneport.digests import sha256_of
 from tuneport.errors import ConfigError, StorageError
-from tuneport.files import append_line, hold_file_lock, write_atomically
+from tuneport.files import hold_file_lock, write_atomically
 from tuneport.types import Model
 from tuneport.validation import decode_json
 from tuneport.workflows.migration.origin import MigrationSourceJob
@@ -226,8 +226,17 @@ class SavedAccountFolder:
                 self._append("moves.jsonl", move)
 
     def _append(self, name: str, line: Model) -> None:
+        path = self.path / name
         with self._journals:
-            append_line(self.path / name, line.model_dump_json(), durable=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                end = os.fstat(handle).st_size
+                # A line that a crash cut short is ended, so that this one begins anew.
+                cut = end > 0 and os.pread(handle, 1, end - 1) != b"\n"
+                os.write(handle, (b"\n" if cut else b"") + line.model_dump_json().encode() + b"\n")
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 @contextmanager
