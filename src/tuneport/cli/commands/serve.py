@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -130,10 +131,9 @@ def _run(
         from tuneport.serve import AccessRules, Gateway, background, create_app
         from tuneport.types import now
     if require_token:
-        store = Store(settings.database_url).unscoped()
-        moment = now()
-        has_token = any(is_token_live(row, moment) for row in store.tokens.all())
-        store.close()
+        with closing(Store(settings.database_url).unscoped()) as store:
+            moment = now()
+            has_token = any(is_token_live(row, moment) for row in store.tokens.all())
         if not has_token:
             reason = "is reachable from elsewhere" if host not in LOOPBACK else "with --require-token needs a token"
             raise ConfigError(f"--host {host} {reason}, and there is no token yet: `tuneport token create NAME` first")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneport.cli.opened_store import open_command_store
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError, UnavailableError
 
@@ -99,16 +100,11 @@ def webhook_deliveries_command(
     json_: output.Json = False,
 ) -> None:
     """List deliveries of webhooks and notifications, sent and waiting, newest first."""
-    from tuneport.lifecycle.store.store import Store
-    from tuneport.settings import Settings
 
     if state is not None and state not in STATES:
         raise ConfigError(f"--state {state} is unknown; choose one of: {', '.join(STATES)}")
-    store = Store(Settings.load().database_url).unscoped()
-    try:
+    with open_command_store() as store:
         rows = store.webhooks.list_deliveries(limit=limit, job_id=job, state=state)
-    finally:
-        store.close()
     if output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         return
     if not rows:
@@ -128,14 +124,8 @@ def webhook_resend_command(
     json_: output.Json = False,
 ) -> None:
     """Let the gateway send a delivery again, with the same id."""
-    from tuneport.lifecycle.store.store import Store
-    from tuneport.settings import Settings
-
-    store = Store(Settings.load().database_url).unscoped()
-    try:
+    with open_command_store() as store:
         rows = [store.webhooks.send_again(delivery) for delivery in deliveries]
-    finally:
-        store.close()
     if not output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         for row in rows:
             output.print_line(f"{row.id} is due; a gateway that has {row.endpoint} sends it")
