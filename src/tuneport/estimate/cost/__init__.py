@@ -6,7 +6,7 @@ invented.
 """
 
 from tuneport.estimate.cost.base_prices import base_inference_quote
-from tuneport.estimate.cost.inference import InferenceQuote, inference_quote, per_token_quote
+from tuneport.estimate.cost.inference import InferenceQuote, endpoint_hourly_price, inference_quote, per_token_quote
 from tuneport.estimate.cost.own_gpu import OwnGPUCost
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
 from tuneport.estimate.cost.training import oldest_price_date, training_price, training_quote
@@ -18,6 +18,7 @@ __all__ = [
     "OwnGPUCost",
     "Traffic",
     "base_inference_quote",
+    "endpoint_hourly_price",
     "inference_quote",
     "oldest_price_date",
     "per_token_quote",
