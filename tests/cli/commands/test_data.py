@@ -25,7 +25,8 @@ from tests.support.rows import chat, write
 from tests.support.tiny import tiny_model
 from tuneport.cli.main import main
 from tuneport.cli.views.check import print_check_report
-from tuneport.data.checks import CheckEvidence, Finding, Verdict, check_dataset
+from tuneport.data.checks import Finding, Verdict, check_dataset
+from tuneport.data.checks.finding import CheckEvidence
 from tuneport.installation import install_extra
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tuneport.estimate.memory import ALL_LINEAR, TrainingShape, saved_per_layer_token
+from tuneport.estimate.memory import ALL_LINEAR, TrainingShape
+from tuneport.estimate.memory.tensors import saved_per_layer_token
 from tuneport.manifests import ModelDimensions
 from tuneport.types import Adapter
 
