@@ -140,7 +140,7 @@ def test_a_move_that_failed_is_made_again_only_when_asked(account: Account, caps
     assert main([*base, "--yes", "--wait"]) == 3
     capsys.readouterr()
     assert main([*base, "--yes"]) == 2
-    assert "or start another job with --again" in " ".join(capsys.readouterr().out.split())
+    assert "--again starts another job" in " ".join(capsys.readouterr().out.split())
     assert account.together.jobs_created == 1
     assert main([*base, "--yes", "--wait", "--again"]) == 0
     assert account.together.jobs_created == 2
