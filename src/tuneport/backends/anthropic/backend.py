@@ -146,6 +146,10 @@ class AnthropicBackend(HostedBackend):
             as_of=price.as_of,
         )
 
+    def count_input_tokens(self, model: str, messages: Sequence[dict[str, Any]], **options: Any) -> int:
+        """Return the tokens of the chat, by the provider's own count. Raises as `complete` does."""
+        return self._count(self._request(model, messages, options))
+
     def _count(self, request: Mapping[str, Any]) -> int:
         given = {name: request[name] for name in COUNTED if name in request}
         counted: int = self._read(lambda: self.client.messages.count_tokens(**given).input_tokens)
