@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -103,9 +104,8 @@ def _home(settings: Settings) -> Iterator[DoctorFinding]:
 
 def _store(settings: Settings) -> DoctorFinding:
     try:
-        store = Store(settings.database_url).unscoped()
-        unfinished = store.jobs.count_unfinished()
-        store.close()
+        with closing(Store(settings.database_url).unscoped()) as store:
+            unfinished = store.jobs.count_unfinished()
     except TuneportError as error:
         return DoctorFinding("store", "fail", str(error))
     return DoctorFinding(
@@ -131,9 +131,8 @@ def _month(settings: Settings) -> DoctorFinding:
     """Return the cost of this month's jobs and TUNEPORT_MONTHLY_BUDGET, if that is set."""
     try:
         cap = settings.monthly_budget
-        store = Store(settings.database_url).unscoped()
-        month = store.statistics.sum_month()
-        store.close()
+        with closing(Store(settings.database_url).unscoped()) as store:
+            month = store.statistics.sum_month()
     except TuneportError as error:
         return DoctorFinding("budget", "fail", str(error))
     unknown = f"; cost unknown for {', '.join(month.unknown[:3])}" if month.unknown else ""

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
 from tests.support.emulated import KEYS, settings_for
 from tuneport.backends import backend_manifest, open_backend
 from tuneport.backends.routing import BackendCatalogue, BackendRoute
@@ -40,6 +39,8 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"ty
 
 @pytest.fixture(autouse=True)
 def conforming(anthropic: AnthropicEmulator) -> Iterator[None]:
+    from tests.support.anthropic_types import sdk_complaints  # a second to import
+
     yield
     assert sdk_complaints(anthropic.log) == []
 

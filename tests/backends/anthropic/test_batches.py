@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
 from tuneport.backends.anthropic import batches
 from tuneport.backends.anthropic.batches import message_batch_error, split_message_requests
 from tuneport.errors import ProviderError, QuotaError, RateLimitError, RejectedError, UnavailableError
@@ -28,6 +27,8 @@ def anthropic(anthropic: AnthropicEmulator) -> AnthropicEmulator:
 
 @pytest.fixture(autouse=True)
 def conforming(anthropic: AnthropicEmulator) -> Iterator[None]:
+    from tests.support.anthropic_types import sdk_complaints  # a second to import
+
     yield
     assert sdk_complaints(anthropic.log) == []
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
 from tuneport.backends.anthropic.caching import KEPT_SECONDS, SentPromptHeads
 from tuneport.testing.emulators import AnthropicEmulator
 
@@ -18,6 +17,8 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "description": LON
 
 @pytest.fixture(autouse=True)
 def conforming(anthropic: AnthropicEmulator) -> Iterator[None]:
+    from tests.support.anthropic_types import sdk_complaints  # a second to import
+
     yield
     assert sdk_complaints(anthropic.log) == []
 

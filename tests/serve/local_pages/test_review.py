@@ -19,9 +19,9 @@ from starlette.testclient import TestClient
 
 from tests.support.browser import Browser
 from tests.support.rows import chat, write
-from tuneport.data.review import read_review_verdicts, review_verdicts_path
+from tuneport.data.review import read_review_verdicts
 from tuneport.data.review.session import ReviewSession
-from tuneport.data.review.verdicts import editable_answer
+from tuneport.data.review.verdicts import editable_answer, review_verdicts_path
 from tuneport.serve.local_pages.review import MAX_BODY_BYTES, create_app
 
 TOKEN = "secret-part-of-the-address"

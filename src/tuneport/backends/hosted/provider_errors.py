@@ -101,8 +101,7 @@ class ProviderConnection:
 
     @property
     def address(self) -> str:
-        """Return the address to call: without a user's name and password, which `HostedBackend.http_client_arguments`
-        sends as a header."""
+        """Return the address to call: without a user's name and password, which the transport sends as a header."""
         return strip_url_credentials(self.base_url)
 
     @property

@@ -23,10 +23,6 @@ BELOW_LIMIT = 4
 """The exit code if a limit of --fail-under or a gate of --fail-on is missed."""
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("eval")(eval_command)
-
-
 def eval_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help=f"The held-out rows. {DATA}")],
     models: Annotated[

@@ -137,18 +137,17 @@ def check_dataset(
     validation: DatasetLike | None = None,
     vocabulary: TokenizerVocabulary = OPENAI,
     task: str | None = None,
-    columns: Mapping[str, str] | None = None,
 ) -> CheckReport:
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
     `validation` is the held-out file; without one, the held-out split of the folder whose split `path` is. `task` is
-    one of `TASKS`, guessed by default; `vocabulary` is the one to count tokens with and the limit of an example;
-    `columns` renames columns (`--map`). What is remembered of each row (0.4 kB) lies in a temporary folder if it is
+    one of `TASKS`, guessed by default; `vocabulary` is the one to count tokens with and the limit of an example.
+    What is remembered of each row (0.4 kB) lies in a temporary folder if it is
     large. Without a vocabulary on this machine or a network to fetch it, a finding says that tokens were not counted.
     Raises DatasetError only for a file that cannot be read at all or whose format is unknown, StorageError if that
     folder is full.
     """
-    dataset = Dataset.of(path, columns, format)
+    dataset = Dataset.of(path, format=format)
     if task is not None and task not in TASKS:
         raise ConfigError(f"the task {task!r} is not known; known tasks: {', '.join(TASKS)}")
     found_format = dataset.detection

@@ -31,7 +31,6 @@ def prepare_dataset(
     *,
     allow_loss: bool = False,
     questions: bool = False,
-    encoding: str = "o200k_base",
     untrained: UntrainedDatasetRecords | None = None,
 ) -> DataFile:
     """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
@@ -49,7 +48,7 @@ def prepare_dataset(
         dataset = dataset.read_as(target)  # nothing else can be written as it; chats of several turns look like openai
     format = load_dataset_format(target)
     known, source = dataset.known, dataset.open()
-    losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter(encoding)
+    losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter()
     untrained = untrained or UntrainedDatasetRecords()
     untrained.words = source.numbering.words
     digest = hashlib.sha256()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -289,7 +289,7 @@ def _processor() -> str:
     return named[0] if named else platform.machine()
 
 
-def detect_job_machine(memory: Callable[[], float | None] | None = None) -> Machine:
+def detect_job_machine() -> Machine:
     """Return the first NVIDIA GPU, else this machine's main memory and processor."""
     gpu = _nvidia_gpu()
     if gpu is not None:
@@ -300,7 +300,7 @@ def detect_job_machine(memory: Callable[[], float | None] | None = None) -> Mach
         return Machine(
             memory_gib=memory_gib, bf16_tflops=card.bf16_tflops, gpu=card.name, bandwidth_gbps=card.bandwidth_gbps
         )
-    return Machine(memory_gib=_main_memory_gib() if memory is None else memory())
+    return Machine(memory_gib=_main_memory_gib())
 
 
 @cache
