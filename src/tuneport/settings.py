@@ -99,7 +99,7 @@ class GatewaySettings(_Configured):
 
 
 class BudgetSettings(_Configured):
-    """`[budgets]` of `tuneport.toml`, in US dollars. `job`: what one job may cost without anyone being asked."""
+    """`[budgets]` of `tuneport.toml`, in US dollars. `job`: what one job may cost without a question."""
 
     job: float | None = Field(default=None, ge=0)
 
@@ -206,7 +206,7 @@ class Settings(_Configured):
     @property
     def job_budget(self) -> float | None:
         """Return `TUNEPORT_JOB_BUDGET`, else `job = ` in `[budgets]` of `tuneport.toml`: US dollars that one job may
-        cost without anyone being asked; None: someone is asked."""
+        cost without a question; None: each job is asked for."""
         given = self._dollars("TUNEPORT_JOB_BUDGET")
         return self.project.budgets.job if given is None else given
 

@@ -160,7 +160,7 @@ class JobService:
         dataset: Dataset | None = None,
         **given: Unpack[OptionKeywords],
     ) -> JobRecord:
-        """Choose a backend, convert the data, and write the job's row; no one is asked (`submit_proposal` asks).
+        """Choose a backend, convert the data, and write the job's row, without a question (`submit_proposal` asks).
 
         Options given by keyword replace those in `options`. `show_terms` receives the terms of the provider, if they
         were never shown before. `claim` is the request that the job is made from; raises ClaimLostError if another
@@ -184,9 +184,9 @@ class JobService:
         choose: ChooseBackend | None = None,
         dataset: Dataset | None = None,
     ) -> JobProposal:
-        """Return the job as it would be submitted, for someone to agree to: checked, priced, with its data converted.
+        """Return the job as it would be submitted, to be agreed to: checked, priced, with its data converted.
 
-        Where no one named a backend, no third party is taken unless `choose` does: it is shown the ranking. Raises what
+        Where no backend was named, no third party is taken unless `choose` does: it is shown the ranking. Raises what
         `submit` raises, and ConsentError if only third parties can run the job and none was chosen.
         """
         return self._submitter().propose(
@@ -553,8 +553,8 @@ class JobService:
     ) -> Deployment:
         """Start an endpoint for a job's tuned model, or for a model of a backend; see `FineTuneBackend.deploy`.
 
-        `confirm` is asked before anything that costs money; see `deploy_with_consent`. Raises ConsentError if no one
-        agrees.
+        `confirm` is asked before anything that costs money; see `deploy_with_consent`. Raises ConsentError
+        without an agreement.
         """
         from tuneport.lifecycle.proposing.consent import deploy_with_consent
 

@@ -107,10 +107,10 @@ def submit(
     If the account is full, the job is returned as it waits (`submitting`, its `note` says for what): `job.wait()` then
     waits for its slot, too.
 
-    `confirm` is a function that is shown the job (`JobProposal`: checks, price, what leaves this machine) and agrees to
-    it or not; False asks no one. By default a job that is paid, or whose data goes to a third party, needs a `budget`,
-    or a standing limit (`TUNEPORT_JOB_BUDGET`), of at least its highest price. `anyway` trains on data that fails a
-    check, `again` repeats an earlier job.
+    `confirm` is a function that is shown the job (`JobProposal`: checks, price, what leaves this machine) and
+    agrees to it or not; False starts the job without a question. By default a job that is paid, or whose data goes
+    to a third party, needs a `budget`, or a standing limit (`TUNEPORT_JOB_BUDGET`), of at least its highest price.
+    `anyway` trains on data that fails a check, `again` repeats an earlier job.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked, but no third party by itself. `method`
     None: what the data is made for. `columns` maps the names that a format expects to those in the files (`--map`);
@@ -208,8 +208,9 @@ def deploy(
 
     `hardware` is a part of its name, by default the cheapest that can; `inactive_timeout` minutes without a request
     stop it, 0 never does. It may still be starting. It needs `max_usd_per_hour`, or `confirm`: a function that is
-    shown the `EndpointOffer` and agrees to it or not, or False, which asks no one. Raises ConsentError if no one
-    agrees, UnsupportedError if the backend has no endpoints, ConfigError for a job without a model.
+    shown the `EndpointOffer` and agrees to it or not, or False, which starts it without a question. Raises
+    ConsentError without an agreement, UnsupportedError if the backend has no endpoints, ConfigError for a job
+    without a model.
     """
     opened = opened or open_shared_job_service(settings)
     options = given_job_options(

@@ -124,7 +124,7 @@ def test_job_without_weights_says_so(run: Run, together: TogetherEmulator) -> No
     assert code == 3 and "once it has succeeded" in error
 
 
-def test_an_endpoint_costs_nothing_before_somebody_agrees(run: Run, together: TogetherEmulator, job: str) -> None:
+def test_an_endpoint_costs_nothing_before_it_is_agreed_to(run: Run, together: TogetherEmulator, job: str) -> None:
     code, _, error = run("deploy", job)
     assert code == 2 and "$3.99 an hour, $2,912.70 for a whole month; it stops after 30 minutes" in error
     assert "add --yes, --max-usd-per-hour 3.99" in error
@@ -136,7 +136,7 @@ def test_an_endpoint_costs_nothing_before_somebody_agrees(run: Run, together: To
 
     with pytest.raises(tuneport.ConsentError, match="the answer was no"):
         tuneport.deploy(job, confirm=refuse)
-    with pytest.raises(tuneport.ConsentError, match="no one can be asked"):
+    with pytest.raises(tuneport.ConsentError, match="which was not agreed to"):
         tuneport.job(job).deploy()
     assert shown[0].usd_per_hour == 3.99 and not together.requests("POST", "/endpoints")
     assert tuneport.deploy(job, max_usd_per_hour=4).usd_per_hour == 3.99

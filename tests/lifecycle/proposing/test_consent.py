@@ -1,4 +1,4 @@
-"""No job is paid, sent to a third party or paid twice without somebody's word for it."""
+"""No job is paid, sent to a third party or paid twice before the user has agreed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def started(openai: OpenAIEmulator) -> int:
 
 
 def test_python_pays_nothing_without_a_word_for_it(openai: OpenAIEmulator) -> None:
-    with pytest.raises(ConsentError, match=r"may cost \$0\.\d+, and no one can be asked; add --yes, --budget 0\.\d+"):
+    with pytest.raises(ConsentError, match=r"may cost \$0\.\d+, which was not agreed to; add --yes, --budget 0\.\d+"):
         tuneport.submit(TRAIN, model=MODEL, backend="openai")
     assert started(openai) == 0 and tuneport.jobs() == []
 

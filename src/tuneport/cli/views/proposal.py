@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def confirmation(yes: bool) -> Confirm:
-    """Return who agrees to a job: no one is asked after `--yes`, and no one can be without a terminal."""
+    """Return who agrees to a job: the terminal is asked, unless there is none or `--yes` was given."""
     return False if yes else _ask_for_job if _can_ask() else None
 
 

@@ -1,4 +1,4 @@
-"""Consent: no personal data goes to a third party, and nothing is paid, without someone's word for it."""
+"""Consent: no personal data goes to a third party, and nothing is paid, before the user has agreed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tuneport.lifecycle.proposing.proposal import JobProposal
 from tuneport.types import Deployment, EndpointOffer, PreparedData, TuneSpec
 
 Confirm: TypeAlias = Callable[[JobProposal], bool] | bool | None
-"""Who agrees to a job: a function that is shown the proposal and says yes or no; False: no one is asked; None: no one
-can be asked, and only a budget agrees."""
+"""Who agrees to a job: a function that is shown the proposal and says yes or no; False: the job starts without a
+question; None: only a budget agrees."""
 ConfirmEndpoint: TypeAlias = Callable[[EndpointOffer], bool] | bool | None
 """The same for an endpoint; None: only a limit of dollars an hour agrees."""
 ChooseBackend: TypeAlias = Callable[[Plan], str | None]
-"""Shown the ranking where no one named a backend; returns the name of one, or None for no job."""
+"""A function that is shown the ranking where no backend was named; returns the name of one, or None for no job."""
 
 
 def refuse_personal_upload(spec: TuneSpec, data: PreparedData, backend: str) -> None:
@@ -41,8 +41,8 @@ def refuse_personal_upload(spec: TuneSpec, data: PreparedData, backend: str) -> 
 
 
 def choose_unnamed_backend(plan: Plan, choose: ChooseBackend | None) -> Plan:
-    """Return the plan, or another one where no one has named its backend and the data would go to a third party: the
-    one that `choose` names, or with no one to ask the user's own machine.
+    """Return the plan, or another one where no backend was named and the data would go to a third party: the one that
+    `choose` names, or without it the user's own machine.
 
     Raises ConsentError that lists the backends if that cannot run the job, or if none was chosen.
     """
@@ -65,12 +65,12 @@ def choose_unnamed_backend(plan: Plan, choose: ChooseBackend | None) -> Plan:
 
 
 def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: float | None) -> JobProposal:
-    """Return the proposal if someone agrees to it: by a budget of at least its highest price, or by `confirm`.
+    """Return the proposal if it is agreed to: by a budget of at least its highest price, or by `confirm`.
 
     What was agreed to becomes the job's budget if it has none, so that it does not start at a higher price that the
     provider names later. `job_budget`: the standing limit for one job. Raises CheckFailedError if a check fails and
-    ConfigError if an earlier job is repeated, unless the options say that this is meant, and ConsentError if no one
-    agrees.
+    ConfigError if an earlier job is repeated, unless the options say that this is meant, and ConsentError without an
+    agreement.
     """
     failed = proposal.failed_checks
     if failed and not proposal.options.anyway:
@@ -109,13 +109,13 @@ def _what_to_add(proposal: JobProposal, job_budget: float | None) -> str:
     highest = proposal.highest_price
     if highest is None:
         return (
-            f"the price of {proposal.model} on {proposal.backend} is not known, and no one can be asked; add --yes "
+            f"the price of {proposal.model} on {proposal.backend} is not known, so it was not agreed to; add --yes "
             "(confirm=False in Python) to pay it"
         )
     limit = "" if job_budget is None else f", above the standing limit of {money(job_budget)}"
     return (
-        f"{proposal.model} on {proposal.backend} may cost {money(highest)}{limit}, and no one can be asked; add --yes, "
-        f"--budget {_rounded_up(highest):g}, or set TUNEPORT_JOB_BUDGET (confirm=False or budget= in Python)"
+        f"{proposal.model} on {proposal.backend} may cost {money(highest)}{limit}, which was not agreed to; add "
+        f"--yes, --budget {_rounded_up(highest):g}, or set TUNEPORT_JOB_BUDGET (confirm=False or budget= in Python)"
     )
 
 
@@ -142,8 +142,8 @@ def describe_endpoint_offer(offer: EndpointOffer) -> str:
 def deploy_with_consent(
     backend: FineTuneBackend, model: str, options: Mapping[str, Any], confirm: ConfirmEndpoint
 ) -> Deployment:
-    """Start an endpoint if someone agrees to its price, by `max_usd_per_hour` in the options or by `confirm`. Raises
-    ConsentError if no one does; nothing has been started then."""
+    """Start an endpoint if its price is agreed to, by `max_usd_per_hour` in the options or by `confirm`. Raises
+    ConsentError otherwise; nothing has been started then."""
 
     def agree(offer: EndpointOffer) -> None:
         if confirm is False or options.get("max_usd_per_hour") is not None:
@@ -154,7 +154,7 @@ def deploy_with_consent(
             return
         limit = "" if offer.usd_per_hour is None else f", --max-usd-per-hour {_rounded_up(offer.usd_per_hour):g}"
         raise ConsentError(
-            f"{describe_endpoint_offer(offer)}, and no one can be asked; add --yes{limit} (confirm=False or "
+            f"{describe_endpoint_offer(offer)}, which was not agreed to; add --yes{limit} (confirm=False or "
             "max_usd_per_hour= in Python)"
         )
 

@@ -46,7 +46,7 @@ class JobSubmitter:
         choose: ChooseBackend | None = None,
         with_consent: bool = False,
     ) -> JobProposal:
-        """Return the job with its backend, price and converted data. `with_consent`: someone will be asked for it, so
+        """Return the job with its backend, price and converted data. `with_consent`: it has to be agreed to, so
         no third party is taken by itself, the data is checked, and earlier jobs are compared."""
         options.check(spec)
         planned = self.plan(spec, backend=backend, dataset=dataset)
