@@ -6,9 +6,11 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.counted import print_counted
 from tests.support.folders import SHARED
 from tests.support.webhook_receiver import Receiver, receiving
 from tuneport.settings import Settings
@@ -29,6 +31,11 @@ gc.disable()
 def pytest_collection_finish() -> None:
     gc.enable()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests have counted."""
+    print_counted(terminalreporter)
 
 
 SLOW_FIRST = (
@@ -71,6 +78,7 @@ JOURNEYS = (
     "tests/lifecycle/worker/",
     "tests/test_aio.py",
     "tests/test_device_queue.py",
+    "tests/test_surface.py",
     "tests/workflows/evaluation/",
     "tests/workflows/migration/",
     "tests/workflows/test_evaluate.py",

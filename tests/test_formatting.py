@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tuneport
-from tuneport.formatting import ago, compact, counted, duration, money, number, since, size
+from tuneport.formatting import ago, compact, counted, duration, hours, money, number, since, size
 
 AMOUNTS = (0, 0.0042, 0.000012, 0.05, 0.0995, 0.5, 12.345, 999.4, 1234.5, -3, 2_000_000)
 
@@ -56,3 +56,7 @@ def test_no_other_file_writes_amounts_by_hand(by_hand: str) -> None:
     sources = [path for path in Path(tuneport.__file__).parent.rglob("*.py") if "testing" not in path.parts]
     found = [path.name for path in sources if re.search(by_hand, path.read_text()) and path.name != "formatting.py"]
     assert found == (["rate.py"] if "else" in by_hand else [])
+
+
+def test_hours_as_bills_count_them() -> None:
+    assert [hours(seconds) for seconds in (0, 900, 5400.0, 360_000)] == ["0.00 h", "0.25 h", "1.50 h", "100.00 h"]

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 import tuneport
+from tests.support.counted import COUNTED
 from tuneport.methods import Examples, Method, Records, methods_where
 from tuneport.training_options import largest_divisor
 
@@ -105,11 +107,13 @@ def run(copy: Path, script: str, *arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_new_method_touches_four_files(copy: Path, pairs: Path, tmp_path: Path) -> None:
+def test_a_new_method_touches_four_files(
+    copy: Path, pairs: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     told = run(copy, USE, str(pairs), str(tmp_path / "store"))
     assert told == ["lora False", "openai-preference 8", "chosen chosen", "single False False"]
     files = changed(copy)
-    print(f"a new method touches {len(files)} files: {', '.join(files)}")
+    record_property(COUNTED, f"a new method touches {len(files)} files: {', '.join(files)}")
     assert files == [
         "providers/local.toml",
         "src/tuneport/methods.py",

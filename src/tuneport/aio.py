@@ -182,7 +182,7 @@ def _deadline(timeout: float | None) -> float | None:
 
 
 async def _pumped(start: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
-    """Yield what an iterator gives in one thread of its own, from its first item to its last."""
+    """Yield the items of an iterator that runs in its own thread."""
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[Sequence[T] | Exception | None] = asyncio.Queue()
     over = False

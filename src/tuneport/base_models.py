@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tuneport import private
 from tuneport.errors import ConfigError
+from tuneport.files import folder_beside
 from tuneport.installation import install_extra
 
 Source = Literal["folder", "cache", "hub", "package"]
@@ -115,11 +114,11 @@ def materialise_base_model(base: BaseWeights, *, home: Path) -> Path:
     target = home / "models" / base.name
     if _is_model_folder(target):
         return target
-    aside = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
     try:
-        private.make_private_folder(aside)
-        _convert_gguf(base.folder, base.gguf_file, aside)
-        aside.rename(target)
+        with folder_beside(target) as aside:
+            private.make_private_folder(aside)
+            _convert_gguf(base.folder, base.gguf_file, aside)
+            aside.rename(target)
     except OSError as error:
         if not _is_model_folder(target):  # else another process was first: its copy is as good
             raise ConfigError(f"the base model {base.name} cannot be written to {target}: {error}") from error
@@ -128,8 +127,6 @@ def materialise_base_model(base: BaseWeights, *, home: Path) -> Path:
     except Exception as error:  # a reader of a broken file may raise anything
         reason = str(error).strip().split("\n", 1)[0]
         raise ConfigError(f"{base.folder / base.gguf_file} cannot be read: {reason}; fetch it again") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return target
 
 
@@ -299,7 +296,7 @@ def _how_to_get(name: str, bundle: Bundle | None) -> str:
     ways = [f"`{bundle.install}`"] if bundle else []
     ways.append("give the path of a folder that holds it")
     ways.append("or unset HF_HUB_OFFLINE and connect, if it is on the hub as OWNER/NAME")
-    return f"the base model {name} is not on this machine and the hub did not give it: {', '.join(ways)}"
+    return f"the base model {name} is not on this machine and could not be downloaded: {', '.join(ways)}"
 
 
 def main(arguments: list[str]) -> int:

@@ -66,8 +66,8 @@ class ClientsMaySet:
 
 @dataclass(frozen=True)
 class OperatorOnly:
-    """Only the operator of the gateway may set it; `because` goes on "it ...". `never`: not even the operator can let
-    clients set it. `switch`: the name in `client_options` that lets them, where that is not the option's own."""
+    """An option that only the gateway's operator may set. `because` completes "it ...". `never`: the operator cannot
+    open it to clients either. `switch`: its name in `client_options`, if that differs."""
 
     because: str
     never: bool = False
@@ -76,7 +76,7 @@ class OperatorOnly:
 
 @dataclass(frozen=True)
 class CheckedByGateway:
-    """The gateway checks it by rules of its own: `how`."""
+    """An option that the gateway checks by its own rule; `how` states it."""
 
     how: str
 

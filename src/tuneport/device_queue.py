@@ -14,7 +14,6 @@ that are free. Only the standard library is used here: a waiting process is to c
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import stat
@@ -26,7 +25,7 @@ from pathlib import Path
 
 from tuneport import private
 from tuneport.devices import Device
-from tuneport.files import hold_file_lock
+from tuneport.files import hold_file_lock, lock_open_file
 
 GPU_LOCKS = Path("/tmp/tuneport-devices")
 """GPUs belong to the machine: runs of all homes and all users lock them here. A CPU can be shared, so each home has its
@@ -189,13 +188,13 @@ def _lock_free_ones(locks: dict[str, Path]) -> dict[str, int]:
 
 def _take(path: Path) -> int | None:
     """Open the file, creating it if needed, and lock it. Returns None if another process holds it."""
-    return _locked(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    return lock_open_file(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
 def _take_shared(path: Path) -> int | None:
     """Open and lock a file that every user may lock, whichever user made it.
 
-    Another user's file is opened for reading only: in a folder like /tmp systems forbid more, and a lock needs no more.
+    Another user's file is opened read-only, because /tmp forbids more and a lock needs no more.
     Returns None if another process holds it.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -207,16 +206,7 @@ def _take_shared(path: Path) -> int | None:
             os.close(os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o644))
     finally:
         os.umask(before)
-    return _locked(os.open(path, flags))
-
-
-def _locked(descriptor: int) -> int | None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    return lock_open_file(os.open(path, flags))
 
 
 def _remove_if_nobody_holds(path: Path) -> bool:

@@ -131,8 +131,8 @@ def carry_digest_list(source: Path, target: Path) -> bool:
 
 
 def _refuse_other_than_file(folder: Path, name: str) -> None:
-    """Raise DamagedError unless the folder itself holds the file: a link leads elsewhere, a pipe or a device never
-    ends."""
+    """Raise DamagedError unless the path is a regular file of the folder: links leave it, and pipes and devices never
+    end."""
     about = os.lstat(folder / name)
     if not stat.S_ISREG(about.st_mode) or (folder / name).resolve() != folder.resolve() / name:
         raise _damaged(folder, name, "is a link or no regular file, and is not read")

@@ -137,7 +137,7 @@ class ConversionLossError(TuneportError):
         listed = "; ".join(str(loss) for loss in self.losses[:LOSSES_TOLD])
         if len(self.losses) > LOSSES_TOLD:
             listed += f"; and {len(self.losses) - LOSSES_TOLD} more, which --json lists"
-        super().__init__(f"the format {target} cannot hold everything: {listed}; pass --allow-loss to go on without it")
+        super().__init__(f"converting to {target} would lose data: {listed}; pass --allow-loss to go on without it")
 
     def as_dict(self) -> dict[str, object]:
         rows = [vars(loss) for loss in self.losses]
@@ -147,7 +147,7 @@ class ConversionLossError(TuneportError):
 class UnsupportedError(TuneportError):
     """The named backend, method, adapter or model does not have the named capability.
 
-    `param`: the option of a request that asked for it, where one did.
+    `param`: the request option that caused it, if any.
     """
 
     def __init__(self, message: str, *, param: str | None = None) -> None:

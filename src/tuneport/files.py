@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -48,6 +49,16 @@ def temporary_file_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Yield a hidden name beside `target` for a folder to fill and rename; what is left there at the end is removed."""
+    aside = temporary_file_beside(target)
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def publish_folder(written: Path, target: Path) -> None:
     """Rename a finished folder into place once its bytes, and the names of its files, are on the disk."""
     for entry in [*written.rglob("*"), written]:
@@ -60,7 +71,7 @@ def publish_folder(written: Path, target: Path) -> None:
 
 
 def fsync_path(path: Path) -> None:
-    """Bring a file's content, or the names in a folder, to the disk."""
+    """Flush a file's content, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -112,7 +123,11 @@ def hold_file_lock(path: Path, *, wait: bool = True, private: bool = True) -> It
 
 def acquire_file_lock(path: Path, *, wait: bool = False, private: bool = True) -> int | None:
     """Return the open file that holds the lock until it is closed, or None if another holds it and `wait` is off."""
-    descriptor = os.open(path, _NEW, 0o600 if private else 0o666)
+    return lock_open_file(os.open(path, _NEW, 0o600 if private else 0o666), wait=wait)
+
+
+def lock_open_file(descriptor: int, *, wait: bool = False) -> int | None:
+    """Return the open file once it holds its lock. If another holds it and `wait` is off, close it and return None."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

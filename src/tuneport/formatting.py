@@ -67,6 +67,11 @@ def duration(seconds: float | None, *, short: bool = False) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
+def hours(seconds: float) -> str:
+    """Return a time in hours, as bills count it: 0.25 h."""
+    return f"{seconds / 3600:.2f} h"
+
+
 def ago(moment: datetime) -> str:
     """Return how long ago a moment was, so coarse that a page that shows it changes once a minute at most."""
     seconds = (datetime.now(UTC) - moment).total_seconds()

@@ -69,7 +69,7 @@ class Ready(_Reply, tag="ready"):
 
 
 class Working(_Reply, tag="working"):
-    """The child lives."""
+    """A heartbeat: the child is alive and still working."""
 
 
 class Delta(_Reply, tag="delta"):

@@ -85,7 +85,7 @@ def make_files_private(paths: Iterable[Path]) -> None:
 
 
 def process_umask() -> int:
-    """Return the process's umask without changing it: meanwhile another thread could make a file."""
+    """Return the process's umask. Does not set it, because another thread could create a file meanwhile."""
     try:
         with open("/proc/self/status", "rb") as status:
             return next(int(line.split()[1], 8) for line in status if line.startswith(b"Umask:"))

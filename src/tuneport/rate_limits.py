@@ -1,4 +1,4 @@
-"""Limits the requests of a minute, and reads and writes the headers of HTTP that ask to wait."""
+"""Limits requests per minute; reads and writes HTTP's Retry-After headers."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 `backends/local/runs/run.py` (the parent, which may be any process) and `train/run/run_folder.py` (the child, which
 trains) agree on what is here. The parent writes `run.json`, `spawn.json` and the files that ask for something
-(`cancel`, `pause`, `stop_early`); both write `restarts.json`; the child writes everything else, and the parent only
-while it is dead. Readers ignore keys that they do not know and give those that are missing their defaults, so that a
+(`cancel`, `pause`, `stop_early`), and `restarts.json`; the child writes everything else, and the parent only while it
+is dead. Readers ignore keys that they do not know and give those that are missing their defaults, so that a
 folder may be older or newer than the program.
 """
 

@@ -1,5 +1,5 @@
-"""Turns what people and files say into pydantic models, and the first of pydantic's complaints into one line; reads
-JSON that others wrote."""
+"""Parses user input and files into pydantic models, shortens pydantic's first error to one line, and reads JSON from
+other programs."""
 
 from __future__ import annotations
 

@@ -62,6 +62,36 @@ def test_the_list_of_commands_looks_as_typer_draws_it(
     assert ("\x1b[" in drawn_by_typer) == bool(colour)
 
 
+def all_commands(group: Any, context: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each command below a group with its context, groups of commands among them."""
+    for name in group.list_commands(context):
+        command = group.commands[name]
+        own = command.make_context(name, [], parent=context, resilient_parsing=True)
+        yield command, own
+        if hasattr(command, "commands"):
+            yield from all_commands(command, own)
+
+
+def test_help_says_nothing_of_switches_and_tells_bounds_in_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("tuneport", [], resilient_parsing=True)
+    screens = {}
+    for command, own in all_commands(group, context):
+        rich_format_help(obj=command, ctx=own, markup_mode="rich")
+        screens[own.command_path] = capsys.readouterr().out
+    assert {"tuneport token create", "tuneport store upgrade", "tuneport webhook test"} <= set(screens)
+    assert [name for name, told in screens.items() if "<bool>" in told or "range" in told or "<=" in told] == []
+    assert "--port <number>" in " ".join(screens["tuneport serve"].split())
+    assert "0 to 65535." in " ".join(screens["tuneport serve"].split())
+
+
+def test_a_number_out_of_its_bounds_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "65536"]) == 2
+    assert "--port" in capsys.readouterr().err
+
+
 def test_without_rich_the_list_is_plain_text() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tuneport.cli.main", "--help"],

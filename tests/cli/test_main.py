@@ -160,6 +160,13 @@ def test_a_bad_dataset_is_one_line_and_starts_nothing(
         assert run("jobs", "--json")[1]["data"] == []
 
 
+def test_a_missing_file_is_one_line_with_a_method_given_too(run: Run, tmp_path: Path) -> None:
+    """With a method, the first look at the file is at its size, not at its rows."""
+    missing = tmp_path / "missing.jsonl"
+    code, _, error = run("submit", str(missing), "--method", "sft", "-m", "support-intents", "-b", "fake")
+    assert code == 2 and error == f"error: {missing}: does not exist; correct the path\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import random
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tuneport
+from tests.support.counted import COUNTED
 from tests.support.rows import chat
 from tests.support.rows import write as write_rows
+from tuneport.data import dataset as dataset_module
 from tuneport.data import reading
 from tuneport.data.containers.source import RowSource
 from tuneport.data.formats import FORMATS, load_dataset_format
@@ -39,7 +40,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 @pytest.fixture
-def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
+def counts(monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]) -> Iterator[Counts]:
     """How often each file is opened (`opened`), read through or into (`passes`), and judged (`detections`), by its
     name; and how often a format is asked about a row (`likeness`), by the format's name."""
     found: Counts = {what: Counter() for what in ("opened", "passes", "detections", "likeness")}
@@ -59,14 +60,15 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     detect = counted(
         "detections", reading.detect_dataset_format, lambda given, *_: Path(getattr(given, "path", given)).name
     )
-    for module in list(sys.modules.values()):
-        if vars(module).get("detect_dataset_format") is reading.detect_dataset_format and module is not reading:
-            monkeypatch.setattr(module, "detect_dataset_format", detect)
-    monkeypatch.setattr(reading, "detect_dataset_format", detect)
+    for module in (reading, dataset_module):  # all that know it
+        monkeypatch.setattr(module, "detect_dataset_format", detect)
     for each in FORMATS:
         module = load_dataset_format(each)
         monkeypatch.setattr(module, "likeness", counted("likeness", module.likeness, lambda row, each=each: each))
-    return found
+    yield found
+    if found["opened"].keys() == {"train.jsonl", "valid.jsonl"}:
+        told = ", ".join(f"{what} {count.total()}" for what, count in found.items())
+        record_property(COUNTED, f"{told} (2 files with {TRAINING_ROWS + VALIDATION_ROWS} rows)")
 
 
 @pytest.fixture
@@ -77,9 +79,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def assert_once_for_each_use(counts: Counts, uses: int) -> None:
-    told = {what: dict(found) for what, found in counts.items() if what != "likeness"}
     likeness = counts["likeness"].total()
-    print(json.dumps(told), "likeness", likeness, "for", TRAINING_ROWS + VALIDATION_ROWS, "rows")
     for file in ("train.jsonl", "valid.jsonl"):
         assert counts["detections"][file] == 1
         assert counts["passes"][file] <= uses
@@ -281,3 +281,10 @@ def test_a_format_out_of_the_race_changes_nothing(tmp_path: Path) -> None:
         assert found.reason.partition(";")[0] == reason
         formats.add(best)
     assert len(formats) >= 7
+
+
+def test_a_missing_file_is_a_dataset_error_whatever_is_asked(tmp_path: Path) -> None:
+    dataset = tuneport.Dataset(tmp_path / "missing.jsonl")
+    for ask in (lambda: dataset.bytes, dataset.digest, lambda: dataset.format):
+        with pytest.raises(DatasetError, match=r"missing.jsonl: does not exist; correct the path$"):
+            ask()

@@ -11,7 +11,7 @@ import pytest
 from tests.support.document import Document, hostile_holes
 from tests.support.evaluations import JOB, evaluation, report, rich
 from tests.workflows.comparison.test_comparison import ENDPOINT, OWN, TOKENS, UNKNOWN, comparison
-from tuneport import check, plan
+from tuneport import check, plan, preview
 from tuneport.scoring.benchmarks import BenchmarkScore
 from tuneport.workflows.checking.page import render_check_page
 from tuneport.workflows.comparison.page import render_comparison_page
@@ -32,6 +32,7 @@ PAGES: dict[str, Callable[[Path], str]] = {
     "benchmarks": lambda _: benchmarks(),
     "view of a check": lambda dataset: check(dataset)._repr_html_(),
     "view of a plan": lambda dataset: plan(dataset, model="llama-3.2-1b-instruct", gpu="L4")._repr_html_(),
+    "view of a preview": lambda dataset: preview(dataset, model="gpt-4.1-mini", backend="openai")._repr_html_(),
     "view of an evaluation": lambda _: rich()._repr_html_(),
 }
 

@@ -31,7 +31,9 @@ def test_every_result_is_shown(dataset: Path) -> None:
     report, table = tuneport.check(dataset), tuneport.compare(dataset, model="gpt-4.1-mini")
     plan = tuneport.plan(dataset, model="llama-3.2-1b-instruct", gpu="L4")
     advice = tuneport.advise(dataset, need="style", prompt="fails", few_shot="fails")
-    for shown in (report, table, plan, advice):
+    preview = tuneport.preview(dataset, model="gpt-4.1-mini", backend="openai", rows=12)
+    for shown in (report, table, plan, advice, preview):
+        assert repr(shown).startswith(f"{type(shown).__name__}(")
         assert len(repr(shown)) < 400 and "\n" not in repr(shown)
         page = shown._repr_html_()
         assert page.startswith('<div class="tuneport-view">') and "<script" not in page
@@ -40,6 +42,7 @@ def test_every_result_is_shown(dataset: Path) -> None:
         repr(table) == f"Comparison(12 rows, sft, {len(table.choices)} choices)"
         and "gpt-4.1-mini" in table._repr_html_()
     )
+    assert "&lt;script&gt;alert(1)" in preview._repr_html_() and "12 records" in repr(preview)
     assert "enough fail" in repr(report) and "12 rows" in repr(report)
     assert "learning_rate" in plan._repr_html_() and "GiB" in plan._repr_html_()
 

@@ -45,8 +45,12 @@ def test_a_plan_adds_up() -> None:
     assert best is not None and best.fit.verdict == "yes"
     assert best.usd == min(row.usd for row in found.gpus if row.usd is not None and row.fit.verdict == "yes")
     assert "virtual_tokens" not in found.hyperparameters and "lora_rank" in found.hyperparameters
-    assert found.knobs["openai"]["learning_rate_multiplier"] == 1.0
-    assert found.knobs["local"]["lr_scheduler_type"] == "cosine"
+    assert found.settings["openai"]["learning_rate_multiplier"] == 1.0
+    assert found.settings["local"]["lr_scheduler_type"] == "cosine"
+    assert {"local", "together"} <= set(found.offered_by) and "openai" not in found.offered_by
+    assert found.as_dict()["knobs"] == found.as_dict()["settings"]
+    with pytest.warns(DeprecationWarning, match="settings"):
+        assert found.knobs is found.settings
     assert found.options["gradient_accumulation_steps"].value == found.accumulation
     assert json.loads(json.dumps(found.as_dict(), default=str))["cheapest"] == best.name
 

@@ -54,7 +54,7 @@ def test_evaluate_is_what_the_command_does(tmp_path: Path) -> None:
             report.evaluation.score(job.id, "exact_match").value > report.evaluation.score("base", "exact_match").value
         )
         assert report.failing and report.failing[0].startswith(f"exact_match of {job.id} is ")
-        assert repr(report) == f"Report({job.id!r}: {report.decision.ruling}, 20 rows)"
+        assert repr(report) == f"EvaluationReport({job.id!r}: {report.decision.ruling}, 20 rows)"
         page = report._repr_html_()
         assert job.id in page and "exact_match" in page and report.failing[0] in page
         report.write_html(tmp_path / "report.html")

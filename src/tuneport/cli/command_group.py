@@ -7,10 +7,55 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import HAS_RICH, TyperGroup
+from typer.core import HAS_RICH, TyperCommand, TyperGroup
 
 from tuneport.cli.command_table import COMMANDS
 from tuneport.cli.views.command_list import print_command_list
+
+
+class PlainHelp:
+    """Makes a command's help say nothing of the type of a switch, and the bounds of a number in words."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            describe_type_plainly(param)
+        return params
+
+
+class PlainCommand(PlainHelp, TyperCommand):
+    """A command with such a help."""
+
+
+class PlainGroup(PlainHelp, TyperGroup):
+    """A command with commands of its own, with such a help."""
+
+
+def give_plain_help(app: typer.Typer) -> None:
+    """Give all commands of an app such a help, those of its groups, too."""
+    for command in app.registered_commands:
+        command.cls = PlainCommand
+    for group in app.registered_groups:
+        group.cls = PlainGroup
+        if group.typer_instance is not None:
+            give_plain_help(group.typer_instance)
+
+
+def describe_type_plainly(param: Any) -> None:
+    """Replace typer's `<bool>` and `<int range> [1<=x<=9]` in the help; what is accepted stays as it is.
+
+    typer checks a number against what its parser was built from; `min` and `max` are what the help says.
+    """
+    if getattr(param, "is_flag", False) and param.metavar is None:
+        param.metavar = ""
+    low, high = getattr(param, "min", None), getattr(param, "max", None)
+    if low is None and high is None:
+        return
+    if param.metavar is None and param.param_type_name == "option":
+        param.metavar = "<number>"
+    bounds = f"At most {high}." if low is None else f"At least {low}." if high is None else f"{low} to {high}."
+    param.help = f"{param.help or ''} {bounds}".strip()
+    param.min = param.max = None
 
 
 class LazyCommands(UserDict[str, Any]):
@@ -35,10 +80,11 @@ def _make_command(name: str) -> Any:
         app.command(name)(getattr(module, f"{name}_command"))
     else:
         app.add_typer(group, name=name)
+    give_plain_help(app)
     return typer.main.get_group(app).commands[name]
 
 
-class CommandGroup(TyperGroup):
+class CommandGroup(PlainGroup):
     """The command `tuneport` itself."""
 
     def __init__(self, **attributes: Any) -> None:

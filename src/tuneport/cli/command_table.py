@@ -86,9 +86,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "backends": ("backends", "List the backends: which are configured, which is the default, when they shut down."),
     "doctor": ("backends", "Check this machine, the store and every backend, and say how to fix what is wrong."),
-    "store": ("store", "Where jobs are kept: its version and size; upgrade it, or go back."),
-    "token": ("token", "Who may use the gateway (`tuneport serve`)."),
-    "webhook": ("webhooks", "Signed webhooks, as OpenAI sends them."),
+    "store": ("store", "Show the store's version and size; upgrade or downgrade it."),
+    "token": ("token", "Create, list and revoke tokens of the gateway (`tuneport serve`)."),
+    "webhook": ("webhooks", "Set up, test and resend signed webhooks."),
 }
 """Each command's module in `commands/`, which has it as `NAME_command` or `NAME_group`, and its line, in the order of
 the list."""

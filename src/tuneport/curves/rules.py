@@ -134,7 +134,7 @@ def judge_overfitting_curve(features: CurveFeatures) -> CurveVerdict | None:
     gain = features.accuracy_gain
     better = gain is not None and gain > ACCURACY_GAIN
     if better:
-        evidence.append(f"yet {gain:+.1%} validation tokens are right: answers may be no worse than at step {step}")
+        evidence.append(f"but validation accuracy rose by {gain:.1%}, so answers may be as good as at step {step}")
     if features.memorised is not None:
         evidence.append(features.memorised)
     numbers = {"rise": rise, "noise": features.noise, "trend_p": trend, "slope_per_step": slope, "after_best": after}

@@ -1,7 +1,7 @@
 """The statistics that curves are judged by: monotone fits, their noise, trends, and a test of "it never rises".
 
 scipy has four of them. They stay here because every installation judges curves, and scipy would add 143 MB to each.
-They give what scipy's give (`tests/curves/test_verdict.py`), in half the time on curves of 3 to 100 points.
+Their results equal scipy's (`tests/curves/test_verdict.py`), in half the time on curves of 3 to 100 points.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class CurveVerdict(Model):
 
     finding: CurveFinding
     summary: str
-    since_step: int | None = Field(default=None, description="of overfitting: the step after which validation rises")
+    since_step: int | None = Field(default=None, description="the step at which validation loss begins to rise")
     confidence: float | None = Field(default=None, description="0 to 1, of overfitting: how sure it is not noise")
     sure: bool = Field(default=False, description="overfitting, and sure enough to stop a job that costs money")
     best_step: int | None = Field(default=None, description="of the lowest validation loss")

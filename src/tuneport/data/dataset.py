@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from tuneport.data.containers.bad_row import unreadable_file_error
+from tuneport.data.containers.bad_row import reading_file
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.python_objects import Rows, RowsFile
 from tuneport.data.containers.source import RowSource, list_dataset_files
@@ -95,8 +95,12 @@ class Dataset:
 
     @property
     def bytes(self) -> int:
-        """Return the size of all its files."""
-        return sum(file.stat().st_size for file in self.files)
+        """Return the size of all its files. Raises DatasetError for one that is missing or cannot be read."""
+        total = 0
+        for file in self.files:
+            with reading_file(file):
+                total += file.stat().st_size
+        return total
 
     @property
     def detection(self) -> FormatDetection:
@@ -130,14 +134,9 @@ class Dataset:
         read."""
         found = hashlib.sha256()
         for file in self.files:
-            try:
-                with file.open("rb") as opened:
-                    while block := opened.read(1 << 20):
-                        found.update(block)
-            except OSError as error:
-                raise unreadable_file_error(
-                    file, f"cannot be read: {error.strerror}", "check the path and its permissions"
-                ) from error
+            with reading_file(file), file.open("rb") as opened:
+                while block := opened.read(1 << 20):
+                    found.update(block)
         return found.hexdigest()
 
     # --- its rows ---------------------------------------------------------------------------------------------------

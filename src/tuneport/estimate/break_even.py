@@ -72,7 +72,7 @@ class CostRange:
 class ServingCostOption:
     """One way to get the answers: what it costs once, and each month at least, as expected, at most.
 
-    It ends after `months_left` months, where a last day is known.
+    It ends after `months_left` months, where the day on which it shuts down is known.
     """
 
     name: str

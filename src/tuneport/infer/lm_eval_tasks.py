@@ -2,8 +2,8 @@
 
 A task is a name that the installed lm-eval knows (a task, a group or a tag of tasks), or the path of a task's YAML.
 On stdout, one JSON object a line: `{"ready": true}` once the model is loaded; for each task, in order, `{"task",
-"scores"}`, each score with `task`, `metric`, `filter`, `value`, `stderr`, `higher_is_better`, `count`, and `rows`, what
-each row scored where `value` is their mean. Where something fails, `{"error": {"code", "message"}}` is the last line.
+"scores"}`, each score with `task`, `metric`, `filter`, `value`, `stderr`, `higher_is_better`, `count`, and `rows`,
+each row's score, if `value` is their mean. On failure the last line is `{"error": {"code", "message"}}`.
 The process ends when its stdin is closed.
 """
 

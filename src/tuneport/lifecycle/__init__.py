@@ -24,7 +24,7 @@ OPEN_TO_OTHER_ROOMS = (
     "schema.request_context",
     "schema.scope",
     "schema.submission",
-    "schema.upkeep",
+    "schema.store_admin",
     "service",
     "store.audit",
     "store.files.uploaded",

@@ -146,7 +146,7 @@ class JobService:
         from tuneport.lifecycle.planning.planning import choose_job_backend
 
         return choose_job_backend(
-            spec, self.settings, backend=backend, history=self.store.figures.read_job_history(), dataset=dataset
+            spec, self.settings, backend=backend, history=self.store.statistics.read_job_history(), dataset=dataset
         )
 
     def submit(
@@ -237,7 +237,7 @@ class JobService:
         *,
         on_change: Callable[[JobRecord], None] = lambda row: None,
         patience: float = 0.0,
-        wait_for_place: float = 5.0,
+        wait_for_slot: float = 5.0,
         wait_for_answer: float = 20.0,
     ) -> JobRecord:
         """Drive a job until the backend has it, or until it has waited so many seconds for a slot there, or for word of
@@ -255,7 +255,7 @@ class JobService:
             if row.remote_id is not None or row.waits_since is None:
                 return row.remote_id is not None
             next_try = max(now(), row.due_at) if row.due_at else now()
-            return (next_try - row.waits_since).total_seconds() >= wait_for_place
+            return (next_try - row.waits_since).total_seconds() >= wait_for_slot
 
         return self.drive(job_id, until=there, on_change=on_change, patience=patience)
 
@@ -454,13 +454,13 @@ class JobService:
 
     def month(self) -> MonthlyJobCosts:
         """Return what this calendar month's jobs (UTC) cost, over all backends."""
-        return self.store.figures.sum_month()
+        return self.store.statistics.sum_month()
 
     def accuracy(self) -> list[JobEstimateAccuracy]:
         """Return how far the estimates were off, for each backend that has jobs which ended."""
         from tuneport.lifecycle.accounting.accuracy import measure_job_estimate_accuracy
 
-        return measure_job_estimate_accuracy(self.store.figures.list_estimated_and_actual())
+        return measure_job_estimate_accuracy(self.store.statistics.list_estimated_and_actual())
 
     def events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """Return the events, oldest first, each with its position; `after` is the last position already seen.

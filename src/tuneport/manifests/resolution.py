@@ -62,7 +62,7 @@ def _nearest_names(name: str, backend: str, manifest: Manifest, models: ModelCat
     close = get_close_matches(_plain(name), plain, n=_NEAREST, cutoff=0.55)
     if close:
         return [plain[key] for key in close]
-    # The farthest last day first, so that a stand-in is not about to go itself.
+    # The farthest shutdown first, so that a stand-in is not about to go itself.
     lasting = sorted(manifest.models, key=lambda row: (row.retires is not None, -(row.retires or _NEVER).toordinal()))
     return [row.id for row in lasting[:_NEAREST]] or named[:_NEAREST]
 

@@ -96,7 +96,7 @@ def start_sandlock(order: dict[str, Any]) -> Any:
 
 
 def restrict_confined_process(process: int, limits: dict[str, int]) -> None:
-    """Set the limits of a process, which those that it starts inherit. It waits for its first line meanwhile."""
+    """Set a process's resource limits; its children inherit them. The process must be waiting for its first line."""
     others = sum(1 for name in os.listdir("/proc") if name.isdigit() for _ in list_sandbox_threads(name)) - 1
     for kind, most in (
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),

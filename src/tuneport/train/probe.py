@@ -46,11 +46,11 @@ def measure_training_speed(folder: Path, tokenizer: Any) -> dict[str, Any]:
                 control.should_training_stop = True
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    dice = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     prompt = int(ROW_TOKENS * (1 - ANSWER_SHARE))
     rows = []
     for _ in range(ROWS):
-        ids = torch.randint(0, int(config["vocab_size"]), (ROW_TOKENS,), generator=dice).tolist()
+        ids = torch.randint(0, int(config["vocab_size"]), (ROW_TOKENS,), generator=generator).tolist()
         rows.append(RenderedExample(input_ids=ids, labels=[IGNORED] * prompt + ids[prompt:], text="", spans=[]))
     clock = Clock()
     with tempfile.TemporaryDirectory() as working:

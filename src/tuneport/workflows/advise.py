@@ -24,8 +24,8 @@ from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.scoring.examples import Example
 from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
-from tuneport.workflows.advising.drawing import count_probe_sample_tokens
 from tuneport.workflows.advising.evidence import advising_evidence_in_report
+from tuneport.workflows.advising.few_shot import count_probe_sample_tokens
 from tuneport.workflows.advising.pricing import AdvisedOptionPricing, price_advised_options
 from tuneport.workflows.advising.probing import DEFAULT_ROWS, AdvisingProbe, AdvisingProbePlan, plan_probe, run_probe
 from tuneport.workflows.check import check

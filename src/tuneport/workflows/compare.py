@@ -1,8 +1,8 @@
-"""The same dataset on every backend and model: training cost, a month of inference, time, last day, side by side."""
+"""The same dataset on every backend and model: training cost, a month of inference, time and shutdown, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -116,36 +116,47 @@ def compare(
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
     facts = read_job_dataset_facts(data.for_method(asked.method), held_out, home=settings.home)
-
+    history = read_past_jobs(settings)
     manifests = [backend_manifest(name, settings) for name in _several(backend)] or training_backend_manifests(settings)
-    names = [manifest.name for manifest in manifests]
-    models, past = _several(model), read_past_jobs(settings)
     choices: dict[tuple[str, str | None], BackendChoice] = {}
-    for manifest in manifests:
-        for name in _models_of_backend(manifest.name, models, names, settings) if models else _offered(manifest, today):
-            ranked = rank_backends(
-                asked.model_copy(update={"model": name}),
-                [manifest],
-                today=today,
-                models=load_models(),
-                dataset=facts,
-                aliases=settings.aliases(name),
-                machine=machine,
-                history=past,
-                traffic=traffic,
-                base_prices=load_base_price_manifest(),
-                hours=hours,
-            )
-            choices.setdefault((manifest.name, ranked[0].model or name), ranked[0])
+    for manifest, name in _asked_models(manifests, _several(model), settings, today):
+        ranked = rank_backends(
+            asked.model_copy(update={"model": name}),
+            [manifest],
+            today=today,
+            models=load_models(),
+            dataset=facts,
+            aliases=settings.aliases(name),
+            machine=machine,
+            history=history,
+            traffic=traffic,
+            base_prices=load_base_price_manifest(),
+            hours=hours,
+        )
+        choices.setdefault((manifest.name, ranked[0].model or name), ranked[0])
     # A model that one backend lacks is no row, as long as another has it.
     rows = [choice for choice in choices.values() if choice.model is not None]
     if not rows:
         raise ConfigError("; ".join(reason for choice in choices.values() for reason in choice.reasons[:1]))
     rows.sort(key=backend_ranking_key)
     days = [oldest_price_date(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
-    by_name = {manifest.name: manifest for manifest in manifests}
-    stale = [day is not None and by_name[row.backend].stale(day, today) for row, day in zip(rows, days, strict=True)]
+    stale = [_is_stale(row, day, settings, today) for row, day in zip(rows, days, strict=True)]
     return Comparison(data.path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
+
+
+def _asked_models(
+    manifests: Sequence[Manifest], models: Sequence[str], settings: Settings, today: date
+) -> Iterator[tuple[Manifest, str]]:
+    """Yield each backend's manifest with each model to compare there: those named, or else all that it offers."""
+    names = [manifest.name for manifest in manifests]
+    for manifest in manifests:
+        for name in _models_of_backend(manifest.name, models, names, settings) if models else _offered(manifest, today):
+            yield manifest, name
+
+
+def _is_stale(row: BackendChoice, priced: date | None, settings: Settings, today: date) -> bool:
+    """Return whether the row's oldest price was read too long ago."""
+    return priced is not None and backend_manifest(row.backend, settings).stale(priced, today)
 
 
 def _several(given: str | Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from tuneport import private
 from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import TuneportError, UnsupportedError
-from tuneport.formatting import money
+from tuneport.formatting import counted, money
 from tuneport.gpus import list_gpus
 from tuneport.installation import install_extra
 from tuneport.lifecycle.proposing.terms import job_term_documents, list_backend_terms
@@ -108,7 +108,9 @@ def _store(settings: Settings) -> DoctorFinding:
             unfinished = store.jobs.count_unfinished()
     except TuneportError as error:
         return DoctorFinding("store", "fail", str(error))
-    return DoctorFinding("store", "ok", f"{store.database.engine.dialect.name}, {unfinished} unfinished jobs")
+    return DoctorFinding(
+        "store", "ok", f"{store.database.engine.dialect.name}, {counted(unfinished, 'unfinished job')}"
+    )
 
 
 def _files(settings: Settings) -> Iterator[DoctorFinding]:
@@ -130,10 +132,10 @@ def _month(settings: Settings) -> DoctorFinding:
     try:
         cap = settings.monthly_budget
         with closing(Store(settings.database_url).unscoped()) as store:
-            month = store.figures.sum_month()
+            month = store.statistics.sum_month()
     except TuneportError as error:
         return DoctorFinding("budget", "fail", str(error))
-    unknown = f"; unknown is what {', '.join(month.unknown[:3])} cost" if month.unknown else ""
+    unknown = f"; cost unknown for {', '.join(month.unknown[:3])}" if month.unknown else ""
     if cap is None:
         return DoctorFinding("budget", "ok", f"no cap (TUNEPORT_MONTHLY_BUDGET); {month}{unknown}")
     verdict: Verdict = "warn" if month.unknown or month.total >= cap else "ok"

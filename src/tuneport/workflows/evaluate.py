@@ -23,7 +23,7 @@ from tuneport.scoring.prompting import score_expected_answers
 from tuneport.scoring.scores import score_all
 from tuneport.settings import Settings
 from tuneport.validation import read_json_object
-from tuneport.workflows.advising.drawing import count_probe_sample_tokens, draw_few_shot_examples
+from tuneport.workflows.advising.few_shot import count_probe_sample_tokens, draw_few_shot_examples
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import EvaluationAnswer, ask_prompts
 from tuneport.workflows.evaluation.counting import count_planned_input, is_input_counted_by_provider
@@ -40,7 +40,7 @@ from tuneport.workflows.evaluation.general_ability import (
     evaluated_weights,
     store_evaluated_forgetting,
 )
-from tuneport.workflows.evaluation.held_out import find_held_out_rows
+from tuneport.workflows.evaluation.held_out import HeldOutRows, find_held_out_rows
 from tuneport.workflows.evaluation.judging.judging import plan_judge, run_judge
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed, evaluate_answer_speed
 from tuneport.workflows.evaluation.lm_eval import evaluate_with_lm_eval, plan_lm_eval
@@ -211,18 +211,7 @@ def plan_evaluation(
         validate_metric(each_metric, rows.rows)
         if each_metric.needs_likelihood:
             _refuse_without_likelihood(workspace, each_metric, asked)
-    shots: list[Example] = []
-    if any(each.few_shot for each in asked):
-        if not files:
-            raise ConfigError("few-shot examples come from training data: name it with --train")
-        first = next(iter(files.values()))
-        shots = draw_few_shot_examples(
-            rows.rows, dataset.validation_like(first), by_label=rows.task == "classification", seed=seed
-        )
-        if not shots:
-            raise ConfigError(
-                f"no record of {next(iter(files))} is far enough from all rows to be an example; leave few-shot out"
-            )
+    shots = _few_shot_examples(rows, dataset, files, seed) if any(each.few_shot for each in asked) else []
     answers = [count_probe_sample_tokens([_written(row)]) for row in rows.rows]
     limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
     with _cache(workspace) as cache:
@@ -246,6 +235,19 @@ def plan_evaluation(
     if len(besides) == 1:
         raise ConfigError("the general-ability set compares two models: name the base model, too")
     return EvaluationPlan(rows, planned, chosen, limit, besides, judging, benchmarks)
+
+
+def _few_shot_examples(rows: HeldOutRows, dataset: Dataset, files: Mapping[str, Path], seed: int) -> list[Example]:
+    """Draw the examples from the first file. Raises ConfigError if there is none, or no record of it can be one."""
+    if not files:
+        raise ConfigError("few-shot examples come from training data: name it with --train")
+    name, first = next(iter(files.items()))
+    shots = draw_few_shot_examples(
+        rows.rows, dataset.validation_like(first), by_label=rows.task == "classification", seed=seed
+    )
+    if not shots:
+        raise ConfigError(f"no record of {name} is far enough from all rows to be an example; leave few-shot out")
+    return shots
 
 
 def run_evaluation(

@@ -6,6 +6,7 @@ folder or on the hub; no weights are fetched, and nothing heavy is imported unle
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
 from tuneport.validation import parse_or_config_error
+from tuneport.workflows.training_plan.backend_settings import (
+    applicable_plan_settings,
+    backends_offering,
+    plan_settings_by_backend,
+)
 from tuneport.workflows.training_plan.comparison import (
     TrainingPlanOption,
     choose_training_option,
@@ -48,7 +54,6 @@ from tuneport.workflows.training_plan.gpus import (
     plan_for_each_gpu,
     planned_training_duration_here,
 )
-from tuneport.workflows.training_plan.knobs import applicable_plan_settings, plan_settings_by_backend
 from tuneport.workflows.training_plan.runs import OptimizerStep, plan_training_optimizer_step
 from tuneport.workflows.training_plan.shapes import PlannedBaseModel, find_planned_model, read_planned_model_config
 
@@ -57,7 +62,8 @@ from tuneport.workflows.training_plan.shapes import PlannedBaseModel, find_plann
 class TrainingPlan:
     """A plan: `run` is one micro-step of a GPU, and `accumulation` of them make a batch. `here` is this machine's time.
 
-    `traced` is the memory by the model's own code, if that was asked for (`exact`), or `not_traced` says why not.
+    `settings` are what each backend would be told, under its own names; those in `offered_by` offer the model. `traced`
+    is the memory by the model's own code, if that was asked for (`exact`), or `not_traced` says why not.
     `ways` are set if they were asked for (`compare`); `chosen` is the one to take, and `choice` says why, or why none
     is.
     """
@@ -70,7 +76,8 @@ class TrainingPlan:
     tokens: int
     hyperparameters: Mapping[str, Recommended]
     options: Mapping[str, RecommendedOption]
-    knobs: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Mapping[str, Any]]
+    offered_by: Sequence[str]
     run: TrainingShape
     accumulation: int
     memory: MemoryEstimate
@@ -109,6 +116,16 @@ class TrainingPlan:
         """Return the GPUs on which the whole run costs least."""
         return cheapest_plan_gpus(self.gpus)
 
+    @property
+    def knobs(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return `settings`, under its name of before."""
+        warnings.warn(
+            "TrainingPlan.knobs is now TrainingPlan.settings; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.settings
+
     def as_dict(self) -> dict[str, Any]:
         best = self.cheapest
         machine = self.machine
@@ -124,7 +141,9 @@ class TrainingPlan:
             "shape_from": self.model.known_from,
             "hyperparameters": {name: vars(row) for name, row in self.hyperparameters.items()},
             "options": {name: vars(row) for name, row in self.options.items()},
-            "knobs": {name: dict(values) for name, values in self.knobs.items()},
+            "settings": {name: dict(values) for name, values in self.settings.items()},
+            "knobs": {name: dict(values) for name, values in self.settings.items()},  # until the next release
+            "offered_by": list(self.offered_by),
             "run": vars(self.run),
             "accumulation": self.accumulation,
             "memory": self.memory.as_dict(),
@@ -231,6 +250,7 @@ def plan(
     found = compare_training_options(base, how, work, step_for, cards, budget) if compare else []
     traced, not_traced = _trace(base, kind, step.run, settings) if exact else (None, None)
     take, why = choose_training_option(found, rows, budget) if found else (None, None)
+    told_to = plan_settings_by_backend(numbers, settled, how, chosen, settings)
     return TrainingPlan(
         dataset=data.path,
         model=base,
@@ -240,7 +260,8 @@ def plan(
         tokens=work.tokens,
         hyperparameters=applicable_plan_settings(numbers, how, kind, settings),
         options=settled,
-        knobs=plan_settings_by_backend(numbers, settled, how, chosen, settings),
+        settings=told_to,
+        offered_by=backends_offering(model, told_to, settings),
         run=step.run,
         accumulation=step.accumulation,
         memory=memory,

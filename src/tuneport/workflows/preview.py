@@ -28,8 +28,10 @@ from tuneport.data.templates.rendering import (
 from tuneport.data.tokens.tokenizer import training_template_renderer
 from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounter
 from tuneport.errors import ConfigError, ConversionLoss, UnsupportedError
+from tuneport.formatting import number
 from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING
 from tuneport.manifests import find_manifest_model
+from tuneport.pages.notebook import render_notebook_view
 from tuneport.settings import Settings
 from tuneport.types import LossOn, Method
 from tuneport.workflows.target import find_target_model
@@ -74,6 +76,12 @@ class PreviewRow:
     uploaded: str | None
     losses: tuple[str, ...]
 
+    @property
+    def shown(self) -> str:
+        """Return its text, what is in the loss in « », or else the line that is uploaded."""
+        text = "".join(each.text if each.kind == "context" else f"«{each.text}»" for each in self.segments)
+        return text or self.uploaded or "left out"
+
 
 @dataclass(frozen=True)
 class Preview:
@@ -100,6 +108,27 @@ class Preview:
     losses: tuple[ConversionLoss, ...]
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Preview({self.model!r} on {self.backend!r}, {self.records:,} records, {self.tokens:,} tokens)"
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("method", self.method.value),
+            ("format", self.source_format if self.rendered else f"{self.source_format} to {self.target_format}"),
+            ("records", f"{self.records:,}" if self.complete else f"the first {self.records:,}"),
+            ("tokens an epoch", f"{self.tokens:,}" if self.low == self.high else f"{self.low:,} to {self.high:,}"),
+            ("in the loss", number(self.trained_tokens)),
+        ]
+        rows = [(row.at, number(row.tokens), number(row.trained_tokens), row.shown) for row in self.rows]
+        notes = [*self.notes, *(f"left out: {each}" for each in self.left_out), *map(str, self.losses)]
+        head = (
+            "record",
+            "tokens",
+            "in the loss",
+            "as it is trained on; « » is in the loss" if self.rendered else "line",
+        )
+        return render_notebook_view(f"{self.dataset.name} for {self.model}", facts, head=head, rows=rows, notes=notes)
 
     def as_dict(self) -> dict[str, Any]:
         rows = [{**vars(row), "segments": [vars(segment) for segment in row.segments]} for row in self.rows]
@@ -159,8 +188,8 @@ def preview(
         raise UnsupportedError(f"{where.manifest.title} decides itself what the loss is on; leave loss_on out")
     limits = [limit for limit in (max_length, vocabulary.context) if limit is not None]
     counter = TokenCounter(DEFAULT_ENCODING if local else vocabulary.name, context=min(limits, default=None))
-    for number, converted in enumerate(_converted(source, known, target, losses, left_out)):
-        counted = not local or number < RENDERED_RECORDS
+    for index, converted in enumerate(_converted(source, known, target, losses, left_out)):
+        counted = not local or index < RENDERED_RECORDS
         if not counted and len(shown) == rows:
             complete = False
             break

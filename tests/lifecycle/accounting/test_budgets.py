@@ -57,7 +57,7 @@ def test_a_month_is_what_was_spent_and_what_is_reserved(store: Store) -> None:
     finish(store, add(store, 10.0), None)  # what it cost nobody says: it counts as the most that it was to
     finish(store, add(store, 500.0), 500.0, now().replace(day=1) - timedelta(days=1))  # last month's
     add(store, 20.0)
-    month = store.figures.sum_month()
+    month = store.statistics.sum_month()
     assert (month.spent, month.reserved, month.unfinished, month.unknown) == (35.0, 20.0, 1, ())
     assert month.name == f"{datetime.now(UTC):%Y-%m}"
     add(store, 45.0, cap=100.0)
@@ -92,7 +92,7 @@ def test_a_provider_s_own_quote_is_held_against_the_month_too(store: Store) -> N
         store.leases.write_quote(row.id, "me", dear, monthly_budget=100.0)
     assert store.jobs.get(row.id).reserved_usd == 5.0
     fits = store.leases.write_quote(row.id, "me", dear.model_copy(update={"expected": 10.0}), monthly_budget=100.0)
-    assert fits.reserved_usd == 10.0 and store.figures.sum_month().reserved == 100.0, (
+    assert fits.reserved_usd == 10.0 and store.statistics.sum_month().reserved == 100.0, (
         "its own first quote is not counted twice"
     )
 
@@ -128,7 +128,7 @@ def test_two_processes_at_once_do_not_both_take_what_is_left(store: Store) -> No
         one.stdin.write("go\n")
         one.stdin.flush()
     taken = [int(one.communicate(timeout=120)[0]) for one in both]
-    assert sum(taken) == 10 and store.figures.sum_month().reserved == 100.0, taken
+    assert sum(taken) == 10 and store.statistics.sum_month().reserved == 100.0, taken
 
 
 HOURLY = JobEstimate(billing="machine_hours", usd_per_hour=2.0)
@@ -164,7 +164,7 @@ def test_an_unfinished_job_counts_as_what_it_has_cost_or_will(store: Store) -> N
     # Nobody has looked at it for sixty hours: it trains all the same.
     with store.database.transaction() as session:
         session.get(JobRow, row.id).running_at = now() - timedelta(hours=60)  # type: ignore[union-attr]
-    assert store.figures.sum_month().reserved == pytest.approx(120.0, abs=0.1)
+    assert store.statistics.sum_month().reserved == pytest.approx(120.0, abs=0.1)
     with pytest.raises(BudgetError, match=r"and \$120\.00 reserved for 1 unfinished job; with up to \$90\.00"):
         add(store, 90.0, cap=200.0)
     with store.database.transaction() as session:
@@ -191,7 +191,7 @@ def test_a_job_that_goes_on_is_held_against_the_month_again(store: Store) -> Non
     assert (kept.status, kept.cost_usd, kept.reserved_usd) == ("failed", 12.0, 20.0)
     row = store.leases.reopen(row.id, "me", monthly_budget=102.0)
     assert (row.status, row.finished_at, row.cost_usd, row.reserved_usd) == ("queued", None, None, 22.0)
-    assert store.figures.sum_month().total == 102.0, "twelve spent and half of twenty to come, counted once"
+    assert store.statistics.sum_month().total == 102.0, "twelve spent and half of twenty to come, counted once"
     with pytest.raises(LeaseLostError):
         store.leases.reopen(row.id, "another")
 

@@ -76,7 +76,7 @@ def test_this_machine_s_runs_correct_its_estimate_and_interrupted_ones_do_not(is
         assert learned.seconds_high is not None and plain.seconds_high is not None
         assert learned.seconds_high / learned.seconds < plain.seconds_high / plain.seconds
         assert (
-            read_past_jobs(settings) == workspace.store.figures.read_job_history()
+            read_past_jobs(settings) == workspace.store.statistics.read_job_history()
             and len(read_past_jobs(settings).local) == 4
         )
 

@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, inspect
 
 from tests.lifecycle.schema.test_migrations import differences, postgresql_store
 from tuneport.cli.main import main
-from tuneport.lifecycle.schema import upkeep
+from tuneport.lifecycle.schema import store_admin
 from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
 from tuneport.lifecycle.store.store import Store
 
@@ -61,7 +61,7 @@ def test_an_early_store_goes_up_down_and_up_with_its_jobs(
     assert "Created job" in capsys.readouterr().out
     complete(url)
     for to in (4, 3):
-        upkeep.downgrade_store(url, to)
+        store_admin.downgrade_store(url, to)
         assert rows(path)[1] == before and rows(path)[0] >= LATER
     Store(url).close()
     complete(url)
@@ -78,17 +78,17 @@ def test_one_that_was_upgraded_without_them_is_mended_on_its_way(tmp_path: Path,
         for column in LATER:
             connection.execute(f"ALTER TABLE jobs DROP COLUMN {column}")
     connection.close()
-    upkeep.downgrade_store(url, to)
+    store_admin.downgrade_store(url, to)
     Store(url).close()
     complete(url)
-    assert upkeep.inspect_store(url).version == SCHEMA_VERSION and upkeep.inspect_store(url).rows["jobs"] == 3
+    assert store_admin.inspect_store(url).version == SCHEMA_VERSION and store_admin.inspect_store(url).rows["jobs"] == 3
 
 
 @pytest.mark.full
 def test_postgresql_s_early_tables_are_completed(postgres: str) -> None:
     url = postgresql_store(postgres, "early")
     Store(url).close()
-    upkeep.downgrade_store(url, 4)
+    store_admin.downgrade_store(url, 4)
     engine = create_engine(url)
     with engine.begin() as connection:
         for column in LATER:
@@ -96,7 +96,7 @@ def test_postgresql_s_early_tables_are_completed(postgres: str) -> None:
         connection.exec_driver_sql("ALTER TABLE remote_files ALTER COLUMN bytes TYPE INTEGER")
     Store(url).close()
     complete(url)
-    upkeep.downgrade_store(url, 3)
+    store_admin.downgrade_store(url, 3)
     Store(url).close()
     complete(url)
     with engine.connect() as connection:

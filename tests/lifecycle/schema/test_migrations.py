@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tuneport.cli.main import main
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.schema import migrations, upkeep
+from tuneport.lifecycle.schema import migrations, store_admin
 from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
 from tuneport.lifecycle.store.store import Store
@@ -128,7 +128,7 @@ def test_a_sum_of_together_s_in_an_unknown_unit_is_kept_only_near_its_quote(
     connection.close()
     store = Store(url).unscoped()
     assert store.jobs.get("job-0").cost_usd == kept
-    assert store.figures.sum_month().spent == (6.0 if kept is None else kept), (
+    assert store.statistics.sum_month().spent == (6.0 if kept is None else kept), (
         "unknown counts as the most that it was to cost"
     )
     store.close()
@@ -254,8 +254,8 @@ def there_and_back(url: str, version: int) -> None:
     Store(url).close()
     assert known(engine, version) == before
     for to in reversed(BELOW):
-        upkeep.downgrade_store(url, to)
-        assert upkeep.inspect_store(url).version == to
+        store_admin.downgrade_store(url, to)
+        assert store_admin.inspect_store(url).version == to
         kept = min(to, version)
         assert known(engine, kept) == {number: before[number] for number in range(1, kept + 1)}
         with engine.connect() as connection:
@@ -314,12 +314,12 @@ def test_the_audit_log_is_kept_from_version_7_on(kind: str, tmp_path: Path, requ
     with store.database.engine.connect() as connection:
         made = triggers(connection)
     store.close()
-    assert entries and upkeep.downgrade_store(url, 6).version == 6
+    assert entries and store_admin.downgrade_store(url, 6).version == 6
     engine = create_engine(url)
     with engine.begin() as connection:
         assert triggers(connection) == set()
         connection.exec_driver_sql("UPDATE audit_log SET name = 'changed'")
-    assert upkeep.upgrade_store(url).version == SCHEMA_VERSION
+    assert store_admin.upgrade_store(url).version == SCHEMA_VERSION
     with engine.connect() as connection:
         assert triggers(connection) == made and len(made) >= 2
     with pytest.raises(DBAPIError, match="only added to"), engine.begin() as connection:
@@ -367,11 +367,11 @@ def test_operators_see_the_store_and_go_back_only_on_purpose(
 
     url = old_store(tmp_path / "old.db")
     monkeypatch.setenv("TUNEPORT_DATABASE_URL", url)
-    assert ask()[1]["version"] == 1 and upkeep.inspect_store(url).rows["jobs"] == 3, "looking upgrades nothing"
+    assert ask()[1]["version"] == 1 and store_admin.inspect_store(url).rows["jobs"] == 3, "looking upgrades nothing"
     assert ask("upgrade")[1]["version"] == SCHEMA_VERSION
     code, refused = ask("downgrade", "2")
     assert code == 2 and "--yes" in refused["error"]["message"]  # type: ignore[index]
-    assert upkeep.inspect_store(url).version == SCHEMA_VERSION
+    assert store_admin.inspect_store(url).version == SCHEMA_VERSION
     for wrong in ("0", str(SCHEMA_VERSION), "99"):
         assert ask("downgrade", wrong, "--yes")[0] == 2
     store = Store(url).unscoped()
@@ -395,12 +395,12 @@ def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     for refused in (
         lambda: Store(url).unscoped(),
-        lambda: upkeep.downgrade_store(url, 1),
-        lambda: upkeep.upgrade_store(url),
+        lambda: store_admin.downgrade_store(url, 1),
+        lambda: store_admin.upgrade_store(url),
     ):
         with pytest.raises(ConfigError, match="version 99"):
             refused()
-    assert upkeep.inspect_store(url).version == 99
+    assert store_admin.inspect_store(url).version == 99
 
 
 @pytest.mark.full
@@ -432,8 +432,8 @@ def test_a_file_too_large_for_the_older_version_keeps_the_store_as_it_is(postgre
     with engine.begin() as connection:
         connection.execute(text("UPDATE remote_files SET bytes = 9000000000 WHERE job_id = 'job-0'"))
     with pytest.raises(ConfigError, match="9,000,000,000 bytes"):
-        upkeep.downgrade_store(url, 3)
-    assert upkeep.inspect_store(url).version == SCHEMA_VERSION and "uploads" in upkeep.inspect_store(url).rows
+        store_admin.downgrade_store(url, 3)
+    assert store_admin.inspect_store(url).version == SCHEMA_VERSION and "uploads" in store_admin.inspect_store(url).rows
     engine.dispose()
 
 

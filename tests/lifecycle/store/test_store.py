@@ -196,7 +196,7 @@ def test_a_model_is_found_by_its_name_not_by_going_through_all_jobs(tmp_path: Pa
 def test_what_is_learnt_is_read_by_age_not_sorted_out_of_all_jobs(tmp_path: Path) -> None:
     store, asked = Store(f"sqlite:///{tmp_path / 'store.db'}").unscoped(), []
     sqlalchemy.event.listen(store.database.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
-    store.figures.read_job_history()
+    store.statistics.read_job_history()
     statements = [next(call for call in asked if "SELECT" in call[0]), (_NEWEST, ("succeeded", LEARNT_FROM))]
     with store.database.engine.connect() as connection:
         for statement, values in statements:

@@ -151,7 +151,7 @@ def test_tried_again_later_with_the_same_id_and_the_same_body(
 ) -> None:
     told: list[tuple[str, str]] = []
     sender = WebhookSender(
-        workspace.store, configured(), dice=lambda: 0.5, on_attempt=lambda *attempt: told.append(attempt)
+        workspace.store, configured(), rng=lambda: 0.5, on_attempt=lambda *attempt: told.append(attempt)
     )
     sender.send_due()
     ended(workspace, start())

@@ -36,7 +36,7 @@ def test_the_fourth_job_waits_and_takes_the_first_place_that_is_free(
     for job_id in first:
         assert hosted.start(job_id).remote_id
     fourth = submit()
-    row = hosted.start(fourth, wait_for_place=0.0)
+    row = hosted.start(fourth, wait_for_slot=0.0)
     assert (row.status, row.remote_id, openai.jobs_created) == ("submitting", None, 3)
     assert "waits for one of the 3 jobs" in str(row.note) and "(limit of the account: 3 at once)" in str(row.note)
     assert row.submit_attempts == 0 and first[0] in str(row.note)
@@ -57,7 +57,7 @@ def test_a_job_that_only_waits_is_left_to_whoever_drives_it(
         hosted.start(submit())
     waiting, late = submit(), submit()
     for job_id in (waiting, late):
-        assert hosted.start(job_id, wait_for_place=0.0).waits_since is not None
+        assert hosted.start(job_id, wait_for_slot=0.0).waits_since is not None
     claimed: list[str] = []
     claim = hosted.store.leases.claim
     monkeypatch.setattr(
@@ -74,7 +74,7 @@ def test_another_model_has_places_of_its_own(
 ) -> None:
     for _ in range(3):
         hosted.start(submit())
-    assert hosted.start(submit(model="gpt-4.1-2025-04-14"), wait_for_place=0.0).remote_id
+    assert hosted.start(submit(model="gpt-4.1-2025-04-14"), wait_for_slot=0.0).remote_id
 
 
 def test_the_providers_own_refusal_is_waited_for_and_costs_no_attempt(
@@ -83,7 +83,7 @@ def test_the_providers_own_refusal_is_waited_for_and_costs_no_attempt(
     body = {"error": {"message": "Too many active jobs.", "type": "invalid_request_error", "code": "exceeded_quota"}}
     openai.fail("status", status=429, method="POST", path="/fine_tuning/jobs", times=6, body=body)
     job_id = submit()
-    row = hosted.start(job_id, wait_for_place=0.0)
+    row = hosted.start(job_id, wait_for_slot=0.0)
     assert row.status == "submitting" and "waits until openai takes another job" in str(row.note)
     row = hosted.drive(job_id, until=lambda row: row.remote_id is not None, poll_seconds=0.01)
     assert (row.submit_attempts, row.waits_since, openai.jobs_created) == (1, None, 1)
@@ -97,7 +97,7 @@ def test_a_place_is_not_asked_for_before_the_provider_said(
     headers = {"retry-after": "1000"}
     openai.fail("status", status=429, method="POST", path="/fine_tuning/jobs", times=1, headers=headers)
     job_id = submit()
-    hosted.start(job_id, wait_for_place=0.0)
+    hosted.start(job_id, wait_for_slot=0.0)
     asked = len(openai.requests("POST", "/fine_tuning/jobs"))
     for _ in range(3):
         assert hosted.worker.step(job_id).status == "submitting"

@@ -1,5 +1,5 @@
 """Following many jobs: few requests, the providers' limits, and no job lost between processes. No test waits for time:
-clock, sleep and dice are handed in."""
+clock, sleep and rng are handed in."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def adopt(hosted: JobService, isolated: Path) -> Callable[[int], list[str]]:
 
 
 def poller(workspace: JobService, time: Time, **options: object) -> ProviderPoller:
-    dice = random.Random(3).random
-    return ProviderPoller(workspace.worker, "openai", clock=time.now, sleep=time.sleep, dice=dice, **options)  # type: ignore[arg-type]
+    rng = random.Random(3).random
+    return ProviderPoller(workspace.worker, "openai", clock=time.now, sleep=time.sleep, rng=rng, **options)  # type: ignore[arg-type]
 
 
 def test_many_jobs_are_followed_to_their_end_by_lists(

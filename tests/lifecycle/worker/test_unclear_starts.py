@@ -86,7 +86,7 @@ def submit(workspace: JobService, provider: Any, isolated: Path) -> Callable[...
 @pytest.fixture
 def known_to_keep_tokens(workspace: JobService, submit: Callable[..., str]) -> str:
     """A job of an earlier day, which the provider lists with its token."""
-    return str(workspace.start(submit("earlier"), wait_for_place=0).remote_id)
+    return str(workspace.start(submit("earlier"), wait_for_slot=0).remote_id)
 
 
 def lose_the_answer(provider: Any, *, after: bool, times: int = 1) -> None:

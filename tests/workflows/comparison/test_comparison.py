@@ -90,9 +90,9 @@ def test_the_verdict_names_the_cheapest_the_payback_and_the_risks() -> None:
         "month more; paid back within a year above 5M requests a month",
         "paid back: by-tokens (openai) instead of by-tokens, not tuned (openai): never, because it would take 2.0 "
         "months, and it shuts down in 1.6; paid back before that day above 124,150 requests a month",
-        "last day: 2027-01-14, with all that is tuned from it: by-tokens (openai)",
+        "shuts down: 2027-01-14, tuned models included: by-tokens (openai)",
         "old prices: Together's were read on 2026-11-01, look at the source again: endpoint (together)",
-        "no price: 1 of 4 options have no known price; the table gives the reasons",
+        "no price: price unknown for 1 of 4 options; the table gives the reasons",
         "not compared: 1 local option, since the cost of your own machine is unknown; "
         "give it with --own-hour or --own-gpu",
     ]
@@ -123,7 +123,7 @@ def test_what_ends_within_the_year_has_no_total_of_it_and_is_no_equal_of_what_la
 def test_against_what_is_paid_today() -> None:
     made = comparison(TOKENS, ENDPOINT, instead_of=compared_cost_of_today("$2,500", TRAFFIC, None))
     said = sentences(made)
-    assert "today: today's bill is $2,500.00 a month" in said
+    assert "today: you pay $2,500.00 a month" in said
     assert (
         "paid back: endpoint (together) instead of $2,500 a month (today): less than a day; then $500.00 saved a month"
         in said
@@ -134,9 +134,12 @@ def test_against_what_is_paid_today() -> None:
         "endpoint (together) becomes cheaper than by-tokens (openai) at 10M requests a month",
     ]
     dear = comparison(ENDPOINT, instead_of=compared_cost_of_today("1999", TRAFFIC, None))
-    assert "today: today's bill is $1,999.00 a month, less than any option" in sentences(dear)
+    assert "today: keep what you use ($1,999.00 a month): every option costs as much or more" in sentences(dear)
     dear = comparison(TOKENS, ENDPOINT, instead_of=compared_cost_of_today("1999", TRAFFIC, None))
-    assert "today: today's bill is $1,999.00 a month, less than any option that lasts a year" in sentences(dear)
+    assert (
+        "today: keep what you use ($1,999.00 a month): every option that still works in 12 months costs as much or more"
+        in sentences(dear)
+    )
 
 
 def test_todays_bill_is_dollars_or_a_model_of_the_table() -> None:

@@ -453,7 +453,7 @@ def check_provider_list(page: Any) -> Any:
     """Return the page itself. Raises ValueError for an answer without any list, which the SDKs take for an empty
     one."""
     if not isinstance(getattr(page, "data", None), list):
-        raise ValueError("the answer has no list")
+        raise ValueError("it sent a list without its items; try again")
     return page
 
 

@@ -83,8 +83,7 @@ def local_method_refusal(method: Method, adapter: Adapter) -> str | None:
 
 
 def local_hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
-    """Return the hyperparameters that the trainer takes for such a run, with their names in TRL and PEFT; see
-    `FineTuneBackend`."""
+    """Return the trainer's hyperparameters for this method and adapter, with their names in TRL and PEFT."""
     adapter = Adapter.LORA if adapter == "auto" else adapter
     if local_method_refusal(method, adapter):
         return {}

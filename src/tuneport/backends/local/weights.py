@@ -17,6 +17,7 @@ from tuneport.base_models import locate_base_model
 from tuneport.digests import DamagedError
 from tuneport.errors import ConfigError, TrainingError, UnsupportedError
 from tuneport.estimate.memory import GIB
+from tuneport.files import folder_beside
 from tuneport.run_protocol import RunRequest
 
 RESUME_FILES = shutil.ignore_patterns(
@@ -60,13 +61,10 @@ def place_tuned_weights(folder: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a folder beside `folder`, then rename it into place: whole or not at all."""
     refuse_occupied_weights_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
-    try:
+    with folder_beside(folder) as aside:
         write(aside)
         private.restore_umask_permissions(aside)
         os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def link_or_copy_local_weights(source: str, target: str) -> None:

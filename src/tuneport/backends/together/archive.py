@@ -18,6 +18,7 @@ from typing import IO, Any
 from tuneport.data.containers.unpacking import open_unpacked
 from tuneport.data.rows.json_files import read_safetensors_header
 from tuneport.errors import DatasetError, ProviderError, StorageError, UnavailableError
+from tuneport.files import folder_beside
 from tuneport.validation import read_json_object
 
 RECEIPT = "tuneport.json"
@@ -35,25 +36,23 @@ def unpack_weights_archive(archive: Path, folder: Path, receipt: Mapping[str, An
     Raises UnavailableError if the archive is damaged or does not hold a model (fetching it again may help),
     ProviderError if it would write elsewhere, or be endless; raises StorageError if the disk is full.
     """
-    aside = folder.with_name(f".{folder.name}.{os.urandom(4).hex()}")
     try:
-        aside.mkdir(parents=True)
-        try:
-            _extract(archive, aside, provider)
-        except (tarfile.TarError, DatasetError, EOFError) as error:
-            raise UnavailableError(
-                f"the archive from {provider} is damaged ({error}); fetch it again", provider=provider
-            ) from error
-        top = _model_folder(aside, provider)
-        _check_weights(top, provider)
-        (top / RECEIPT).write_text(json.dumps(dict(receipt), indent=2) + "\n", encoding="utf-8")
-        os.replace(top, folder)
+        with folder_beside(folder) as aside:
+            aside.mkdir(parents=True)
+            try:
+                _extract(archive, aside, provider)
+            except (tarfile.TarError, DatasetError, EOFError) as error:
+                raise UnavailableError(
+                    f"the archive from {provider} is damaged ({error}); fetch it again", provider=provider
+                ) from error
+            top = _model_folder(aside, provider)
+            _check_weights(top, provider)
+            (top / RECEIPT).write_text(json.dumps(dict(receipt), indent=2) + "\n", encoding="utf-8")
+            os.replace(top, folder)
     except OSError as error:
         raise StorageError(
             f"{folder} cannot be written: {error.strerror}; free some space, or name another folder"
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 

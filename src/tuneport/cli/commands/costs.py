@@ -53,8 +53,7 @@ def compare_command(
     own_hour: Annotated[
         float | None,
         typer.Option(
-            help="US dollars an hour of one such GPU, if you own it (default: the cheapest offer); without --own-gpu "
-            "of this machine."
+            help="US dollars an hour of one GPU of --own-gpu, or of this machine. Default: the cheapest offer."
         ),
     ] = None,
     own_speed: Annotated[

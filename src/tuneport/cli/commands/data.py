@@ -13,13 +13,11 @@ import typer
 from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
 from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
+from tuneport.data.formats import FORMATS
 from tuneport.errors import DatasetError
 
 DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
-TO = (
-    "The format to write: openai, openai-preference, openai-reinforcement, anthropic, alpaca, sharegpt, "
-    "prompt-completion, text, chatml, together, trl, llamafactory or gemini."
-)
+TO = f"The format to write: {', '.join(FORMATS)}."
 OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
 Format = Annotated[str | None, typer.Option("--format", help="Default: detected from the data.")]
@@ -181,7 +179,9 @@ def preview_command(
     ] = None,
     rows: Annotated[int, typer.Option(min=1, max=1000, help="How many records to show.")] = 3,
     line: Annotated[int | None, typer.Option(min=1, help="Start at this line.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=1, help="The hyperparameter; tokens of one record.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Longest record in tokens, as the hyperparameter max_length.")
+    ] = None,
     loss_on: Annotated[
         Literal["assistant", "last", "completion"],
         typer.Option(help="The local option: assistant, last (the last answer) or completion."),

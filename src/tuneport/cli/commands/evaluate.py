@@ -86,8 +86,8 @@ def eval_command(
         list[EvaluationGate] | None,
         typer.Option(
             "--fail-on",
-            help=f"Exit code {BELOW_LIMIT} where the last MODEL shows that (the first two ask --general), or is ruled "
-            "so (not-sure: any but ship); repeatable.",
+            help=f"Exit code {BELOW_LIMIT} if the last MODEL fails this gate; forgetting and safety-drift need "
+            "--general, not-sure is any verdict but ship. Repeatable.",
         ),
     ] = None,
     pairs: Annotated[
@@ -98,7 +98,7 @@ def eval_command(
     budget: Annotated[
         float | None, typer.Option(min=0, help="The most that the evaluation may cost, in US dollars.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="For the draw of rows and examples, and for intervals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sample of rows and examples, and of the intervals.")] = 0,
     allow_personal_data: Annotated[
         bool, typer.Option("--allow-personal-data", help="Send rows with personal data to a third party.")
     ] = False,

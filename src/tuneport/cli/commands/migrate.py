@@ -60,7 +60,7 @@ def migrate_command(
 ) -> None:
     """Leave a provider: [bold]tuneport migrate --from openai --to together[/bold]
 
-    Without --save or --to, it lists jobs and files, until when they last, and which can still be downloaded.
+    Without --save or --to, it lists jobs and files, how long they stay available, and which can still be downloaded.
 
     Nothing starts before you say yes. Run the same command again to go on: no job starts twice.
     """

@@ -11,7 +11,7 @@ from rich.markup import escape
 from tuneport.cli.mapping import Map, parse_map_option
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
-from tuneport.formatting import money
+from tuneport.formatting import counted, money
 from tuneport.lifecycle.submitting.flags import parse_job_option_pairs
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ def print_training_plan(plan: TrainingPlan, *, console: Console) -> None:
     _print_memory(plan, console)
     _print_gpus(plan, console)
     _print_machine(plan, console)
-    for name, told in plan.knobs.items():
+    for name in plan.offered_by:
         if name != "local":
-            values = ", ".join(f"{knob}={_plain(value)}" for knob, value in told.items())
-            console.print(f"equivalent {name} settings: {escape(values)}", style="dim")
+            values = ", ".join(f"{setting}={_plain(value)}" for setting, value in plan.settings[name].items())
+            console.print(f"Equivalent {name} settings: {escape(values)}", style="dim")
 
 
 SHORT = {
@@ -179,7 +179,8 @@ def _print_memory(plan: TrainingPlan, console: Console) -> None:
     memory = plan.memory
     console.print(
         f"\n[bold]Memory of a GPU: about {memory.expected_gib:.1f} GiB, safe {memory.high_gib:.1f} GiB[/bold]"
-        f"  {plan.run.micro_batch} x {plan.run.length:,} tokens, {plan.accumulation} times a batch"
+        f"  {plan.run.micro_batch} x {plan.run.length:,} tokens at once, "
+        f"{counted(plan.run.micro_batch * plan.accumulation, 'row')} a step"
     )
     rows = {**memory.components_gib}
     if rows:

@@ -9,17 +9,17 @@ import typer
 from tuneport.cli.views import output
 
 if TYPE_CHECKING:
-    from tuneport.lifecycle.schema.upkeep import StoreSchemaReport
+    from tuneport.lifecycle.schema.store_admin import StoreSchemaReport
 
 store_group = typer.Typer(
-    help="Where jobs are kept: its version and size; upgrade it, or go back.", invoke_without_command=True
+    help="Show the store's version and size; upgrade or downgrade it.", invoke_without_command=True
 )
 
 
 @store_group.callback()
 def store_command(context: typer.Context, json_: output.Json = False) -> None:
     """Show where the store is, its version and what it holds. Changes nothing."""
-    from tuneport.lifecycle.schema.upkeep import inspect_store
+    from tuneport.lifecycle.schema.store_admin import inspect_store
     from tuneport.settings import Settings
 
     if context.invoked_subcommand is None:
@@ -29,7 +29,7 @@ def store_command(context: typer.Context, json_: output.Json = False) -> None:
 @store_group.command("upgrade")
 def store_upgrade_command(json_: output.Json = False) -> None:
     """Create the store, or bring it to this tuneport's version. Every command that uses the store does so, too."""
-    from tuneport.lifecycle.schema.upkeep import upgrade_store
+    from tuneport.lifecycle.schema.store_admin import upgrade_store
     from tuneport.settings import Settings
 
     _print(upgrade_store(Settings.load().database_url))
@@ -45,7 +45,7 @@ def store_downgrade_command(
 
     It says first what will be lost. Stop every gateway and copy the database before.
     """
-    from tuneport.lifecycle.schema.upkeep import downgrade_store, list_downgrade_losses
+    from tuneport.lifecycle.schema.store_admin import downgrade_store, list_downgrade_losses
     from tuneport.settings import Settings
 
     url = Settings.load().database_url

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Json = output.Json
 Data = Annotated[
     Path | None,
-    typer.Argument(metavar="DATA", help="The training file. With --spec: instead of the file's.", show_default=False),
+    typer.Argument(metavar="DATA", help="The training file. Replaces the one in --spec.", show_default=False),
 ]
 Backend = Annotated[
     str | None,

@@ -14,7 +14,9 @@ from tuneport.errors import ConfigError
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import TokenRecord
 
-token_group = typer.Typer(no_args_is_help=True, help="Who may use the gateway (`tuneport serve`).")
+token_group = typer.Typer(
+    no_args_is_help=True, help="Create, list and revoke tokens of the gateway (`tuneport serve`)."
+)
 
 
 @token_group.command("create")

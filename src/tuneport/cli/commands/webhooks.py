@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import DeliveryRecord
 
 webhook_group = typer.Typer(
-    help="Signed webhooks, as OpenAI sends them.", no_args_is_help=True, rich_markup_mode="rich"
+    help="Set up, test and resend signed webhooks.", no_args_is_help=True, rich_markup_mode="rich"
 )
 STATES = ("waiting", "delivered", "dead")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from tuneport.cli.views import output
+from tuneport.formatting import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,8 +77,8 @@ def _wrap_finding(text: str, style: str, room: int, console: Console, *, most: i
 
 def _ending(report: CheckReport) -> Text:
     verdicts = Counter(finding.verdict.value for finding in report.findings)
-    words = [(verdicts["fail"], "to mend", "red"), (verdicts["warn"], "to look at", "yellow")]
-    told = [(f"{count} {word}", colour) for count, word, colour in words if count]
+    words = {"fail": ("{} failed", "red"), "warn": (counted(verdicts["warn"], "warning"), "yellow")}
+    told = [(text.format(verdicts[which]), colour) for which, (text, colour) in words.items() if verdicts[which]]
     if not told:
         return Text("every check passed", style="green")
     ending = Text()

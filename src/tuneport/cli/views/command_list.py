@@ -39,9 +39,7 @@ def print_command_list(group: TyperGroup, context: Any, commands: Mapping[str, s
     options = Table(show_header=False, expand=True, box=None, pad_edge=False)
     option: Any  # typer's own class, which is not public
     for option in group.get_params(context):
-        kind = Text("<bool>", "bold yellow", overflow="fold")  # all of them are switches
-        kind.highlight_regex("^<|>$", "dim")
-        options.add_row(_styled(",".join(option.opts)), "", "", "", kind, Columns([_styled(option.help)]))
+        options.add_row(_styled(",".join(option.opts)), "", "", "", "", Columns([_styled(option.help)]))
     console.print(_panel("Options", options))
     first = Column(style="bold cyan", no_wrap=True, width=max(map(len, commands)))
     listed = Table(first, Column(ratio=1), show_header=False, expand=True, box=None, pad_edge=False)

@@ -16,7 +16,7 @@ from tuneport.cli.views.plain_text import escape_markup, terminal_text
 
 
 class SafeConsole(Console):
-    """A console that writes rich's own control sequences, and none from a text."""
+    """A console that escapes control sequences in text."""
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
         """Clean what the console writes; every text passes through here."""

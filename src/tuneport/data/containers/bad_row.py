@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tuneport.data.containers.numbering import LINE
@@ -28,6 +30,18 @@ def unreadable_file_error(
 ) -> DatasetError:
     """Return the error that ends the reading of a file."""
     return DatasetError(DatasetProblem(str(path), line, "", rule, fix, unit))
+
+
+@contextmanager
+def reading_file(path: Path) -> Iterator[None]:
+    """Raise DatasetError in place of the system's own errors with a file, missing ones among them."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise unreadable_file_error(path, "does not exist", "correct the path") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise unreadable_file_error(path, f"cannot be read: {reason}", "check the path and its permissions") from error
 
 
 def row_too_large_error(path: Path, line: int, *, unit: str = LINE) -> DatasetError:

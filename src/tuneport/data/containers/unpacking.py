@@ -10,7 +10,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import IO, Any
 
-from tuneport.data.containers.bad_row import unreadable_file_error
+from tuneport.data.containers.bad_row import reading_file, unreadable_file_error
 from tuneport.data.containers.limits import MOST_TIMES, DecompressionLimit
 from tuneport.data.running.underway import report_data_activity
 
@@ -30,7 +30,7 @@ def open_unpacked(path: Path, *, allow_large: bool = False) -> Iterator[io.Buffe
     Raises DatasetError for a file that cannot be opened or read, whose packing is damaged, or that unpacks to more than
     its size warrants (`limits`).
     """
-    try:
+    with reading_file(path):
         status = path.stat()
         if not S_ISREG(status.st_mode) and not path.is_dir():  # a pipe would be waited for, and is read only once
             raise unreadable_file_error(path, "is no plain file", "write what it gives to a file, and name that")
@@ -53,11 +53,6 @@ def open_unpacked(path: Path, *, allow_large: bool = False) -> Iterator[io.Buffe
                 yield io.BufferedReader(
                     _Unpacked(file, packing, path, DecompressionLimit(path, allowed=allow_large)), _BUFFER
                 )
-    except FileNotFoundError as error:
-        raise unreadable_file_error(path, "does not exist", "correct the path") from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise unreadable_file_error(path, f"cannot be read: {reason}", "check the path and its permissions") from error
 
 
 def _begins_dense(path: Path, packing: bytes) -> bool:

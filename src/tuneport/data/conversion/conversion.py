@@ -14,7 +14,7 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-from tuneport.data.containers.bad_row import MAX_ROW, unreadable_file_error
+from tuneport.data.containers.bad_row import MAX_ROW, reading_file
 from tuneport.data.containers.json_text import Batch, LineBlock, line_blocks, number_lines
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.source import LinesFile
@@ -179,21 +179,16 @@ class ConversionWorker:
         return b"".join(pieces), (_compact(numbers), conversion.found)
 
     def _blocks(self, part: FileSection) -> Iterator[LineBlock]:
-        try:
-            with BufferedReader(self._path.open("rb", buffering=0), _BUFFER) as file:
-                if part.first:
-                    file.seek(part.start)
-                else:
-                    file.seek(part.start - 1)
-                    # A line too long to be read: the part in which it begins says so.
-                    before = file.readline(MAX_ROW + 1)
-                    if len(before) > MAX_ROW and not before.endswith(b"\n"):
-                        return
-                yield from line_blocks(self._path, file, part.end - file.tell())
-        except OSError as error:
-            raise unreadable_file_error(
-                self._path, f"cannot be read: {error.strerror}", "check the path and its permissions"
-            ) from error
+        with reading_file(self._path), BufferedReader(self._path.open("rb", buffering=0), _BUFFER) as file:
+            if part.first:
+                file.seek(part.start)
+            else:
+                file.seek(part.start - 1)
+                # A line too long to be read: the part in which it begins says so.
+                before = file.readline(MAX_ROW + 1)
+                if len(before) > MAX_ROW and not before.endswith(b"\n"):
+                    return
+            yield from line_blocks(self._path, file, part.end - file.tell())
 
 
 def _compact(numbers: array[int]) -> Sequence[int]:

@@ -40,11 +40,17 @@ def estimate_memory_by_tracing(
     except ImportError as error:
         raise ConfigError(f"tracing needs {error.name}, not installed here: {install_extra('local')}") from error
     if run.optimizer in NOT_TRACED:
-        raise UnsupportedError(f"{NOT_TRACED[run.optimizer]} cannot be traced; the formula has them")
+        raise UnsupportedError(
+            f"--exact cannot trace {NOT_TRACED[run.optimizer]}; leave --exact out: the formula covers them"
+        )
     if run.gpus > 1:
-        raise UnsupportedError("a model that several GPUs share cannot be traced; the formula has it")
+        raise UnsupportedError(
+            "--exact cannot trace a model that several GPUs share; leave --exact out: the formula covers it"
+        )
     if adapter is Adapter.QLORA and run.kbit_fp32:
-        raise UnsupportedError("a 4-bit base with an fp32 residual stream cannot be traced; the formula has it")
+        raise UnsupportedError(
+            "--exact cannot trace a 4-bit base with an fp32 residual stream; leave --exact out: the formula covers it"
+        )
     try:
         with torch.device("meta"):
             model = _model(config, adapter, run)

@@ -57,5 +57,5 @@ def _kind(folder: Path) -> str:
         raise ConfigError(f"{path} cannot be read: {error}; train or download the adapter again") from error
     kind = config.get("peft_type")
     if kind not in list(PeftType):
-        raise ConfigError(f"{path} is of no kind that the installed peft knows (peft_type {kind!r}); update peft")
+        raise ConfigError(f"{path} has the adapter type {kind!r}, which the installed peft does not know; update peft")
     return str(kind)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from tuneport.formatting import money
+from tuneport.formatting import hours, money
 from tuneport.lifecycle.accounting.training_time import TRAINS, job_trained_seconds, record_job_idle_time
 from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 from tuneport.lifecycle.schema.tables import JobRow
@@ -134,7 +134,7 @@ def _hours(row: JobRow, state: JobState, terms: JobEstimate) -> dict[str, Any]:
     usd = seconds / 3600 * terms.usd_per_hour
     return {
         "usd": usd,
-        "usd_because": f"{seconds / 3600:.2f} h of training x {money(terms.usd_per_hour)}",
+        "usd_because": f"{hours(seconds)} of training x {money(terms.usd_per_hour)}",
         "authority": "local",
     }
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 
 from tuneport.errors import BudgetError
-from tuneport.formatting import counted, money
+from tuneport.formatting import counted, hours, money
 from tuneport.lifecycle.accounting.training_time import job_trained_seconds
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.lifecycle.schema.records import UNFINISHED, JobRecord
@@ -181,9 +181,9 @@ def _hours(row: JobRow | JobRecord, state: JobState, terms: JobEstimate) -> list
         return []
     passed = job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, row.polled_at)
     step, of, left = state.progress.step, state.progress.total_steps, state.progress.seconds_left
-    found = [(passed / 3600 * terms.usd_per_hour, f"{passed / 3600:.2f} h at {money(terms.usd_per_hour)} so far")]
+    found = [(passed / 3600 * terms.usd_per_hour, f"{hours(passed)} at {money(terms.usd_per_hour)} so far")]
     if left is not None and step and of and step / of >= SHARE_FOR_A_RATE:
-        told = f"{passed / 3600:.2f} h so far and {left / 3600:.2f} h left at {money(terms.usd_per_hour)}"
+        told = f"{hours(passed)} so far and {hours(left)} left at {money(terms.usd_per_hour)}"
         found.append(((passed + left) / 3600 * terms.usd_per_hour, told))
     return found
 
@@ -221,8 +221,8 @@ def job_cost_so_far(row: JobRecord) -> tuple[float, str] | None:
     if terms is not None and terms.own_machine:
         if terms.usd_per_hour is None:
             return 0.0, "your own machine; electricity not counted"
-        hours = job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, now()) / 3600
-        return hours * terms.usd_per_hour, f"{hours:.2f} h of training x {money(terms.usd_per_hour)}"
+        passed = job_trained_seconds(row.running_at, row.idle_seconds, row.idle_since, now())
+        return passed / 3600 * terms.usd_per_hour, f"{hours(passed)} of training x {money(terms.usd_per_hour)}"
     step, of = state.progress.step, state.progress.total_steps
     if quote is None or quote.expected is None or step is None or not of:
         return None

@@ -34,7 +34,7 @@ def read_past_jobs(settings: Settings) -> DurationHistory:
 
     try:
         with closing(Store(settings.database_url).unscoped()) as store:
-            return store.figures.read_job_history()
+            return store.statistics.read_job_history()
     except TuneportError:
         return DurationHistory()
 

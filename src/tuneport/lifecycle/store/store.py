@@ -14,7 +14,6 @@ from tuneport.lifecycle.schema.migrations import SCHEMA_VERSION
 from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
 from tuneport.lifecycle.store.audit import AuditLog
 from tuneport.lifecycle.store.event_log import JobEventLog
-from tuneport.lifecycle.store.figures import StatisticsStore
 from tuneport.lifecycle.store.files.journal import RemoteFileJournal
 from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
 from tuneport.lifecycle.store.files.uploads import UploadStore
@@ -27,6 +26,7 @@ from tuneport.lifecycle.store.requests import JobRequestStore
 from tuneport.lifecycle.store.schedule import JobPollSchedule
 from tuneport.lifecycle.store.shown_terms import ShownTermsStore
 from tuneport.lifecycle.store.snapshots import JobSnapshotStore
+from tuneport.lifecycle.store.statistics import StatisticsStore
 from tuneport.lifecycle.store.tokens import TokenStore
 
 __all__ = ["LEASE_SECONDS", "SCHEMA_VERSION", "LeaseLostError", "NoScopeError", "Store", "UnknownJobError"]
@@ -46,7 +46,7 @@ class Store:
         self.leases, self.schedule = JobLeases(database, self.events), JobPollSchedule(database, self.events)
         self.files, self.webhooks = RemoteFileJournal(database), WebhookOutbox(database)
         self.tokens, self.audit = TokenStore(database), AuditLog(database)
-        self.figures, self.terms = StatisticsStore(database), ShownTermsStore(database)
+        self.statistics, self.terms = StatisticsStore(database), ShownTermsStore(database)
         self._show(None)
 
     def _show(self, scope: ProjectScope | None) -> None:

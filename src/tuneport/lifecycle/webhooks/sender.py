@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class WebhookSender:
     """The sender of one gateway. `send_due` does what is due; one thread calls it again and again.
 
-    Raises ConfigError if a webhook is configured wrongly. `dice` spreads the attempts of many deliveries. `on_attempt`
+    Raises ConfigError if a webhook is configured wrongly. `rng` spreads the attempts of many deliveries. `on_attempt`
     is told of each attempt: whom it was for, and `delivered`, `retried` (it is sent again) or `dead`.
     """
 
@@ -40,10 +40,10 @@ class WebhookSender:
         store: Store,
         settings: Settings,
         *,
-        dice: Callable[[], float] = random.random,
+        rng: Callable[[], float] = random.random,
         on_attempt: Callable[[str, str], None] = lambda name, outcome: None,
     ) -> None:
-        self._store, self._settings, self._dice, self._on_attempt = store, settings, dice, on_attempt
+        self._store, self._settings, self._rng, self._on_attempt = store, settings, rng, on_attempt
         self.webhooks, self.notified = parse_webhook_endpoints(settings), read_notification_targets(settings)
         for notified in self.notified.values():
             refuse_unknown_notifier(notified)
@@ -111,7 +111,7 @@ class WebhookSender:
         """Return seconds until the next attempt, or None if there is none."""
         if row.attempts >= len(WAITS):
             return None
-        wait = WAITS[row.attempts] * (0.9 + 0.2 * self._dice())
+        wait = WAITS[row.attempts] * (0.9 + 0.2 * self._rng())
         if outcome.retry_after is not None:
             wait = max(wait, outcome.retry_after)
         ends = row.began_at + timedelta(days=GIVEN_UP_DAYS)

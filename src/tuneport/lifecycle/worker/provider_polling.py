@@ -57,7 +57,7 @@ class PollingStopped(BaseException):
 class ProviderPoller:
     """Asks one provider about all its jobs of the store. `turn` does what is due; one thread calls it again and again.
 
-    `clock`, `sleep` (which returns whether to stop) and `dice` are handed in. `on_change` is told of each job whose
+    `clock`, `sleep` (which returns whether to stop) and `rng` are handed in. `on_change` is told of each job whose
     status changed, `on_trouble` of what keeps the provider from being asked, once for each new reason.
     """
 
@@ -68,13 +68,13 @@ class ProviderPoller:
         *,
         clock: Callable[[], datetime] = now,
         sleep: Callable[[float], bool],
-        dice: Callable[[], float] = random.random,
+        rng: Callable[[], float] = random.random,
         on_change: Callable[[str, JobState], None] = lambda job_id, state: None,
         on_trouble: Callable[[str, str], None] = lambda name, message: None,
         timing: PollTiming = PollTiming(),  # noqa: B008  # frozen
     ) -> None:
         self.worker, self.store, self.name, self._timing = worker, worker.store, name, timing
-        self.clock, self.dice, self.on_change, self.on_trouble = clock, dice, on_change, on_trouble
+        self.clock, self.rng, self.on_change, self.on_trouble = clock, rng, on_change, on_trouble
         self._sleep = sleep
         self.limiter: RateLimiter | None = None
         self._rests_until: datetime | None = None
@@ -181,7 +181,7 @@ class ProviderPoller:
             return
         known = {job.id: job for job in due if job.id in states}
         recorded = record_job_states(
-            self.store, states, known, dice=self.dice, moment=self.clock(), written=self._written, timing=self._timing
+            self.store, states, known, rng=self.rng, moment=self.clock(), written=self._written, timing=self._timing
         )
         ended = False
         for job_id in recorded:
@@ -223,7 +223,7 @@ class ProviderPoller:
     def _rest(self, error: TuneportError) -> float:
         """Leave the provider alone for a while, as long as it asked for at least; return the seconds."""
         seconds = min(self._timing.longest_rest, self._timing.first_rest * 2.0**self._failures) * (
-            1.0 + JITTER * self.dice()
+            1.0 + JITTER * self.rng()
         )
         if isinstance(error, (AuthError, QuotaError)):
             seconds = self._timing.longest_rest  # a person has to fix it first

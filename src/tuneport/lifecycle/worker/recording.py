@@ -29,14 +29,14 @@ def job_state_columns(
     created_at: datetime,
     *,
     moment: datetime | None = None,
-    dice: Callable[[], float] = random.random,
+    rng: Callable[[], float] = random.random,
     timing: PollTiming = PollTiming(),  # noqa: B008  # frozen
 ) -> dict[str, Any]:
     """Return a state as columns of the job's row, and when to poll it again."""
     moment = moment or now()
     due = None
     if not state.status.terminal:
-        due = moment + timedelta(seconds=next_job_poll_delay(state, created_at, moment, random=dice, timing=timing))
+        due = moment + timedelta(seconds=next_job_poll_delay(state, created_at, moment, random=rng, timing=timing))
     again = {"recheck_at": moment + timedelta(seconds=FAILED_AGAIN)} if state.status is JobStatus.FAILED else {}
     return again | {
         "status": state.status.value,
@@ -55,7 +55,7 @@ def record_job_states(
     known: Mapping[str, KnownJob],
     *,
     moment: datetime | None = None,
-    dice: Callable[[], float] = random.random,
+    rng: Callable[[], float] = random.random,
     timing: PollTiming = PollTiming(),  # noqa: B008  # frozen
     written: dict[str, int] | None = None,
 ) -> list[str]:
@@ -68,7 +68,7 @@ def record_job_states(
     changes: dict[str, dict[str, Any]] = {}
     marks: dict[str, int] = {}
     for job_id, state in states.items():
-        columns = job_state_columns(state, known[job_id].created_at, moment=moment, dice=dice, timing=timing)
+        columns = job_state_columns(state, known[job_id].created_at, moment=moment, rng=rng, timing=timing)
         marks[job_id] = hash(state.model_dump_json())
         if written is not None and written.get(job_id) == marks[job_id] and columns["status"] == known[job_id].status:
             columns = {"polled_at": columns["polled_at"], "due_at": columns["due_at"]}

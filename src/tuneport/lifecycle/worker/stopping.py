@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from tuneport.backends.base import FineTuneBackend
 from tuneport.curves import CurveVerdict, judge_curve
 from tuneport.errors import ProviderError, RateLimitError, UnsupportedError
-from tuneport.formatting import duration, money
+from tuneport.formatting import duration, hours, money
 from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.worker.event_collection import JobEventCollector
@@ -171,7 +171,7 @@ def _saved(row: JobRecord, step: int, total: int | None) -> tuple[float | None, 
             return None, "how long the rest would have taken is not known"
         if terms.usd_per_hour is None:
             return 0.0, f"your own machine, and about {duration(left)} of it"
-        return left / 3600 * terms.usd_per_hour, f"{left / 3600:.2f} h at {money(terms.usd_per_hour)}"
+        return left / 3600 * terms.usd_per_hour, f"{hours(left)} at {money(terms.usd_per_hour)}"
     if expected is None:
         return None, "no price of this job is known"
     if not total:

@@ -108,7 +108,9 @@ class UnclearStarts:
         if found.answer == "found" and found.state is not None:
             return self._found(lease, backend, lease.row.job_submission, found, found.state)
         if found.answer == "unknown":
-            return lease.write(note=f"not started again before {backend.name} can be asked for it ({found.reason})")
+            return lease.write(
+                note=f"waiting: {backend.name} could not be asked whether the job was started ({found.reason})"
+            )
         return None
 
     def _found(
@@ -326,7 +328,7 @@ def _why_undecided(
     if submission.named is not None:
         return f"{name} answered with {submission.named}, which does not look like it, and lists no other"
     if not found.marks_seen:
-        return f"{name} lists no such job, but no job shows that it keeps tuneport's tokens, so it may be there unseen"
+        return f"the job may be running unseen: {name} does not list it, and none of its jobs shows tuneport's token"
     if starts >= MOST_STARTS:
         return f"{starts} starts had no answer"
     return None

@@ -111,7 +111,7 @@ def gateway_refusal_for_error(error: TuneportError) -> Refusal:
         return Refusal(500, text, code="local_model_failed")
     if isinstance(error, NotDeployedError):
         if error.starting:
-            return Refusal(503, text, param="model", code="endpoint_starting", headers={"Retry-After": "30"})
+            return Refusal(503, text, param="model", code="endpoint_starting", headers=retry_after_headers(30))
         return Refusal(400, text, param="model", code="not_deployed")
     if isinstance(error, UnsupportedError):
         return Refusal(400, text, param=error.param, code="unsupported")

@@ -87,7 +87,7 @@ class _StoreCollector:
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
-        totals = self._store.figures.count_totals()
+        totals = self._store.statistics.count_totals()
         jobs = GaugeMetricFamily("tuneport_jobs", "Jobs by backend and state.", labels=("backend", "status"))
         for (backend, status), count in totals.jobs.items():
             jobs.add_metric((backend, status), count)

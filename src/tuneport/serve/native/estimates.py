@@ -20,6 +20,7 @@ from tuneport.errors import TuneportError
 from tuneport.estimate.cost import Traffic
 from tuneport.lifecycle.planning.planning import plan_job_on_backends
 from tuneport.lifecycle.schema.records import FileRecord
+from tuneport.rate_limits import retry_after_headers
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal
 from tuneport.serve.jobs.create import gateway_refusal_for_file, name_client_files_by_id, require_client_training_file
@@ -132,7 +133,7 @@ def _written(found: Any, ids: Mapping[str, str], accept: str) -> Response:
 
 
 def _later() -> Response:
-    return JSONResponse(NotYet().model_dump(), 202, {"Retry-After": str(RETRY_SECONDS)})
+    return JSONResponse(NotYet().model_dump(), 202, retry_after_headers(RETRY_SECONDS))
 
 
 # --- quotes and comparisons ------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
             spec,
             gateway.settings,
             backends=asked.backends,
-            history=gateway.store.figures.read_job_history(),
+            history=gateway.store.statistics.read_job_history(),
             dataset=dataset,
         )
     except TuneportError as error:

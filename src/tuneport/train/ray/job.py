@@ -95,8 +95,8 @@ def _missing_resources(workers: int, resources: dict[str, float]) -> str | None:
     for name, amount in resources.items():
         if there.get(name, 0) < workers * amount:
             return (
-                f"The cluster has {there.get(name, 0):g} {name}, and the workers need {workers * amount:g}: the run "
-                "waits until nodes are added (cancel it and set the option workers to fewer, if none will be)"
+                f"The run waits for more nodes: the cluster has {there.get(name, 0):g} {name}, and the workers need "
+                f"{workers * amount:g}. To go on with fewer, cancel it and set --option workers=NUMBER"
             )
     return None
 

@@ -19,7 +19,7 @@ from tuneport.manifests import find_manifest_model, load_base_price_manifest
 from tuneport.router import BackendChoice
 from tuneport.settings import Settings
 from tuneport.types import Quote
-from tuneport.workflows.advising.drawing import MOST_SHOTS, SHOTS, count_probe_sample_tokens
+from tuneport.workflows.advising.few_shot import MOST_SHOTS, SHOTS, count_probe_sample_tokens
 from tuneport.workflows.compare import Comparison, compare
 from tuneport.workflows.comparison.words import payback_sentence
 from tuneport.workflows.target import TargetModel

@@ -17,7 +17,7 @@ from tuneport.scoring.accuracy import AccuracyScore
 from tuneport.scoring.correctness import Correctness, scored_correctness_for
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.scoring.prompting import PromptingResult, make_scoring_completer, score_base_prompting
-from tuneport.workflows.advising.drawing import ProbeSample, count_probe_sample_tokens, draw_probe_sample
+from tuneport.workflows.advising.few_shot import ProbeSample, count_probe_sample_tokens, draw_probe_sample
 from tuneport.workflows.target import TargetModel
 
 DEFAULT_ROWS = 50

@@ -54,9 +54,9 @@ class ComparisonBreakEvenRow:
     cost is not known.
 
     `saved` is what it saves a month, and `payback` when its training has come back, both compared with `instead_of`;
-    `pays_from` is the least traffic from which it comes back within a year and before the last day. `total` is training
-    and a year; it is None, too, for a model that shuts down within the year. `prompt_saving`: US dollars a month that
-    the shorter prompt saves.
+    `pays_from` is the least traffic from which it comes back within a year and before it shuts down. `total` is
+    training and a year; it is None, too, for a model that shuts down within the year. `prompt_saving`: US dollars a
+    month that the shorter prompt saves.
     """
 
     choice: BackendChoice
@@ -83,7 +83,7 @@ class ComparisonBreakEvenRow:
 
     @property
     def ends(self) -> bool:
-        """Return whether its last day comes within the year."""
+        """Return whether it shuts down within the year."""
         return self.option is not None and self.option.months_left is not None and self.option.months_left < YEAR
 
     @property

@@ -123,7 +123,7 @@ def _reasons(row: ComparisonBreakEvenRow) -> Iterable[str]:
                 yield f"{name}: {told}"
     yield f"licence of the base model: {choice.licence or 'unknown'}"
     if choice.retires is not None and choice.retires_source:
-        yield f"last day by {choice.retires_source}"
+        yield f"shutdown date by {choice.retires_source}"
     if row.option is not None and row.no_total is not None:
         yield f"{YEAR} months: unavailable, because {row.no_total}"
     before = "" if row.instead_of is None else f" (instead of {row.instead_of.name})"

@@ -15,7 +15,7 @@ from tuneport.workflows.comparison.words import compared_money_range, payback_se
 WIDE = 1.5
 """The most over the least of a year's total from which a range is told as a risk."""
 SOON = 3
-"""Months to a last day within which it is no warning any more."""
+"""Months to a shutdown within which it is no warning any more."""
 _NAMED = 3
 
 Kind = Literal["pass", "warn", "fail"]
@@ -52,10 +52,12 @@ def _cheapest(found: ComparisonBreakEven) -> list[VerdictSentence]:
         now = found.today.monthly_cost(found.unit.stated).expected
         than = ""
         if lasting is not None and now <= lasting.month(found.unit):
-            than = ", less than any option that lasts a year"
+            than = "every option that still works in 12 months"
         if all(row is None or now <= row.month(found.unit) for row in (lasting, ending)):
-            than = ", less than any option"
-        words = f"today's bill is {money(now)} a month{than}"
+            than = "every option"
+        words = f"you pay {money(now)} a month"
+        if than:
+            words = f"keep what you use ({money(now)} a month): {than} costs as much or more"
         said.append(VerdictSentence("warn" if than else "pass", "today", words))
     return said
 
@@ -88,7 +90,7 @@ def _risks(found: ComparisonBreakEven, day: date) -> list[VerdictSentence]:
     ending = [row for row in had if row.choice.retires is not None and _months_to(row, day) < YEAR]
     for (last, _), rows in _grouped(ending):
         kind: Kind = "fail" if _months_to(rows[0], day) < SOON else "warn"
-        said.append(VerdictSentence(kind, "last day", f"{last}, with all that is tuned from it: {_names(rows)}"))
+        said.append(VerdictSentence(kind, "shuts down", f"{last}, tuned models included: {_names(rows)}"))
     for (when, title), rows in _grouped([row for row in had if row.stale and row.priced_on], by_price=True):
         words = f"{title}'s were read on {when}, look at the source again: {_names(rows)}"
         said.append(VerdictSentence("warn", "old prices", words))
@@ -101,7 +103,7 @@ def _risks(found: ComparisonBreakEven, day: date) -> list[VerdictSentence]:
             )
     unpriced = [row for row in had if row.option is None]
     if unpriced:
-        words = f"{len(unpriced)} of {len(found.rows)} options have no known price; the table gives the reasons"
+        words = f"price unknown for {len(unpriced)} of {len(found.rows)} options; the table gives the reasons"
         said.append(VerdictSentence("warn", "no price", words))
     uncounted = [row for row in had if row.uncounted]
     if uncounted:

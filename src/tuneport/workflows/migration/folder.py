@@ -71,7 +71,7 @@ class SavedJob(Model):
     stops_answering_on: date | None = None
     missing: tuple[MissingItem, ...] = ()
     complete: bool = False
-    spec_sha256: str | None = Field(default=None, description="of spec.toml as it was written")
+    spec_sha256: str | None = Field(default=None, description="SHA-256 of spec.toml when it was written")
 
 
 class StartedMove(Model):

@@ -60,7 +60,7 @@ class MigrationSourceJob(Model):
     grader: dict[str, Any] | None = None
     reward: str | None = None
     reward_folder: Path | None = None
-    tuneport_job: str | None = Field(default=None, description="our own row of it, where tuneport started it")
+    tuneport_job: str | None = Field(default=None, description="tuneport's own job row, if tuneport started the job")
 
     @property
     def base_model(self) -> str:

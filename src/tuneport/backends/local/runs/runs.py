@@ -16,7 +16,7 @@ from pathlib import Path
 from tuneport import private
 from tuneport.backends.local.weights import copy_tuned_weights, link_or_copy_local_weights
 from tuneport.errors import ProviderError
-from tuneport.files import fsync_path, temporary_file_beside, write_atomically
+from tuneport.files import folder_beside, fsync_path, temporary_file_beside, write_atomically
 from tuneport.run_protocol import REQUEST, START, RunRequest
 
 RUN_ID = re.compile(r"run-[0-9a-f]{16}")
@@ -41,19 +41,17 @@ class LocalRunStore:
         """
         private.make_private_folder(self.folder)
         self._sweep()
-        aside = temporary_file_beside(self.folder / run_id)
-        private.make_private_folder(aside)
-        try:
+        with folder_beside(self.folder / run_id) as aside:
+            private.make_private_folder(aside)
             write_atomically(aside / REQUEST, json.dumps(request.model_dump(mode="json"), indent=1))
             if start is not None:
                 copy_tuned_weights(start, aside / START, copy=link_or_copy_local_weights)
-            os.rename(aside, self.folder / run_id)
-            fsync_path(self.folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            try:
+                os.rename(aside, self.folder / run_id)
+                fsync_path(self.folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
 
     def remove(self, run_id: str) -> None:
         """Rename the run out of sight at once, then delete it."""

@@ -113,7 +113,7 @@ class DiversityCheck:
         if len(texts) < 2:
             return Finding("diversity", Verdict.PASS, "there is one input only", details=details)
         details["alike"] = alike = round(self.mean_similarity, 3)
-        message = f"{distinct:.0%} of the inputs differ, two at random are {alike:.0%} alike"
+        message = f"{distinct:.0%} of the inputs are distinct; two random inputs are {alike:.0%} similar"
         clusters, hint = self._topics
         details["clusters"] = clusters
         if clusters:

@@ -45,7 +45,7 @@ MIN_WORDS = 6  # in the last line, for it to be a sentence at all
 
 
 def classify_row_answer_ending(text: str) -> tuple[Ending, str]:
-    """Return how the text ends, and how to word it if it is cut or open."""
+    """Return the kind of ending, and the message if the answer is cut off or unfinished."""
     text = text.rstrip()
     if not text:
         return Ending.OTHER, ""

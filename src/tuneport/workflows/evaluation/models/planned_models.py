@@ -11,7 +11,7 @@ from tuneport.lifecycle.service import JobService
 from tuneport.manifests import find_manifest_model
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.settings import Settings
-from tuneport.workflows.advising.drawing import count_probe_sample_tokens
+from tuneport.workflows.advising.few_shot import count_probe_sample_tokens
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys
 from tuneport.workflows.evaluation.latency import latency_cache_keys

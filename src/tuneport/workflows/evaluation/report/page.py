@@ -51,7 +51,8 @@ class EvaluationReport:
     failing: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Report({self.decision.model!r}: {self.decision.ruling}, {len(self.evaluation.held_out.rows):,} rows)"
+        rows = len(self.evaluation.held_out.rows)
+        return f"EvaluationReport({self.decision.model!r}: {self.decision.ruling}, {rows:,} rows)"
 
     def _repr_html_(self) -> str:
         found, decision = self.evaluation, self.decision

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tuneport.backends import backend_names, open_backend
-from tuneport.errors import TuneportError
+from tuneport.errors import ModelNotOfferedError, TuneportError
 from tuneport.estimate.hyperparameters import Recommended, RecommendedOption
+from tuneport.manifests import load_models, resolve_manifest_model
 from tuneport.settings import Settings
 from tuneport.types import Adapter, Auto, Method
 
@@ -45,4 +46,18 @@ def plan_settings_by_backend(
         if told:
             theirs_of = backend.manifest.option_names
             found[name] = told | {theirs_of[ours]: row.value for ours, row in options.items() if ours in theirs_of}
+    return found
+
+
+def backends_offering(model: str, names: Iterable[str], settings: Settings) -> list[str]:
+    """Return which of the backends offer the model, in their order."""
+    found = []
+    for name in names:
+        try:
+            resolve_manifest_model(
+                model, name, open_backend(name, settings).manifest, load_models(), settings.aliases(model)
+            )
+        except ModelNotOfferedError:
+            continue
+        found.append(name)
     return found
