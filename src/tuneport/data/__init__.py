@@ -31,6 +31,7 @@ OPEN_TO_OTHER_ROOMS = (
     "reading",
     "review.session",
     "rows.json_files",
+    "rows.kinds",
     "rows.records",
     "rows.text",
     "running.journal",
