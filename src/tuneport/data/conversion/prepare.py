@@ -17,6 +17,7 @@ from tuneport.data.reading import RowProblemTally, ScannedRow, scan_dataset_rows
 from tuneport.data.rows.kinds import untrainable_record_words
 from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
+from tuneport.data.rows.signals import UnusedSignal, UnusedSignals
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.data.tokens.tokens import TokenCounter
 from tuneport.digests import sha256_of
@@ -44,8 +45,9 @@ def prepare_dataset(
 
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
     message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows of which
-    nothing would be trained. Raises DatasetError with all that is wrong with the dataset, or if it has such rows only,
-    ConversionLossError if training would miss something, unless that is allowed, and StorageError if `store` cannot be
+    nothing would be trained. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or
+    if a column holds training signal that is left out (`data.rows.signals`), unless loss is allowed;
+    ConversionLossError if training would miss something, unless that is allowed; and StorageError if `store` cannot be
     written.
     """
     dataset, store = Dataset.of(dataset), Path(store)
@@ -54,6 +56,7 @@ def prepare_dataset(
     format = load_dataset_format(target)
     known, source = dataset.known, dataset.open()
     losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter(encoding)
+    signals = UnusedSignals()
     untrained = untrained or UntrainedDatasetRecords()
     untrained.words = source.numbering.words
     digest = hashlib.sha256()
@@ -70,6 +73,7 @@ def prepare_dataset(
             if record is None:
                 losses.add(found.line, [NO_QUESTION])
                 continue
+            signals.add(found.line, record)
             left_out |= dict.fromkeys(strip_untrained_row_fields(record))
             row, lost = write_converted_row(format, record)
             if lost:
@@ -83,6 +87,8 @@ def prepare_dataset(
             digest.update(line)
             size, written = size + len(line), written + 1
         problems.end()
+        if not allow_loss:
+            _refuse_unused(signals.found(), source, written)
         lost_all = losses.losses(source.numbering)
         if lost_all and not allow_loss:
             raise ConversionLossError(target, lost_all)
@@ -103,6 +109,18 @@ def prepare_dataset(
         trained_tokens=None if counts.approximate else counts.total,
         left_out=tuple(left_out),
     )
+
+
+def _refuse_unused(signals: list[UnusedSignal], source: RowSource, rows: int) -> None:
+    """Raise DatasetError if columns or marks hold training signal that is not in the prepared rows."""
+    if not signals:
+        return
+    first, *others = signals
+    place = source.locate(first.line)
+    rule = f"{first.count:,} of {rows:,} records have it, and the model would not see it"
+    if others:
+        rule += f", nor {', '.join(f'{each.name} ({each.count:,})' for each in others)}"
+    raise DatasetError(DatasetProblem(str(place.file), place.number, first.name, rule, first.fix, place.unit))
 
 
 def _of_another_kind(found: ScannedRow, method: Method | None, source: RowSource) -> tuple[DatasetProblem, ...]:
