@@ -23,7 +23,7 @@ def test_a_job_from_start_to_answer(dataset: Path) -> None:
                 workspace.check(dataset), workspace.compare(dataset, model="gpt-4.1-mini")
             )
             assert report.rows == table.rows == 12
-            job = await workspace.submit(dataset, model="tiny", backend="fake")
+            job = await workspace.submit(dataset, model="tiny", backend="fake", confirm=False, anyway=True)
             seen = [update.status async for update in job.follow(poll_seconds=0.01)]
             assert seen[-1] is job.status is JobStatus.SUCCEEDED
             assert (await job.wait()) is job and job.tuned_model is not None and job.error is None
@@ -52,7 +52,7 @@ def test_errors_are_those_of_the_function(dataset: Path) -> None:
 
 def test_a_wait_is_cancelled_while_the_job_goes_on(dataset: Path) -> None:
     async def run() -> None:
-        job = await tuneport.aio.submit(dataset, model="tiny", backend="fake")
+        job = await tuneport.aio.submit(dataset, model="tiny", backend="fake", confirm=False, anyway=True)
         waiting = asyncio.create_task(job.wait(poll_seconds=60))
         await asyncio.sleep(0.3)
         begun = time.monotonic()

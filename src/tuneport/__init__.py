@@ -33,7 +33,9 @@ if TYPE_CHECKING:  # the same names as in the table below, which a test compares
     from tuneport.data.split import split as split
     from tuneport.errors import AuthError as AuthError
     from tuneport.errors import BudgetError as BudgetError
+    from tuneport.errors import CheckFailedError as CheckFailedError
     from tuneport.errors import ConfigError as ConfigError
+    from tuneport.errors import ConsentError as ConsentError
     from tuneport.errors import ConversionLossError as ConversionLossError
     from tuneport.errors import DatasetError as DatasetError
     from tuneport.errors import ModelNotOfferedError as ModelNotOfferedError
@@ -53,6 +55,7 @@ if TYPE_CHECKING:  # the same names as in the table below, which a test compares
     from tuneport.lifecycle.handle import Job as Job
     from tuneport.lifecycle.handle import JobFailedError as JobFailedError
     from tuneport.lifecycle.handle import JobUpdate as JobUpdate
+    from tuneport.lifecycle.proposing.proposal import JobProposal as JobProposal
     from tuneport.lifecycle.store.store import UnknownJobError as UnknownJobError
     from tuneport.lifecycle.submitting.options import JobOptions as JobOptions
     from tuneport.lifecycle.verbs import deploy as deploy
@@ -80,12 +83,13 @@ _EXPORTS = {
     "data.conversion.convert": "convert",
     "data.dataset": "Dataset",
     "data.split": "split",
-    "errors": "AuthError BudgetError ConfigError ConversionLossError DatasetError ModelNotOfferedError "
-    "NoBackendChosenError NotDeployedError NotFoundError ProviderError QuotaError RateLimitError RejectedError "
-    "StorageError TrainingError TuneportError UnavailableError UnresolvedStartError UnsupportedError",
+    "errors": "AuthError BudgetError CheckFailedError ConfigError ConsentError ConversionLossError DatasetError "
+    "ModelNotOfferedError NoBackendChosenError NotDeployedError NotFoundError ProviderError QuotaError RateLimitError "
+    "RejectedError StorageError TrainingError TuneportError UnavailableError UnresolvedStartError UnsupportedError",
     "lifecycle.handle": "Job JobFailedError JobUpdate",
     "lifecycle.store.store": "UnknownJobError",
     "lifecycle.submitting.options": "JobOptions",
+    "lifecycle.proposing.proposal": "JobProposal",
     "lifecycle.verbs": "deploy job jobs submit",
     "settings": "Settings",
     "types": "Hyperparameters TuneSpec",

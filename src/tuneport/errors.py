@@ -8,6 +8,8 @@ TuneportError
  ├─ UnsupportedError         this backend (or method, adapter, model) cannot do that
  │   └─ NotDeployedError     the model answers only from an endpoint, which is not up; knows whether it is starting
  ├─ BudgetError              the quote is above the budget, or unknown
+ ├─ ConsentError             nobody has agreed to what a job costs, or to where its data goes
+ ├─ CheckFailedError         a check of the dataset fails; nothing was paid
  ├─ ModelNotOfferedError     this backend does not offer that model
  ├─ ProviderError            what a provider answered; knows provider, http_status, code, request_id, retryable
  │   ├─ AuthError            no key, a wrong key, or a key without the permission
@@ -162,6 +164,14 @@ class NotDeployedError(UnsupportedError):
 
 
 class BudgetError(TuneportError):
+    pass
+
+
+class ConsentError(TuneportError):
+    pass
+
+
+class CheckFailedError(TuneportError):
     pass
 
 

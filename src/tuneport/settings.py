@@ -98,6 +98,12 @@ class GatewaySettings(_Configured):
     client_options: tuple[str, ...] = ()
 
 
+class BudgetSettings(_Configured):
+    """`[budgets]` of `tuneport.toml`, in US dollars. `job`: what one job may cost without anybody being asked."""
+
+    job: float | None = Field(default=None, ge=0)
+
+
 class ProjectFile(_Configured):
     """`tuneport.toml`: the default backend, backend tables, and model aliases (`[models.ALIAS] backend = "id"`).
 
@@ -107,6 +113,7 @@ class ProjectFile(_Configured):
 
     backend: str | None = None
     delete_files: bool = False
+    budgets: BudgetSettings = BudgetSettings()
     gateway: GatewaySettings = GatewaySettings()
     backends: dict[str, BackendSettings] = Field(default_factory=dict)
     models: dict[str, dict[str, str]] = Field(default_factory=dict)
@@ -195,6 +202,13 @@ class Settings(_Configured):
         """Return `TUNEPORT_MONTHLY_BUDGET`: US dollars for all backends' jobs in a calendar month (UTC); None: no
         cap."""
         return self._dollars("TUNEPORT_MONTHLY_BUDGET")
+
+    @property
+    def job_budget(self) -> float | None:
+        """Return `TUNEPORT_JOB_BUDGET`, else `job = ` in `[budgets]` of `tuneport.toml`: US dollars that one job may
+        cost without anybody being asked; None: somebody is asked."""
+        given = self._dollars("TUNEPORT_JOB_BUDGET")
+        return self.project.budgets.job if given is None else given
 
     def _dollars(self, name: str) -> float | None:
         given = self.get(name)

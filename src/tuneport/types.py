@@ -283,6 +283,16 @@ class RemoteModel(Model):
     shutdown_date: date | None = None
 
 
+class EndpointOffer(Model):
+    """An endpoint before it is started. `usd_per_hour` is that of all its replicas, None if the price is not known."""
+
+    model: str
+    hardware: str
+    replicas: int
+    usd_per_hour: float | None
+    idle_minutes: int | None = Field(description="without a request, until it stops; 0: it never does")
+
+
 class Deployment(Model):
     """An endpoint of one's own for a tuned model; it costs money while it is up, used or not."""
 

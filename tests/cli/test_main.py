@@ -44,7 +44,9 @@ def test_one_command_any_backend_the_same_document(
     documents = {}
     for name in ("fake", "openai", "together", "local"):
         monkeypatch.setenv("TUNEPORT_BACKEND", name)
-        code, document, error = run("submit", TRAIN, "--model", "support-intents", "--wait", "--json")
+        code, document, error = run(
+            "submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--wait", "--json"
+        )
         assert code == 0, error
         documents[name] = document
     for name, document in documents.items():
@@ -67,7 +69,7 @@ def _shape(document: dict[str, Any]) -> list[str]:
 
 def test_every_command_prints_one_document(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    _, job, _ = run("submit", TRAIN, "--model", "m", "--wait", "--json")
+    _, job, _ = run("submit", "--yes", "--anyway", TRAIN, "--model", "m", "--wait", "--json")
     for arguments in (
         ["check", TRAIN],
         ["split", TRAIN, "-o", str(tmp_path)],
@@ -94,7 +96,7 @@ def test_the_same_commands_print_for_people_in_80_columns(
 ) -> None:
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
     monkeypatch.setenv("COLUMNS", "80")
-    code, out, _ = run("submit", TRAIN, "--model", "m", "--wait")
+    code, out, _ = run("submit", "--yes", "--anyway", TRAIN, "--model", "m", "--wait")
     assert code == 0
     job = out.split()[0]
     for arguments in (["check", TRAIN], ["compare", TRAIN], ["jobs"], ["metrics", job], ["backends"], ["logs", job]):
@@ -155,13 +157,33 @@ def test_a_bad_dataset_is_one_line_and_starts_nothing(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["submit", TRAIN, "--model", "gpt-5-turbo", "--backend", "openai"], 2, "OpenAI does not offer gpt-5-turbo"),
-        (["submit", TRAIN, "--model", "support-intents", "--backend", "nowhere"], 2, "'nowhere'"),
-        (["submit", TRAIN, "--model", "support-intents", "--backend", "together"], 2, "TOGETHER_API_KEY"),
-        (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs=0"], 2, "epochs: must be at least 1"),
-        (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epoch=1"], 2, "there is no 'epoch'"),
-        (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs"], 2, "is not NAME=VALUE"),
-        (["submit", TRAIN, "--model", "m", "-b", "fake", "--budget", "1"], 2, "budget"),
+        (
+            ["submit", "--yes", "--anyway", TRAIN, "--model", "gpt-5-turbo", "--backend", "openai"],
+            2,
+            "OpenAI does not offer gpt-5-turbo",
+        ),
+        (["submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "nowhere"], 2, "'nowhere'"),
+        (
+            ["submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "together"],
+            2,
+            "TOGETHER_API_KEY",
+        ),
+        (
+            ["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs=0"],
+            2,
+            "epochs: must be at least 1",
+        ),
+        (
+            ["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--set", "epoch=1"],
+            2,
+            "there is no 'epoch'",
+        ),
+        (
+            ["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs"],
+            2,
+            "is not NAME=VALUE",
+        ),
+        (["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--budget", "1"], 2, "budget"),
         (["show", "job-none"], 2, "no job 'job-none' here"),
         (["convert", TRAIN, "--to", "nonsense", "-o", "x.jsonl"], 2, "nonsense"),
         (
@@ -178,10 +200,22 @@ def test_a_bad_dataset_is_one_line_and_starts_nothing(
         (["compare", TRAIN, "--own-speed", "100"], 2, "a speed alone gives no price"),
         (["compare", TRAIN, "--own-gpu", "Voodoo 2"], 2, "the GPU 'Voodoo 2' is not known"),
         (["compare", TRAIN, "--model", "no-such-model"], 2, "no-such-model"),
-        (["submit", TRAIN], 2, "--model"),
-        (["submit", TRAIN, "--model", "m", "-b", "fake", "--method", "zzz"], 2, "method: Input should be"),
-        (["submit", TRAIN, "--model", "m", "-b", "fake", "--adapter", "zzz"], 2, "adapter: Input should be"),
-        (["submit", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs=x"], 2, "epochs: Input should be"),
+        (["submit", "--yes", "--anyway", TRAIN], 2, "--model"),
+        (
+            ["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--method", "zzz"],
+            2,
+            "method: Input should be",
+        ),
+        (
+            ["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--adapter", "zzz"],
+            2,
+            "adapter: Input should be",
+        ),
+        (
+            ["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs=x"],
+            2,
+            "epochs: Input should be",
+        ),
         (["compare", TRAIN, "--epochs", "0"], 2, "--epochs"),
         (["compare", TRAIN, "--method", "zzz"], 2, "method: Input should be 'sft', 'dpo'"),
         (["compare", TRAIN, "--cached", "7"], 2, "--cached"),
@@ -236,7 +270,7 @@ def test_what_is_wrong_with_the_home_is_told(run: Run, isolated: Path, monkeypat
     (isolated / "home").mkdir()
     (isolated / "home" / "files").write_text("")
     monkeypatch.setenv("TUNEPORT_HOME", str(isolated / "home"))
-    code, document, _ = run("submit", TRAIN, "--model", "m", "-b", "fake", "--json")
+    code, document, _ = run("submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--json")
     assert code == 2 and document["error"]["type"] == "StorageError"
     assert run("jobs", "--json")[1]["data"] == []
     (isolated / ".env").write_bytes(b"A=\xff\n")
@@ -247,7 +281,7 @@ def test_what_is_wrong_with_the_home_is_told(run: Run, isolated: Path, monkeypat
 @pytest.mark.parametrize("spoken", [b"", b" \n", b"\xff"])
 def test_nothing_to_say_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, spoken: bytes) -> None:
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    _, job, _ = run("submit", TRAIN, "--model", "m", "--wait", "--json")
+    _, job, _ = run("submit", "--yes", "--anyway", TRAIN, "--model", "m", "--wait", "--json")
     for more in (["--json"], []):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(spoken), encoding="utf-8"))
         code, document, error = run("chat", job["id"], *more)
@@ -257,7 +291,7 @@ def test_nothing_to_say_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, spoke
 
 def test_a_cancelled_job_that_was_waited_for_is_no_success(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    _, job, _ = run("submit", TRAIN, "--model", "m", "--json")
+    _, job, _ = run("submit", "--yes", "--anyway", TRAIN, "--model", "m", "--json")
     code, cancelled, _ = run("cancel", job["id"], "--json")
     assert code == 0 and cancelled["status"] in ("cancelling", "cancelled")
     code, document, error = run("watch", job["id"], "--json")
@@ -276,7 +310,7 @@ def test_a_cancelled_job_that_was_waited_for_is_no_success(run: Run, monkeypatch
 )
 def test_python_is_told_in_the_same_words(more: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        tuneport.submit(TRAIN, model="m", backend="fake", **more)
+        tuneport.submit(TRAIN, model="m", backend="fake", confirm=False, anyway=True, **more)
     assert str(caught.value).startswith(message)
     with pytest.raises(ConfigError, match="epochs: must be at least 1"):
         tuneport.compare(TRAIN, epochs=0)
@@ -303,7 +337,7 @@ def test_a_server_that_is_down_leaves_a_job_that_tells_the_truth(
     monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-secret")
     monkeypatch.setattr("tuneport.backends.hosted.backend._TRIES", 1)
-    code, out, error = run("submit", TRAIN, "--model", "support-intents", "--backend", "openai")
+    code, out, error = run("submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "openai")
     assert code == 3 and "cannot be reached" in error and "sk-secret" not in error
     _, listed, _ = run("jobs", "--json")
     (job,) = listed["data"]
@@ -317,7 +351,7 @@ def test_a_server_that_is_down_leaves_a_job_that_tells_the_truth(
 
 def test_a_wrong_key_is_told_with_the_variable(run: Run, providers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-wrong-wrong")
-    code, out, error = run("submit", TRAIN, "--model", "support-intents", "--backend", "openai")
+    code, out, error = run("submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "openai")
     assert code == 2 and "OPENAI_API_KEY" in error and "sk-wrong" not in error
 
 
@@ -326,7 +360,18 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
     with OpenAIEmulator(pace=60) as emulator:
         environment = os.environ | {"TUNEPORT_OPENAI_BASE_URL": emulator.base_url, "OPENAI_API_KEY": emulator.key}
         environment["PYTHONFAULTHANDLER"] = "1"  # where it hangs, if it does
-        command = [sys.executable, "-m", "tuneport.cli.main", "submit", TRAIN, "-m", "support-intents", "--wait"]
+        command = [
+            sys.executable,
+            "-m",
+            "tuneport.cli.main",
+            "submit",
+            "--yes",
+            "--anyway",
+            TRAIN,
+            "-m",
+            "support-intents",
+            "--wait",
+        ]
         process = subprocess.Popen(
             [*command, "-b", "openai", "--json"],
             env=environment,
@@ -348,7 +393,7 @@ def test_ctrl_c_while_watching_keeps_the_job(isolated: Path) -> None:
             pytest.fail(process.communicate()[1])
         assert process.returncode == 130
         assert "goes on with it" in rest and "Traceback" not in rest
-        job = said.split()[0].rstrip(":")
+        job = next(word for word in said.split() if word.startswith("job-")).rstrip(":")
         document = json.loads(out)
         assert document["error"]["type"] == "Interrupted" and document["job"] == job
         emulator.advance(600)

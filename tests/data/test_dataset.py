@@ -91,17 +91,21 @@ def assert_once_for_each_use(counts: Counts, uses: int) -> None:
 def test_a_submit_looks_at_each_file_once_and_opens_it_once_for_each_use(
     files: tuple[Path, Path], counts: Counts, settings: Settings
 ) -> None:
-    """The uses: its format, its tokens, its conversion."""
-    job = tuneport.submit(files[0], model="fake-small", backend="fake", validation=files[1], settings=settings)
-    assert_once_for_each_use(counts, uses=3)
+    """The uses: its format, its tokens, its conversion, and four of the checks."""
+    job = tuneport.submit(
+        files[0], model="fake-small", backend="fake", validation=files[1], settings=settings, confirm=False, anyway=True
+    )
+    assert_once_for_each_use(counts, uses=7)
     assert job.backend == "fake"
 
 
 def test_so_does_the_command(files: tuple[Path, Path], counts: Counts) -> None:
     from tuneport.cli.main import main
 
-    assert not main(["submit", str(files[0]), "-m", "fake-small", "-b", "fake", "--validation", str(files[1])])
-    assert_once_for_each_use(counts, uses=3)
+    assert not main(
+        ["submit", "--yes", "--anyway", str(files[0]), "-m", "fake-small", "-b", "fake", "--validation", str(files[1])]
+    )
+    assert_once_for_each_use(counts, uses=7)
 
 
 def test_so_does_what_prepares_a_local_run(files: tuple[Path, Path], counts: Counts, settings: Settings) -> None:
@@ -109,7 +113,7 @@ def test_so_does_what_prepares_a_local_run(files: tuple[Path, Path], counts: Cou
     with JobService(settings) as workspace:
         row = workspace.submit(spec, backend="local")
     assert row.prepared_data.validation is not None
-    assert_once_for_each_use(counts, uses=3)
+    assert_once_for_each_use(counts, uses=7)
 
 
 def test_one_dataset_is_looked_at_once_by_all_verbs(files: tuple[Path, Path], counts: Counts, tmp_path: Path) -> None:
@@ -121,7 +125,7 @@ def test_one_dataset_is_looked_at_once_by_all_verbs(files: tuple[Path, Path], co
     assert tuneport.compare(training, validation=valid, model=["fake-small"], backend=["fake"]).rows == TRAINING_ROWS
     assert tuneport.preview(training, model="fake-small", backend="fake").records == TRAINING_ROWS
     assert tuneport.plan(training, model="smollm2-135m-instruct").rows == TRAINING_ROWS
-    tuneport.submit(training, model="fake-small", backend="fake", validation=files[1])
+    tuneport.submit(training, model="fake-small", backend="fake", validation=files[1], confirm=False, anyway=True)
     assert counts["detections"] == {"train.jsonl": 1, "valid.jsonl": 2}  # submit was given a path
 
 
@@ -150,7 +154,7 @@ def test_a_given_format_is_not_doubted(tmp_path: Path, counts: Counts) -> None:
     with pytest.raises(ConfigError, match="known formats"):
         _ = tuneport.Dataset(tmp_path / "a.jsonl", format="trlx").format
     with pytest.raises(ConfigError, match="leave the format out"):
-        tuneport.submit(dataset, model="fake-small", backend="fake")
+        tuneport.submit(dataset, model="fake-small", backend="fake", confirm=False, anyway=True)
 
 
 def test_a_file_that_changes_is_looked_at_again(tmp_path: Path, counts: Counts) -> None:

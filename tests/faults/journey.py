@@ -19,11 +19,11 @@ from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ProviderError, TuneportError, UnsupportedError
-from tuneport.lifecycle.planning.planning import Plan
+from tuneport.lifecycle.planning.planning import Plan, RankedJob
 from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.worker.worker import JobWorker
 from tuneport.manifests import Manifest
-from tuneport.router import BackendChoice
+from tuneport.router import BackendChoice, DatasetFacts, Machine
 from tuneport.settings import BackendSettings, ProjectFile, Settings
 from tuneport.types import Hyperparameters, JobStatus, Quote, TuneSpec
 
@@ -101,7 +101,8 @@ class BenchWorkspace(JobService):
         choice = BackendChoice(backend=backend, title=backend, model=spec.model, quote=unknown)
         training = dataset or Dataset(spec.dataset, spec.columns)
         validation = None if spec.validation is None else training.validation_like(spec.validation)
-        return Plan([choice], choice, True, training, validation)
+        ranked = RankedJob(spec, self.settings, [choice], training, validation, DatasetFacts(rows=0), Machine())
+        return Plan(ranked, choice, backend_manifest(backend, self.settings))
 
 
 def provider_of(route: str) -> str:

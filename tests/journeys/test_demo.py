@@ -63,7 +63,20 @@ def test_real_datasets_are_checked_converted_and_trained_on(shared_data: Path, i
     from tuneport.lifecycle.service import JobService
 
     started = subprocess.run(
-        [*TUNEPORT, "submit", path, "--model", MODEL, "--backend", "local", "--set", "batch_size=1", "--json"],
+        [
+            *TUNEPORT,
+            "submit",
+            "--yes",
+            "--anyway",
+            path,
+            "--model",
+            MODEL,
+            "--backend",
+            "local",
+            "--set",
+            "batch_size=1",
+            "--json",
+        ],
         capture_output=True,
         text=True,
     )

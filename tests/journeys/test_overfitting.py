@@ -26,7 +26,16 @@ def train(capsys: pytest.CaptureFixture[str], rows: int, held_out: int, **number
     Path("train.jsonl").write_text("\n".join(ROWS[:rows]) + "\n")
     Path("valid.jsonl").write_text("\n".join(ROWS[-held_out:]) + "\n")
     given = [f"--set={name}={value}" for name, value in numbers.items()]
-    command = ["submit", "train.jsonl", "--validation", "valid.jsonl", "--model", "smollm2-135m-instruct"]
+    command = [
+        "submit",
+        "--yes",
+        "--anyway",
+        "train.jsonl",
+        "--validation",
+        "valid.jsonl",
+        "--model",
+        "smollm2-135m-instruct",
+    ]
     assert main([*command, "--backend", "local", "--seed", "1", *given, "--stop-on-overfit", "--wait", "--json"]) == 0
     captured = capsys.readouterr()
     return json.loads(captured.out), captured.err

@@ -24,7 +24,18 @@ def test_a_real_model_is_trained_downloaded_merged_and_asked(
 ) -> None:
     rows = (FIXTURES / "datasets" / "support_intents.train.jsonl").read_text().splitlines()[:8]
     Path("train.jsonl").write_text("\n".join(rows) + "\n")
-    command = ["submit", "train.jsonl", "--backend", "local", "--model", "smollm2-135m-instruct", "--seed", "1"]
+    command = [
+        "submit",
+        "--yes",
+        "--anyway",
+        "train.jsonl",
+        "--backend",
+        "local",
+        "--model",
+        "smollm2-135m-instruct",
+        "--seed",
+        "1",
+    ]
     numbers = ["--set", "epochs=12", "--set", "batch_size=4", "--set", "learning_rate=0.001", "--set", "lora_dropout=0"]
     assert main([*command, *numbers, "--wait", "--json"]) == 0
     job = json.loads(capsys.readouterr().out)

@@ -100,7 +100,7 @@ VERBS: dict[str, list[str] | None] = {
     "convert": ["DATA", "--to", "alpaca", "-o", "NEW"],
     "compare": ["DATA", "--model", "support-intents"],
     "plan": ["DATA", "--model", "support-intents"],
-    "submit": ["DATA", "--model", "support-intents", "--backend", "openai", "--seed", "5"],
+    "submit": ["DATA", "--model", "support-intents", "--backend", "openai", "--seed", "5", "--yes", "--anyway"],
     "jobs": [],
     "show": ["JOB"],
     "watch": ["JOB"],
@@ -183,10 +183,23 @@ class Everything:
                 event |= {"object": "fine-tune-event", "created_at": "2026-09-01T00:00:00Z", "type": "job_start"}
             emulator.next_job(events=[event])
             model = ["--model", "support-intents", "--backend", name]
-            job = json.loads(self.command("submit", self.data, *model, "--wait", "--json"))
+            job = json.loads(self.command("submit", "--yes", "--anyway", self.data, *model, "--wait", "--json"))
             assert job["status"] == "succeeded", job
             emulator.next_job(fails_with={"code": "server_error", "message": f"it failed: {echo}"}, events=[event])
-            failed = json.loads(self.command("submit", self.data, *model, "--suffix", "second", "--wait", "--json"))
+            failed = json.loads(
+                self.command(
+                    "submit",
+                    "--yes",
+                    "--anyway",
+                    "--again",
+                    self.data,
+                    *model,
+                    "--suffix",
+                    "second",
+                    "--wait",
+                    "--json",
+                )
+            )
             assert failed["status"] == "failed", failed
             # Together's short form of a job has no reason: it is in the events.
             assert "it failed" in failed["error"]["message"] + self.command("logs", failed["id"])

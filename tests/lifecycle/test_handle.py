@@ -22,7 +22,7 @@ def opened() -> Iterator[tuneport.Workspace]:
 
 @pytest.fixture
 def job(opened: tuneport.Workspace, dataset: Path) -> tuneport.Job:
-    return opened.submit(dataset, model="tiny", backend="fake")
+    return opened.submit(dataset, model="tiny", backend="fake", confirm=False, anyway=True)
 
 
 def test_a_job_is_followed_to_its_end(job: tuneport.Job) -> None:
@@ -42,7 +42,7 @@ def test_following_a_failed_job_ends_with_it(opened: tuneport.Workspace, dataset
     backend = opened.backend("fake")
     assert isinstance(backend, FakeBackend)
     backend.arm(ArmedFault(on="submit", kind="fail_job"))
-    job = opened.submit(dataset, model="tiny", backend="fake")
+    job = opened.submit(dataset, model="tiny", backend="fake", confirm=False, anyway=True)
     assert list(job.follow(poll_seconds=0.01))[-1].status is JobStatus.FAILED
     with pytest.raises(tuneport.JobFailedError):
         job.wait()

@@ -78,7 +78,19 @@ def test_the_commands_ask_for_the_key_first(capsys: pytest.CaptureFixture[str], 
     Path("train.jsonl").write_text(
         '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n'
     )
-    submit = ["submit", "train.jsonl", "--model", "m", "--backend", "local", "--push-to-hub", "me/mine", "--json"]
+    submit = [
+        "submit",
+        "--yes",
+        "--anyway",
+        "train.jsonl",
+        "--model",
+        "m",
+        "--backend",
+        "local",
+        "--push-to-hub",
+        "me/mine",
+        "--json",
+    ]
     assert main(submit) == 2
     assert "needs --wait" in json.loads(capsys.readouterr().out)["error"]["message"]
     assert main([*submit, "--wait"]) == 2

@@ -32,5 +32,13 @@ def test_a_prepare_that_is_made_again_maps_them_too(tmp_path: Path, workspace: J
 
 
 def test_python_code_maps_them(tmp_path: Path, settings: Settings) -> None:
-    job = submit(table(tmp_path / "a.csv"), model="base", backend="fake", columns=COLUMNS, settings=settings)
+    job = submit(
+        table(tmp_path / "a.csv"),
+        model="base",
+        backend="fake",
+        columns=COLUMNS,
+        settings=settings,
+        confirm=False,
+        anyway=True,
+    )
     assert job.wait(poll_seconds=0.0).status.value == "succeeded"

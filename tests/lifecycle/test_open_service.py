@@ -28,7 +28,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_functions_share_a_workspace_and_close_it_with_the_last_job(dataset: Path, closed: list[int]) -> None:
-    job = tuneport.submit(dataset, model="tiny", backend="fake")
+    job = tuneport.submit(dataset, model="tiny", backend="fake", confirm=False, anyway=True)
     same = tuneport.job(job.id)
     [listed] = tuneport.jobs()
     assert same._workspace is job._workspace is listed._workspace and closed == []
@@ -57,7 +57,7 @@ def test_a_failure_leaves_nothing_open(dataset: Path, closed: list[int]) -> None
 
 def test_a_closed_workspace_is_of_no_use(dataset: Path, closed: list[int]) -> None:
     with tuneport.Workspace() as workspace:
-        job = workspace.submit(dataset, model="tiny", backend="fake")
+        job = workspace.submit(dataset, model="tiny", backend="fake", confirm=False, anyway=True)
         backend = workspace.backend("fake")
         assert workspace.job(job.id)._workspace.backend("fake") is backend
     assert closed == [os.getpid()] and repr(workspace).endswith("closed)")
@@ -70,7 +70,7 @@ def test_a_closed_workspace_is_of_no_use(dataset: Path, closed: list[int]) -> No
 
 
 def test_a_forked_child_has_a_workspace_of_its_own(dataset: Path, closed: list[int]) -> None:
-    job = tuneport.submit(dataset, model="tiny", backend="fake")
+    job = tuneport.submit(dataset, model="tiny", backend="fake", confirm=False, anyway=True)
     before = job._workspace
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:

@@ -20,7 +20,7 @@ TEST = FIXTURES / "datasets" / "support_intents.test.jsonl"
 def test_its_verbs_are_on_its_home(tmp_path: Path, dataset: Path, isolated: Path) -> None:
     elsewhere = Settings.load(isolated, {"TUNEPORT_HOME": str(tmp_path / "elsewhere")})
     with tuneport.Workspace(elsewhere) as workspace:
-        job = workspace.submit(dataset, model="tiny", backend="fake")
+        job = workspace.submit(dataset, model="tiny", backend="fake", confirm=False, anyway=True)
         assert [each.id for each in workspace.jobs(limit=3)] == [job.id] and workspace.job(job.id).id == job.id
         assert workspace.check(dataset).rows == workspace.compare(dataset, model="gpt-4.1-mini").rows == 12
         assert workspace.clean(dataset, tmp_path / "clean.jsonl").written == 12
@@ -45,7 +45,7 @@ def test_a_method_is_its_function_for_readers() -> None:
 def test_evaluate_is_what_the_command_does(tmp_path: Path) -> None:
     plans: list[EvaluationPlan] = []
     with tuneport.Workspace() as workspace:
-        job = workspace.submit(TRAIN, model="tiny", backend="fake").wait(poll_seconds=0.01)
+        job = workspace.submit(TRAIN, model="tiny", backend="fake", confirm=False, anyway=True).wait(poll_seconds=0.01)
         report = workspace.evaluate(
             TEST, ["base", job], rows=20, metric="exact_match", fail_under={"exact_match": 1.01}, before=plans.append
         )
@@ -77,7 +77,7 @@ def test_evaluate_stops_before_anything_is_sent(tmp_path: Path) -> None:
         raise RuntimeError("no")
 
     with tuneport.Workspace() as workspace:
-        job = workspace.submit(TRAIN, model="tiny", backend="fake").wait(poll_seconds=0.01)
+        job = workspace.submit(TRAIN, model="tiny", backend="fake", confirm=False, anyway=True).wait(poll_seconds=0.01)
         with pytest.raises(RuntimeError, match="no"):
             workspace.evaluate(TEST, job, rows=20, before=refuse)
         assert [(plan.models[0].kept, plan.models[0].waiting) for plan in plans] == [(0, 20 + ALONE)]

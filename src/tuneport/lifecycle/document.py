@@ -12,7 +12,7 @@ from tuneport.types import Method
 
 def describe_job(row: JobRecord) -> dict[str, Any]:
     """Return a job as one JSON document: the same keys for every backend and in every state."""
-    from tuneport.lifecycle.terms import job_term_documents, list_job_terms  # and the facts of all providers
+    from tuneport.lifecycle.proposing.terms import job_term_documents, list_job_terms  # and the facts of all providers
 
     spec, state, data = row.tune_spec, row.job_state, row.prepared_data
     projected = project_job_cost(row)
@@ -96,7 +96,7 @@ def describe_job_question(row: JobRecord) -> dict[str, Any] | None:
 def describe_job_request(request: RequestRecord) -> dict[str, Any]:
     """Return the request of a client as a document with the same keys, while no job is made of it or if none ever
     was."""
-    from tuneport.lifecycle.terms import job_term_documents, list_job_terms
+    from tuneport.lifecycle.proposing.terms import job_term_documents, list_job_terms
 
     body = request.body
     own = body.get("tuneport") or {}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from tuneport.curves import CurveVerdict
 from tuneport.errors import TrainingError
@@ -26,6 +26,9 @@ from tuneport.types import (
     MetricPoint,
     Progress,
 )
+
+if TYPE_CHECKING:
+    from tuneport.lifecycle.proposing.consent import ConfirmEndpoint
 
 
 class JobFailedError(TrainingError):
@@ -238,12 +241,13 @@ class Job:
         replicas: int | None = None,
         inactive_timeout: int | None = None,
         max_usd_per_hour: float | None = None,
+        confirm: ConfirmEndpoint = None,
     ) -> Deployment:
         """Start an endpoint for the tuned model; see `tuneport.deploy`."""
         options = given_job_options(
             hardware=hardware, replicas=replicas, inactive_timeout=inactive_timeout, max_usd_per_hour=max_usd_per_hour
         )
-        return self._workspace.deploy(self.id, options)
+        return self._workspace.deploy(self.id, options, confirm=confirm)
 
 
 Prompt: TypeAlias = str | Sequence[dict[str, Any]]

@@ -28,13 +28,11 @@ from tuneport.settings import Settings
 from tuneport.types import (
     Checkpoint,
     Completion,
-    DataFile,
     Deployment,
     JobEvent,
     JobState,
     JobStatus,
     MetricPoint,
-    PreparedData,
     TuneSpec,
     now,
 )
@@ -47,11 +45,13 @@ if TYPE_CHECKING:  # what only some verbs need is imported in them: listing jobs
     from tuneport.lifecycle.accounting.budgets import MonthlyJobCosts
     from tuneport.lifecycle.contents.contents import Contents
     from tuneport.lifecycle.planning.planning import Plan
+    from tuneport.lifecycle.proposing.consent import ChooseBackend, Confirm, ConfirmEndpoint
+    from tuneport.lifecycle.proposing.proposal import JobProposal
+    from tuneport.lifecycle.proposing.submitter import JobSubmitter
+    from tuneport.lifecycle.proposing.terms import BindingTerm
     from tuneport.lifecycle.store.requests import JobRequestClaim
-    from tuneport.lifecycle.terms import BindingTerm
     from tuneport.lifecycle.worker.remote_files import JobRemoteFileEntry, JobRemoteFiles
     from tuneport.lifecycle.worker.worker import JobWorker
-    from tuneport.manifests import Manifest
 
 __all__ = ["CANCELLED_OR_ENDED", "JobService", "describe_job"]
 
@@ -159,7 +159,7 @@ class JobService:
         dataset: Dataset | None = None,
         **given: Unpack[OptionKeywords],
     ) -> JobRecord:
-        """Check, choose a backend, convert the data, and write the job's row.
+        """Choose a backend, convert the data, and write the job's row; nobody is asked (`submit_proposal` asks).
 
         Options given by keyword replace those in `options`. `show_terms` receives the terms of the provider, if they
         were never shown before. `claim` is the request that the job is made from; raises ClaimLostError if another
@@ -170,108 +170,45 @@ class JobService:
         ModelNotOfferedError, BudgetError, UnsupportedError, AuthError (no key), ConfigError (personal data on its way
         to a third party and not allowed, among others).
         """
-        from tuneport.lifecycle.submitting.consent import refuse_personal_upload
-        from tuneport.lifecycle.terms import list_unshown_terms
-        from tuneport.lifecycle.worker.unclear_starts import unclear_start_wait
+        submitter = self._submitter()
+        proposal = submitter.propose(spec, options.updated(given), backend=backend, dataset=dataset)
+        return submitter.add(proposal, show_terms=show_terms, claim=claim)
 
-        options = options.updated(given)
-        options.check(spec)
-        planned = self.plan(spec, backend=backend, dataset=dataset)
-        choice = planned.chosen
-        assert choice.model is not None  # `choose` gives no backend that does not offer the model
-        opened = self.backend(choice.backend)
-        if spec.from_checkpoint is not None:
-            spec = spec.model_copy(
-                update={"from_checkpoint": self._remote_checkpoint(spec.from_checkpoint, choice.backend)}
-            )
-        if spec.reward_function is not None:
-            spec = spec.model_copy(update={"reward_folder": spec.reward_folder or Path.cwd()})
-        elif spec.reward is not None:
-            spec = spec.model_copy(update={"reward": self._reward_model(spec.reward, choice.backend)})
-        opened.check(spec.model_copy(update={"model": choice.model}))
-        unclear_start_wait(opened)  # a wrong setting is told now, not when an answer was lost
-        data, warnings = self._prepared(spec, planned, opened.manifest)
-        if planned.third_party and not options.allow_personal_data:
-            refuse_personal_upload(spec, data, choice.backend)
-        spec = spec.model_copy(
-            update={
-                "dataset": _absolute(spec.dataset),
-                "validation": None if spec.validation is None else _absolute(spec.validation),
-            }
+    def propose(
+        self,
+        spec: TuneSpec,
+        *,
+        backend: str | None = None,
+        options: JobOptions = JobOptions(),
+        choose: ChooseBackend | None = None,
+        dataset: Dataset | None = None,
+    ) -> JobProposal:
+        """Return the job as it would be submitted, for somebody to agree to: checked, priced, with its data converted.
+
+        Where nobody named a backend, no third party is taken unless `choose` does: it is shown the ranking. Raises what
+        `submit` raises, and ConsentError if only third parties can run the job and none was chosen.
+        """
+        return self._submitter().propose(
+            spec, options, backend=backend, dataset=dataset, choose=choose, with_consent=True
         )
-        if show_terms is not None and (terms := list_unshown_terms(self.store, opened.manifest, choice.model)):
-            show_terms(terms)
-        if options.delete_files is None:
-            options = options.updated({"delete_files": self.settings.delete_files(choice.backend)})
-        row = self.store.jobs.add(
-            spec,
-            data,
-            backend=choice.backend,
-            model=choice.model,
-            quote=choice.quote,
-            estimate=planned.estimate,
-            options=options,
-            monthly_budget=self._monthly_budget,
-            claim=claim,
-        )
-        for warning in warnings:
-            self.worker.events.add_tuneport_event(
-                row.id, warning, level="warning", type_="dataset", once=f"{row.id} {warning}"[:190]
-            )
-        return row
 
-    def _remote_checkpoint(self, wanted: str, backend: str) -> str:
-        """Return the backend's own name of `JOB[:STEP]` if JOB is one of ours; else return it unchanged."""
-        job_id, colon, step = wanted.rpartition(":") if re.fullmatch(r".+:\d+", wanted) else (wanted, "", "")
-        try:
-            row = self.store.jobs.get(job_id)
-        except UnknownJobError:
-            return wanted
-        if row.backend != backend:
-            raise ConfigError(
-                f"{row.id} ran on {row.backend}, and its weights are there; submit with --backend {row.backend} to "
-                f"continue from them, or without from_checkpoint on {backend}"
-            )
-        if row.job_status is not JobStatus.SUCCEEDED and not step:
-            raise ConfigError(
-                f"{row.id} is {row.status} and has no weights to continue from; give JOB:STEP or another job"
-            )
-        return f"{row.remote_id}{colon}{step}"
+    def submit_proposal(
+        self,
+        proposal: JobProposal,
+        *,
+        confirm: Confirm = None,
+        show_terms: Callable[[list[BindingTerm]], None] | None = None,
+    ) -> JobRecord:
+        """Write the job's row if it is agreed to; see `require_consent`, whose errors it raises."""
+        from tuneport.lifecycle.proposing.consent import require_consent
 
-    def _reward_model(self, wanted: str, backend: str) -> str:
-        """Return a folder's whole path, or the backend's id of one of our jobs; else return it unchanged."""
-        if Path(wanted).expanduser().is_dir():
-            return str(_absolute(Path(wanted).expanduser()))
-        try:
-            row = self.store.jobs.get(wanted)
-        except UnknownJobError:
-            return wanted
-        if row.backend != backend or not row.tune_spec.method.traits.scores:
-            raise ConfigError(f"{row.id} trains no reward model on {backend}; name one, a function or a folder")
-        if row.job_status is not JobStatus.SUCCEEDED or row.remote_id is None:
-            raise ConfigError(f"the reward model {row.id} is {row.status}, not finished; wait for it, or name another")
-        return row.remote_id
+        agreed = require_consent(proposal, confirm, job_budget=self.settings.job_budget)
+        return self._submitter().add(agreed, show_terms=show_terms)
 
-    def _prepared(self, spec: TuneSpec, planned: Plan, manifest: Manifest) -> tuple[PreparedData, list[str]]:
-        """Return the files for the backend, and notes on rows that train nothing. Raises DatasetError if all rows are
-        such."""
-        from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format
-        from tuneport.data.conversion.untrained import UntrainedDatasetRecords
+    def _submitter(self) -> JobSubmitter:
+        from tuneport.lifecycle.proposing.submitter import JobSubmitter
 
-        assert planned.chosen.model is not None
-        limit = _trained_tokens(spec, manifest, planned.chosen.model)
-        target = dataset_upload_format(spec.method, planned.dataset.format, manifest.data_format, manifest.also_takes)
-
-        def prepared(dataset: Dataset) -> tuple[DataFile, list[str]]:
-            seen = UntrainedDatasetRecords(limit)
-            file = convert_dataset_for_method(spec.method, dataset, target, self.worker.files, untrained=seen)
-            return file, seen.warnings(dataset.path)
-
-        training, warnings = prepared(planned.dataset)
-        if planned.validation is None:
-            return PreparedData(training=training), warnings
-        held_out, more = prepared(planned.validation)
-        return PreparedData(training=training, validation=held_out), warnings + more
+        return JobSubmitter(self.plan, self.store, self.settings, self.backend, self.worker, self._monthly_budget)
 
     # --- drive ------------------------------------------------------------------------------------------------------
 
@@ -607,10 +544,23 @@ class JobService:
         name, model_id = self.locate(model, backend=backend)
         return self.backend(name).stream(model_id, messages, **options)
 
-    def deploy(self, model: str, options: Mapping[str, Any], *, backend: str | None = None) -> Deployment:
-        """Start an endpoint for a job's tuned model, or for a model of a backend; see `FineTuneBackend.deploy`."""
+    def deploy(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        *,
+        backend: str | None = None,
+        confirm: ConfirmEndpoint = None,
+    ) -> Deployment:
+        """Start an endpoint for a job's tuned model, or for a model of a backend; see `FineTuneBackend.deploy`.
+
+        `confirm` is asked before anything that costs money; see `deploy_with_consent`. Raises ConsentError if nobody
+        agrees.
+        """
+        from tuneport.lifecycle.proposing.consent import deploy_with_consent
+
         name, model_id = self.locate(model, backend=backend)
-        return self.backend(name).deploy(model_id, **options)
+        return deploy_with_consent(self.backend(name), model_id, options, confirm)
 
     def locate(self, model: str, *, backend: str | None = None) -> tuple[str, str]:
         """Return the backend and its id of a model: a job's or a tuned one, an alias, or any other, as
@@ -637,15 +587,6 @@ class JobService:
             return None
 
 
-def _trained_tokens(spec: TuneSpec, manifest: Manifest, model: str) -> int | None:
-    """Return the most tokens of a row that are trained on, or None if that is unknown before the model is loaded."""
-    from tuneport.manifests import find_manifest_model
-
-    offered, wanted = find_manifest_model(manifest, model), spec.hyperparameters.max_length
-    known = [offered.context if offered is not None else None, wanted if isinstance(wanted, int) else None]
-    return min((tokens for tokens in known if tokens is not None), default=None)
-
-
 def tuned_model_of_job(row: JobRecord) -> tuple[str, str]:
     """Return the backend of a job and its tuned model's name there. Raises ConfigError if it has none."""
     if row.tuned_model is None and row.job_status.terminal:
@@ -655,9 +596,3 @@ def tuned_model_of_job(row: JobRecord) -> tuple[str, str]:
     if row.deleted_at is not None:
         raise ConfigError(f"the model of {row.id} was deleted at {row.backend} on {row.deleted_at:%Y-%m-%d}")
     return row.backend, row.tuned_model
-
-
-def _absolute(path: Path) -> Path:
-    from tuneport.data.containers.hub import hub_dataset_name
-
-    return path if hub_dataset_name(path) is not None else path.absolute()

@@ -10,17 +10,20 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Unpack, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Unpack, get_type_hints, overload
 
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job, JobFailedError, given_job_options
 from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
+from tuneport.lifecycle.proposing.terms import BindingTerm
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
 from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec
-from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import Deployment, Hyperparameters, JobStatus, TuneSpec
+
+if TYPE_CHECKING:
+    from tuneport.lifecycle.proposing.consent import Confirm, ConfirmEndpoint
 
 log = logging.getLogger("tuneport")
 
@@ -60,6 +63,7 @@ def submit(
     *,
     backend: str | None = None,
     options: JobOptions = ...,
+    confirm: Confirm = ...,
     show_terms: ShowTerms = ...,
     settings: Settings | None = None,
     opened: OpenJobService | None = None,
@@ -74,6 +78,7 @@ def submit(
     model: str,
     backend: str | None = None,
     options: JobOptions = ...,
+    confirm: Confirm = ...,
     show_terms: ShowTerms = ...,
     settings: Settings | None = None,
     opened: OpenJobService | None = None,
@@ -86,6 +91,7 @@ def submit(
     *,
     backend: str | None = None,
     options: JobOptions = JobOptions(),
+    confirm: Confirm = None,
     show_terms: ShowTerms = log_job_terms,
     settings: Settings | None = None,
     opened: OpenJobService | None = None,
@@ -101,16 +107,22 @@ def submit(
     If the account is full, the job is returned as it waits (`submitting`, its `note` says for what): `job.wait()` then
     waits for its slot, too.
 
-    `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked. `method` None: what the data is made for.
-    `columns` maps the names that a format expects to those in the files (`--map`); a `Dataset` has its own. `grader` is
-    rft's, in OpenAI's shape. `reward` is grpo's and rloo's: `package.module:function`, or a reward model by its job or
-    as a folder. `from_checkpoint` is a finished job (ours or the backend's id), `:STEP` behind it for one of its
-    checkpoints; `wandb` has project, and name, entity and tags if wanted. `show_terms` is given the terms that apply at
-    a backend, and the licence of the base model, before the first job there; by default they are logged. `opened` is
-    the workspace to use in place of the shared one, as `JobService.submit` does. Raises DatasetError,
-    ModelNotOfferedError, BudgetError, UnsupportedError or ConfigError before anything is sent, and JobFailedError if
-    the backend refused the job. Raises ProviderError if the backend is out of reach; the job's row stays, and
-    `tuneport.job(ID).wait()` continues it.
+    `confirm` is a function that is shown the job (`JobProposal`: checks, price, what leaves this machine) and agrees to
+    it or not; False asks nobody. By default a job that is paid, or whose data goes to a third party, needs a `budget`,
+    or a standing limit (`TUNEPORT_JOB_BUDGET`), of at least its highest price. `anyway` trains on data that fails a
+    check, `again` repeats an earlier job.
+
+    `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked, but no third party by itself. `method`
+    None: what the data is made for. `columns` maps the names that a format expects to those in the files (`--map`);
+    a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is grpo's and rloo's:
+    `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a finished job
+    (ours or the backend's id), `:STEP` behind it for one of its checkpoints; `wandb` has project, and name, entity
+    and tags if wanted. `show_terms` is given the terms that apply at a backend, and the licence of the base model,
+    before the first job there; by default they are logged. `opened` is the workspace to use in place of the shared
+    one, as `JobService.submit` does. Raises DatasetError, ConsentError, CheckFailedError, ModelNotOfferedError,
+    BudgetError, UnsupportedError or ConfigError before anything is sent, and JobFailedError if the backend refused
+    the job. Raises ProviderError if the backend is out of reach; the job's row stays, and `tuneport.job(ID).wait()`
+    continues it.
     """
     opened = opened or open_shared_job_service(settings)
     options = options.updated({name: given.pop(name) for name in JobOptions.model_fields if name in given})
@@ -121,7 +133,8 @@ def submit(
     else:
         spec, data = _spec_of(dataset, given, opened.settings.home / "datasets")
     here = opened.service
-    row = here.submit(spec, backend=backend, options=options, show_terms=show_terms, dataset=data)
+    proposal = here.propose(spec, backend=backend, options=options, dataset=data)
+    row = here.submit_proposal(proposal, confirm=confirm, show_terms=show_terms)
     row = here.start(row.id)
     if row.job_status is JobStatus.FAILED and row.remote_id is None:
         failure = row.job_error
@@ -187,17 +200,20 @@ def deploy(
     replicas: int | None = None,
     inactive_timeout: int | None = None,
     max_usd_per_hour: float | None = None,
+    confirm: ConfirmEndpoint = None,
     settings: Settings | None = None,
     opened: OpenJobService | None = None,
 ) -> Deployment:
     """Start an endpoint for a tuned model: a job, its id, or the model's name. It costs money while it is up.
 
     `hardware` is a part of its name, by default the cheapest that can; `inactive_timeout` minutes without a request
-    stop it, 0 never does. It may still be starting. Raises UnsupportedError if the backend has no endpoints,
-    ConfigError for a job without a model.
+    stop it, 0 never does. It may still be starting. It needs `max_usd_per_hour`, or `confirm`: a function that is
+    shown the `EndpointOffer` and agrees to it or not, or False, which asks nobody. Raises ConsentError if nobody
+    agrees, UnsupportedError if the backend has no endpoints, ConfigError for a job without a model.
     """
     opened = opened or open_shared_job_service(settings)
     options = given_job_options(
         hardware=hardware, replicas=replicas, inactive_timeout=inactive_timeout, max_usd_per_hour=max_usd_per_hour
     )
-    return opened.service.deploy(model.id if isinstance(model, Job) else model, options, backend=backend)
+    named = model.id if isinstance(model, Job) else model
+    return opened.service.deploy(named, options, backend=backend, confirm=confirm)

@@ -21,9 +21,9 @@ from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.formatting import money
 from tuneport.installation import install_extra
+from tuneport.lifecycle.proposing.terms import job_term_documents, list_backend_terms
 from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.store import Store
-from tuneport.lifecycle.terms import job_term_documents, list_backend_terms
 from tuneport.settings import Settings
 
 Verdict = Literal["ok", "warn", "fail"]

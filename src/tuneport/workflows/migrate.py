@@ -19,9 +19,9 @@ from pathlib import Path
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError, NotFoundError, TuneportError, UnresolvedStartError
+from tuneport.lifecycle.proposing.terms import BindingTerm
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import JobService
-from tuneport.lifecycle.terms import BindingTerm
 from tuneport.settings import Settings
 from tuneport.types import JobStatus, TuneSpec
 from tuneport.workflows.migration.comparison import DEFAULT_ROWS, MigrationAnswerComparison, compare_moved_models

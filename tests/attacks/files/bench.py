@@ -37,7 +37,7 @@ def data_commands(data: str) -> dict[str, list[str]]:
         "split": ["split", data, "-o", "split", "--json"],
         "compare": ["compare", data, "--model", "gpt-4.1-mini", "--json"],
         "plan": ["plan", data, "--model", "llama-3.1-8b-instruct", "--json"],
-        "submit": ["submit", data, "--model", "fake-base", "--backend", "fake", "--json"],
+        "submit": ["submit", "--yes", "--anyway", data, "--model", "fake-base", "--backend", "fake", "--json"],
         "advise": ["advise", data, "--need", "task", "--json"],
         "eval": ["eval", data, "fake-base", "--backend", "fake", "--yes", "--json"],
     }

@@ -24,7 +24,7 @@ from tuneport.backends.local.runs.runs import LocalRunStore
 from tuneport.run_protocol import RunRequest
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
-SUBMIT = ["submit", TRAIN, "--model", "fake-small", "--backend", "fake"]
+SUBMIT = ["submit", "--yes", "--anyway", TRAIN, "--model", "fake-small", "--backend", "fake"]
 STRANGER = 12345
 _RUN = """
 import json, os, sys

@@ -47,7 +47,19 @@ def outputs(
     with EMULATORS[backend](pace=0.02) as emulator:
         emulator.text, emulator.fields = text, frozenset(fields)
         settings = environment(folder / "home", backend, emulator)
-        submit = ["submit", TRAIN, "--model", MODELS[backend], "--backend", backend, "--validation", TEST, "--wait"]
+        submit = [
+            "submit",
+            "--yes",
+            "--anyway",
+            TRAIN,
+            "--model",
+            MODELS[backend],
+            "--backend",
+            backend,
+            "--validation",
+            TEST,
+            "--wait",
+        ]
         os.chdir(folder)
         told = [each.format(job="job-", backend=backend).split() for each in commands]
         shown = run([submit, *told], settings, terminal=terminal)
@@ -108,7 +120,7 @@ def test_a_traceback_and_a_line_that_is_faked(tmp_path: Path) -> None:
         settings = environment(tmp_path / "home", "openai", emulator)
         emulator.fail("status", status=400, body=body, method="POST", path="/files")
         emulator.fail("status", status=400, body=body, method="POST", path="/uploads")
-        submit = ["submit", TRAIN, "--model", "gpt-4.1-mini", "--backend", "openai"]
+        submit = ["submit", "--yes", "--anyway", TRAIN, "--model", "gpt-4.1-mini", "--backend", "openai"]
         failing = [*submit], ["--debug", "cancel", "ftjob-x", "--backend", "openai"]
         for command in failing:
             done = subprocess.run(

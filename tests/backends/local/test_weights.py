@@ -230,7 +230,17 @@ def test_bad_input_is_one_line_and_leaves_the_store_whole(
 
     content, model, says = BAD[what]
     Path("train.jsonl").write_text(content)
-    command = ["submit", "train.jsonl", "--model", model or str(tiny_model), "--backend", "local", "--wait"]
+    command = [
+        "submit",
+        "--yes",
+        "--anyway",
+        "train.jsonl",
+        "--model",
+        model or str(tiny_model),
+        "--backend",
+        "local",
+        "--wait",
+    ]
     assert main(command) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(error) == 1 and says in error[0], error

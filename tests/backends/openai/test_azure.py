@@ -190,6 +190,8 @@ def test_reinforcement_from_the_command_line_to_the_end(
     Path("grader.json").write_text(json.dumps(GRADER))
     command = [
         "submit",
+        "--yes",
+        "--anyway",
         str(rows),
         "--model",
         REASONER,
@@ -220,6 +222,13 @@ def test_reinforcement_from_python(azure: AzureEmulator) -> None:
     azure.models[REASONER] = None
     rows = write(Path("questions.jsonl"), questions())
     job = tuneport.submit(
-        rows, model=REASONER, backend="azure", grader=GRADER, validation=rows, settings=settings_of(azure, azure.key)
+        rows,
+        model=REASONER,
+        backend="azure",
+        grader=GRADER,
+        validation=rows,
+        confirm=False,
+        anyway=True,
+        settings=settings_of(azure, azure.key),
     )
     assert job.wait(poll_seconds=0.02).tuned_model

@@ -184,5 +184,7 @@ def test_commands_map_columns(run: Run, tmp_path: Path) -> None:
     assert code == 0 and "ask 0" in document["rows"][0]["uploaded"] and document["rows"][0]["at"] == "line 2"
     code, document, error = run("compare", str(path), "--model", "gpt-4.1-mini", *mapped, "--json")
     assert (code, document["rows"]) == (0, 12)
-    code, document, error = run("submit", str(path), "--model", "m", "--backend", "fake", *mapped, "--wait", "--json")
+    code, document, error = run(
+        "submit", "--yes", "--anyway", str(path), "--model", "m", "--backend", "fake", *mapped, "--wait", "--json"
+    )
     assert (code, document["status"]) == (0, "succeeded"), error

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
+import tuneport
 from tests.support.commands import Run
 from tests.support.emulated import LeadTo
 from tests.support.folders import FIXTURES
 from tuneport.cli.commands import deployments
 from tuneport.testing.emulators import TogetherEmulator
+from tuneport.types import EndpointOffer
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 
@@ -24,7 +26,7 @@ def together(lead_to: LeadTo) -> TogetherEmulator:
 @pytest.fixture
 def job(run: Run, together: TogetherEmulator) -> str:
     code, document, error = run(
-        "submit", TRAIN, "--model", "support-intents", "--backend", "together", "--wait", "--json"
+        "submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "together", "--wait", "--json"
     )
     assert code == 0, error
     return str(document["id"])
@@ -64,7 +66,7 @@ def test_endpoint_from_the_command_line(
 
 
 def test_what_so_far_is_at_most(run: Run, together: TogetherEmulator, job: str) -> None:
-    code, document, error = run("deploy", job, "--inactive-timeout", "0", "--json")
+    code, document, error = run("deploy", job, "--inactive-timeout", "0", "--yes", "--json")
     assert code == 0 and document["stop"].startswith("tuneport undeploy ep_"), error
     assert "never stops by itself" in error
     endpoint = next(iter(together.endpoints.values()))
@@ -110,7 +112,7 @@ def test_model_that_tuneport_did_not_tune_can_be_deployed(
 ) -> None:
     model = next(iter(together.jobs.values())).output_name
     monkeypatch.setenv("TUNEPORT_HOME", str(tmp_path / "another-home"))
-    code, document, error = run("deploy", model, "--backend", "together", "--json")
+    code, document, error = run("deploy", model, "--backend", "together", "--yes", "--json")
     assert code == 0 and document["model"] == model, error
     code, _, error = run("deploy", "nobody/knows", "--backend", "together")
     assert code == 2 and "no tuned model nobody/knows" in error
@@ -118,6 +120,27 @@ def test_model_that_tuneport_did_not_tune_can_be_deployed(
 
 def test_job_without_weights_says_so(run: Run, together: TogetherEmulator) -> None:
     together.next_job(pace=600)
-    _, document, _ = run("submit", TRAIN, "--model", "support-intents", "--backend", "together", "--json")
+    _, document, _ = run(
+        "submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "together", "--json"
+    )
     code, _, error = run("download", document["id"])
     assert code == 3 and "once it has succeeded" in error
+
+
+def test_an_endpoint_costs_nothing_before_somebody_agrees(run: Run, together: TogetherEmulator, job: str) -> None:
+    code, _, error = run("deploy", job)
+    assert code == 2 and "$3.99 an hour, $2,912.70 for a whole month; it stops after 30 minutes" in error
+    assert "add --yes, --max-usd-per-hour 3.99" in error
+    shown: list[EndpointOffer] = []
+
+    def refuse(offer: EndpointOffer) -> bool:
+        shown.append(offer)
+        return False
+
+    with pytest.raises(tuneport.ConsentError, match="the answer was no"):
+        tuneport.deploy(job, confirm=refuse)
+    with pytest.raises(tuneport.ConsentError, match="nobody can be asked"):
+        tuneport.job(job).deploy()
+    assert shown[0].usd_per_hour == 3.99 and not together.requests("POST", "/endpoints")
+    assert tuneport.deploy(job, max_usd_per_hour=4).usd_per_hour == 3.99
+    assert tuneport.deploy(job).usd_per_hour == 3.99  # it is up: nothing more is paid

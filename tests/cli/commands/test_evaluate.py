@@ -19,7 +19,9 @@ TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
 
 def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    _, submitted, error = run("submit", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json")
+    _, submitted, error = run(
+        "submit", "--yes", "--anyway", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json"
+    )
     job = submitted["id"]
     asked = (TEST, "base", "base few-shot", job, "--fail-under", "accuracy=0.1", "--pairs", "pairs.jsonl")
     code, out, error = run("eval", *asked)
@@ -55,7 +57,9 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.Monk
 
 
 def test_the_report_is_one_page_beside_the_table(run: Run, tmp_path: Path) -> None:
-    _, submitted, _ = run("submit", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json")
+    _, submitted, _ = run(
+        "submit", "--yes", "--anyway", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json"
+    )
     job, page = submitted["id"], tmp_path / "report.html"
     code, document, error = run("eval", TEST, "base", job, "--general", "--html", str(page), "--json")
     assert code == 0 and str(page) in error
@@ -70,7 +74,9 @@ def test_the_report_is_one_page_beside_the_table(run: Run, tmp_path: Path) -> No
 
 def test_an_interval_that_nobody_knows_is_none_in_json_and_said_in_words(run: Run, isolated: Path) -> None:
     (isolated / "constant.py").write_text("def three(example, answer): return 3.0\n")
-    _, submitted, _ = run("submit", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json")
+    _, submitted, _ = run(
+        "submit", "--yes", "--anyway", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json"
+    )
     asked = ("eval", TEST, "base", submitted["id"], "--rows", "5", "--metric", "constant:three")
     code, document, _ = run(*asked, "--json")
     score = document["scores"]["base"]["constant:three"]

@@ -16,7 +16,7 @@ from tuneport.testing.emulators.together.emulator import TogetherEmulator
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
-OPENAI = ("submit", TRAIN, "--model", "gpt-4.1-mini", "--backend", "openai")
+OPENAI = ("submit", "--yes", "--anyway", "--again", TRAIN, "--model", "gpt-4.1-mini", "--backend", "openai")
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_base_model_s_licence_is_shown_with_its_first_job(
         monkeypatch.setenv("TUNEPORT_TOGETHER_BASE_URL", together.base_url)
         monkeypatch.setenv("TOGETHER_API_KEY", together.key)
         (isolated / "tuneport.toml").write_text("[backends.together.options]\npoll_interval = 0.01\n")
-        arguments = ("submit", TRAIN, "--model", "llama-3.1-8b-instruct", "--backend", "together")
+        arguments = ("submit", "--yes", "--anyway", TRAIN, "--model", "llama-3.1-8b-instruct", "--backend", "together")
         _, _, error = run(*arguments)
         assert "Llama 3.1 Community" in error and "together.ai/terms-of-service" in error
         assert "Community" not in run(*arguments)[2]

@@ -126,12 +126,12 @@ def test_other_columns_for_rows_and_for_a_validation_that_has_them() -> None:
 
 def test_a_job_keeps_its_rows() -> None:
     with tuneport.Workspace() as workspace:
-        job = workspace.submit(chats(), model="tiny", backend="fake", validation=chats(3))
+        job = workspace.submit(chats(), model="tiny", backend="fake", validation=chats(3), confirm=False, anyway=True)
         document = job.as_dict()
         kept = Path(document["dataset"]["path"])
         assert kept.parent == workspace.settings.home / "datasets"
         assert written(Dataset(kept)) == chats() and stat.S_IMODE(kept.stat().st_mode) == 0o600
-        again = workspace.submit(chats(), model="tiny", backend="fake")
+        again = workspace.submit(chats(), model="tiny", backend="fake", confirm=False, anyway=True)
         assert again.as_dict()["dataset"]["path"] == str(kept)
     assert len(list(kept.parent.iterdir())) == 2
 

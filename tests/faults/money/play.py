@@ -86,8 +86,8 @@ class Play:
 
     def _submit(self) -> list[str]:
         case = self.case
-        return ["submit", "train.jsonl", "--model", MODELS[case.provider], "--backend", case.provider, "--wait",
-                "--json"]  # fmt: skip
+        return ["submit", "--yes", "--anyway", "train.jsonl", "--model", MODELS[case.provider],
+                "--backend", case.provider, "--wait", "--json"]  # fmt: skip
 
     def _patience(self) -> float:
         return 60.0 + 4 * self.case.settle
@@ -238,5 +238,16 @@ def warm_up(runner: ForkingRunner, server: Server, base: Path, settle: float, *,
         account = Account(f"prepare-{provider}", 0, Knobs())
         folder = base / account.name
         environment = prepare(folder, provider, server.open(provider, account), settle)
-        argv = ["submit", "train.jsonl", "--model", model, "--backend", provider, "--wait", "--json"]
+        argv = [
+            "submit",
+            "--yes",
+            "--anyway",
+            "train.jsonl",
+            "--model",
+            model,
+            "--backend",
+            provider,
+            "--wait",
+            "--json",
+        ]
         runner.prepare(argv, folder, environment)

@@ -85,7 +85,10 @@ def test_it_can_be_read_and_says_that_it_cannot_be_changed(home: Path) -> None:
         code, written = as_somebody(home, *command)
         assert code == 0, (command, written)
         assert "fake" in written or command[0] in ("store", "metrics"), (command, written)
-    for command in (("submit", str(TRAIN), "--model", "fake-small", "--backend", "fake"), ("token", "create", "me")):
+    for command in (
+        ("submit", "--yes", "--anyway", str(TRAIN), "--model", "fake-small", "--backend", "fake"),
+        ("token", "create", "me"),
+    ):
         code, written = as_somebody(home, *command)
         errors = [line for line in written.splitlines() if line.startswith("error:")]
         assert code == 2 and len(errors) == 1 and "read-only" in written and "a bug in" not in written, (

@@ -44,6 +44,8 @@ LEFT_OUT_OF_THE_WIRE = {
     "validation": "a client names an uploaded file: validation_file",
     "reward_folder": "names a folder with code on the operator's machine",
     "allow_personal_data": "the operator answers for it: tuneport serve --allow-personal-data",
+    "anyway": "a client's data is not held against the checks: whoever pays sees the report",
+    "again": "a client names a request by its Idempotency-Key",
 }
 MOST_FILES = 6
 MODEL = "gpt-4.1-mini-2025-04-14"
@@ -64,13 +66,13 @@ def parsed(line: str) -> SubmitArguments:
 
 
 def test_python_takes_every_field_by_keyword() -> None:
-    others = {"backend", "options", "show_terms", "settings", "opened"}
+    others = {"backend", "options", "confirm", "show_terms", "settings", "opened"}
     assert set(inspect.signature(tuneport.submit).parameters) == ALL | others
     assert set(OptionKeywords.__annotations__) == set(JobOptions.model_fields)
 
 
 def test_the_command_line_has_a_flag_for_every_field() -> None:
-    others = {"spec_file", "backend", "allow_large", "push", "wait", "json_", "not_delete_files"}
+    others = {"spec_file", "backend", "allow_large", "push", "yes", "wait", "json_", "not_delete_files"}
     assert {parameter.name for parameter in submit_command().params} == ALL | others
     assert {flag.field for flag in (*SPEC_FLAGS, *OPTION_FLAGS)} == ALL - {"dataset"}
 
@@ -83,7 +85,7 @@ def test_the_wire_has_every_field_but_those_that_are_no_clients() -> None:
         for name, field in JobOptions.model_fields.items()
         if isinstance(client_rule_of_field(field), ClientsMaySet)
     }
-    assert set(ClientOptions.model_fields) == of_clients == set(JobOptions.model_fields) - {"allow_personal_data"}
+    assert set(ClientOptions.model_fields) == of_clients == set(JobOptions.model_fields) - set(LEFT_OUT_OF_THE_WIRE)
 
 
 def test_the_store_has_a_column_for_every_option_but_consent() -> None:
@@ -193,7 +195,9 @@ def test_python_submits_a_spec_with_options_that_keywords_replace(
 ) -> None:
     spec = TuneSpec(model="base", dataset=write_chats(isolated / "train.jsonl"), suffix="mine")
     options = JobOptions(delete_files=True, stop_on_overfit=True)
-    told = tuneport.submit(spec, backend="fake", options=options, stop_on_overfit=False).as_dict()
+    told = tuneport.submit(
+        spec, backend="fake", options=options, stop_on_overfit=False, confirm=False, anyway=True
+    ).as_dict()
     assert told["delete_files"] and not told["stop_on_overfit"] and told["suffix"] == "mine"
     with pytest.raises(ConfigError, match="the spec has its own suffix"):
         tuneport.submit(spec, backend="fake", suffix="x")  # type: ignore[call-overload]
@@ -215,7 +219,7 @@ def test_terms_are_logged_before_the_first_job_and_not_again(
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", openai.base_url)
         monkeypatch.setenv("OPENAI_API_KEY", openai.key)
         with caplog.at_level(logging.WARNING, logger="tuneport"):
-            job = tuneport.submit(dataset, model=MODEL, backend="openai")
+            job = tuneport.submit(dataset, model=MODEL, backend="openai", confirm=False, anyway=True, again=True)
             with JobService() as again:
                 again.submit(TuneSpec(model=MODEL, dataset=dataset), backend="openai", show_terms=log_job_terms)
     told = [record.getMessage() for record in caplog.records if "terms that apply" in record.getMessage()]

@@ -169,5 +169,7 @@ def test_python_gets_the_waiting_job_back(
 
     for _ in range(3):
         hosted.start(submit())
-    waiting = tuneport.submit(isolated / "train.jsonl", model=MODEL, backend="openai")
+    waiting = tuneport.submit(
+        isolated / "train.jsonl", model=MODEL, backend="openai", confirm=False, anyway=True, again=True
+    )
     assert waiting.status is JobStatus.SUBMITTING and "limit of the account" in str(waiting.note)

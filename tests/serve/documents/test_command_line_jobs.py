@@ -16,7 +16,7 @@ openai = pytest.importorskip("openai", reason="the client of these tests: pip in
 
 
 def submitted(run: Any, data: Path) -> str:
-    code, told, errors = run("submit", str(data), "-m", "stand-in", "-b", "fake", "--json")
+    code, told, errors = run("submit", "--yes", "--anyway", str(data), "-m", "stand-in", "-b", "fake", "--json")
     assert code == 0, errors
     return str(told["id"])
 
@@ -31,7 +31,7 @@ def test_they_are_among_those_of_clients(
     running = serve(f"{OLD_MODEL}=stand-in")
     client, data = running.client(), chats(tmp_path / "mine.jsonl")
     wishes: dict[str, Any] = {"hyperparameters": {"epochs": 2}, "suffix": "s", "seed": 4, "metadata": {"team": "blue"}}
-    ours = tuneport.submit(data, model="stand-in", backend="fake", **wishes).id
+    ours = tuneport.submit(data, model="stand-in", backend="fake", confirm=False, anyway=True, **wishes).id
     file = client.files.create(file=data, purpose="fine-tune")
     theirs = client.fine_tuning.jobs.create(model=OLD_MODEL, training_file=file.id, metadata={"team": "red"}).id
     plain = submitted(run, chats(tmp_path / "other.jsonl", 11))

@@ -38,7 +38,7 @@ from tuneport.errors import (
     UnsupportedError,
 )
 from tuneport.formatting import money
-from tuneport.types import Deployment
+from tuneport.types import Deployment, EndpointOffer
 
 Call = Callable[[Callable[[], Any]], Any]
 
@@ -101,13 +101,14 @@ class TogetherDedicatedEndpoints:
         replicas: int | None = None,
         inactive_timeout: int | None = None,
         max_usd_per_hour: float | None = None,
+        agree: Callable[[EndpointOffer], None] = lambda offer: None,
     ) -> Deployment:
         """Return the endpoint of the model, made or started if it is not up.
 
         `hardware`: a part of an instance type's name, by default the cheapest that fits. `replicas`: 1 by default.
         `inactive_timeout` in minutes, 0 for never: `IDLE_MINUTES` by default. Settings that are not given leave an
         existing endpoint unchanged. Raises BudgetError before anything is changed if it would cost more than
-        `max_usd_per_hour`.
+        `max_usd_per_hour`, and what `agree` raises, which is called with the price of what would start.
         """
         if inactive_timeout and not 30 <= inactive_timeout <= 1440:
             raise ConfigError(f"inactive_timeout is {inactive_timeout}; it is 30 to 1440 minutes, or 0 for never")
@@ -117,12 +118,12 @@ class TogetherDedicatedEndpoints:
         part = next(iter((endpoint or {}).get("deployments") or []), None)
         price: float | None = None
         if endpoint is not None and part is not None:
-            idle = self._again(endpoint, part, model, hardware, replicas, inactive_timeout, max_usd_per_hour)
+            idle = self._again(endpoint, part, model, hardware, replicas, inactive_timeout, max_usd_per_hour, agree)
         else:
             choice, count = self._choose(model, hardware), replicas or 1
-            _within(max_usd_per_hour, model, choice.hardware, choice.usd_per_hour, count)
             price = None if choice.usd_per_hour is None else choice.usd_per_hour * count
             idle = IDLE_MINUTES if inactive_timeout is None else inactive_timeout
+            _within(max_usd_per_hour, _offer(model, choice.hardware, choice.usd_per_hour, count, idle), agree)
             endpoint = endpoint or self._endpoint(together_endpoint_name(model.name))
             part = self._create(endpoint, choice, {"min_replicas": count, "max_replicas": count}, idle)
         self._route(endpoint, str(part["id"]))
@@ -145,6 +146,7 @@ class TogetherDedicatedEndpoints:
         replicas: int | None,
         inactive_timeout: int | None,
         max_usd_per_hour: float | None,
+        agree: Callable[[EndpointOffer], None],
     ) -> int | None:
         """Update an existing deployment to the given settings; returns its inactive timeout."""
         status, runs_on = STATES.get(str(part.get("state"))), str(part.get("hardware") or "")
@@ -160,9 +162,13 @@ class TogetherDedicatedEndpoints:
                 f"undeploy {endpoint['id']}` first"
             )
         count = replicas or part.get("desiredReplicas") or 1
-        _within(max_usd_per_hour, model, runs_on, find_together_endpoint_price(runs_on, self._instance_types()), count)
+        each = find_together_endpoint_price(runs_on, self._instance_types())
+        stopped = status in ("stopped", "stopping")
+        dearer = stopped or count > (part.get("desiredReplicas") or 0)
+        offer = _offer(model, runs_on, each, count, inactive_timeout)
+        _within(max_usd_per_hour, offer, agree if dearer else lambda offer: None)
         changes: dict[str, Any] = {}
-        if status in ("stopped", "stopping") or (replicas is not None and replicas != part.get("desiredReplicas")):
+        if stopped or (replicas is not None and replicas != part.get("desiredReplicas")):
             changes["autoscaling"] = {"min_replicas": count, "max_replicas": count}
         if inactive_timeout is not None:
             changes["inactive_timeout"] = inactive_timeout
@@ -320,12 +326,18 @@ class TogetherDedicatedEndpoints:
 _NONE = {"min_replicas": 0, "max_replicas": 0}
 
 
-def _within(
-    most: float | None, model: TogetherRegisteredModel, hardware: str, each: float | None, replicas: int
-) -> None:
-    if most is not None and (each is None or each * replicas > most):
-        asked = "an unknown price" if each is None else money(each * replicas)
+def _offer(
+    model: TogetherRegisteredModel, hardware: str, each: float | None, replicas: int, idle: int | None
+) -> EndpointOffer:
+    price = None if each is None else each * replicas
+    return EndpointOffer(model=model.name, hardware=hardware, replicas=replicas, usd_per_hour=price, idle_minutes=idle)
+
+
+def _within(most: float | None, offer: EndpointOffer, agree: Callable[[EndpointOffer], None]) -> None:
+    if most is not None and (offer.usd_per_hour is None or offer.usd_per_hour > most):
+        asked = "an unknown price" if offer.usd_per_hour is None else money(offer.usd_per_hour)
         raise BudgetError(
-            f"an endpoint for {model.name} on {hardware} costs {asked} an hour, more than {money(most)}; nothing was "
-            "started; raise the limit or name other hardware"
+            f"an endpoint for {offer.model} on {offer.hardware} costs {asked} an hour, more than {money(most)}; "
+            "nothing was started; raise the limit or name other hardware"
         )
+    agree(offer)

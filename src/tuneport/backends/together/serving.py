@@ -31,7 +31,7 @@ _NOT_TAKEN = frozenset(
     "top_logprobs verbosity web_search_options".split()
 )
 """OpenAI's options of a chat that the API does not have, or means otherwise: it would ignore them."""
-_DEPLOY_OPTIONS = ("hardware", "inactive_timeout", "max_usd_per_hour", "replicas")
+_DEPLOY_OPTIONS = ("agree", "hardware", "inactive_timeout", "max_usd_per_hour", "replicas")
 
 
 CHAT_CLIENT_RULES: dict[str, Rule] = CLIENT_RULES | {
@@ -71,7 +71,8 @@ class TogetherServing(HostedBackend):
         """Start a dedicated endpoint for a tuned model (its name, or its job's id), or find the existing one.
 
         `options`: hardware (a part of a name; the cheapest by default), replicas (1), inactive_timeout (30 minutes),
-        max_usd_per_hour. Raises BudgetError, UnsupportedError or ConfigError before anything that costs money.
+        max_usd_per_hour, agree (called with the `EndpointOffer`; what it raises stops). Raises BudgetError,
+        UnsupportedError or ConfigError before anything that costs money.
         """
         if unknown := sorted(set(options) - set(_DEPLOY_OPTIONS)):
             takes = ", ".join(_DEPLOY_OPTIONS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.cli.views import output
+from tuneport.cli.views.proposal import endpoint_confirmation
 from tuneport.errors import ConfigError, ModelNotOfferedError, ProviderError, TuneportError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ def deploy_command(
     max_usd_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Refuse an endpoint that costs more an hour.")
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, whatever the endpoint costs.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the endpoint answers.")] = False,
     json_: Json = False,
 ) -> None:
     """Start an endpoint for a tuned model. It costs money while it is up: [bold]tuneport undeploy[/bold] stops it."""
+    from tuneport.lifecycle.proposing.consent import deploy_with_consent
     from tuneport.lifecycle.service import JobService
 
     with JobService() as workspace:
@@ -58,7 +61,8 @@ def deploy_command(
             "inactive_timeout": inactive_timeout,
             "max_usd_per_hour": max_usd_per_hour,
         }
-        found = opened.deploy(model_id, **{option: value for option, value in asked.items() if value is not None})
+        given = {option: value for option, value in asked.items() if value is not None}
+        found = deploy_with_consent(opened, model_id, given, endpoint_confirmation(yes))
         stop = f"tuneport undeploy {found.id} --backend {name}"
         price = "an unknown price" if found.usd_per_hour is None else output.money(found.usd_per_hour)
         idle = found.details.get("inactive_timeout_minutes")

@@ -13,7 +13,7 @@ import typer
 from tuneport.cli.mapping import parse_map_option
 from tuneport.cli.views import output
 from tuneport.cli.views.following import follow_job_progress, print_outcome_and_exit
-from tuneport.cli.views.job_costs import time_line
+from tuneport.cli.views.proposal import backend_question, confirmation, print_job_proposal
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.submitting.flags import (
     OPTION_FLAGS,
@@ -29,7 +29,7 @@ from tuneport.validation import decode_json, parse_or_config_error
 
 if TYPE_CHECKING:
     from tuneport.data.dataset import Dataset
-    from tuneport.lifecycle.terms import BindingTerm
+    from tuneport.lifecycle.proposing.terms import BindingTerm
 
 Json = output.Json
 Data = Annotated[
@@ -38,7 +38,7 @@ Data = Annotated[
 ]
 Backend = Annotated[
     str | None,
-    typer.Option("--backend", "-b", help="Default: the one in tuneport.toml, else the best.", show_default=False),
+    typer.Option("--backend", "-b", help="Default: that of TUNEPORT_BACKEND or tuneport.toml.", show_default=False),
 ]
 SpecFile = Annotated[
     Path | None,
@@ -84,6 +84,7 @@ def submit_command(
     backend: Backend = None,
     allow_large: output.AllowLarge = False,
     push: Push = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, whatever the job costs.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
     json_: Json = False,
     **flags: Any,
@@ -98,25 +99,19 @@ def submit_command(
             "--push-to-hub OWNER/NAME"
         )
     asked = read_submit_arguments({"dataset": dataset, "spec_file": spec_file, "backend": backend} | flags)
-    terms: list[BindingTerm] = []
     with JobService() as workspace:
         if push is not None:
             check_job_push(push, workspace.settings)
-        row = workspace.submit(
+        proposal = workspace.propose(
             asked.spec,
             backend=asked.backend,
             options=asked.options,
-            show_terms=terms.extend,
+            choose=backend_question(),
             dataset=asked.data,
         )
+        print_job_proposal(proposal)
+        row = workspace.submit_proposal(proposal, confirm=confirmation(yes))
         output.print_note(f"{row.id}: {row.model} on {row.backend}")
-        if (expected := time_line(row)) is not None:
-            output.print_note(f"time: {expected}")
-        for warning in (event.message for _, event in workspace.events(row.id) if event.type == "dataset"):
-            output.print_note(f"warning: {warning}")
-        print_binding_terms(
-            terms
-        )  # nothing is uploaded yet: after Ctrl-C and `tuneport cancel` the provider has nothing
         follow_job_progress(workspace, row, to_the_end=wait)
         row = workspace.job(row.id)
         if push is not None and row.status == "succeeded":

@@ -6,7 +6,7 @@ invented.
 """
 
 from tuneport.estimate.cost.base_prices import base_inference_quote
-from tuneport.estimate.cost.inference import InferenceQuote, inference_quote, per_token_quote
+from tuneport.estimate.cost.inference import InferenceQuote, endpoint_hourly_price, inference_quote, per_token_quote
 from tuneport.estimate.cost.own_gpu import OwnGPUCost
 from tuneport.estimate.cost.serving import ServingSpeed, estimated_speed, measured_speed
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
@@ -20,6 +20,7 @@ __all__ = [
     "ServingSpeed",
     "Traffic",
     "base_inference_quote",
+    "endpoint_hourly_price",
     "estimated_speed",
     "inference_quote",
     "measured_speed",

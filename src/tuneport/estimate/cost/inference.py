@@ -107,6 +107,14 @@ def per_token_quote(
     return _quoted(backend, model_id, parts, parts, parts, explanation, source=source, as_of=as_of)
 
 
+def endpoint_hourly_price(manifest: Manifest, model: OfferedModel) -> float | None:
+    """Return US dollars an hour of the cheapest endpoint that holds the model, or None if no price or size is known."""
+    if model.params_b is None:
+        return None
+    prices = [row.usd_per_hour * gpus_needed(model.params_b, row.vram_gib) for row in manifest.hosting]
+    return min(prices, default=None)
+
+
 def _endpoint_quote(manifest: Manifest, model: OfferedModel, traffic: Traffic) -> InferenceQuote:
     """Quote dedicated endpoints for the whole month, on the set of GPUs that serves the traffic at the lowest cost."""
     if model.params_b is None:

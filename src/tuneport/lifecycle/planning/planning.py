@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from tuneport.backends import backend_manifest, training_backend_manifests
 from tuneport.backends.routing import BackendCatalogue, backend_has_address, backend_has_key, is_backend_installed
@@ -40,16 +39,57 @@ DEFAULT_ENCODING = "o200k_base"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """`choices` is every backend, best first; `chosen` is the one that the user named, or the best, and `estimate` what
-    is expected of the job there. `dataset` and `validation` are the data that it was made of."""
+class RankedJob:
+    """A spec judged for every backend: `choices`, best first, of the data `dataset` and `validation`."""
 
+    spec: TuneSpec
+    settings: Settings
     choices: list[BackendChoice]
-    chosen: BackendChoice
-    third_party: bool
     dataset: Dataset
-    validation: Dataset | None = None
+    validation: Dataset | None
+    facts: DatasetFacts
+    machine: Machine
+
+    def third_party(self, backend: str) -> bool:
+        return backend_manifest(backend, self.settings).third_party
+
+    def choose(self, explicit: str | None, *, named_by: str = "your choice") -> Plan:
+        """Return the plan for the named backend, else for that of the settings, else for the best. Raises the error
+        that makes it impossible."""
+        environment, project = self.settings.get("TUNEPORT_BACKEND"), self.settings.project.backend
+        chosen = choose_backend(self.choices, explicit=explicit, environment=environment, project=project)
+        manifest = backend_manifest(chosen.backend, self.settings)
+        settings = "TUNEPORT_BACKEND" if environment else "tuneport.toml" if project else None
+        estimate = expected_job_estimate(self.spec, chosen, manifest, self.facts, self.machine)
+        return Plan(self, chosen, manifest, named_by if explicit else settings, estimate)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`chosen` is the backend that `named_by` names ("your choice", "TUNEPORT_BACKEND", "tuneport.toml"; None: it is
+    the best of those that can), and `estimate` what is expected of the job there."""
+
+    ranked: RankedJob
+    chosen: BackendChoice
+    manifest: Manifest
+    named_by: str | None = None
     estimate: JobEstimate = JobEstimate()
+
+    @property
+    def choices(self) -> list[BackendChoice]:
+        return self.ranked.choices
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.ranked.dataset
+
+    @property
+    def validation(self) -> Dataset | None:
+        return self.ranked.validation
+
+    @property
+    def third_party(self) -> bool:
+        return self.manifest.third_party
 
 
 def choose_job_backend(
@@ -67,22 +107,7 @@ def choose_job_backend(
     """
     if backend is None:
         backend, spec = split_job_backend_name(spec, settings)
-    ranked = _ranked(spec, settings, dataset, also=backend or settings.backend, history=history)
-    chosen = choose_backend(
-        ranked.choices,
-        explicit=backend,
-        environment=settings.get("TUNEPORT_BACKEND"),
-        project=settings.project.backend,
-    )
-    manifest = backend_manifest(chosen.backend, settings)
-    return Plan(
-        ranked.choices,
-        chosen,
-        third_party=manifest.third_party,
-        dataset=ranked.dataset,
-        validation=ranked.validation,
-        estimate=expected_job_estimate(spec, chosen, manifest, ranked.facts, ranked.machine),
-    )
+    return _ranked(spec, settings, dataset, also=backend or settings.backend, history=history).choose(backend)
 
 
 def split_job_backend_name(spec: TuneSpec, settings: Settings) -> tuple[str | None, TuneSpec]:
@@ -109,14 +134,6 @@ def plan_job_on_backends(
     return ranked.choices, ranked.facts.rows
 
 
-class _Ranked(NamedTuple):
-    choices: list[BackendChoice]
-    dataset: Dataset
-    validation: Dataset | None
-    facts: DatasetFacts
-    machine: Machine
-
-
 def _ranked(
     spec: TuneSpec,
     settings: Settings,
@@ -125,7 +142,7 @@ def _ranked(
     also: str | None = None,
     only: Sequence[str] = (),
     history: DurationHistory | None,
-) -> _Ranked:
+) -> RankedJob:
     manifests = [backend_manifest(name, settings) for name in only] or training_backend_manifests(settings, spec.model)
     if also is not None and also not in [manifest.name for manifest in manifests]:
         manifests.append(backend_manifest(also, settings))  # one that `choose_backend` will refuse by name, or hidden
@@ -146,7 +163,7 @@ def _ranked(
         machine=machine,
         history=history,
     )
-    return _Ranked(choices, dataset, validation, facts, machine)
+    return RankedJob(spec, settings, choices, dataset, validation, facts, machine)
 
 
 def expected_job_estimate(

@@ -106,6 +106,20 @@ class JobStore(ScopedPart):
             raise ConfigError(f"{job_id!r} is the beginning of several jobs ({listed}); give more of the id")
         raise UnknownJobError(f"no job {job_id!r} here; `tuneport jobs` lists them")
 
+    def find_repeated(self, spec: TuneSpec, prepared: PreparedData, *, backend: str, model: str) -> JobRecord | None:
+        """Return the newest job on that backend with the same data and settings that has not failed, or None."""
+        query = (
+            select_store_records(JobRecord)
+            .where(self.visible_rows(JobRow), JobRow.backend == backend, JobRow.model == model)
+            .where(JobRow.status.not_in((JobStatus.FAILED, JobStatus.CANCELLED)))
+            .where(JobRow.prepared["training"]["sha256"].as_string() == prepared.training.sha256)
+            .order_by(JobRow.created_at.desc())
+        )
+        with self.reading() as session:
+            rows = query_store_records(session, JobRecord, query)
+        wanted = _trained(spec, prepared)
+        return next((row for row in rows if _trained(row.tune_spec, row.prepared_data) == wanted), None)
+
     def all(self, *, limit: int | None = None, unfinished: bool = False, backend: str | None = None) -> list[JobRecord]:
         """Return the jobs, newest first."""
         query = (
@@ -211,3 +225,10 @@ class JobStore(ScopedPart):
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _trained(spec: TuneSpec, prepared: PreparedData) -> dict[str, Any]:
+    """Return what decides the trained weights: paths, names and limits of money do not."""
+    held_out = None if prepared.validation is None else prepared.validation.sha256
+    left_out = {"model", "dataset", "validation", "columns", "budget", "suffix", "metadata", "wandb"}
+    return spec.model_dump(mode="json", exclude=left_out) | {"validation": held_out}

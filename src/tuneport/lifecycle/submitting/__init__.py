@@ -1,1 +1,1 @@
-"""The input of a submit: options of a job, flags, spec files, consent to personal data."""
+"""The input of a submit: options of a job, flags, spec files."""

@@ -87,10 +87,16 @@ class JobOptions(ClientOptions):
     allow_personal_data: Annotated[
         bool, OperatorOnly("uploads personal data to a third party, for which the operator answers", never=True)
     ] = Field(default=False, description="Upload personal data to a third party.")
+    anyway: Annotated[bool, OperatorOnly("trains on data that fails the checks", never=True)] = Field(
+        default=False, description="Train although a check of the data fails."
+    )
+    again: Annotated[bool, OperatorOnly("pays for the same job twice", never=True)] = Field(
+        default=False, description="Train although an earlier job had the same data and settings."
+    )
 
     @classmethod
     def of_row(cls, row: Any) -> JobOptions:
-        """Return the options of a stored job. Consent to upload is not stored: each submit asks for it anew."""
+        """Return the options of a stored job. Consent is not stored: each submit asks for it anew."""
         return cls.model_validate({name: getattr(row, name) for name in ClientOptions.model_fields})
 
     def columns(self) -> dict[str, bool]:
@@ -129,6 +135,8 @@ class OptionKeywords(TypedDict, total=False):
     cancel_over_budget: bool
     stop_on_overfit: bool
     allow_personal_data: bool
+    anyway: bool
+    again: bool
 
 
 def list_job_option_needs() -> dict[str, OptionNeeds]:

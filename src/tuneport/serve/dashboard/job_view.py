@@ -5,8 +5,8 @@ from __future__ import annotations
 from tuneport.errors import TuneportError
 from tuneport.lifecycle.accounting.budgets import JobCostProjection, job_cost_so_far, project_job_cost
 from tuneport.lifecycle.job_view import JobView
+from tuneport.lifecycle.proposing.terms import BindingTerm, list_job_terms
 from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
-from tuneport.lifecycle.terms import BindingTerm, list_job_terms
 from tuneport.serve.gateway import Gateway
 from tuneport.types import JobStatus, Quote
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from tuneport.backends.hosted.http.loop_guard import forwarded_via_gateways
 from tuneport.errors import ProviderError, StorageError, TuneportError
+from tuneport.lifecycle.proposing.terms import BindingTerm
 from tuneport.lifecycle.schema.records import RequestRecord
 from tuneport.lifecycle.schema.request_context import RequestContext, use_store_request_context
 from tuneport.lifecycle.store.audit import ITSELF
 from tuneport.lifecycle.store.requests import ClaimLostError, JobRequestClaim
 from tuneport.lifecycle.submitting.options import JobOptions
-from tuneport.lifecycle.terms import BindingTerm
 from tuneport.lifecycle.worker.leases import has_lease_owner_ended, keep_lease_renewed, new_lease_owner
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal, gateway_refusal_for_error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuneport.data.checks.finding import Places
+from tuneport.data.checks.rows.words.language_names import LANGUAGE_NAMES
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.pages.charts import Histogram
 from tuneport.pages.templates import render_template
@@ -87,11 +88,15 @@ def _charts(
         CheckChart("Lengths", _length_words(marks), histogram=Histogram(bins, pointed_at) if bins else None),
         CheckChart("Topics", bars=[each["bar"] for each in clusters], clusters=clusters),
         CheckChart("Classes", _balance_words(balance), _counts(balance.get("classes") or classes or {})),
-        CheckChart("Languages", bars=_shares(diversity.get("languages") or {})),
+        CheckChart("Languages", bars=_shares(_language_names(diversity.get("languages") or {}))),
         CheckChart("Personal data by kind", bars=_counts(details.get("personal", none).get("kinds") or {})),
         CheckChart("Signs of generated data", bars=_shares(_numbers(details.get("generated", none)))),
     ]
     return [chart for chart in drawn if chart.histogram or chart.bars or chart.words]
+
+
+def _language_names(shares: Mapping[str, float]) -> dict[str, float]:
+    return {LANGUAGE_NAMES.get(code, code): share for code, share in shares.items()}
 
 
 def _length_words(marks: Mapping[str, int]) -> str:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from tuneport import private
 from tuneport.errors import ConfigError
 from tuneport.files import hold_file_lock
+from tuneport.lifecycle.proposing.terms import BindingTerm
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import JobService
-from tuneport.lifecycle.terms import BindingTerm
 from tuneport.workflows.migration.folder import SavedAccountFolder, StartedMove
 from tuneport.workflows.migration.plan import MigrationMovePlan
 

@@ -188,8 +188,8 @@ def test_servers_of_local_models_and_receivers_of_webhooks_are_given_up() -> Non
 def test_every_command_answers_within_a_minute_of_its_first_request(isolated: Path) -> None:
     """By default settings, each in a process of its own, all at once: a byte each 0.3 s, in all three ways."""
     commands = {
-        "openai": ["submit", str(TRAIN), "--model", "gpt-4.1-mini", "--wait"],
-        "together": ["submit", str(TRAIN), "--model", "llama-3.1-8b-instruct", "--wait"],
+        "openai": ["submit", "--yes", "--anyway", str(TRAIN), "--model", "gpt-4.1-mini", "--wait"],
+        "together": ["submit", "--yes", "--anyway", str(TRAIN), "--model", "llama-3.1-8b-instruct", "--wait"],
     }
     tuneport = str(Path(sys.executable).with_name("tuneport"))
     running: list[tuple[subprocess.Popen[str], Path, bool]] = []

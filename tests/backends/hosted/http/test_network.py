@@ -96,7 +96,20 @@ def test_job_runs_through_a_proxy_to_a_server_with_its_own_authority(
         else:
             for variable, value in variables.items():
                 monkeypatch.setenv(variable, value)
-        code = main(["submit", TRAIN, "--model", "support-intents", "--backend", secure.name, "--wait", "--json"])
+        code = main(
+            [
+                "submit",
+                "--yes",
+                "--anyway",
+                TRAIN,
+                "--model",
+                "support-intents",
+                "--backend",
+                secure.name,
+                "--wait",
+                "--json",
+            ]
+        )
         printed = capsys.readouterr()
         assert code == 0, printed.err
         job = json.loads(printed.out)
@@ -179,7 +192,7 @@ def test_unknown_authority_is_one_line_that_names_the_variable(
 ) -> None:
     for variable, value in environment_of(secure).items():
         monkeypatch.setenv(variable, value)
-    code = main(["submit", TRAIN, "--model", "support-intents", "--backend", secure.name])
+    code = main(["submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", secure.name])
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert code == 3
     assert "set SSL_CERT_FILE to a file with that authority's certificate" in error

@@ -405,10 +405,16 @@ def test_an_answer_in_another_language_than_the_question() -> None:
     question = "Could you tell me where my parcel is and when it will arrive?"
     german = "Ihr Paket ist auf dem Weg und wird morgen bei Ihnen sein."
     answers, finding = judged([*good(), chat(question, german)])
-    assert finding.details == {"language": 1} and "asked in en, answered in de" in finding.evidence[0].text
+    assert finding.details == {"language": 1} and "asked in English, answered in German" in finding.evidence[0].text
     assert list(answers.lines()["language"]) == [31]
     for asked, system in ((f"Translate into German: {question}", None), (question, "Always answer in German.")):
         assert judged([*good(), chat(asked, german, system=system)])[1].verdict == "pass"
+    finnish = "Pakettisi on matkalla, ja se toimitetaan sinulle kotiin huomenna iltapäivällä."
+    assert "answered in Finnish" in judged([*good(), chat(question, finnish)])[1].evidence[0].text
+    assert judged([*good(), chat(question, finnish, system="Always answer in Finnish.")])[1].verdict == "pass"
+    hungarian = "Kérem, mondja meg angolul, hol van a csomagom, és mikor érkezik meg hozzám."
+    english = "Your parcel is on its way and will be with you tomorrow afternoon."
+    assert judged([*good(), chat(hungarian, english)])[1].verdict == "pass", "it asks for an answer in English"
     translator = [
         chat(question.replace("parcel", f"parcel {i}"), german.replace("Paket", f"Paket {i}")) for i in range(20)
     ]

@@ -17,6 +17,7 @@ from tuneport.data.checks.near.columns import BINS
 from tuneport.data.checks.near.minhash import fill_empty_minhash_bins, minhash_signatures
 from tuneport.data.checks.rows.language import LanguageMix
 from tuneport.data.checks.rows.turns import last_row_user_text
+from tuneport.data.checks.rows.words.language_names import LANGUAGE_NAMES
 from tuneport.data.rows.text import normalise_record_text, normalised_text_key
 from tuneport.data.running.parallel import Row, worker_in_background
 from tuneport.installation import install_extra
@@ -120,7 +121,8 @@ class DiversityCheck:
             message += (
                 f"; {len(clusters)} topics, the largest ({', '.join(largest['terms'][:3])}) {largest['share']:.0%}"
             )
-        main = ", ".join(f"{name} {share:.0%}" for name, share in list(languages.items())[:3])
+        most = list(languages.items())[:3]
+        main = ", ".join(f"{LANGUAGE_NAMES[code]} {share:.0%}" for code, share in most)
         message += f"; languages: {main}" if main else ""
         evidence = tuple(
             CheckEvidence((each["line"],), f"{each['share']:.0%} {', '.join(each['terms'])}: {each['example']}")

@@ -24,6 +24,7 @@ from tuneport.data.checks.rows.refusals import find_refusal_phrase
 from tuneport.data.checks.rows.residue import find_mojibake
 from tuneport.data.checks.rows.shapes import row_looks_like_code
 from tuneport.data.checks.rows.turns import iterate_row_answers
+from tuneport.data.checks.rows.words.language_names import LANGUAGE_NAMES
 from tuneport.data.rows.records import Chat, Graded, Labelled
 from tuneport.formatting import counted
 
@@ -56,11 +57,13 @@ KINDS: dict[str, tuple[str, str]] = {
 
 _ALWAYS_FAIL = ("empty", "untrained")
 _FAIL_WHERE_MANY = ("truncated", "mojibake", "markup", "loop")
+# The languages in which, and for which, requests to answer in another one are known; in English those for any.
+_REQUESTS_IN = frozenset("en es de fr it pt nl pl tr sv ru uk ja zh ko ar hi".split())
 _NAMES_A_LANGUAGE = re.compile(
     r"translat|language|übersetz|sprache|tradu[czi]|tradui|idiom|langue|lingua|língua|vertaal|przet[łl]um|перев[ео]д|переклад"
     r"|çevir|översätt|翻訳|翻译|번역|ترجم|अनुवाद|languag"
-    r"|english|spanish|german\b|french|italian|portuguese|dutch\b|polish\b|turkish|swedish|russian|ukrainian|japanese|chinese"
-    r"|mandarin|korean|arabic|hindi|\blatin\b|español|castellano|inglés|alemán|francés|deutsch|englisch|französisch|spanisch"
+    rf"|(?<![a-z])(?:{'|'.join(LANGUAGE_NAMES.values()).lower()}|bangla|farsi|filipino|flemish|frisian|gaelic|kurdish"
+    r"|mandarin|sinhalese)(?![a-z])|español|castellano|inglés|alemán|francés|deutsch|englisch|französisch|spanisch"
     r"|français|anglais|allemand|espagnol|italiano|inglese|tedesco|francese|português|inglês|engels|duits|frans\b|polsk"
     r"|angielsk|niemieck|türkçe|ingilizce|svenska|engelska|tyska|русск|английск|українськ|англійськ|日本語|英語|中国語|中文|英文|英语"
     r"|한국어|영어|العربية|الإنجليزية|हिन्दी|हिंदी|अंग्रेज़ी"
@@ -143,11 +146,12 @@ class RowAnswerChecks:
         least = MIN_LANGUAGE if language not in ("ja", "zh", "ko") else MIN_LANGUAGE_WIDE
         if language is not None and len(question) >= MIN_LANGUAGE and len(text) >= least:
             asked = detect_language(question)
-            if asked is not None:
+            if asked is not None and _is_comparable(asked, language):
                 self._seen["compared"] += 1
                 if asked != language and _is_foreign(text, example):
                     self._seen["foreign"] += 1
-                    found.setdefault("language", f"asked in {asked}, answered in {language}: {row_excerpt(text, 80)}")
+                    named = f"asked in {LANGUAGE_NAMES[asked]}, answered in {LANGUAGE_NAMES[language]}"
+                    found.setdefault("language", f"{named}: {row_excerpt(text, 80)}")
 
     def state(self) -> Any:
         return self.hits, self._rows, dict(self._seen), dict(self._lengths), self._long
@@ -235,6 +239,11 @@ class RowAnswerChecks:
 
 def _is_blank(text: str) -> bool:
     return not text or (len(text) <= 100 and not text.strip(INVISIBLE)) or text.isspace()
+
+
+def _is_comparable(asked: str, answered: str) -> bool:
+    """Return whether it would be noticed if the question asked for the other language."""
+    return asked == "en" or asked == answered or (asked in _REQUESTS_IN and answered in _REQUESTS_IN)
 
 
 def _is_foreign(text: str, example: CheckedDatasetExample) -> bool:
