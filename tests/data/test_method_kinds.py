@@ -85,6 +85,21 @@ def test_what_submit_refuses_is_not_planned(tmp_path: Path, command: str, capsys
     assert "a.jsonl holds single answers, and dpo trains on preference pairs" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["plan", "compare"])
+def test_what_submit_would_not_use_is_not_planned(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [
+        command,
+        str(write(tmp_path / "a.jsonl", [{**CHAT, "image": "a.jpg"}] * 40)),
+        "-m",
+        "llama-3.1-8b-instruct",
+    ]
+    assert main(asked) == 2
+    assert "a.jsonl:1: image: 40 of 40 records have it, and the model would not see it" in capsys.readouterr().err
+    assert main([*asked, "--method", "grpo"]) == 0
+
+
 def test_pairs_are_not_uploaded_for_another_method(tmp_path: Path) -> None:
     """Together takes files of pairs, and its own sft job would have got them."""
     data = write(tmp_path / "a.jsonl", [PAIR] * 40)

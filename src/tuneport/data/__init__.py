@@ -21,6 +21,7 @@ OPEN_TO_OTHER_ROOMS = (
     "conversion.convert",
     "conversion.prepare",
     "conversion.untrained",
+    "conversion.unused_signals",
     "dataset",
     "formats",
     "formats.anthropic.blocks",

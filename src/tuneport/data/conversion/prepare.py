@@ -9,6 +9,7 @@ from pathlib import Path
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
 from tuneport.data.conversion.untrained import UntrainedDatasetRecords
+from tuneport.data.conversion.unused_signals import refuse_unused_signals
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import Unrepresentable
@@ -17,7 +18,7 @@ from tuneport.data.reading import RowProblemTally, ScannedRow, scan_dataset_rows
 from tuneport.data.rows.kinds import untrainable_record_words
 from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
-from tuneport.data.rows.signals import UnusedSignal, UnusedSignals
+from tuneport.data.rows.signals import UnusedSignals
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.data.tokens.tokens import TokenCounter
 from tuneport.digests import sha256_of
@@ -88,7 +89,7 @@ def prepare_dataset(
             size, written = size + len(line), written + 1
         problems.end()
         if not allow_loss:
-            _refuse_unused(signals.found(), source, written)
+            refuse_unused_signals(signals, source, f"{written:,}")
         lost_all = losses.losses(source.numbering)
         if lost_all and not allow_loss:
             raise ConversionLossError(target, lost_all)
@@ -109,18 +110,6 @@ def prepare_dataset(
         trained_tokens=None if counts.approximate else counts.total,
         left_out=tuple(left_out),
     )
-
-
-def _refuse_unused(signals: list[UnusedSignal], source: RowSource, rows: int) -> None:
-    """Raise DatasetError if columns or marks hold training signal that is not in the prepared rows."""
-    if not signals:
-        return
-    first, *others = signals
-    place = source.locate(first.line)
-    rule = f"{first.count:,} of {rows:,} records have it, and the model would not see it"
-    if others:
-        rule += f", nor {', '.join(f'{each.name} ({each.count:,})' for each in others)}"
-    raise DatasetError(DatasetProblem(str(place.file), place.number, first.name, rule, first.fix, place.unit))
 
 
 def _of_another_kind(found: ScannedRow, method: Method | None, source: RowSource) -> tuple[DatasetProblem, ...]:
