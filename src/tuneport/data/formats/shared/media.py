@@ -1,4 +1,4 @@
-"""What LLaMA-Factory and ms-swift keep in columns beside plain messages: pictures, sounds, films and verdicts."""
+"""The columns that LLaMA-Factory and ms-swift keep beside plain messages: pictures, sounds, films and verdicts."""
 
 from __future__ import annotations
 
