@@ -151,10 +151,15 @@ def _number(name: str, kind: SignalKind, value: Any) -> float | bool | None:
 
 
 def _is_said(value: Any, messages: list[Message]) -> bool:
-    """Return whether the texts of the record contain it."""
-    pieces = value if isinstance(value, list) else [value]
+    """Return whether the texts of the record contain it: of a list each item, of an object one of its values."""
     texts = [message.text for message in messages]
-    return all(isinstance(piece, str) and any(piece.strip() in text for text in texts) for piece in pieces)
+
+    def said(piece: Any) -> bool:
+        if isinstance(piece, dict):
+            return any(map(said, piece.values()))
+        return isinstance(piece, str) and any(piece.strip() in text for text in texts)
+
+    return all(map(said, value if isinstance(value, list) else [value]))
 
 
 def _is_left_out(extra: Mapping[str, Any]) -> bool:
