@@ -8,6 +8,9 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint .ci/c
 # Three processes, each one thread a model, as many tests wait for a server: what shares fixtures stays together.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder -rs
 
+# Where it is set, each of the hundreds of processes of the tests would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-fast test-full test-newest lint audit clean
 
 demo: $(VENV)/installed

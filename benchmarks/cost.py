@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from tuneport.estimate.cost import OwnGPUCost, Traffic, estimated_speed, inference_quote, training_price, training_quote
+from tuneport.estimate.cost import OwnGPUCost, Traffic, inference_quote, training_price, training_quote
+from tuneport.estimate.cost.serving import estimated_speed
 from tuneport.manifests import Manifest, OfferedModel, find_manifest_model, load_gpus, load_manifest, load_models
 from tuneport.types import Adapter, Method
 

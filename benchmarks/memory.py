@@ -27,14 +27,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # run as a script, it fin
 
 from benchmarks.measured_rows import MeasuredRow, UnusableRowError, print_left_out, scored, shape
 from benchmarks.memory_peers import installed_peers
-from tuneport.estimate.memory import (
-    GIB,
-    MemoryEstimate,
-    TrainingShape,
-    estimate_memory,
-    high_reserved_gib,
-    memory_rule_of_thumb,
-)
+from tuneport.estimate.memory import GIB, MemoryEstimate, TrainingShape, estimate_memory
+from tuneport.estimate.memory.estimate import high_reserved_gib, memory_rule_of_thumb
 from tuneport.types import Adapter
 
 FITTED_ON = ("canifinetune",)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.measured_rows import MeasuredRow
-from tuneport.estimate.memory import ALL_LINEAR, linear_parameters
+from tuneport.estimate.memory import ALL_LINEAR
+from tuneport.estimate.memory.tensors import linear_parameters
 from tuneport.types import Adapter
 
 MIB_IN_GIB = 1024

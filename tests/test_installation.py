@@ -57,6 +57,14 @@ def test_a_wheel_is_named_while_it_is_there(pip_on_path: None, tmp_path: Path, m
             {"url": "https://h/t.git", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
             "pip install 'tuneport[local] @ git+https://h/t.git@abc'",
         ),
+        (
+            {"url": "file:///my dir/t", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "pip install 'tuneport[local] @ git+file://localhost/my%20dir/t@abc'",
+        ),
+        (
+            {"url": "https://h/t.git", "subdirectory": "a/b", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "pip install 'tuneport[local] @ git+https://h/t.git@abc#subdirectory=a/b'",
+        ),
     ],
 )
 def test_an_index_a_url_and_a_repository_are_asked_again(

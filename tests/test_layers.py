@@ -20,6 +20,7 @@ LEVELS = [
         "client_rules",
         "deprecation",
         "formatting",
+        "gpus",
         "heavy_imports",
         "installation",
         "methods",
@@ -48,7 +49,7 @@ LEVELS = [
 ]
 # The child processes: they know little, and nobody imports them.
 KNOWN_TO_CHILDREN = {
-    "errors", "types", "digests", "files", "formatting", "heavy_imports", "installation", "methods", "private",
+    "errors", "types", "digests", "files", "formatting", "gpus", "heavy_imports", "installation", "methods", "private",
     "infer_protocol", "run_protocol", "openai_encodings", "sandbox", "validation", "training_options", "devices",
     "device_queue", "data", "base_models",
 }  # fmt: skip

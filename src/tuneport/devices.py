@@ -9,19 +9,15 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from tuneport.errors import ConfigError
+from tuneport.gpus import list_gpus
 
 NAME = re.compile(r"cuda:(?:\d+|(?:GPU|MIG)-[\w/-]+)|mps|cpu(?::\d+)?")
 NAMES_IN_WORDS = "cuda:0, cuda:1 ..., cuda:GPU-UUID, mps, cpu, or cpu:0, cpu:1 ... for equal shares of the CPU"
-_LISTED_GPU = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[^)]+)\)")
-_LISTED_MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)]+)\)")
-_NVIDIA_SMI_SECONDS = 60.0  # without its daemon the driver is loaded anew for each call
 
 
 @dataclass(frozen=True)
@@ -110,24 +106,14 @@ def _gpus(environment: Mapping[str, str]) -> list[Device]:
 
 
 def _listed_gpus() -> list[Device]:
-    """Return what `nvidia-smi -L` lists; for a GPU that is divided (MIG), its parts instead."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    try:
-        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=_NVIDIA_SMI_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"nvidia-smi lists no GPU ({error}); continuing without", file=sys.stderr)
-        return []
-    gpus: list[Device] = []
-    for line in done.stdout.splitlines():
-        if match := _LISTED_GPU.match(line):
-            gpus.append(Device(f"cuda:{match[1]}", match[2]))
-        elif match := _LISTED_MIG.match(line):
-            if gpus and gpus[-1].uuid.startswith("GPU-"):
-                gpus.pop()
-            gpus.append(Device(f"cuda:{match[1]}", match[1]))
-    return gpus
+    """Return the GPUs; for one that is divided (MIG), its parts instead."""
+    listing = list_gpus()
+    if listing.problem:
+        print(f"the NVIDIA driver lists no GPU ({listing.problem}); continuing without", file=sys.stderr)
+    found: list[Device] = []
+    for gpu in listing.gpus:
+        found += [Device(f"cuda:{part}", part) for part in gpu.parts] or [Device(f"cuda:{gpu.index}", gpu.uuid)]
+    return found
 
 
 def _has_apple_gpu() -> bool:

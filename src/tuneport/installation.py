@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 
 def install_extra(extra: str) -> str:
@@ -57,8 +57,12 @@ def _requirement(extra: str) -> str:
         editable = "-e " if origin["dir_info"].get("editable") else ""
         return editable + _quoted(f"{_local_path(url)}[{extra}]")
     if "vcs_info" in origin:
-        commit = origin["vcs_info"].get("commit_id", "")
-        return _quoted(f"tuneport[{extra}] @ {origin['vcs_info']['vcs']}+{url}@{commit}")
+        commit, folder = origin["vcs_info"].get("commit_id", ""), origin.get("subdirectory")
+        if url.startswith("file:///"):
+            # pip records the path without the %20 that it needs, and up to release 24.0 wants a host in an address.
+            url = "file://localhost" + quote(unquote(url.removeprefix("file://")))
+        inside = f"#subdirectory={folder}" if folder else ""
+        return _quoted(f"tuneport[{extra}] @ {origin['vcs_info']['vcs']}+{url}@{commit}{inside}")
     if url.startswith("file:") and not _file(url).exists():
         return _quoted(f"WHEEL[{extra}]") + f"  # WHEEL: the file that was {_file(url).name}"
     if url.startswith("file:"):

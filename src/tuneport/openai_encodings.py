@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ENCODINGS = ("o200k_base", "cl100k_base")
 _SOURCE = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"
 _SECONDS = 20.0  # between two parts of the download, which tiktoken itself would wait for without an end
-_loading = threading.Lock()
+_loading = threading.RLock()
 
 
 @cache
@@ -32,7 +32,7 @@ def load_openai_encoding(name: str) -> Encoding:
 
     with _loading:
         before = os.environ.get("TIKTOKEN_CACHE_DIR")
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(_folder_with_vocabulary(name, before))
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(fetch_openai_vocabulary(name))
         try:
             return tiktoken.get_encoding(name)  # compares the file with its SHA-256
         finally:
@@ -47,23 +47,31 @@ def cached_vocabulary_name(encoding: str) -> str:
     return hashlib.sha1(_SOURCE.format(encoding).encode()).hexdigest()
 
 
-def _folder_with_vocabulary(encoding: str, cache_folder: str | None) -> Path:
+def fetch_openai_vocabulary(encoding: str) -> Path:
+    """Return the folder that has the vocabulary's file, which is not read. Raises ConfigError if there is no copy and
+    the download fails."""
     name = cached_vocabulary_name(encoding)
     try:
         return find_package_file("litellm", "litellm_core_utils", "tokenizers", name).parent
     except FileNotFoundError:
+        pass
+    with _loading:
         home = Path(os.environ.get("TUNEPORT_HOME") or Path.home() / ".tuneport")
-        path = Path(cache_folder or home / "vocabularies", name)
-    if not path.is_file():
-        import httpx2
-
-        try:
-            answer = httpx2.get(_SOURCE.format(encoding), timeout=_SECONDS, follow_redirects=True).raise_for_status()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, answer.content)
-        except (httpx2.HTTPError, OSError) as error:
-            raise ConfigError(
-                f"tokens cannot be counted: the vocabulary {encoding} could not be downloaded "
-                f"({one_line(str(error))[:160]}); a copy comes with: {install_extra('litellm')}"
-            ) from error
+        path = Path(os.environ.get("TIKTOKEN_CACHE_DIR") or home / "vocabularies", name)
+        if not path.is_file():
+            _download(encoding, path)
     return path.parent
+
+
+def _download(encoding: str, path: Path) -> None:
+    import httpx2
+
+    try:
+        answer = httpx2.get(_SOURCE.format(encoding), timeout=_SECONDS, follow_redirects=True).raise_for_status()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, answer.content)
+    except (httpx2.HTTPError, OSError) as error:
+        raise ConfigError(
+            f"tokens cannot be counted: the vocabulary {encoding} could not be downloaded "
+            f"({one_line(str(error))[:160]}); a copy comes with: {install_extra('litellm')}"
+        ) from error

@@ -74,6 +74,12 @@ def decode_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def is_unicode_text(text: str) -> bool:
+    """Return whether the text consists of whole characters: a browser may send half of a surrogate pair, which no file
+    in UTF-8 takes."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """Return the object in the file. Raises OSError if it cannot be read, ValueError if it holds no object."""
     content = decode_json(path.read_bytes())

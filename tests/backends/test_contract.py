@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
 from tests.support.conformance import specification
 from tests.support.emulated import KEYS, settings_for
 from tuneport.backends import open_backend
@@ -51,6 +50,8 @@ def assert_conforming(emulator: OpenAIEmulator | TogetherEmulator) -> None:
 class TestAnthropic(AnsweringContract):
     @pytest.fixture(autouse=True)
     def conforming(self, anthropic: AnthropicEmulator) -> Iterator[None]:
+        from tests.support.anthropic_types import sdk_complaints  # a second to import
+
         yield
         assert sdk_complaints(anthropic.log) == []
 

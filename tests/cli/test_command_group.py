@@ -21,13 +21,15 @@ from tuneport.cli.main import app, main
 def commands_of_modules() -> Iterator[tuple[str, tuple[str, str]]]:
     """Yield each command of each module with its module and the first paragraph of its help."""
     for module in pkgutil.iter_modules(commands.__path__):
-        register = getattr(import_module(f"{commands.__name__}.{module.name}"), "register_commands", None)
-        if register is None:
-            continue
-        its = typer.Typer()
-        register(its)
-        for name, command in typer.main.get_group(its).commands.items():
-            yield name, (module.name, inspect.cleandoc(command.help or "").split("\n\n")[0])
+        its = import_module(f"{commands.__name__}.{module.name}")
+        groups = {name.removesuffix("_group"): each for name, each in vars(its).items() if name.endswith("_group")}
+        for name, group in groups.items():
+            yield name, (module.name, group.info.help)
+        for name, function in inspect.getmembers(its, inspect.isfunction):
+            in_a_group = name.startswith(tuple(f"{group}_" for group in groups))
+            if name.endswith("_command") and function.__module__ == its.__name__ and not in_a_group:
+                line = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0]
+                yield name.removesuffix("_command"), (module.name, line)
 
 
 def test_the_table_has_every_command_with_the_first_paragraph_of_its_docstring() -> None:

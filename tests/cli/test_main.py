@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import tuneport
-from tests.support.commands import Run
+from tests.support.commands import Finish, Run
 from tests.support.folders import FIXTURES
 from tests.support.tiny import tiny_model
 from tuneport.cli.main import main
@@ -40,12 +40,16 @@ def test_one_command_any_backend_the_same_document(
     run: Run, providers: dict[str, Any], isolated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model(tmp_path / "tiny-model", context=2048)
-    (isolated / "tuneport.toml").write_text(f'[models.support-intents]\nlocal = "{model}"\n')
+    (isolated / "tuneport.toml").write_text(
+        f'[models.support-intents]\nlocal = "{model}"\n[backends.together.options]\npoll_interval = 0.01\n'
+    )
+    data = tmp_path / "few.jsonl"
+    data.write_text("".join(Path(TRAIN).read_text().splitlines(keepends=True)[:24]))
     documents = {}
     for name in ("fake", "openai", "together", "local"):
         monkeypatch.setenv("TUNEPORT_BACKEND", name)
         code, document, error = run(
-            "submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--wait", "--json"
+            "submit", "--yes", "--anyway", str(data), "--model", "support-intents", "--wait", "--json"
         )
         assert code == 0, error
         documents[name] = document
@@ -67,9 +71,11 @@ def _shape(document: dict[str, Any]) -> list[str]:
     return sorted(document) + inner
 
 
-def test_every_command_prints_one_document(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_command_prints_one_document(
+    run: Run, finished: Finish, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    _, job, _ = run("submit", "--yes", "--anyway", TRAIN, "--model", "m", "--wait", "--json")
+    job = finished(TRAIN, "--model", "m")
     for arguments in (
         ["check", TRAIN],
         ["split", TRAIN, "-o", str(tmp_path)],
@@ -77,12 +83,12 @@ def test_every_command_prints_one_document(run: Run, monkeypatch: pytest.MonkeyP
         ["clean", TRAIN, "-o", str(tmp_path / "clean.jsonl"), "--redact"],
         ["compare", TRAIN, "--model", "support-intents"],
         ["jobs"],
-        ["show", job["id"]],
-        ["watch", job["id"]],
-        ["logs", job["id"]],
-        ["metrics", job["id"]],
-        ["cancel", job["id"]],
-        ["chat", job["id"], "Where is my parcel?"],
+        ["show", job],
+        ["watch", job],
+        ["logs", job],
+        ["metrics", job],
+        ["cancel", job],
+        ["chat", job, "Where is my parcel?"],
         ["backends"],
         ["doctor"],
     ):
@@ -279,12 +285,11 @@ def test_what_is_wrong_with_the_home_is_told(run: Run, isolated: Path, monkeypat
 
 
 @pytest.mark.parametrize("spoken", [b"", b" \n", b"\xff"])
-def test_nothing_to_say_is_told(run: Run, monkeypatch: pytest.MonkeyPatch, spoken: bytes) -> None:
-    monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
-    _, job, _ = run("submit", "--yes", "--anyway", TRAIN, "--model", "m", "--wait", "--json")
+def test_nothing_to_say_is_told(run: Run, finished: Finish, monkeypatch: pytest.MonkeyPatch, spoken: bytes) -> None:
+    job = finished(TRAIN, "--model", "m", "--backend", "fake")
     for more in (["--json"], []):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(spoken), encoding="utf-8"))
-        code, document, error = run("chat", job["id"], *more)
+        code, document, error = run("chat", job, *more)
         assert code == 2 and ("no message" in error or "is not UTF-8" in error)
         assert not more or document["error"]["type"] == "ConfigError"
 

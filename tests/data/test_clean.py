@@ -13,8 +13,8 @@ from tests.support.rows import chat, write
 from tuneport.data.checks import check_dataset
 from tuneport.data.clean import clean
 from tuneport.data.reading import read_records
-from tuneport.data.review import ReviewDecision, record_hash, review_verdicts_path
-from tuneport.data.review.verdicts import ReviewVerdictFile
+from tuneport.data.review import ReviewDecision, record_hash
+from tuneport.data.review.verdicts import ReviewVerdictFile, review_verdicts_path
 from tuneport.errors import ConfigError, DatasetError
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tuneport.backends.together.backend import TogetherBackend
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ProviderError, TuneportError, UnsupportedError
 from tuneport.lifecycle.planning.planning import Plan, RankedJob
+from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.worker.worker import JobWorker
 from tuneport.manifests import Manifest
@@ -51,6 +53,8 @@ KEYS = {"openai": "sk-secret-0123456789abcdef", "together": "tgp_v1_secret-01234
 KEY_VARIABLES = {"openai": "OPENAI_API_KEY", "together": "TOGETHER_API_KEY"}
 BUDGET = 50.0  # so that Together is asked for its quote before the job is started
 POLL_SECONDS = 2.0
+SETTLED_SLOWLY, SETTLING_POLL_SECONDS = timedelta(minutes=1), 60.0
+"""A start without an answer is waited for over an hour: looked at each minute, once it has lasted for so long."""
 TRIES = 4  # of a user who reads the error and does the same again
 
 
@@ -174,12 +178,24 @@ def travel(workspace: BenchWorkspace, route: str, folder: Path) -> Report:
                 report.troubles.append(_trouble(verb, error))
                 pause((error.retry_after if isinstance(error, ProviderError) else None) or 1.0)
 
+    def settles_slowly(row: JobRecord) -> bool:
+        sent = row.submit_intent_at if row.remote_id is None else None
+        return sent is not None and workspace.clock.now() - sent > SETTLED_SLOWLY
+
     def to_the_end() -> str:
         # Whatever is in the store is gone on with; a job that was never started is submitted again.
         row = next((row for row in workspace.store.jobs.all() if row.status != JobStatus.FAILED), None)
         if row is None:
             row = workspace.submit(spec_of(name, folder / "data"), backend=name, allow_personal_data=True)
-        row = workspace.drive(row.id, poll_seconds=POLL_SECONDS)
+        while True:
+            slowly = settles_slowly(row)
+            row = workspace.drive(
+                row.id,
+                until=lambda row, before=slowly: settles_slowly(row) != before,
+                poll_seconds=SETTLING_POLL_SECONDS if slowly else POLL_SECONDS,
+            )
+            if row.job_status.terminal:
+                break
         if row.job_error is not None:
             failed = row.job_error
             raise _NotStartedError(failed.message, failed.code, failed.retryable)

@@ -427,6 +427,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
         (work / ".env").write_text(f"OURS_API_KEY={OURS}\nWANDB_API_KEY={WANDB}\nHF_TOKEN={HUB}\nnot a line {OURS}\n")
         address = openai.base_url.replace("://", f"://me:{ADDRESS}@")
         table = f'[backends.ours]\nlike = "openai"\nbase_url = "{address}"\napi_key_env = "OURS_API_KEY"\n'
+        table += "[backends.together.options]\npoll_interval = 0.01\n"
         (work / "tuneport.toml").write_text(table)
         root.addHandler(run.haystack)
         root.setLevel(1)

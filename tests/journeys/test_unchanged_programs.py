@@ -142,7 +142,8 @@ def test_at_openai_the_job_and_its_model_are_theirs(
 def test_at_together_by_one_line(
     serve: Callable[..., Running], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolated: Path
 ) -> None:
-    (isolated / "tuneport.toml").write_text("[gateway]\nendpoint_usd_per_hour = 4.5\n")
+    soon = "[backends.together.options]\npoll_interval = 0.01\n"
+    (isolated / "tuneport.toml").write_text(f"{soon}[gateway]\nendpoint_usd_per_hour = 4.5\n")
     with TogetherEmulator(key="tk", pace=0.2) as upstream:
         monkeypatch.setenv("TUNEPORT_TOGETHER_BASE_URL", upstream.base_url)
         monkeypatch.setenv("TOGETHER_API_KEY", "tk")

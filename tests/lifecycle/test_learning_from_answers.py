@@ -46,7 +46,13 @@ def test_a_reward_function_is_imported_from_the_folder_of_submit(
     (tmp_path / "caller").mkdir()
     (tmp_path / "caller" / "my_rewards.py").write_text(REWARD)
     monkeypatch.chdir(tmp_path / "caller")
-    asked = {"backend": "local", "hyperparameters": {"epochs": 1}, "provider_options": OPTIONS, "settings": settings}
+    asked = {
+        "backend": "local",
+        "hyperparameters": {"epochs": 1},
+        "provider_options": OPTIONS,
+        "settings": settings,
+        "anyway": True,
+    }
     job = verbs.submit(chats, model=str(model), reward="my_rewards:length", **asked)
     monkeypatch.chdir(tmp_path)
     job.wait(PATIENCE)
@@ -71,7 +77,13 @@ def test_a_reward_function_is_imported_from_the_folder_of_submit(
 def test_a_finished_reward_job_judges_the_answers_of_another(settings: Settings, chats: Path, tmp_path: Path) -> None:
     model = tiny_model(tmp_path / "model")
     pairs = write_rows(tmp_path / "pairs.jsonl", preference_rows(8))
-    asked = {"model": str(model), "backend": "local", "hyperparameters": {"epochs": 1}, "settings": settings}
+    asked = {
+        "model": str(model),
+        "backend": "local",
+        "hyperparameters": {"epochs": 1},
+        "settings": settings,
+        "anyway": True,
+    }
     ranker = verbs.submit(pairs, method="reward", **asked).wait(PATIENCE)
     job = verbs.submit(chats, method="rloo", reward=ranker.id, provider_options=OPTIONS, **asked).wait(PATIENCE)
     assert job.status is JobStatus.SUCCEEDED and "reward" in job.metrics()[0].extra

@@ -27,7 +27,7 @@ def test_a_prepare_that_is_made_again_maps_them_too(tmp_path: Path, workspace: J
     row.prepared_data.training.path.unlink()
     assert row.prepared_data.validation is not None
     row.prepared_data.validation.path.unlink()
-    done = workspace.drive(row.id, poll_seconds=0.0)
+    done = workspace.drive(row.id, poll_seconds=0.01)
     assert done.status == "succeeded" and row.prepared_data.training.path.is_file()
 
 
@@ -41,4 +41,4 @@ def test_python_code_maps_them(tmp_path: Path, settings: Settings) -> None:
         confirm=False,
         anyway=True,
     )
-    assert job.wait(poll_seconds=0.0).status.value == "succeeded"
+    assert job.wait(poll_seconds=0.01).status.value == "succeeded"

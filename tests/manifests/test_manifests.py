@@ -21,16 +21,16 @@ from tuneport.estimate.cost import training_quote
 from tuneport.manifests import (
     Confidence,
     Manifest,
-    Sourced,
     derive_manifest,
     find_manifest_model,
     load_gpus,
     load_manifest,
     load_models,
     manifest_names,
-    read_manifest,
     resolve_manifest_model,
 )
+from tuneport.manifests.loading import read_manifest
+from tuneport.manifests.sources import Sourced
 
 PROVIDERS = CHECKOUT / "providers"
 OWN = sorted(path.stem for path in PROVIDERS.glob("*.toml") if path.stem not in ("models", "gpus"))

@@ -23,7 +23,7 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
-from tuneport.estimate.cost import OwnGPUCost
+from tuneport.estimate.cost import OwnGPUCost, Traffic
 from tuneport.installation import install_extra
 from tuneport.lifecycle.planning.planning import read_job_dataset_facts
 from tuneport.manifests import Manifest, OfferedModel, find_manifest_model, load_gpus, load_manifest, load_models
@@ -33,7 +33,6 @@ from tuneport.router import (
     DatasetFacts,
     Machine,
     Readiness,
-    Traffic,
     choose_backend,
     rank_backends,
 )

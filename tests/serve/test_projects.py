@@ -17,7 +17,7 @@ openai = pytest.importorskip("openai", reason="the client of these tests: pip in
 import httpx  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 
-from tests.support.gateways import Running, chats, ended, serving  # noqa: E402
+from tests.support.gateways import SOON, Running, chats, ended, serving  # noqa: E402
 from tests.support.waiting import until  # noqa: E402
 from tuneport.backends import backend_manifest  # noqa: E402
 from tuneport.lifecycle.store.store import NoScopeError, Store  # noqa: E402
@@ -47,7 +47,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     """A job of the project `ours` that has ended, and tokens of two projects."""
     folder = tmp_path_factory.mktemp("two")
     environment = {"TUNEPORT_HOME": str(folder / "home"), "TUNEPORT_BACKEND": "fake", "HF_HUB_OFFLINE": "1"}
-    gateway = Gateway(Settings.load(folder, environment))
+    gateway = Gateway(Settings.load(folder, environment), timing=SOON)
     secrets = {
         "ours": gateway.unscoped.store.tokens.add("ours", scope="admin", project="ours")[1],
         "theirs": gateway.unscoped.store.tokens.add("theirs", scope="admin", project="theirs")[1],

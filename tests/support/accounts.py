@@ -18,6 +18,7 @@ import tuneport
 from tests.support.folders import FIXTURES
 from tests.support.tiny import preference_rows, write_rows
 from tests.support.waiting import until
+from tuneport.gpus import GPUListing, NvidiaGPU
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
 
 if TYPE_CHECKING:
@@ -98,21 +99,18 @@ def account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated: Path) -> 
 
 
 @pytest.fixture
-def gpu_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Says what `nvidia-smi` lists on this machine: "NVIDIA L4, 23034" (name and MiB), or "" for no GPU."""
-    from tuneport.lifecycle.planning.planning import _nvidia_gpu
-
-    program = tmp_path / "bin" / "nvidia-smi"
-    program.parent.mkdir()
+def gpu_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Says which GPU this machine has: "NVIDIA L4, 23034" (name and MiB), or "" for none."""
+    from tuneport.lifecycle.planning import planning
 
     def listed(line: str) -> None:
-        program.write_text(f"#!/bin/sh\necho '{line}'\n")
-        program.chmod(0o755)
-        _nvidia_gpu.cache_clear()
+        name, _, mebibytes = line.rpartition(", ")
+        gpus = [NvidiaGPU(0, name, "GPU-1", total_gib=int(mebibytes) / 1024)] if line else []
+        monkeypatch.setattr(planning, "list_gpus", lambda: GPUListing(gpus))
+        planning._nvidia_gpu.cache_clear()
 
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     yield listed
-    _nvidia_gpu.cache_clear()
+    planning._nvidia_gpu.cache_clear()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Fine-tune or not: the decision tree over the needs, the attempts so far and the data."""
 
 from tuneport.advisor.advice import Advice, recommend_approach
-from tuneport.advisor.options import ApproachOption
 from tuneport.advisor.pitfalls import Pitfall
 from tuneport.advisor.questions import AdvisorQuestion, next_advisor_question
 from tuneport.advisor.situation import Approach, Need, Situation, Task, Tried
@@ -10,7 +9,6 @@ __all__ = [
     "Advice",
     "Approach",
     "Need",
-    "ApproachOption",
     "Pitfall",
     "AdvisorQuestion",
     "Situation",

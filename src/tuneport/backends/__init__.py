@@ -85,6 +85,11 @@ def open_backend(name: str, settings: Settings) -> FineTuneBackend:
             if find_spec(package) is None:
                 raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         module = importlib.import_module(module_name)
+        # A manifest may name a backend's package: its file `backend` has the class, most of its files are needed
+        # without it.
+        is_package = hasattr(module, "__path__") and not hasattr(module, class_name)
+        if is_package and find_spec(f"{module_name}.backend") is not None:
+            module = importlib.import_module(f"{module_name}.backend")
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in manifest.packages:

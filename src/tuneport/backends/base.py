@@ -269,6 +269,11 @@ class FineTuneBackend(ABC):
         with ThreadPoolExecutor(max_workers=8) as pool:
             yield from pool.map(lambda messages: self.answer(model, messages, **options), conversations)
 
+    def count_input_tokens(self, model: str, messages: Sequence[dict[str, Any]], **options: Any) -> int:
+        """Return the tokens that the chat is billed for as input, by the provider's own count. It sends the chat, and
+        costs nothing."""
+        self._unsupported("counting tokens")
+
     def score(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], choices: Sequence[str]
     ) -> Iterator[list[float]]:

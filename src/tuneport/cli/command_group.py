@@ -22,11 +22,20 @@ class LazyCommands(UserDict[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if self.data[name] is None:
-            module = import_module(f"tuneport.cli.commands.{COMMANDS[name][0]}")
-            app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
-            module.register_commands(app)
-            self.data |= typer.main.get_group(app).commands
+            self.data[name] = _make_command(name)
         return self.data[name]
+
+
+def _make_command(name: str) -> Any:
+    """Make the command of its module's function `NAME_command`, or of its `NAME_group`, which has commands itself."""
+    module = import_module(f"tuneport.cli.commands.{COMMANDS[name][0]}")
+    app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+    group = getattr(module, f"{name}_group", None)
+    if group is None:
+        app.command(name)(getattr(module, f"{name}_command"))
+    else:
+        app.add_typer(group, name=name)
+    return typer.main.get_group(app).commands[name]
 
 
 class CommandGroup(TyperGroup):

@@ -90,4 +90,5 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("token", "Who may use the gateway (`tuneport serve`)."),
     "webhook": ("webhooks", "Signed webhooks, as OpenAI sends them."),
 }
-"""Each command's module in `commands/` and its line, in the order of the list."""
+"""Each command's module in `commands/`, which has it as `NAME_command` or `NAME_group`, and its line, in the order of
+the list."""

@@ -29,7 +29,6 @@ from tuneport.data.checks.near.near_duplicates import (
 from tuneport.data.containers.folder import DATA
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.running.writing import make_output_folder, publish_output_file, refuse_overwriting, temporary_file
-from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, DatasetError, DatasetProblem
 
@@ -70,7 +69,7 @@ def split(
     if not 0 < share <= 0.5:
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
     with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
-        found = run_row_checks(data, vocabulary=TokenizerVocabulary(), folder=Path(temporary), judged=False)
+        found = run_row_checks(data, vocabulary=None, folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
         stratified = found.task.name == "classification"
         remembered, lookup = found.columns, partial(examples_at_lines, data)

@@ -14,7 +14,6 @@ from tuneport.data.formats.shared.tools import read_format_tools
 from tuneport.data.rows.records import Message, Tool
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.infer.engine import InferenceEngine
-from tuneport.infer.limits import BatchLimits
 from tuneport.infer.model.placement import (
     available_inference_hardware,
     is_inference_out_of_memory,
@@ -46,9 +45,9 @@ class InferenceService:
     """Requests as they come in; `step` goes on with all of them at once. `write` is called with the fields of each line
     of a request's answer, the last of which has `done` or `error`."""
 
-    def __init__(self, engine: InferenceEngine, limits: BatchLimits | None = None) -> None:
+    def __init__(self, engine: InferenceEngine) -> None:
         self.engine = engine
-        self.scheduler = DecodingScheduler(engine, limits)
+        self.scheduler = DecodingScheduler(engine)
         self._requests: dict[str, GenerationRequest] = {}
 
     @property

@@ -67,19 +67,13 @@ def push_folder_to_hub(folder: Path, name: str, settings: Settings, *, private: 
 
 
 def push_job_to_hub(
-    workspace: JobService,
-    job_id: str,
-    name: str,
-    *,
-    merged: bool = False,
-    checkpoint: int | None = None,
-    private: bool = True,
+    workspace: JobService, job_id: str, name: str, *, merged: bool = False, private: bool = True
 ) -> str:
     """Upload a job's weights to the hub, by way of a temporary folder; return the address of the commit."""
     check_job_push(name, workspace.settings)
     make_private_folder(workspace.settings.home)
     with tempfile.TemporaryDirectory(dir=workspace.settings.home, prefix=".push-") as aside:
-        folder = workspace.download(job_id, Path(aside) / "weights", merged=merged, checkpoint=checkpoint)
+        folder = workspace.download(job_id, Path(aside) / "weights", merged=merged)
         return push_folder_to_hub(folder, name, workspace.settings, private=private)
 
 

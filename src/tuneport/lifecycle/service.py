@@ -57,6 +57,7 @@ __all__ = ["CANCELLED_OR_ENDED", "JobService", "describe_job"]
 
 CHECKPOINT = re.compile(r":ckpt-step-\d+$")
 """The suffix of a job's model that means one of its checkpoints."""
+REFRESH_SECONDS = 30.0  # for the slowest backend, where all are asked
 CANCELLED_OR_ENDED = (JobStatus.CANCELLING, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
@@ -271,12 +272,10 @@ class JobService:
             return row
         return self.worker.step(row.id)
 
-    def refresh_all(
-        self, *, limit: int | None = None, patience: float = 30.0
-    ) -> tuple[list[JobRecord], dict[str, str]]:
+    def refresh_all(self, *, limit: int | None = None) -> tuple[list[JobRecord], dict[str, str]]:
         """Return the jobs, newest first, with unfinished ones polled; and, for each backend in trouble, its error.
 
-        It makes as few calls as each backend allows, all at once, and waits `patience` seconds for the slowest. Events
+        It makes as few calls as each backend allows, all at once, and waits `REFRESH_SECONDS` for the slowest. Events
         are fetched later, when they are read.
         """
         rows = self.store.jobs.all(limit=limit)
@@ -303,11 +302,11 @@ class JobService:
         threads = {name: threading.Thread(target=ask, args=(name,), daemon=True) for name in waiting | rechecks}
         for thread in threads.values():
             thread.start()
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + REFRESH_SECONDS
         for name, thread in threads.items():
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                trouble[name] = f"{name} has not answered within {patience:.0f} s; try again"
+                trouble[name] = f"{name} has not answered within {REFRESH_SECONDS:.0f} s; try again"
         return (self.store.jobs.all(limit=limit) if threads else rows), trouble.copy()
 
     def _refresh_backend(self, name: str, rows: dict[str, JobRecord], rechecks: Sequence[str]) -> str | None:

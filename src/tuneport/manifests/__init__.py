@@ -5,62 +5,28 @@ user's word into a backend's model id.
 """
 
 from tuneport.manifests.base_prices import BasePriceManifest, load_base_price_manifest
-from tuneport.manifests.catalogue import CatalogueGPU, GPUCatalogue, ModelCatalogue, ModelDimensions, Offer, Weights
-from tuneport.manifests.loading import (
-    derive_manifest,
-    load_gpus,
-    load_manifest,
-    load_models,
-    manifest_names,
-    read_manifest,
-)
+from tuneport.manifests.catalogue import CatalogueGPU, ModelCatalogue, ModelDimensions, Offer, Weights
+from tuneport.manifests.loading import derive_manifest, load_gpus, load_manifest, load_models, manifest_names
 from tuneport.manifests.resolution import (
     find_manifest_model,
-    nearest_model_names,
     resolve_manifest_model,
     resolve_manifest_model_id,
 )
-from tuneport.manifests.schema import (
-    AnyModel,
-    Billing,
-    HostingPrice,
-    InferencePrice,
-    Limit,
-    Limits,
-    Manifest,
-    ManifestRange,
-    MoneyLimit,
-    Notice,
-    OfferedModel,
-    Option,
-    TrainingBracket,
-    TrainingPrice,
-)
-from tuneport.manifests.sources import Confidence, Source, Sourced
+from tuneport.manifests.schema import HostingPrice, InferencePrice, Limit, Manifest, OfferedModel, TrainingPrice
+from tuneport.manifests.sources import Confidence
 
 __all__ = [
     "CatalogueGPU",
-    "AnyModel",
     "BasePriceManifest",
-    "Billing",
     "Confidence",
     "ModelDimensions",
-    "GPUCatalogue",
     "HostingPrice",
     "InferencePrice",
     "Limit",
-    "Limits",
     "Manifest",
     "ModelCatalogue",
-    "MoneyLimit",
-    "Notice",
     "Offer",
     "OfferedModel",
-    "Option",
-    "ManifestRange",
-    "Source",
-    "Sourced",
-    "TrainingBracket",
     "TrainingPrice",
     "Weights",
     "derive_manifest",
@@ -70,8 +36,6 @@ __all__ = [
     "load_models",
     "manifest_names",
     "find_manifest_model",
-    "nearest_model_names",
-    "read_manifest",
     "resolve_manifest_model",
     "resolve_manifest_model_id",
 ]

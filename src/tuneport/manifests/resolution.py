@@ -15,6 +15,7 @@ from tuneport.manifests.loading import load_models
 from tuneport.manifests.schema import Manifest, OfferedModel
 
 _NEVER = date.max
+_NEAREST = 3  # names in a refusal
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
 
@@ -50,9 +51,7 @@ def resolve_manifest_model_id(name: str, manifest: Manifest) -> str:
     return resolve_manifest_model(name, manifest.name, manifest, load_models())
 
 
-def nearest_model_names(
-    name: str, backend: str, manifest: Manifest, models: ModelCatalogue, *, count: int = 3
-) -> list[str]:
+def _nearest_names(name: str, backend: str, manifest: Manifest, models: ModelCatalogue) -> list[str]:
     """Return names that `backend` does offer, most alike first; if none is alike, the first ones that do not retire.
 
     A project's alias says nothing about its model, so likeness is by spelling only.
@@ -60,12 +59,12 @@ def nearest_model_names(
     named = [key for key, row in models.weights.items() if row.ids.get(backend) or _local(manifest, row.hub)]
     ids = [row.id for row in manifest.models]
     plain = {_plain(candidate): candidate for candidate in [*ids, *named]}  # names win over ids of the same spelling
-    close = get_close_matches(_plain(name), plain, n=count, cutoff=0.55)
+    close = get_close_matches(_plain(name), plain, n=_NEAREST, cutoff=0.55)
     if close:
         return [plain[key] for key in close]
     # The farthest last day first, so that a stand-in is not about to go itself.
     lasting = sorted(manifest.models, key=lambda row: (row.retires is not None, -(row.retires or _NEVER).toordinal()))
-    return [row.id for row in lasting[:count]] or named[:count]
+    return [row.id for row in lasting[:_NEAREST]] or named[:_NEAREST]
 
 
 def _id_of(name: str, backend: str, manifest: Manifest, models: ModelCatalogue) -> str | None:
@@ -93,7 +92,7 @@ def _refuse(
     name: str, backend: str, manifest: Manifest, models: ModelCatalogue, aliases: Mapping[str, str] | None
 ) -> NoReturn:
     wanted = (aliases or {}).get(backend, name)
-    nearest = nearest_model_names(wanted, backend, manifest, models)
+    nearest = _nearest_names(wanted, backend, manifest, models)
     message = f"{manifest.title} does not offer {wanted}" + (
         f", which is what {name} stands for" if wanted != name else ""
     )

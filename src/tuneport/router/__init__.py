@@ -3,9 +3,8 @@
 `rank_backends` judges, `choose_backend` obeys the user. A refused one is neither chosen silently nor skipped silently.
 """
 
-from tuneport.estimate.cost import Traffic
-from tuneport.router.choice import BackendChoice, BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
-from tuneport.router.choosing import backend_refusal_error, choose_backend
+from tuneport.router.choice import BackendChoice, BackendChoiceTokens, DatasetFacts, Machine, Readiness
+from tuneport.router.choosing import choose_backend
 from tuneport.router.ranking import backend_ranking_key, rank_backends
 
 __all__ = [
@@ -13,11 +12,8 @@ __all__ = [
     "DatasetFacts",
     "Machine",
     "Readiness",
-    "BackendRefusal",
     "BackendChoiceTokens",
-    "Traffic",
     "choose_backend",
     "backend_ranking_key",
     "rank_backends",
-    "backend_refusal_error",
 ]

@@ -92,17 +92,16 @@ def score_all(
     answers: Mapping[str, Sequence[Answer]],
     metrics: Sequence[Metric],
     *,
-    against: str | None = None,
     seed: int = 0,
 ) -> Scored:
-    """Score every model by every metric, and compare every other model with `against`, by default the first.
+    """Score every model by every metric, and compare every other model with the first.
 
     The verdicts of one metric are corrected together for the number of models (Holm): with ten models, a chance winner
     is no longer likely. Raises ValueError if a model has not answered every row.
     """
     if short := [model for model, said in answers.items() if len(said) != len(rows)]:
         raise ValueError(f"{short[0]} has answered {len(answers[short[0]])} of {len(rows)} rows")
-    first = next(iter(answers)) if against is None else against
+    first = next(iter(answers))
     scores: dict[str, dict[str, Score]] = {model: {} for model in answers}
     per_row: dict[str, dict[str, Sequence[float] | None]] = {model: {} for model in answers}
     details: dict[str, dict[str, Any]] = {model: {} for model in answers}

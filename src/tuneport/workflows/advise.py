@@ -319,18 +319,17 @@ def advise_option(facts: AdviceFacts) -> AdviseResult:
     )
 
 
-def probe_quote(plan: AdvisingProbePlan, today: date | None = None) -> InferenceQuote:
+def probe_quote(plan: AdvisingProbePlan) -> InferenceQuote:
     """Return the cost of the probe: expected with answers as long as the right ones, high with answers up to the
     limit."""
     manifest, model = plan.target.manifest, plan.target.model
     offered = find_manifest_model(manifest, model)
     if offered is None:
         return InferenceQuote(backend=manifest.name, model=model, unavailable=f"{manifest.title} lists no {model}")
-    today = today or date.today()
 
     def quote(output_tokens: int) -> InferenceQuote:
         traffic = Traffic(plan.input_tokens, output_tokens)
-        return base_inference_quote(manifest, offered, traffic, load_base_price_manifest(), today=today)
+        return base_inference_quote(manifest, offered, traffic, load_base_price_manifest(), today=date.today())
 
     expected, most = quote(plan.output_tokens), quote(plan.most_output_tokens)
     if expected.parts is not None and expected.parts.machine:  # a month's rent says nothing of a few prompts

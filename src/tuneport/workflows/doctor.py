@@ -6,10 +6,10 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -20,6 +20,7 @@ from tuneport.backends import backend_manifest, backend_names, open_backend
 from tuneport.backends.hosted.provider_errors import redact_provider_url
 from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.formatting import money
+from tuneport.gpus import list_gpus
 from tuneport.installation import install_extra
 from tuneport.lifecycle.proposing.terms import job_term_documents, list_backend_terms
 from tuneport.lifecycle.service import JobService
@@ -103,9 +104,8 @@ def _home(settings: Settings) -> Iterator[DoctorFinding]:
 
 def _store(settings: Settings) -> DoctorFinding:
     try:
-        store = Store(settings.database_url).unscoped()
-        unfinished = store.jobs.count_unfinished()
-        store.close()
+        with closing(Store(settings.database_url).unscoped()) as store:
+            unfinished = store.jobs.count_unfinished()
     except TuneportError as error:
         return DoctorFinding("store", "fail", str(error))
     return DoctorFinding("store", "ok", f"{store.database.engine.dialect.name}, {unfinished} unfinished jobs")
@@ -129,9 +129,8 @@ def _month(settings: Settings) -> DoctorFinding:
     """Return the cost of this month's jobs and TUNEPORT_MONTHLY_BUDGET, if that is set."""
     try:
         cap = settings.monthly_budget
-        store = Store(settings.database_url).unscoped()
-        month = store.figures.sum_month()
-        store.close()
+        with closing(Store(settings.database_url).unscoped()) as store:
+            month = store.figures.sum_month()
     except TuneportError as error:
         return DoctorFinding("budget", "fail", str(error))
     unknown = f"; unknown is what {', '.join(month.unknown[:3])} cost" if month.unknown else ""
@@ -143,19 +142,19 @@ def _month(settings: Settings) -> DoctorFinding:
 
 
 def _device() -> DoctorFinding:
-    """Return the device that local training would run on. It asks `nvidia-smi`, since importing torch takes seconds."""
+    """Return the device that local training would run on. It asks the driver, since importing torch takes seconds."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
         return DoctorFinding("device", "ok", "Apple GPU (MPS)")
-    program = shutil.which("nvidia-smi")
-    if program is not None:
-        query = ["--query-gpu=name,memory.total", "--format=csv,noheader"]
-        try:
-            done = subprocess.run([program, *query], capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return DoctorFinding("device", "warn", f"nvidia-smi does not answer: {error}", "look at the driver")
-        if done.returncode == 0 and done.stdout.strip():
-            return DoctorFinding("device", "ok", "; ".join(done.stdout.strip().splitlines()))
-        return DoctorFinding("device", "warn", f"nvidia-smi fails: {done.stderr.strip()[:200]}", "look at the driver")
+    listing = list_gpus()
+    if listing.problem:
+        return DoctorFinding(
+            "device", "warn", f"the NVIDIA driver lists no GPU: {listing.problem}", "look at the driver"
+        )
+    if listing.gpus:
+        cards = [
+            gpu.name if gpu.total_gib is None else f"{gpu.name}, {gpu.total_gib * 1024:.0f} MiB" for gpu in listing.gpus
+        ]
+        return DoctorFinding("device", "ok", "; ".join(cards))
     return DoctorFinding(
         "device", "ok", f"no GPU; {os.cpu_count()} CPU cores train models of up to about 1B parameters"
     )

@@ -26,6 +26,7 @@ from tuneport.validation import read_json_object
 from tuneport.workflows.advising.drawing import count_probe_sample_tokens, draw_few_shot_examples
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import EvaluationAnswer, ask_prompts
+from tuneport.workflows.evaluation.counting import count_planned_input, is_input_counted_by_provider
 from tuneport.workflows.evaluation.gates import (
     OF_GENERAL_ABILITY,
     EvaluationGate,
@@ -76,6 +77,7 @@ def evaluate(
     seed: int = 0,
     allow_personal_data: bool = False,
     before: Callable[[EvaluationPlan], None] = lambda plan: None,
+    on_counted: Callable[[EvaluationPlan], None] = lambda plan: None,
     on_progress: Callable[[str, int, int], None] = lambda model, answered, of: None,
     settings: Settings | None = None,
     opened: OpenJobService | None = None,
@@ -89,7 +91,10 @@ def evaluate(
     `fail_on` gates; the report's `failing` lists those that are missed.
 
     Before anything is sent, it raises ConfigError for what cannot be measured and for personal data on its way to a
-    third party, BudgetError if the answers may cost more than `budget` US dollars, and DatasetError.
+    third party, and DatasetError; before anything is paid, BudgetError if the answers may cost more than `budget` US
+    dollars. For a budget, a provider that counts tokens (Anthropic) is sent the prompts after `before`, to count them
+    for nothing, and `on_counted` is given the plan with its figures; others' input is estimated, before anything is
+    sent.
     """
     if rubric is not None and judge is None:
         raise ConfigError("a rubric is for a judge: name one with --judge MODEL (in Python: judge=)")
@@ -121,11 +126,16 @@ def evaluate(
         lm_eval_limit=lm_eval_limit,
     )
     refuse_undecidable_gates(plan, gates)
-    if budget is not None:
+    counts = budget is not None and is_input_counted_by_provider(here, plan)
+    if budget is not None and not counts:
         plan.refuse_over_budget(budget)
     if not allow_personal_data:
         plan.refuse_personal_data()
     before(plan)
+    if budget is not None and counts:
+        plan = count_planned_input(here, plan, allow_personal_data=allow_personal_data)
+        on_counted(plan)
+        plan.refuse_over_budget(budget)
     found = run_evaluation(here, plan, seed=seed, allow_personal_data=allow_personal_data, on_progress=on_progress)
     missed = [*found.failing(least), *failed_ability_gates(found, gates)]
     report = build_evaluation_report(here, found, missed=missed)

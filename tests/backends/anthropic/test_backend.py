@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
 from tests.support.emulated import KEYS, settings_for
 from tuneport.backends import backend_manifest, open_backend
 from tuneport.backends.routing import BackendCatalogue, BackendRoute
@@ -40,6 +39,8 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"ty
 
 @pytest.fixture(autouse=True)
 def conforming(anthropic: AnthropicEmulator) -> Iterator[None]:
+    from tests.support.anthropic_types import sdk_complaints  # a second to import
+
     yield
     assert sdk_complaints(anthropic.log) == []
 
@@ -123,6 +124,29 @@ def test_errors(
         connect(anthropic).complete(HAIKU, USER)
     assert (caught.value.http_status, caught.value.code, caught.value.request_id) == (status, type, "req_1")
     assert (len(anthropic.log) > 1) is retried
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API."}),
+        (400, {"type": "invalid_request_error", "message": "You have reached your specified API usage limits."}),
+        (429, {"type": "rate_limit_error", "message": "Monthly limit reached.",
+               "details": {"error_code": "enforced_spend_limit_reached"}}),
+    ],
+)  # fmt: skip
+def test_account_without_credit_is_told_and_not_asked_again(
+    anthropic: AnthropicEmulator, connect: Callable[..., Any], status: int, error: dict[str, Any]
+) -> None:
+    anthropic.fail(status=status, body={"type": "error", "error": error}, times=None)
+    with pytest.raises(QuotaError, match="no quota or credit left .* add credit there"):
+        connect(anthropic).complete(HAIKU, USER)
+    assert len(anthropic.log) == 1
+
+
+def test_a_model_that_cannot_be_made_to_call_says_so(anthropic: AnthropicEmulator, connect: Callable[..., Any]) -> None:
+    with pytest.raises(RejectedError, match="tool_choice"):
+        connect(anthropic).complete(SONNET, USER, tools=TOOLS, tool_choice="required")
 
 
 def test_a_server_that_asks_for_time_gets_it(anthropic: AnthropicEmulator, connect: Callable[..., Any]) -> None:

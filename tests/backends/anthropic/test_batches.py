@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
 from tuneport.backends.anthropic import batches
-from tuneport.backends.anthropic.batches import split_message_requests
-from tuneport.errors import ProviderError, RateLimitError, RejectedError, UnavailableError
+from tuneport.backends.anthropic.batches import message_batch_error, split_message_requests
+from tuneport.errors import ProviderError, QuotaError, RateLimitError, RejectedError, UnavailableError
 from tuneport.testing.emulators import AnthropicEmulator
 from tuneport.types import Completion
 
@@ -28,6 +27,8 @@ def anthropic(anthropic: AnthropicEmulator) -> AnthropicEmulator:
 
 @pytest.fixture(autouse=True)
 def conforming(anthropic: AnthropicEmulator) -> Iterator[None]:
+    from tests.support.anthropic_types import sdk_complaints  # a second to import
+
     yield
     assert sdk_complaints(anthropic.log) == []
 
@@ -61,6 +62,15 @@ def test_all_rows_go_in_one_batch_and_come_back_in_order(
     assert anthropic.jobs_created == 1 and anthropic.answered == 3, "an equal question is asked once"
     assert anthropic.requests("POST", "/messages") == [] and journals() == []
     assert all(answer.prompt_tokens and answer.finish_reason == "stop" for answer in answers)
+
+
+def test_who_waits_is_told_that_it_may_be_stopped(
+    anthropic: AnthropicEmulator, many: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    anthropic.pace = 1.0
+    many(["a", "b"])
+    (told,) = [each.getMessage() for each in caplog.records if each.name.endswith("anthropic.batches")]
+    assert next(iter(anthropic.batches)) in told and "goes on with the same batch" in told
 
 
 def test_each_row_has_its_own_error(anthropic: AnthropicEmulator, many: Callable[..., Any]) -> None:
@@ -135,6 +145,12 @@ def test_a_batch_that_was_not_made_leaves_nothing(anthropic: AnthropicEmulator, 
         many(["a"])
     assert journals() == [] and anthropic.jobs_created == 0
     assert texts(many(["a"])) == ["A"]
+
+
+def test_a_row_that_no_credit_was_left_for_is_no_refused_prompt() -> None:
+    told = {"type": "invalid_request_error", "message": "Your credit balance is too low to access the API."}
+    error = message_batch_error("anthropic", {"type": "errored", "error": {"type": "error", "error": told}})
+    assert isinstance(error, QuotaError)
 
 
 def test_canceled_elsewhere(anthropic: AnthropicEmulator, connect: Callable[..., Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.anthropic_types import sdk_complaints
+from tuneport.backends.anthropic.caching import KEPT_SECONDS, SentPromptHeads
 from tuneport.testing.emulators import AnthropicEmulator
 
 SONNET, HAIKU = "claude-sonnet-4-6", "claude-haiku-4-5"
@@ -17,6 +17,8 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "description": LON
 
 @pytest.fixture(autouse=True)
 def conforming(anthropic: AnthropicEmulator) -> Iterator[None]:
+    from tests.support.anthropic_types import sdk_complaints  # a second to import
+
     yield
     assert sdk_complaints(anthropic.log) == []
 
@@ -46,6 +48,25 @@ def test_head_is_written_the_second_time_and_read_from_then_on(
     assert marks(anthropic) == [None, {"type": "ephemeral"}, {"type": "ephemeral"}]
     chunk = list(backend.complete(SONNET, chat(LONG), stream=True))[-1]
     assert chunk.usage["prompt_tokens_details"]["cached_tokens"] == read
+
+
+def test_a_head_that_is_kept_no_longer_is_not_written_again(
+    anthropic: AnthropicEmulator, connect: Callable[..., Any]
+) -> None:
+    now = 0.0
+    backend = connect(anthropic)
+    backend._heads = SentPromptHeads(lambda: now)
+    for now in (0.0, KEPT_SECONDS + 1, 2 * KEPT_SECONDS, 3 * KEPT_SECONDS):  # noqa: B007 - the clock reads it
+        backend.complete(SONNET, chat(LONG))
+    assert marks(anthropic) == [None, None, {"type": "ephemeral"}, None]
+
+
+def test_own_marks_of_a_request_stay_alone(anthropic: AnthropicEmulator, connect: Callable[..., Any]) -> None:
+    kept = {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}
+    backend = connect(anthropic)
+    for _ in range(2):
+        backend.complete(SONNET, [{"role": "system", "content": LONG}, {"role": "user", "content": [kept] * 4}])
+    assert marks(anthropic) == [None, None]
 
 
 def test_tools_are_a_head_too(anthropic: AnthropicEmulator, connect: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_options() -> None:
     request = built(
         [USER],
         temperature=1.7,
-        top_p=0.5,
+        top_p=1,
         top_k=3,
         stop="END",
         user="u1",
@@ -110,11 +111,53 @@ def test_options() -> None:
         stream_options={"include_usage": True},
     )
     assert request["max_tokens"] == MAX_TOKENS
-    assert (request["temperature"], request["top_p"], request["top_k"]) == (1.0, 0.5, 3)
+    assert (request["temperature"], request["top_k"]) == (1.0, 3) and "top_p" not in request
     assert request["stop_sequences"] == ["END"] and request["metadata"] == {"user_id": "u1"}
     assert request["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": schema}}
     assert not {"n", "stop", "user", "seed", "frequency_penalty", "stream_options"} & set(request)
     assert built([USER], max_tokens=3, max_completion_tokens=7)["max_tokens"] == 7
+
+
+def test_of_temperature_and_top_p_one_is_sent() -> None:
+    with pytest.raises(UnsupportedError, match="takes temperature or top_p, not both") as caught:
+        built([USER], temperature=0.2, top_p=0.5)
+    assert caught.value.param == "top_p"
+    assert built([USER], temperature=0.2, top_p=1.0).keys() & {"temperature", "top_p"} == {"temperature"}
+    assert built([USER], temperature=1, top_p=0.5).keys() & {"temperature", "top_p"} == {"top_p"}
+    assert "top_p" not in built([USER], "claude-sonnet-5-5", top_p=1)
+
+
+def test_no_answer_of_no_tokens_becomes_a_long_one() -> None:
+    assert built([USER], max_tokens=0)["max_tokens"] == 0  # which the API refuses
+
+
+@pytest.mark.parametrize("nothing", ["", " \n", [{"type": "text", "text": ""}]])
+def test_an_empty_system_prompt_is_none(nothing: Any) -> None:
+    assert "system" not in built([{"role": "system", "content": nothing}, USER])
+
+
+def test_empty_text_beside_other_parts_is_left_out() -> None:
+    parts = [{"type": "text", "text": ""}, {"type": "text", "text": "Hi"}]
+    (turn,) = built([{"role": "user", "content": parts}])["messages"]
+    assert turn["content"] == [{"type": "text", "text": "Hi"}]
+
+
+def test_parameters_without_a_type_are_an_object() -> None:
+    def schema(parameters: dict[str, Any]) -> Any:
+        tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+        return built([USER], tools=[tool])["tools"][0]["input_schema"]
+
+    assert schema({}) == {"type": "object"}
+    assert schema({"properties": {"a": {}}}) == {"type": "object", "properties": {"a": {}}}
+
+
+def test_ids_of_other_providers_become_the_apis_own() -> None:
+    calls = [CALL | {"id": "functions.weather:0"}, CALL | {"id": "functions.weather:1"}]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "rain"} for call in calls]
+    _, asked, answered = built([USER, {"role": "assistant", "tool_calls": calls}, *results])["messages"]
+    ids = [block["id"] for block in asked["content"]]
+    assert ids == [block["tool_use_id"] for block in answered["content"]] and len(set(ids)) == 2
+    assert all(re.fullmatch("toolu_[0-9a-f]{24}", each) for each in ids)
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-5-5", "claude-of-tomorrow"])
@@ -152,6 +195,8 @@ def test_an_option_that_cannot_be_said_is_named(options: dict[str, Any], param: 
         ([USER, {"role": "assistant", "content": "A", "reasoning_content": "Hm"}], r"messages\[1\].reasoning"),
         ([USER, {"role": "assistant", "content": None, "refusal": "No"}], r"messages\[1\].refusal"),
         ([{"role": "system", "content": "Alone."}], "there is no message of a user"),
+        ([{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "https://x.example/cat.png"}}]},
+          USER], "a system prompt has no images"),
         ([{"role": "nobody", "content": "Hi"}], r"messages\[0\].role"),
         ([USER, {"role": "tool", "tool_call_id": "other", "content": "rain"}], "tool_call_id"),
         ([{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}], "input_audio"),

@@ -33,7 +33,6 @@ ASKS_NOBODY = {
     "close",
     "hyperparameter_names",
     "words",
-    "http_client_arguments",
     "mark_of",
     "client_rules",
     "supports",

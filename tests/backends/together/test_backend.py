@@ -384,18 +384,6 @@ def test_metrics_can_be_asked_for_in_part(
     assert len(backend.metrics(remote_id, resolution=6)) == 6
 
 
-def test_preview_is_the_services_own_tokens(
-    together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
-) -> None:
-    backend = connect(together)
-    (file,) = backend.prepare(spec, data)
-    shown = backend.preview(MODEL, file.id, rows=3)
-    assert (shown["dataset_format"], shown["limit"], len(shown["rows"])) == ("conversation", 131_072, 3)
-    for row in shown["rows"]:
-        assert row["num_tokens"] == len(row["ids"]) == len(row["tokens"]) == len(row["labels"])
-        assert 0 < row["trained"] < row["num_tokens"]
-
-
 def test_models_of_the_account_come_first(
     together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:

@@ -19,12 +19,14 @@ import httpx
 import pytest
 from rich.console import Console
 
+from tests.support.commands import Finish
 from tests.support.folders import FIXTURES
 from tests.support.rows import chat, write
 from tests.support.tiny import tiny_model
 from tuneport.cli.main import main
 from tuneport.cli.views.check import print_check_report
-from tuneport.data.checks import CheckEvidence, Finding, Verdict, check_dataset
+from tuneport.data.checks import Finding, Verdict, check_dataset
+from tuneport.data.checks.finding import CheckEvidence
 from tuneport.installation import install_extra
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -172,7 +174,7 @@ def test_one_record_is_one(run: Run, tmp_path: Path) -> None:
     assert shown.startswith("1 record from openai")
 
 
-def test_commands_map_columns(run: Run, tmp_path: Path) -> None:
+def test_commands_map_columns(run: Run, finished: Finish, tmp_path: Path) -> None:
     path = tmp_path / "faq.csv"
     path.write_text("question,answer\n" + "".join(f"ask {number},reply {number}\n" for number in range(12)))
     mapped = ("--map", "instruction=question", "--map", "output=answer")
@@ -184,7 +186,4 @@ def test_commands_map_columns(run: Run, tmp_path: Path) -> None:
     assert code == 0 and "ask 0" in document["rows"][0]["uploaded"] and document["rows"][0]["at"] == "line 2"
     code, document, error = run("compare", str(path), "--model", "gpt-4.1-mini", *mapped, "--json")
     assert (code, document["rows"]) == (0, 12)
-    code, document, error = run(
-        "submit", "--yes", "--anyway", str(path), "--model", "m", "--backend", "fake", *mapped, "--wait", "--json"
-    )
-    assert (code, document["status"]) == (0, "succeeded"), error
+    assert finished(str(path), "--model", "m", "--backend", "fake", *mapped)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import tuneport
-from tests.support.commands import Run
+from tests.support.commands import Finish, Run
 from tests.support.emulated import LeadTo
 from tests.support.folders import FIXTURES
 from tuneport.cli.commands import deployments
@@ -19,17 +19,14 @@ TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 
 
 @pytest.fixture
-def together(lead_to: LeadTo) -> TogetherEmulator:
+def together(lead_to: LeadTo, isolated: Path) -> TogetherEmulator:
+    (isolated / "tuneport.toml").write_text("[backends.together.options]\npoll_interval = 0.01\n")
     return lead_to(TogetherEmulator())
 
 
 @pytest.fixture
-def job(run: Run, together: TogetherEmulator) -> str:
-    code, document, error = run(
-        "submit", "--yes", "--anyway", TRAIN, "--model", "support-intents", "--backend", "together", "--wait", "--json"
-    )
-    assert code == 0, error
-    return str(document["id"])
+def job(finished: Finish, together: TogetherEmulator) -> str:
+    return finished(TRAIN, "--model", "support-intents", "--backend", "together")
 
 
 def test_endpoint_from_the_command_line(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.commands import Run
+from tests.support.commands import Finish, Run
 from tests.support.document import Document
 from tests.support.folders import FIXTURES
 from tuneport.testing.fake.backend import FakeBackend
@@ -17,12 +17,13 @@ TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 TEST = str(FIXTURES / "datasets" / "support_intents.test.jsonl")
 
 
-def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def job(finished: Finish) -> str:
+    return finished(TRAIN, "--backend", "fake", "--model", "tiny")
+
+
+def test_a_table_for_people_and_a_gate_for_ci(run: Run, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    _, submitted, error = run(
-        "submit", "--yes", "--anyway", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json"
-    )
-    job = submitted["id"]
     asked = (TEST, "base", "base few-shot", job, "--fail-under", "accuracy=0.1", "--pairs", "pairs.jsonl")
     code, out, error = run("eval", *asked)
     assert code == 0 and "for people: `tuneport rate pairs.jsonl`" in error, error
@@ -56,11 +57,8 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, monkeypatch: pytest.Monk
         assert code == 2 and "nowhere: the folder does not exist" in error and "answers" not in error
 
 
-def test_the_report_is_one_page_beside_the_table(run: Run, tmp_path: Path) -> None:
-    _, submitted, _ = run(
-        "submit", "--yes", "--anyway", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json"
-    )
-    job, page = submitted["id"], tmp_path / "report.html"
+def test_the_report_is_one_page_beside_the_table(run: Run, job: str, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
     code, document, error = run("eval", TEST, "base", job, "--general", "--html", str(page), "--json")
     assert code == 0 and str(page) in error
     assert document["general_ability"][job]["changes"] and document["decision"]["model"] == job
@@ -72,12 +70,9 @@ def test_the_report_is_one_page_beside_the_table(run: Run, tmp_path: Path) -> No
     assert code == 2 and "is the input" in error
 
 
-def test_an_interval_that_nobody_knows_is_none_in_json_and_said_in_words(run: Run, isolated: Path) -> None:
+def test_an_interval_that_nobody_knows_is_none_in_json_and_said_in_words(run: Run, job: str, isolated: Path) -> None:
     (isolated / "constant.py").write_text("def three(example, answer): return 3.0\n")
-    _, submitted, _ = run(
-        "submit", "--yes", "--anyway", TRAIN, "--backend", "fake", "--model", "tiny", "--wait", "--json"
-    )
-    asked = ("eval", TEST, "base", submitted["id"], "--rows", "5", "--metric", "constant:three")
+    asked = ("eval", TEST, "base", job, "--rows", "5", "--metric", "constant:three")
     code, document, _ = run(*asked, "--json")
     score = document["scores"]["base"]["constant:three"]
     assert code == 0 and (score["value"], score["low"], score["high"]) == (3.0, None, None)

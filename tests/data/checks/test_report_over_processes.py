@@ -84,7 +84,7 @@ def alone(dataset: Path) -> Iterator[dict[str, Any]]:
         yield report(dataset, 1, patch)
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.full), 3])
 def test_the_report_is_the_same_in_any_number_of_processes(
     processes: int, dataset: Path, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,9 +12,9 @@ import pytest
 from tests.support.rows import chat, write
 from tuneport.data.checks import check_dataset
 from tuneport.data.reading import read_records
-from tuneport.data.review import read_review_verdicts, record_hash, review_verdicts_path, with_answer
+from tuneport.data.review import read_review_verdicts, record_hash, with_answer
 from tuneport.data.review.session import ReviewSession, read_check_flags
-from tuneport.data.review.verdicts import editable_answer
+from tuneport.data.review.verdicts import editable_answer, review_verdicts_path
 from tuneport.errors import ConfigError, DatasetError
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tuneport.errors import ConfigError
-from tuneport.estimate.cost import Traffic, estimated_speed, measured_speed
-from tuneport.estimate.cost.serving import SPREAD
+from tuneport.estimate.cost import Traffic
+from tuneport.estimate.cost.serving import SPREAD, estimated_speed, measured_speed
 from tuneport.manifests import CatalogueGPU, ModelDimensions, load_gpus, load_models
 
 LLAMA_7B = ModelDimensions(

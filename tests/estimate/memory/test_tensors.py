@@ -6,17 +6,22 @@ the difference between three layers and two, at two lengths, is what one layer k
 
 from __future__ import annotations
 
+import importlib.util
 import weakref
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tuneport.estimate.memory import ALL_LINEAR, TrainingShape, saved_per_layer_token
+from tuneport.estimate.memory import ALL_LINEAR, TrainingShape
+from tuneport.estimate.memory.tensors import saved_per_layer_token
 from tuneport.manifests import ModelDimensions
 from tuneport.types import Adapter
 
-pytest.importorskip("peft", reason="local training is an extra: pip install 'tuneport[local]'")
+# Looked for and not imported: each process that collects the tests would spend 3 s on it.
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("peft") is None, reason="local training is an extra: pip install 'tuneport[local]'"
+)
 
 SHAPE = ModelDimensions(
     hidden_size=256,

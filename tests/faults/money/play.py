@@ -86,7 +86,7 @@ class Play:
 
     def _submit(self) -> list[str]:
         case = self.case
-        return ["submit", "--yes", "--anyway", "train.jsonl", "--model", MODELS[case.provider],
+        return ["submit", "--yes", "--anyway", "--again", "train.jsonl", "--model", MODELS[case.provider],
                 "--backend", case.provider, "--wait", "--json"]  # fmt: skip
 
     def _patience(self) -> float:
@@ -242,6 +242,7 @@ def warm_up(runner: ForkingRunner, server: Server, base: Path, settle: float, *,
             "submit",
             "--yes",
             "--anyway",
+            "--again",
             "train.jsonl",
             "--model",
             model,

@@ -53,6 +53,8 @@ def clock() -> MachineClock:
 
 @pytest.fixture
 def workspace(provider: Any, clock: MachineClock, isolated: Path) -> Iterator[JobService]:
+    # At the emulator's pace a file is validated in half an hour: 900 questions of the usual two seconds.
+    (isolated / "tuneport.toml").write_text("[backends.together.options]\npoll_interval = 300\n")
     settings = Settings.load(isolated)
     make = OpenAIBackend if provider.name == "openai" else TogetherBackend
     with JobService(settings) as opened:

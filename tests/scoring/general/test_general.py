@@ -13,14 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support.folders import FIXTURES
-from tuneport.scoring.general import (
-    AnsweredItem,
-    BenchmarkItem,
-    compare_general_ability,
-    load_general_items,
-    score_general_items,
-)
-from tuneport.scoring.general.items import ABILITIES, LETTERS, is_item_refusal_answer
+from tuneport.scoring.general import AnsweredItem, compare_general_ability, load_general_items, score_general_items
+from tuneport.scoring.general.items import ABILITIES, LETTERS, BenchmarkItem, is_item_refusal_answer
 from tuneport.types import Adapter, Hyperparameters, TuneSpec
 
 ITEMS = load_general_items()

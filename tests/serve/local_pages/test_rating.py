@@ -76,6 +76,9 @@ def test_who_may_ask(answers: Path) -> None:
     assert client.post("/rating/begin", content=b"x" * (2 << 20)).status_code == 413
     answer = client.post("/rating/judge", json={"rater": "Ana", "view": "none", "choice": "left"})
     assert "reload the page" in answer.json()["error"]["message"]
+    half = json.dumps({"rater": "Ana", "view": "none", "choice": "left", "note": "\ud83d"})
+    answer = client.post("/rating/judge", content=half, headers={"content-type": "application/json"})
+    assert answer.status_code == 400 and "half of a character" in answer.json()["error"]["message"]
     assert not ratings_path(answers).exists()
 
 

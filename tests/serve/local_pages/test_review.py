@@ -19,9 +19,9 @@ from starlette.testclient import TestClient
 
 from tests.support.browser import Browser
 from tests.support.rows import chat, write
-from tuneport.data.review import read_review_verdicts, review_verdicts_path
+from tuneport.data.review import read_review_verdicts
 from tuneport.data.review.session import ReviewSession
-from tuneport.data.review.verdicts import editable_answer
+from tuneport.data.review.verdicts import editable_answer, review_verdicts_path
 from tuneport.serve.local_pages.review import MAX_BODY_BYTES, create_app
 
 TOKEN = "secret-part-of-the-address"
@@ -120,8 +120,9 @@ def test_requests_that_are_none(data: Path) -> None:
         {"index": 0, "verdict": "edit"},
         {"index": 0, "verdict": "accept", "text": "x"},
         {"index": 0, "verdict": "edit", "text": 3},
+        {"index": 0, "verdict": "edit", "text": "half of a character: \ud83d"},
     ):
-        refused = browser.post("judge", json=body)
+        refused = browser.post("judge", content=json.dumps(body), headers={"Content-Type": "application/json"})
         assert refused.status_code == 400 and refused.json()["error"]["message"], body
     assert browser.post("judge", content="index=0", headers={"Content-Type": "text/plain"}).status_code == 400
     large = json.dumps({"index": 0, "verdict": "edit", "text": "x" * MAX_BODY_BYTES})
@@ -152,7 +153,10 @@ def test_the_page_loads_nothing_from_elsewhere(data: Path) -> None:
 @pytest.mark.full
 def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
     hostile = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
-    calls = [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}]
+    calls = [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "\\u00c5s"}'}}]
+    calls += [
+        {"id": "c2", "type": "function", "function": {"name": "user", "arguments": '{"id": 12345678901234567890}'}}
+    ]
     picture = [
         {"type": "text", "text": "What is it?"},
         {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}},
@@ -163,6 +167,7 @@ def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
                 {"role": "user", "content": picture},
                 {"role": "assistant", "tool_calls": calls},
                 {"role": "tool", "tool_call_id": "c1", "content": "sun"},
+                {"role": "tool", "tool_call_id": "c2", "content": "Ada"},
                 {"role": "assistant", "content": hostile},
             ]
         }
@@ -172,7 +177,8 @@ def test_a_browser_shows_every_kind_of_record(tmp_path: Path) -> None:
     assert "<title>train.jsonl: review</title>" in shown and "owned'&lt;/script&gt;" in shown
     assert "image at http://127.0.0.1:9/x.png (tuneport review --remote-pictures can load it)" in shown
     assert "<img" not in shown
-    assert 'weather({\n  "city": "Oslo"\n})  # c1' in shown and "record 1 of 1, line 1" in shown
+    assert 'weather({\n  "city": "Ås"\n})  # c1' in shown and 'user({"id": 12345678901234567890})' in shown
+    assert "record 1 of 1, line 1" in shown
 
 
 @pytest.mark.full

@@ -12,7 +12,8 @@ import pytest
 from tests.support.browser import Browser
 from tests.support.document import HOSTILE, Document
 from tests.support.rows import chat, write
-from tuneport.data.checks import CheckEvidence, CheckReport, Finding, Verdict, check_dataset
+from tuneport.data.checks import CheckReport, Finding, Verdict, check_dataset
+from tuneport.data.checks.finding import CheckEvidence
 from tuneport.data.dataset import Dataset
 from tuneport.workflows.checking.page import render_check_page, write_check_html
 

@@ -16,7 +16,8 @@ from tests.support.document import HOSTILE, Document
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import InferenceQuote, MonthlyCost, Traffic
 from tuneport.manifests import BasePriceManifest
-from tuneport.router import BackendChoice, BackendRefusal
+from tuneport.router import BackendChoice
+from tuneport.router.choice import BackendRefusal
 from tuneport.types import Method, Quote
 from tuneport.workflows.compare import Comparison
 from tuneport.workflows.comparison import csv_file, page

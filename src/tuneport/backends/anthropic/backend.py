@@ -12,7 +12,6 @@ from pydantic import Field
 from tuneport.backends.anthropic.answers import parse_claude_message, stream_claude_message
 from tuneport.backends.anthropic.batches import MOST_REQUESTS, MessageBatches, message_batch_error
 from tuneport.backends.anthropic.caching import SentPromptHeads, mark_shared_prompt_heads
-from tuneport.backends.anthropic.client import open_anthropic_client
 from tuneport.backends.anthropic.request import COUNTED, SAMPLING, build_message_request
 from tuneport.backends.hosted.backend import HostedBackend, HostedOptions, check_provider_list, parse_provider_time
 from tuneport.backends.secrets import redact_backend_secrets
@@ -54,16 +53,12 @@ class AnthropicBackend(HostedBackend):
 
     def _connect(self, key: str) -> Any:
         import anthropic
+        import httpx2
 
         self.sdk_errors = (anthropic.AnthropicError,)
-        return open_anthropic_client(
-            self.settings,
-            self.upstream.address,
-            key,
-            self.options.timeout,
-            self._refuse_html,
-            wiring=self.http_client_arguments,
-        )
+        client = self._open_client(anthropic, anthropic.Anthropic, httpx2, key)
+        client.webhook_key = None  # which the SDK takes from the process's environment
+        return client
 
     # --- chats ------------------------------------------------------------------------------------------------------
 
@@ -145,6 +140,10 @@ class AnthropicBackend(HostedBackend):
             source=self.manifest.sources[price.source].url,
             as_of=price.as_of,
         )
+
+    def count_input_tokens(self, model: str, messages: Sequence[dict[str, Any]], **options: Any) -> int:
+        """Return the tokens of the chat, by the provider's own count. Raises as `complete` does."""
+        return self._count(self._request(model, messages, options))
 
     def _count(self, request: Mapping[str, Any]) -> int:
         given = {name: request[name] for name in COUNTED if name in request}

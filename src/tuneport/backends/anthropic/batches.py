@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,8 @@ from pydantic import ValidationError
 
 from tuneport import private
 from tuneport.backends.hosted.backend import parse_provider_time, read_provider_id
-from tuneport.errors import ProviderError, RejectedError, UnavailableError
+from tuneport.backends.hosted.provider_errors import error_says_no_money
+from tuneport.errors import ProviderError, QuotaError, RejectedError, UnavailableError
 from tuneport.files import hold_file_lock, write_atomically
 from tuneport.types import Model
 
@@ -31,6 +33,8 @@ LOOKS = (0.0, 5.0, 25.0, 30.0)
 _KEPT = 28 * 86_400.0
 _CLOCKS = 600.0  # seconds by which this machine's clock and the provider's may differ
 _REQUEST_AT_FAULT = ("invalid_request_error", "not_found_error", "permission_error")
+
+_log = logging.getLogger(__name__)
 
 Request = Mapping[str, Any]
 Result = dict[str, Any]
@@ -164,8 +168,16 @@ class MessageBatches:
         return {digest: lines.get(_custom_id(batch, n), missing) for n, digest in enumerate(batch.digests)}
 
     def _wait(self, identity: str) -> None:
-        retrieve = self._client.messages.batches.retrieve
+        retrieve, told = self._client.messages.batches.retrieve, False
         while self._read(lambda: retrieve(identity).processing_status) != "ended":
+            if not told:
+                _log.warning(
+                    "%s answers within a day, mostly within an hour, in the batch %s; if this is stopped, run it "
+                    "again, and it goes on with the same batch",
+                    self._provider,
+                    identity,
+                )
+                told = True
             self._sleep(self._poll_seconds)
 
     def _lines(self, identity: str) -> dict[str, Result]:
@@ -222,8 +234,16 @@ def split_message_requests(
 
 
 def message_batch_error(provider: str, result: Result) -> ProviderError:
-    """Return the error of a row without a message: RejectedError if its request is at fault, else UnavailableError."""
+    """Return the error of a row without a message: QuotaError if the account has no credit left, RejectedError if its
+    request is at fault, else UnavailableError."""
     told = (result.get("error") or {}).get("error") or {}
+    if error_says_no_money(told):
+        return QuotaError(
+            f"{provider} has no quota or credit left for this key: {told.get('message')}; add credit there, and run it "
+            "again",
+            provider=provider,
+            code=told.get("type"),
+        )
     if told.get("type") in _REQUEST_AT_FAULT:
         return RejectedError(
             f"{provider} refuses the request: {told.get('message')}", provider=provider, code=told["type"]

@@ -8,7 +8,7 @@
 | tools, tool_choice, parallel_tool_calls | tools, tool_choice, disable_parallel_tool_use |
 | max_tokens, max_completion_tokens | max_tokens, which is required: 4,096 unless given |
 | stop | stop_sequences |
-| temperature (0 to 2), top_p, top_k | the same (at most 1), by models that take them |
+| temperature (0 to 2), top_p, top_k | the same (at most 1), by models that take them; temperature or top_p, not both |
 | response_format json_schema | output_config.format |
 | reasoning_effort | output_config.effort |
 | user | metadata.user_id |
@@ -18,7 +18,9 @@ Whatever else an option asks for, or a message holds, is refused by its name.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -34,7 +36,7 @@ from tuneport.data.formats.shared.tools import (
     read_format_tools,
     write_format_tool,
 )
-from tuneport.data.rows.records import ImagePart, Message
+from tuneport.data.rows.records import ImagePart, Message, TextPart
 from tuneport.errors import RejectedError, UnsupportedError
 from tuneport.manifests import OfferedModel
 
@@ -51,9 +53,11 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "stream_options": ({"include_usage": True}, {"include_usage": False}),
     "response_format": ({"type": "text"},),
     "logit_bias": ({},),
+    "top_p": (1,),
 }
 """Options that the API does not have, with the values that ask for nothing."""
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_CALL_ID = re.compile(r"[a-zA-Z0-9_-]+")
 _HEAD = ("system", "developer")
 _NO_LOSS = ("messages[].weight",)
 """What only training asks for."""
@@ -75,8 +79,8 @@ def build_message_request(
     message holds and the API does not take.
     """
     rest = {name: value for name, value in options.items() if value is not None}
-    limit = rest.pop("max_completion_tokens", None) or rest.pop("max_tokens", None) or MAX_TOKENS
-    rest.pop("max_tokens", None)
+    limit = rest.pop("max_tokens", MAX_TOKENS)
+    limit = rest.pop("max_completion_tokens", limit)
     request: dict[str, Any] = {"model": model, "max_tokens": limit, **_conversation(provider, messages)}
     if (stop := rest.pop("stop", None)) is not None:
         request["stop_sequences"] = [stop] if isinstance(stop, str) else list(stop)
@@ -107,7 +111,11 @@ def _conversation(provider: str, messages: Sequence[Mapping[str, Any]]) -> dict[
         if message.reasoning is not None:
             raise _refused(provider, f"messages[{place}].reasoning", "it takes only thoughts that it has signed itself")
     writer = AnthropicTurnWriter(lost)
-    system = [block for message in read[:head] for block in _blocks(writer.system(message))]
+    system = [
+        block for message in read[:head] for block in _blocks(writer.system(message)) if block.get("text", "x").strip()
+    ]
+    if any(block["type"] != "text" for block in system):
+        raise _refused(provider, "messages[].content", "a system prompt has no images")
     turns = add_message_call_ids(read[head:], ID_PREFIX, lost) if has_message_tool_calls(read) else read[head:]
     for message in turns:
         writer.add(_as_taken(message))
@@ -121,21 +129,33 @@ def _conversation(provider: str, messages: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def _as_taken(message: Message) -> Message:
-    """Return the message without what OpenAI writes and means nothing: the empty text beside calls, which the API
-    refuses, the tool's name beside its call's id, and the detail `auto` of an image."""
+    """Return the message without what OpenAI writes and means nothing: the empty text beside calls or other parts,
+    which the API refuses, the tool's name beside its call's id, and the detail `auto` of an image. Ids of calls get
+    the characters that the API takes."""
     changes: dict[str, Any] = {}
-    if message.tool_calls and not message.content:
-        changes["content"] = None
+    if message.tool_calls:
+        changes["tool_calls"] = [msgspec.structs.replace(call, id=_call_id(call.id)) for call in message.tool_calls]
+        if not message.content:
+            changes["content"] = None
     if isinstance(message.content, list):
+        said = [part for part in message.content if not isinstance(part, TextPart) or part.text]
         changes["content"] = [
             msgspec.structs.replace(part, detail=None)
             if isinstance(part, ImagePart) and part.detail == "auto"
             else part
-            for part in message.content
+            for part in said or message.content
         ]
     if message.role == "tool":
-        changes["name"] = None
+        changes |= {"name": None, "tool_call_id": _call_id(message.tool_call_id)}
     return msgspec.structs.replace(message, **changes) if changes else message
+
+
+def _call_id(given: str | None) -> str | None:
+    """Return the id of a call, which other providers make of more characters (`functions.weather:0`), as one of the
+    API's; equal ids stay equal."""
+    if given is None or _CALL_ID.fullmatch(given):
+        return given
+    return f"{ID_PREFIX}{hashlib.sha256(given.encode()).hexdigest()[:24]}"
 
 
 def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -156,10 +176,9 @@ def _tools(provider: str, rest: dict[str, Any]) -> dict[str, Any]:
     tools = read_format_tools(given, problems)
     for problem in problems:
         raise UnsupportedError(f"{provider} is not asked: {problem.field} {problem.rule}; {problem.fix}", param="tools")
-    rows = [
-        {"input_schema": dict(NO_PARAMETERS)} | write_format_tool(tool, lost, schema_key="input_schema")
-        for tool in tools
-    ]
+    rows = [write_format_tool(tool, lost, schema_key="input_schema") for tool in tools]
+    for row in rows:
+        row["input_schema"] = NO_PARAMETERS | row.get("input_schema", {})
     for loss in lost:
         raise UnsupportedError(f"{provider} is not asked: it cannot take {loss.field}: {loss.reason}", param="tools")
     chosen: dict[str, Any] = {"type": {"required": "any"}.get(choice, choice) if isinstance(choice, str) else "auto"}
@@ -194,10 +213,17 @@ def _sampling(provider: str, model: str, facts: OfferedModel | None, rest: dict[
     """Return the sampling parameters; takes them out of `rest`.
 
     A temperature is left out, and the log says so, where the model takes none: evaluations always ask for 0. OpenAI's
-    goes up to 2; what is above 1 is 1.
+    goes up to 2; what is above 1 is 1. Of temperature and top_p the API takes one; 1, which both are if left out, is
+    not sent beside the other.
     """
-    found = {name: rest.pop(name) for name in SAMPLING if name in rest}
+    found = {name: rest.pop(name) for name in SAMPLING if name in rest and rest[name] not in _NEUTRAL.get(name, ())}
+    if "top_p" in found and found.get("temperature") == 1:
+        del found["temperature"]
     if facts is not None and facts.takes_sampling:
+        if "temperature" in found and "top_p" in found:
+            raise UnsupportedError(
+                f"{model} at {provider} takes temperature or top_p, not both; leave one out", param="top_p"
+            )
         return found | ({"temperature": min(1.0, found["temperature"])} if "temperature" in found else {})
     for name in found:
         if name != "temperature":

@@ -28,7 +28,7 @@ from tuneport.backends.hosted.chat import (
 from tuneport.backends.hosted.http.connection_errors import provider_request_never_sent
 from tuneport.backends.hosted.http.cooldown import CallKind, ProviderCooldown
 from tuneport.backends.hosted.http.deadlines import limit_requests_in_total
-from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, gateway_hop_header
+from tuneport.backends.hosted.http.loop_guard import HOP_HEADER, gateway_hop_header, gateway_hop_hook
 from tuneport.backends.hosted.http.network import ProviderNetwork, is_http_url
 from tuneport.backends.hosted.http.rate_limit import count_provider_pages, wait_before_provider_read
 from tuneport.backends.hosted.http.redirects import CrossOriginRedirectError
@@ -149,10 +149,46 @@ class HostedBackend(FineTuneBackend):
     def client(self) -> Any:
         return self._connect(self.upstream.require_api_key())
 
-    def http_client_arguments(self, library: Any, limits: Any) -> dict[str, Any]:
-        """Return the arguments of `library`'s HTTP client: proxies, certificates, and the user and password of the
-        address, which HTTP libraries would log as part of it."""
-        return {"transport": self.upstream.network.transport(library, limits, user_of=self.upstream.base_url)}
+    def _open_client(
+        self,
+        sdk: Any,
+        client_class: Callable[..., Any],
+        library: Any,
+        key: str,
+        *,
+        base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        asking: Sequence[Callable[[Any], None]] = (),
+        **own: Any,
+    ) -> Any:
+        """Make the client of an SDK, with no retries of its own, on the HTTP `library`.
+
+        `asking` are hooks of each request, `own` is what only this SDK takes. The option `timeout` is also the seconds
+        without a byte that end a call.
+        """
+        timeout = sdk.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
+        # Proxies, certificates, and the user and password of the address, which HTTP libraries would log as part of it.
+        transport = self.upstream.network.transport(
+            library, sdk.DEFAULT_CONNECTION_LIMITS, user_of=self.upstream.base_url
+        )
+        gateway = self.settings.gateway_id
+        return client_class(
+            api_key=key,
+            base_url=base_url or self.upstream.address,
+            max_retries=0,
+            timeout=timeout,
+            default_headers={
+                "Authorization": f"Bearer {key}",  # again: the SDKs let a variable of custom headers override it
+                HOP_HEADER: gateway_hop_header(gateway),
+                **(headers or {}),
+            },
+            http_client=sdk.DefaultHttpxClient(
+                timeout=timeout,
+                event_hooks={"request": [gateway_hop_hook(gateway), *asking], "response": [self._refuse_html]},
+                transport=transport,
+            ),
+            **own,
+        )
 
     def close(self) -> None:
         if client := self.__dict__.pop("client", None):
@@ -426,12 +462,6 @@ def read_provider_id(answer: Any) -> str:
     if not isinstance(identity := getattr(answer, "id", None), str) or not identity:
         raise ValueError("the answer has no id")
     return identity
-
-
-def provider_headers(key: str, settings: Settings) -> dict[str, str]:
-    """Return the headers of every request, with the key again, because the SDKs let a variable of custom headers
-    override it."""
-    return {"Authorization": f"Bearer {key}", HOP_HEADER: gateway_hop_header(settings.gateway_id)}
 
 
 def remote_file_name(file: DataFile) -> str:

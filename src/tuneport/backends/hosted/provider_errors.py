@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -46,8 +47,11 @@ from tuneport.validation import decode_json
 _SHORTEST_PASSWORD = 4  # characters; a shorter one would be found in any text
 _LONGEST_QUOTE = 400  # characters of a provider's own words in our message
 _NO_MONEY = frozenset(
-    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds", "billing_error"}
-)
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_funds", "billing_error",
+     "contract_spend_limit_reached", "enforced_spend_limit_reached", "linked_organization_spend_limit_reached"}
+)  # fmt: skip
+_NO_MONEY_WORDS = re.compile(r"credit balance is too low|reached your specified API usage limits", re.I)
+"""How Anthropic says it with status 400 and `invalid_request_error`, without any code of its own."""
 _NOT_HERE = ("unsupported_country_region_territory", "request_forbidden", "ip_not_authorized")
 # How servers and gateways say that they have no such route, which says nothing of any job or file.
 _NO_SUCH_ADDRESS = re.compile(
@@ -97,8 +101,7 @@ class ProviderConnection:
 
     @property
     def address(self) -> str:
-        """Return the address to call: without a user's name and password, which `HostedBackend.http_client_arguments`
-        sends as a header."""
+        """Return the address to call: without a user's name and password, which the transport sends as a header."""
         return strip_url_credentials(self.base_url)
 
     @property
@@ -275,7 +278,7 @@ class ProviderConnection:
             return self.unexpected_answer_error(f"a redirect ({status}) where there is none")
         if status == 409:  # what the SDKs repeat, too: another request changes the same thing just now
             return UnavailableError(f"{self.provider} has a conflict (409): {said}; try again", **facts)
-        if status == 402 or {str(envelope.get("code")), str(envelope.get("type"))} & _NO_MONEY:
+        if status == 402 or error_says_no_money(envelope):
             message = f"{self.provider} has no quota or credit left for this key: {said}; add credit there"
             return QuotaError(message, **facts)
         if status == 429 or code == "rate_limit":  # which Together once sent with status 400
@@ -339,6 +342,14 @@ class ProviderConnection:
             )
         message = f"the key in {self.api_key_env} lacks a permission at {self.provider}: {said}; use a key that has it"
         return AuthError(message, **facts)
+
+
+def error_says_no_money(error: Mapping[str, Any]) -> bool:
+    """Return whether a provider's error object (`type`, `code`, `message`, `details`) says that the account has no
+    credit or quota left."""
+    details = error.get("details")
+    codes = [error.get("code"), error.get("type"), details.get("error_code") if isinstance(details, dict) else None]
+    return not _NO_MONEY.isdisjoint(map(str, codes)) or bool(_NO_MONEY_WORDS.search(str(error.get("message"))))
 
 
 def _envelope(body: object) -> dict[str, Any]:

@@ -366,14 +366,11 @@ class LocalBackend(FineTuneBackend):
                 place_tuned_weights(folder, lambda aside: self._merge(run, source, aside, environment))
         else:
             with local_run_storage_errors(folder.parent, "copying the weights"):
-                place_tuned_weights(folder, lambda aside: self._copy(source, aside))
+                place_tuned_weights(folder, lambda aside: copy_tuned_weights(source, aside))
         return folder
 
     def _merge(self, run: LocalRun, source: Path, target: Path, environment: Mapping[str, str]) -> None:
         merge_local_adapter(self._merge_command, run.folder, source, target, environment)
-
-    def _copy(self, source: Path, target: Path) -> None:
-        copy_tuned_weights(source, target)
 
     # --- inference --------------------------------------------------------------------------------------------------
 

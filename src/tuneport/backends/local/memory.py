@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +18,7 @@ from tuneport.estimate.memory import (
     TrainingShape,
     estimate_memory,
 )
+from tuneport.gpus import list_gpus
 from tuneport.manifests import ModelDimensions, load_models
 from tuneport.training_options import OptimizerMemory
 from tuneport.types import Adapter, Method
@@ -46,13 +46,9 @@ class LocalModelSize:
 
 def detect_local_memory() -> LocalMemory | None:
     """Return the memory of this machine, or None if it is unknown."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-        name, total, free = (part.strip() for part in told.splitlines()[0].split(","))
-        return LocalMemory(name, float(total) / 1024, float(free) / 1024)
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        pass
+    for gpu in list_gpus().gpus[:1]:
+        if gpu.total_gib is not None and gpu.free_gib is not None:
+            return LocalMemory(gpu.name, gpu.total_gib, gpu.free_gib)
     try:
         import psutil
     except ModuleNotFoundError:

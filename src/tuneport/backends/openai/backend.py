@@ -21,11 +21,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 from tuneport.backends.grader_columns import check_backend_grader_columns
 from tuneport.backends.hosted.finding import TOKEN, find_submitted_provider_job
-from tuneport.backends.hosted.idempotency import send_idempotency_key
-from tuneport.backends.openai.client import open_openai_client
+from tuneport.backends.hosted.idempotency import add_idempotency_key, send_idempotency_key
 from tuneport.backends.openai.files import OpenAIFileStorage
 from tuneport.backends.openai.jobs import (
     add_openai_job_cost,
@@ -104,18 +104,19 @@ class OpenAIBackend(OpenAIFileStorage):
     at_the_provider: ClassVar[frozenset[str]] = frozenset({"wandb", "python_graders"})
 
     def _connect(self, key: str) -> Any:
+        import httpx2
         import openai
 
         self.sdk_errors = (openai.OpenAIError,)
-        return open_openai_client(
-            self.manifest,
-            self.settings,
-            self.upstream.address,
-            key,
-            self.options.timeout,
-            self._refuse_html,
-            wiring=self.http_client_arguments,
-        )
+        asking: list[Callable[[Any], None]] = [add_idempotency_key]
+        if self.manifest.key_header == "api-key":
+            asking.append(_own_key_header(key, self.upstream.address))
+        account = {header: self.settings.get(variable) for header, variable in self.manifest.account_env.items()}
+        headers = {header: value for header, value in account.items() if value}
+        client = self._open_client(openai, openai.OpenAI, httpx2, key, headers=headers, asking=asking)
+        # The SDK takes what it is not given from the process's environment, which another account may own.
+        client.organization = client.project = client.admin_api_key = None
+        return client
 
     # --- starting a job ---------------------------------------------------------------------------------------------
 
@@ -363,3 +364,17 @@ class OpenAIBackend(OpenAIFileStorage):
             raise UnsupportedError(
                 f"{self.name} has no deployment named {model}: {self.manifest.deployment.text}"
             ) from error
+
+
+def _own_key_header(key: str, base_url: str) -> Callable[[Any], None]:
+    """Return a hook that moves the key to the header `api-key`, and leaves it out if a redirect leads to another
+    server."""
+    own = urlsplit(base_url)
+
+    def move(request: Any) -> None:
+        request.headers.pop("Authorization", None)
+        request.headers.pop("api-key", None)
+        if (request.url.scheme, request.url.host, request.url.port) == (own.scheme, own.hostname, own.port):
+            request.headers["api-key"] = key
+
+    return move

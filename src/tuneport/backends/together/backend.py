@@ -29,7 +29,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tuneport.backends.hosted.backend import check_provider_list, provider_headers
+from tuneport.backends.hosted.backend import check_provider_list
 from tuneport.backends.hosted.finding import SHORTEST_MARK, find_submitted_provider_job
 from tuneport.backends.hosted.http.answers import (
     parse_provider_count,
@@ -37,7 +37,6 @@ from tuneport.backends.hosted.http.answers import (
     parse_provider_text,
     sanitise_provider_json,
 )
-from tuneport.backends.hosted.http.loop_guard import gateway_hop_hook
 from tuneport.backends.hosted.idempotency import add_idempotency_key, send_idempotency_key
 from tuneport.backends.openai.uploads import ProviderUploadJournal
 from tuneport.backends.together import files as files_
@@ -47,7 +46,6 @@ from tuneport.backends.together.jobs import (
     parse_together_events,
     parse_together_job_state,
     parse_together_metrics,
-    parse_together_preview,
 )
 from tuneport.backends.together.limits import check_together_features, check_together_limits, complete_together_limits
 from tuneport.backends.together.quote import (
@@ -136,22 +134,15 @@ class TogetherBackend(TogetherServing):
         others = [self.settings.secret(variable) for variable in arguments_.SECRETS.values()]
         self.upstream = replace(self.upstream, others=tuple(secret for secret in others if secret is not None))
         self._last_sent = threading.local()
-        timeout = together.Timeout(self.options.timeout, connect=min(10.0, self.options.timeout))
-        asking = [self._note_request, gateway_hop_hook(self.settings.gateway_id), add_idempotency_key]
-        hooks: dict[str, list[Any]] = {"request": asking, "response": [self._refuse_html]}
-        client = together.Together(
-            api_key=key,
+        client = self._open_client(
+            together,
+            together.Together,
+            httpx,
+            key,
             # The SDK's own paths begin with /v1, and other clients' base URLs end with it.
             base_url=self.upstream.address.removesuffix("/v1"),
+            asking=[self._note_request, add_idempotency_key],
             project_id="",
-            max_retries=0,
-            timeout=timeout,
-            default_headers=provider_headers(key, self.settings),
-            http_client=together.DefaultHttpxClient(
-                timeout=timeout,
-                event_hooks=hooks,
-                **self.http_client_arguments(httpx, together.DEFAULT_CONNECTION_LIMITS),
-            ),
         )
         client.project_id = None  # given empty above, so that the environment is not asked
         return client
@@ -352,17 +343,6 @@ class TogetherBackend(TogetherServing):
             lambda: parse_together_checkpoints(
                 [item.to_dict(mode="json", warnings=False) for item in check_provider_list(ask(remote_id)).data]
             )
-        )
-
-    def preview(self, model: str, file_id: str, *, rows: int = 10, train_on_inputs: bool = False) -> dict[str, Any]:
-        """Return the first rows of an uploaded training file as the service tokenizes them for `model` (sft only).
-
-        An oracle for token counts: {dataset_format, limit, rows: [{tokens, ids, labels, num_tokens, trained, cut}]}.
-        """
-        ask = self.client.fine_tuning.preview
-        wanted = {"model": model, "training_file": file_id, "top_k": rows, "train_on_inputs": train_on_inputs}
-        return self._read(
-            lambda: parse_together_preview(ask(**wanted, training_method="sft").to_dict(mode="json", warnings=False))
         )
 
     def download(self, remote_id: str, folder: Path, *, merged: bool = False) -> Path:

@@ -209,19 +209,3 @@ def parse_together_checkpoints(checkpoints: Sequence[dict[str, Any]]) -> list[Ch
         for item in checkpoints
     ]
     return sorted(found, key=lambda checkpoint: checkpoint.step)
-
-
-def parse_together_preview(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the service's own tokens of the first rows: an oracle for `tuneport preview`."""
-    rows = [
-        {
-            "tokens": row["tokens"],
-            "ids": row["input_ids"],
-            "labels": row["labels"],
-            "num_tokens": row["num_tokens"],
-            "trained": row["num_trained_tokens"],
-            "cut": row["truncated"],
-        }
-        for row in answer["rows"]
-    ]
-    return {"dataset_format": answer["dataset_format"], "limit": answer["max_seq_length"], "rows": rows}

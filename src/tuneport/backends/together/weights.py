@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tuneport.backends.local.weights import refuse_occupied_weights_folder
 from tuneport.backends.together.archive import read_download_receipt, unpack_weights_archive
 from tuneport.backends.together.download import discard_together_download, download_together_file
 from tuneport.errors import ConfigError, ProviderError, RejectedError
@@ -46,7 +47,7 @@ def download_tuned_weights(
     receipt = {"backend": backend, "job": job_id, "weights": which, "model": state.model, "name": state.tuned_model}
     if (kept := read_download_receipt(folder)) is not None and receipt.items() <= kept.items():
         return folder
-    _refuse_occupied(folder)
+    refuse_occupied_weights_folder(folder)
     selector = {"checkpoint_step": int(step)} if step else {"checkpoint": which}
     part = folder.with_name(f".{folder.name}.{job_id}-{which}.part")
     with _alone(part, folder):
@@ -66,11 +67,6 @@ def download_tuned_weights(
             raise
         discard_together_download(part)
     return folder
-
-
-def _refuse_occupied(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists and is not an empty folder; name another one for the weights")
 
 
 @contextmanager

@@ -26,10 +26,6 @@ RESULT = "no, fails, partly or works."
 RESULTS = ("prompt", "few_shot")
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("advise")(advise_command)
-
-
 def advise_command(
     dataset: Annotated[Path | None, typer.Argument(metavar="DATA", help=DATA, show_default=False)] = None,
     need: Annotated[list[str] | None, typer.Option("--need", "-n", help=NEEDS)] = None,

@@ -10,11 +10,6 @@ import typer
 from tuneport.cli.views import output
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("backends")(backends_command)
-    app.command("doctor")(doctor_command)
-
-
 def backends_command(json_: output.Json = False) -> None:
     """List the backends: which are configured, which is the default, when they shut down."""
     from tuneport.settings import Settings

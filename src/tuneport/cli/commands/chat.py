@@ -14,10 +14,6 @@ from tuneport.errors import ConfigError, TuneportError
 Json = output.Json
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("chat")(chat_command)
-
-
 def chat_command(
     model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, a tuned model or any model.")],
     message: Annotated[

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 REMARKS_SHOWN = 8
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("compare")(compare_command)
-
-
 def compare_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="May be repeated. Default: all.")] = None,

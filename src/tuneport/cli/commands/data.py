@@ -35,15 +35,6 @@ Backend = Annotated[
 ]
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("check")(check_command)
-    app.command("review")(review_command)
-    app.command("clean")(clean_command)
-    app.command("preview")(preview_command)
-    app.command("split")(split_command)
-    app.command("convert")(convert_command)
-
-
 def check_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,

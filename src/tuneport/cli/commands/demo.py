@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 BAR = 16  # characters, so that a score fits 80 columns with its interval and what was asked
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("demo")(demo_command)
-
-
 def demo_command(
     seed: Annotated[
         int,

@@ -22,12 +22,6 @@ BackendName = Annotated[str | None, typer.Option("--backend", "-b", help="The ba
 _POLL_SECONDS = 5.0
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("deploy")(deploy_command)
-    app.command("undeploy")(undeploy_command)
-    app.command("deployments")(deployments_command)
-
-
 def deploy_command(
     model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, or its tuned model.", show_default=False)],
     backend: BackendName = None,

@@ -23,10 +23,6 @@ BELOW_LIMIT = 4
 """The exit code if a limit of --fail-under or a gate of --fail-on is missed."""
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("eval")(eval_command)
-
-
 def eval_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help=f"The held-out rows. {DATA}")],
     models: Annotated[
@@ -155,6 +151,7 @@ def eval_command(
             seed=seed,
             allow_personal_data=allow_personal_data,
             before=before,
+            on_counted=_print_counted_input,
             on_progress=progress.update,
         )
     if pairs is not None:
@@ -192,6 +189,12 @@ def _confirm_evaluation(plan: EvaluationPlan, *, yes: bool) -> None:
         if plan.judge is not None and plan.judge.third_party is not None:
             rows += " with both answers"
         output.confirm_action(f"send {rows} to {' and '.join(parties)}?", yes=yes, otherwise="nothing was sent")
+
+
+def _print_counted_input(plan: EvaluationPlan) -> None:
+    for name, each in plan.sent:
+        cost = "" if each.usd is None else f", at most {output.money(each.usd)}"
+        output.print_note(f"{name}: {each.input_tokens:,} tokens in{cost}; {each.counting}")
 
 
 def _confirm_judge_cost(judge: EvaluationJudgePlan) -> None:

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 Json = output.Json
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("files")(files_command)
-
-
 def files_command(
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Backend to list. Default: all.")] = None,
     delete: Annotated[str | None, typer.Option("--delete", metavar="ID", help="Delete this file.")] = None,

@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 Json = output.Json
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("cancel")(cancel_command)
-    app.command("pause")(pause_command)
-    app.command("resume")(resume_command)
-    app.command("resolve")(resolve_command)
-    app.command("delete")(delete_command)
-    app.command("checkpoints")(checkpoints_command)
-
-
 def cancel_command(
     job: Annotated[
         str,

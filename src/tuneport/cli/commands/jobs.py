@@ -24,14 +24,6 @@ Json = output.Json
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)]
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("jobs")(jobs_command)
-    app.command("show")(show_command)
-    app.command("watch")(watch_command)
-    app.command("logs")(logs_command)
-    app.command("metrics")(metrics_command)
-
-
 def jobs_command(
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most jobs to show, newest first.")] = 20,
     costs: Annotated[

@@ -21,10 +21,6 @@ NOT_ALL = 3
 """The exit code if the provider is the reason that something is missing or a job did not succeed."""
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("migrate")(migrate_command)
-
-
 def migrate_command(
     from_: Annotated[
         str | None, typer.Option("--from", "-f", metavar="BACKEND", help="The account. Default: the configured one.")

@@ -23,10 +23,6 @@ BAR = 24  # characters of the largest part of the memory
 PERCENT_DIGITS = 2
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("plan")(plan_command)
-
-
 def plan_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[

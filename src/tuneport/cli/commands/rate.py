@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 NOTES_TOLD = 20
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("rate")(rate_command)
-
-
 def rate_command(
     answers: Annotated[
         Path,

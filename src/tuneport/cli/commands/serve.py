@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from tuneport.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-def register_commands(app: typer.Typer) -> None:
-    app.command("serve")(serve_command)
 
 
 def serve_command(
@@ -134,10 +131,9 @@ def _run(
         from tuneport.serve import AccessRules, Gateway, background, create_app
         from tuneport.types import now
     if require_token:
-        store = Store(settings.database_url).unscoped()
-        moment = now()
-        has_token = any(is_token_live(row, moment) for row in store.tokens.all())
-        store.close()
+        with closing(Store(settings.database_url).unscoped()) as store:
+            moment = now()
+            has_token = any(is_token_live(row, moment) for row in store.tokens.all())
         if not has_token:
             reason = "is reachable from elsewhere" if host not in LOOPBACK else "with --require-token needs a token"
             raise ConfigError(f"--host {host} {reason}, and there is no token yet: `tuneport token create NAME` first")

@@ -11,16 +11,12 @@ from tuneport.cli.views import output
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.upkeep import StoreSchemaReport
 
-group = typer.Typer(
-    name="store", help="Where jobs are kept: its version and size; upgrade it, or go back.", invoke_without_command=True
+store_group = typer.Typer(
+    help="Where jobs are kept: its version and size; upgrade it, or go back.", invoke_without_command=True
 )
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.add_typer(group)
-
-
-@group.callback()
+@store_group.callback()
 def store_command(context: typer.Context, json_: output.Json = False) -> None:
     """Show where the store is, its version and what it holds. Changes nothing."""
     from tuneport.lifecycle.schema.upkeep import inspect_store
@@ -30,7 +26,7 @@ def store_command(context: typer.Context, json_: output.Json = False) -> None:
         _print(inspect_store(Settings.load().database_url))
 
 
-@group.command("upgrade")
+@store_group.command("upgrade")
 def store_upgrade_command(json_: output.Json = False) -> None:
     """Create the store, or bring it to this tuneport's version. Every command that uses the store does so, too."""
     from tuneport.lifecycle.schema.upkeep import upgrade_store
@@ -39,7 +35,7 @@ def store_upgrade_command(json_: output.Json = False) -> None:
     _print(upgrade_store(Settings.load().database_url))
 
 
-@group.command("downgrade")
+@store_group.command("downgrade")
 def store_downgrade_command(
     version: Annotated[int, typer.Argument(metavar="VERSION", help="The version to go back to.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

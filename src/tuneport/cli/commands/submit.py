@@ -74,10 +74,45 @@ class SubmitArguments:
     backend: str | None
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("submit")(_with_flags(submit_command))
+def _with_flags(function: Any) -> Any:
+    """Return the function with a parameter for each flag, for Typer to read."""
+    own = inspect.signature(function, eval_str=True)
+    named = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    first = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in named]
+    parameters = first[:2] + [_parameter(flag) for flag in SPEC_FLAGS] + first[2:3]
+    for flag in OPTION_FLAGS:
+        parameters.append(_parameter(flag))
+        if flag.off is not None:
+            parameters.append(_switch(_off(flag), flag.off, flag.off_help))
+    parameters += first[3:]
+
+    def with_flags(**given: Any) -> None:
+        function(**given)
+
+    with_flags.__doc__ = function.__doc__
+    with_flags.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return with_flags
 
 
+def _off(flag: Flag) -> str:
+    return f"not_{flag.field}"
+
+
+def _parameter(flag: Flag) -> inspect.Parameter:
+    if flag.kind == "switch":
+        return _switch(flag.field, flag.flag, flag.help)
+    names = [flag.flag] if flag.short is None else [flag.flag, flag.short]
+    option = typer.Option(*names, help=flag.help, metavar=flag.metavar)
+    annotation: Any = Annotated[_TYPES.get(flag.kind, str | None), option]
+    return inspect.Parameter(flag.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _switch(name: str, flag: str, help_: str) -> inspect.Parameter:
+    annotation = Annotated[bool, typer.Option(flag, help=help_)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+
+
+@_with_flags
 def submit_command(
     dataset: Data = None,
     spec_file: SpecFile = None,
@@ -175,41 +210,3 @@ def _json_file(path: Path, flag: str) -> Any:
         return decode_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{flag} {path} cannot be read as JSON: {error}; correct the file") from error
-
-
-def _with_flags(function: Any) -> Any:
-    """Return the function with a parameter for each flag, for Typer to read."""
-    own = inspect.signature(function, eval_str=True)
-    named = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    first = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in named]
-    parameters = first[:2] + [_parameter(flag) for flag in SPEC_FLAGS] + first[2:3]
-    for flag in OPTION_FLAGS:
-        parameters.append(_parameter(flag))
-        if flag.off is not None:
-            parameters.append(_switch(_off(flag), flag.off, flag.off_help))
-    parameters += first[3:]
-
-    def with_flags(**given: Any) -> None:
-        function(**given)
-
-    with_flags.__doc__ = function.__doc__
-    with_flags.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return with_flags
-
-
-def _off(flag: Flag) -> str:
-    return f"not_{flag.field}"
-
-
-def _parameter(flag: Flag) -> inspect.Parameter:
-    if flag.kind == "switch":
-        return _switch(flag.field, flag.flag, flag.help)
-    names = [flag.flag] if flag.short is None else [flag.flag, flag.short]
-    option = typer.Option(*names, help=flag.help, metavar=flag.metavar)
-    annotation: Any = Annotated[_TYPES.get(flag.kind, str | None), option]
-    return inspect.Parameter(flag.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _switch(name: str, flag: str, help_: str) -> inspect.Parameter:
-    annotation = Annotated[bool, typer.Option(flag, help=help_)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)

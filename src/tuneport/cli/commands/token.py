@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneport.cli.opened_store import open_command_store
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import TokenRecord
 
-_tokens = typer.Typer(name="token", no_args_is_help=True, help="Who may use the gateway (`tuneport serve`).")
+token_group = typer.Typer(no_args_is_help=True, help="Who may use the gateway (`tuneport serve`).")
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.add_typer(_tokens)
-    app.command("audit")(audit_command)
-
-
-@_tokens.command("create")
+@token_group.command("create")
 def token_create_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A label for this token.", show_default=False)],
     scope: Annotated[
@@ -41,13 +37,9 @@ def token_create_command(
 
     Programs use it as their API key. From the first token on, the gateway requires one.
     """
-    from tuneport.lifecycle.store.store import Store
-    from tuneport.settings import Settings
-
-    store = Store(Settings.load().database_url).unscoped()
-    row, secret = store.tokens.add(name, scope=scope, project=project, days=expires)
-    first = store.tokens.count_tokens()[0] == 1
-    store.close()
+    with open_command_store() as store:
+        row, secret = store.tokens.add(name, scope=scope, project=project, days=expires)
+        first = store.tokens.count_tokens()[0] == 1
     if output.print_if_json(_described(row) | {"secret": secret}):
         return
     output.print_line(secret)
@@ -59,15 +51,11 @@ def token_create_command(
         output.print_note("From now on the gateways of this store require a token.")
 
 
-@_tokens.command("list")
+@token_group.command("list")
 def token_list_command(json_: output.Json = False) -> None:
     """List the tokens, without their secrets."""
-    from tuneport.lifecycle.store.store import Store
-    from tuneport.settings import Settings
-
-    store = Store(Settings.load().database_url).unscoped()
-    rows = store.tokens.all()
-    store.close()
+    with open_command_store() as store:
+        rows = store.tokens.all()
     if output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         return
     if not rows:
@@ -80,18 +68,14 @@ def token_list_command(json_: output.Json = False) -> None:
     output.console().print(table)
 
 
-@_tokens.command("revoke")
+@token_group.command("revoke")
 def token_revoke_command(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="The token's name or id.", show_default=False)],
     json_: output.Json = False,
 ) -> None:
     """Revoke a token. Within a second, every gateway of the store refuses it and the browsers logged in with it."""
-    from tuneport.lifecycle.store.store import Store
-    from tuneport.settings import Settings
-
-    store = Store(Settings.load().database_url).unscoped()
-    row = store.tokens.revoke(token)
-    store.close()
+    with open_command_store() as store:
+        row = store.tokens.revoke(token)
     if not output.print_if_json(_described(row)):
         output.print_note(f"{row.name} ({row.id}) is revoked")
 
@@ -104,12 +88,9 @@ def audit_command(
 ) -> None:
     """Show who changed what, estimated and actual costs of jobs, and who used how many chat tokens. Times are UTC."""
     from tuneport.lifecycle.store.audit import audit_record_document
-    from tuneport.lifecycle.store.store import Store
-    from tuneport.settings import Settings
 
-    store = Store(Settings.load().database_url).unscoped()
-    rows, more = store.audit.page(limit=limit, since=None if since is None else _moment(since), project=project)
-    store.close()
+    with open_command_store() as store:
+        rows, more = store.audit.page(limit=limit, since=None if since is None else _moment(since), project=project)
     if output.print_if_json({"object": "list", "data": [audit_record_document(row) for row in rows], "has_more": more}):
         return
     if not rows:

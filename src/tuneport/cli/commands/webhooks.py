@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneport.cli.opened_store import open_command_store
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.schema.records import DeliveryRecord
 
-webhook = typer.Typer(help="Signed webhooks, as OpenAI sends them.", no_args_is_help=True, rich_markup_mode="rich")
+webhook_group = typer.Typer(
+    help="Signed webhooks, as OpenAI sends them.", no_args_is_help=True, rich_markup_mode="rich"
+)
 STATES = ("waiting", "delivered", "dead")
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.add_typer(webhook, name="webhook")
-
-
-@webhook.command("secret")
+@webhook_group.command("secret")
 def webhook_secret_command(json_: output.Json = False) -> None:
     """Make a secret, for the gateway's environment and for the receiver's [bold]OPENAI_WEBHOOK_SECRET[/bold]."""
     from tuneport.lifecycle.webhooks.signing import new_webhook_secret
@@ -31,7 +30,7 @@ def webhook_secret_command(json_: output.Json = False) -> None:
     output.print_json_document({"secret": made}) if output.as_json else output.print_line(made)
 
 
-@webhook.command("list")
+@webhook_group.command("list")
 def webhook_list_command(json_: output.Json = False) -> None:
     """List the webhooks that this folder and environment configure."""
     from tuneport.lifecycle.webhooks.endpoints import parse_webhook_endpoints, read_notification_targets
@@ -59,7 +58,7 @@ def webhook_list_command(json_: output.Json = False) -> None:
     output.console().print(table)
 
 
-@webhook.command("test")
+@webhook_group.command("test")
 def webhook_test_command(
     name: Annotated[
         str, typer.Argument(help="The NAME of [webhooks.NAME], or `environment` for TUNEPORT_WEBHOOK_URL.")
@@ -93,7 +92,7 @@ def webhook_test_command(
         output.print_line(f"{endpoints[name].host} answered {outcome.status}: {sent['type']}, webhook-id {sent['id']}")
 
 
-@webhook.command("deliveries")
+@webhook_group.command("deliveries")
 def webhook_deliveries_command(
     job: Annotated[str | None, typer.Option(help="Only deliveries of this job.")] = None,
     state: Annotated[str | None, typer.Option(help="waiting, delivered or dead.")] = None,
@@ -101,16 +100,11 @@ def webhook_deliveries_command(
     json_: output.Json = False,
 ) -> None:
     """List deliveries of webhooks and notifications, sent and waiting, newest first."""
-    from tuneport.lifecycle.store.store import Store
-    from tuneport.settings import Settings
 
     if state is not None and state not in STATES:
         raise ConfigError(f"--state {state} is unknown; choose one of: {', '.join(STATES)}")
-    store = Store(Settings.load().database_url).unscoped()
-    try:
+    with open_command_store() as store:
         rows = store.webhooks.list_deliveries(limit=limit, job_id=job, state=state)
-    finally:
-        store.close()
     if output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         return
     if not rows:
@@ -124,20 +118,14 @@ def webhook_deliveries_command(
             output.print_line(f"  {row.last_error}")
 
 
-@webhook.command("resend")
+@webhook_group.command("resend")
 def webhook_resend_command(
     deliveries: Annotated[list[str], typer.Argument(help="`tuneport webhook deliveries` lists their ids.")],
     json_: output.Json = False,
 ) -> None:
     """Let the gateway send a delivery again, with the same id."""
-    from tuneport.lifecycle.store.store import Store
-    from tuneport.settings import Settings
-
-    store = Store(Settings.load().database_url).unscoped()
-    try:
+    with open_command_store() as store:
         rows = [store.webhooks.send_again(delivery) for delivery in deliveries]
-    finally:
-        store.close()
     if not output.print_if_json({"object": "list", "data": [_described(row) for row in rows]}):
         for row in rows:
             output.print_line(f"{row.id} is due; a gateway that has {row.endpoint} sends it")

@@ -13,10 +13,6 @@ from tuneport.digests import LIST
 Json = output.Json
 
 
-def register_commands(app: typer.Typer) -> None:
-    app.command("download")(download_command)
-
-
 def download_command(
     job: Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)],
     folder: Annotated[

@@ -28,7 +28,7 @@ def print_check_report(report: CheckReport, console: Console | None = None) -> N
     console.print(
         Text(
             f"{output.counted(report.rows, 'record')}, {report.format.format} ({report.format.confidence:.0%} sure), "
-            f"{report.task}, {report.tokens.total:,} tokens"
+            f"{report.task}{'' if report.tokens is None else f', {report.tokens.total:,} tokens'}"
         )
     )
     names = max(len(finding.check) for finding in report.findings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tuneport.cli.views import output
@@ -22,17 +21,17 @@ SECONDS, REMOTE_SECONDS = 2.0, 30.0
 class CurveVerdictPrinter:
     """A watch over a running job's curve that prints a line whenever the verdict changes."""
 
-    def __init__(self, workspace: JobService, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.workspace, self.clock = workspace, clock
+    def __init__(self, workspace: JobService) -> None:
+        self.workspace = workspace
         self._looked_at = float("-inf")
         self._told: tuple[object, ...] = ()
 
     def print_if_changed(self, row: JobRecord) -> None:
         """Check the curve. A provider that reports no metrics now is asked again later; the job goes on."""
-        if row.job_status.terminal or self.clock() - self._looked_at < self._pause(row):
+        if row.job_status.terminal or time.monotonic() - self._looked_at < self._pause(row):
             return
         verdict = current_curve_verdict(self.workspace, row)
-        self._looked_at = self.clock()
+        self._looked_at = time.monotonic()
         if verdict is None or verdict.finding == "unclear":
             return
         current = (verdict.finding, verdict.sure)

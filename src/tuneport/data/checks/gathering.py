@@ -37,14 +37,15 @@ def create_row_checks() -> dict[str, DatasetCheck]:
 
 @dataclass
 class RowCheckResults:
-    """The results of a pass. Only the schema knows of rows that are not records."""
+    """The results of a pass. Only the schema knows of rows that are not records. `tokens` is None if they were not
+    counted."""
 
     rows: int
     pairs: bool
     mixed: bool
     schema: DatasetSchemaCheck
     task: DatasetTaskGuess
-    tokens: TokenLengthCounter
+    tokens: TokenLengthCounter | None
     diversity: DiversityCheck
     checks: dict[str, DatasetCheck] = field(default_factory=create_row_checks)
     columns: DuplicateCheckColumns = field(default_factory=lambda: DuplicateCheckColumns(Path(), ()))
@@ -56,15 +57,16 @@ class RowCheckResults:
         return self.diversity.mean_similarity > TEMPLATED
 
     @classmethod
-    def empty(cls, vocabulary: TokenizerVocabulary) -> RowCheckResults:
-        return cls(0, False, False, DatasetSchemaCheck(), DatasetTaskGuess(), vocabulary.counter(), DiversityCheck())
+    def empty(cls, vocabulary: TokenizerVocabulary | None) -> RowCheckResults:
+        tokens = None if vocabulary is None else vocabulary.counter()
+        return cls(0, False, False, DatasetSchemaCheck(), DatasetTaskGuess(), tokens, DiversityCheck())
 
 
 class RowCheckWorker:
     """A worker of `parallel.map_rows`. `judged` is False where columns, task and diversity are all that is wanted."""
 
     def __init__(
-        self, path: Path, format: str, vocabulary: TokenizerVocabulary, folder: Path, judged: bool, worker: int
+        self, path: Path, format: str, vocabulary: TokenizerVocabulary | None, folder: Path, judged: bool, worker: int
     ) -> None:
         self._path, self._format, self._judged = path, load_dataset_format(format), judged
         self._found = RowCheckResults.empty(vocabulary)
@@ -87,7 +89,8 @@ class RowCheckWorker:
             if not self._judged:
                 found.diversity.add(example)
                 continue
-            found.tokens.add(line, row.record)
+            if found.tokens is not None:
+                found.tokens.add(line, row.record)
             for check in self._checks:
                 check.add(example)
             found.diversity.add(example)  # after the answers, which have found out the question's language
@@ -99,14 +102,16 @@ class RowCheckWorker:
     def result(self) -> Any:
         held, found = self._columns.close(), self._found
         checks = {name: check.state() for name, check in found.checks.items()}
-        parts = (found.schema.state(), found.task.state(), found.tokens.state(), found.diversity.state(), checks)
+        tokens = None if found.tokens is None else found.tokens.state()
+        parts = (found.schema.state(), found.task.state(), tokens, found.diversity.state(), checks)
         return (found.rows, found.pairs, found.mixed), held, *parts
 
 
 def run_row_checks(
-    dataset: Dataset, *, vocabulary: TokenizerVocabulary, folder: Path, judged: bool = True
+    dataset: Dataset, *, vocabulary: TokenizerVocabulary | None, folder: Path, judged: bool = True
 ) -> RowCheckResults:
-    """Read the dataset once; what is remembered of each row is in `columns`, and in `folder` if it is large.
+    """Read the dataset once; what is remembered of each row is in `columns`, and in `folder` if it is large. Without a
+    vocabulary no tokens are counted.
 
     Raises DatasetError for a dataset that cannot be read as a whole; bad rows are in `schema`.
     """
@@ -120,7 +125,8 @@ def run_row_checks(
         found.pairs, found.mixed = found.pairs or pairs, found.mixed or mixed
         found.schema.merge(schema)
         found.task.merge(task)
-        found.tokens.merge(tokens)
+        if found.tokens is not None:
+            found.tokens.merge(tokens)
         found.diversity.merge(diversity)
         for name, state in checks.items():
             found.checks[name].merge(state)

@@ -43,7 +43,8 @@ class CheckReport:
     `beside`, of duplicates and contradictions, the earlier line that each of them is like. `numbering` says in which
     file a line is, and where lines are records. `notes` say what was done unasked: which column was left out as it
     holds nothing, and which split of the folder was taken as the hold-out. Of a kind with too many lines to list them
-    all, `unlisted` says of a record whether it is one of them.
+    all, `unlisted` says of a record whether it is one of them. `tokens` is None if they could not be counted, which
+    the finding "lengths" tells.
     """
 
     dataset: Dataset
@@ -53,7 +54,7 @@ class CheckReport:
     task: str
     findings: tuple[Finding, ...]
     classes: dict[str, int] | None
-    tokens: TokenCounts
+    tokens: TokenCounts | None
     flagged: Mapping[str, Sequence[int]]
     beside: Mapping[str, Sequence[int]]
     numbering: RowNumbering
@@ -75,8 +76,9 @@ class CheckReport:
             ("format", self.format.format),
             ("method", self.method.value),
             ("task", self.task),
-            ("tokens", f"{self.tokens.total:,}"),
         ]
+        if self.tokens is not None:
+            facts.append(("tokens", f"{self.tokens.total:,}"))
         rows = [
             (each.check, each.verdict.value, f"{each.message}{f' → {each.fix}' if each.fix else ''}")
             for each in self.findings
@@ -105,6 +107,12 @@ class CheckReport:
     def finding(self, check: str) -> Finding:
         return next(finding for finding in self.findings if finding.check == check)
 
+    def require_tokens(self) -> TokenCounts:
+        """Return the counts. Raises ConfigError, which says how they are to be had, if tokens were not counted."""
+        if self.tokens is None:
+            raise ConfigError(self.finding("lengths").fix)
+        return self.tokens
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "path": str(self.path),
@@ -118,7 +126,7 @@ class CheckReport:
             "findings": [finding.as_dict(self.numbering.words) for finding in self.findings],
             "flagged": {kind: list(lines) for kind, lines in self.flagged.items()},
             "classes": self.classes,
-            "tokens": self.tokens.as_dict(),
+            "tokens": None if self.tokens is None else self.tokens.as_dict(),
         }
 
 
@@ -129,17 +137,17 @@ def check_dataset(
     validation: DatasetLike | None = None,
     vocabulary: TokenizerVocabulary = OPENAI,
     task: str | None = None,
-    columns: Mapping[str, str] | None = None,
 ) -> CheckReport:
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
     `validation` is the held-out file; without one, the held-out split of the folder whose split `path` is. `task` is
-    one of `TASKS`, guessed by default; `vocabulary` is the one to count tokens with and the limit of an example;
-    `columns` renames columns (`--map`). What is remembered of each row (0.4 kB) lies in a temporary folder if it is
-    large. Raises DatasetError only for a file that cannot be read at all or whose format is unknown, StorageError if
-    that folder is full.
+    one of `TASKS`, guessed by default; `vocabulary` is the one to count tokens with and the limit of an example.
+    What is remembered of each row (0.4 kB) lies in a temporary folder if it is
+    large. Without a vocabulary on this machine or a network to fetch it, a finding says that tokens were not counted.
+    Raises DatasetError only for a file that cannot be read at all or whose format is unknown, StorageError if that
+    folder is full.
     """
-    dataset = Dataset.of(path, columns, format)
+    dataset = Dataset.of(path, format=format)
     if task is not None and task not in TASKS:
         raise ConfigError(f"the task {task!r} is not known; known tasks: {', '.join(TASKS)}")
     found_format = dataset.detection
@@ -148,10 +156,11 @@ def check_dataset(
     if validation is None and (beside_it := find_dataset_held_out_split(dataset.path)) is not None:
         validation = beside_it
         own = (f"compared with {beside_it}, the folder's held-out split (--validation names another)",)
+    uncounted = vocabulary.why_unavailable()
     with tempfile.TemporaryDirectory(prefix="tuneport-check-") as temporary:
         folder = Path(temporary) / "training"
         folder.mkdir()
-        found = run_row_checks(dataset, vocabulary=vocabulary, folder=folder)
+        found = run_row_checks(dataset, vocabulary=None if uncounted else vocabulary, folder=folder)
         remembered, lookup = found.columns, partial(examples_at_lines, dataset)
         held_out = None
         if validation is not None:
@@ -163,7 +172,7 @@ def check_dataset(
             contradictions = ContradictionCheck(remembered, lookup, task or guess.name, templated=templated)
             hold_out = HoldoutLeakCheck(dataset.path, remembered, lookup, held_out, templated=templated)
             repeats = len(find_exact_duplicates(remembered.key("question"), remembered.lines)[0])
-    lengths = LengthCheck(found.tokens, found.numbering)
+    lengths = LengthCheck(found.tokens, found.numbering, uncounted)
     distinct = 1 - repeats / max(1, len(remembered))
     findings = (
         found.schema.finding(name, found.rows),
@@ -192,7 +201,7 @@ def check_dataset(
         task=called,
         findings=findings,
         classes=guess.classes if called == "classification" else None,
-        tokens=found.tokens.counts(),
+        tokens=lengths.counts,
         flagged={f"{name}.{kind}": list(each) for name, kinds in lines.items() for kind, each in kinds.items()},
         beside=beside,
         numbering=found.numbering,
@@ -209,6 +218,6 @@ def _unlisted(checks: Mapping[str, DatasetCheck]) -> dict[str, Callable[[Checked
 
 def _held_out(validation: Dataset, folder: Path) -> HeldOutColumns:
     folder.mkdir()
-    found = run_row_checks(validation, vocabulary=OPENAI, folder=folder, judged=False)
+    found = run_row_checks(validation, vocabulary=None, folder=folder, judged=False)
     found.schema.raise_if_any()
     return HeldOutColumns(found.columns, partial(examples_at_lines, validation), found.numbering)

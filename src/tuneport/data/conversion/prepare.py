@@ -36,7 +36,6 @@ def prepare_dataset(
     allow_loss: bool = False,
     questions: bool = False,
     method: Method | None = None,
-    encoding: str = "o200k_base",
     untrained: UntrainedDatasetRecords | None = None,
 ) -> DataFile:
     """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
@@ -56,7 +55,7 @@ def prepare_dataset(
         dataset = dataset.read_as(target)  # nothing else can be written as it; chats of several turns look like openai
     format = load_dataset_format(target)
     known, source = dataset.known, dataset.open()
-    losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter(encoding)
+    losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter()
     signals = UnusedSignals()
     untrained = untrained or UntrainedDatasetRecords()
     untrained.words = source.numbering.words

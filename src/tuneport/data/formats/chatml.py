@@ -50,8 +50,7 @@ def read_format_row(line: bytes) -> Record:
     problems = RecordProblems()
     text = problems.read_text(row, "text", "") or ""
     messages = _read_turns(text, problems)
-    if not problems and not any(message.role == "assistant" for message in messages):
-        problems.add("text", "there is no turn of the assistant, so nothing to train on", "add the answer")
+    problems.require_answer(messages, "text", "turn of the assistant")
     problems.raise_if_any()
     return Chat(messages, metadata=pick_unknown_row_keys(row, KNOWN))
 

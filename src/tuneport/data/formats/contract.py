@@ -7,7 +7,7 @@ therefore either holds a thing exactly or says that it does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -129,6 +129,11 @@ class RecordProblems(list[Problem]):
         self.add(f"{at}.{key}" if at else key, f"must be a list, not {row_value_json_type(value)}", "write it as [...]")
         return []
 
+    def require_answer(self, messages: Sequence[Message], field: str, missing: str = "assistant message") -> None:
+        """Add a problem if none of the messages is an answer; not if something else is wrong already."""
+        if not self and not any(message.role == "assistant" for message in messages):
+            self.add(field, f"there is no {missing}, so nothing to train on", "add the answer")
+
     def raise_if_any(self) -> None:
         if self:
             raise InvalidRecord(*self)
@@ -150,6 +155,16 @@ def restore_unknown_row_keys(
             lost.append(Unrepresentable(f"{field}{key}", "the format uses this key for something else"))
         else:
             row[key] = value
+
+
+def note_lost_parallel_calls(record: Record, lost: list[Unrepresentable]) -> None:
+    if record.parallel_tool_calls is not None:
+        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
+
+
+def note_lost_weight(record: Record, lost: list[Unrepresentable]) -> None:
+    if record.weight is not None:
+        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
 
 
 def chat_of_record(record: Record, lost: list[Unrepresentable]) -> Chat | None:

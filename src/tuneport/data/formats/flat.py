@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tuneport.data.formats.contract import Unrepresentable
+from tuneport.data.formats.contract import Unrepresentable, note_lost_parallel_calls, note_lost_weight
 from tuneport.data.rows.records import Message, Record
 
 
@@ -94,10 +94,8 @@ def plain_text(message: Message, lost: list[Unrepresentable]) -> str:
 def note_lost_settings(record: Record, lost: list[Unrepresentable]) -> None:
     if record.tools:
         lost.append(Unrepresentable("tools", "there are no tool definitions"))
-    if record.parallel_tool_calls is not None:
-        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_parallel_calls(record, lost)
+    note_lost_weight(record, lost)
 
 
 def text_messages(system: str | None, pairs: list[tuple[str, str]]) -> list[Message]:

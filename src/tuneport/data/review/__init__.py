@@ -1,19 +1,5 @@
 """Records judged by a person: the verdicts beside a dataset, and the local page on which they are given."""
 
-from tuneport.data.review.verdicts import (
-    ReviewDecision,
-    ReviewVerdict,
-    read_review_verdicts,
-    record_hash,
-    review_verdicts_path,
-    with_answer,
-)
+from tuneport.data.review.verdicts import ReviewDecision, ReviewVerdict, read_review_verdicts, record_hash, with_answer
 
-__all__ = [
-    "ReviewDecision",
-    "ReviewVerdict",
-    "record_hash",
-    "read_review_verdicts",
-    "review_verdicts_path",
-    "with_answer",
-]
+__all__ = ["ReviewDecision", "ReviewVerdict", "record_hash", "read_review_verdicts", "with_answer"]

@@ -22,6 +22,7 @@ from tuneport.data.review.verdicts import (
 )
 from tuneport.data.rows.records import Record
 from tuneport.errors import ConfigError
+from tuneport.validation import is_unicode_text
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class ReviewSession:
         shown = self.shown[index]
         if (judgement == ReviewDecision.EDIT) != (text is not None):
             raise ConfigError("an edit, and nothing else, comes with the text of the new answer")
+        if text is not None and not is_unicode_text(text):
+            raise ConfigError("the new answer holds half of a character; delete it, and save again")
         if text is not None and editable_answer(shown.record) is None:
             raise ConfigError("the answer of this record is no single text, so it cannot be edited here")
         with self._lock:

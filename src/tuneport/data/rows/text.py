@@ -49,13 +49,10 @@ def grader_reference_as_answer(record: Graded) -> list[Message]:
     return [Message("assistant", single or msgspec.json.encode(record.reference, order="sorted").decode())]
 
 
-def record_messages_as_text(messages: list[Message], *, system: bool = True) -> str:
-    """Return text, images (by a digest) and tool calls of the messages, each on its own line; without `system`, no
-    system prompts."""
+def record_messages_as_text(messages: list[Message]) -> str:
+    """Return text, images (by a digest) and tool calls of the messages, each on its own line."""
     pieces: list[str] = []
     for message in messages:
-        if not system and message.role in ("system", "developer"):
-            continue
         content = message.content
         text = content if type(content) is str else message.text
         if text:

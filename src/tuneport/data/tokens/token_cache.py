@@ -12,6 +12,7 @@ from pathlib import Path
 from tuneport import private
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokens import TokenCounts, count_dataset_tokens
+from tuneport.digests import sha256_of
 from tuneport.files import write_atomically
 
 RULES = 2
@@ -52,5 +53,4 @@ def _digest(file: Path) -> str:
 @cache
 def _digest_of(file: Path, size: int, changed: int) -> str:
     """Hash the file once a process, as long as its size and time stay; several vocabularies need it."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return sha256_of(file)

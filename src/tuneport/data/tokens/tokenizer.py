@@ -12,6 +12,7 @@ from tuneport.data.rows.records import Graded, Preference, Record
 from tuneport.data.templates.rendering import TemplateRenderer
 from tuneport.data.tokens.tokens import TokenCounter, TokenLengthCounter
 from tuneport.errors import ConfigError, DatasetError, TuneportError, UnsupportedError
+from tuneport.openai_encodings import fetch_openai_vocabulary
 from tuneport.types import LossOn
 
 
@@ -58,6 +59,16 @@ class TokenizerVocabulary:
         if self.folder is None:
             return TokenCounter(self.name, context=self.context)
         return RenderedCounter(self.folder, self.name, context=self.context)
+
+    def why_unavailable(self) -> str:
+        """Return why no tokens can be counted with it, and what to do, or an empty string. It downloads an encoding
+        that is not on this machine."""
+        if self.folder is None:
+            try:
+                fetch_openai_vocabulary(self.name)
+            except ConfigError as error:
+                return str(error)
+        return ""
 
 
 def training_template_renderer(

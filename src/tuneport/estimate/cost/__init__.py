@@ -8,7 +8,6 @@ invented.
 from tuneport.estimate.cost.base_prices import base_inference_quote
 from tuneport.estimate.cost.inference import InferenceQuote, endpoint_hourly_price, inference_quote, per_token_quote
 from tuneport.estimate.cost.own_gpu import OwnGPUCost
-from tuneport.estimate.cost.serving import ServingSpeed, estimated_speed, measured_speed
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
 from tuneport.estimate.cost.training import oldest_price_date, training_price, training_quote
 
@@ -17,13 +16,10 @@ __all__ = [
     "InferenceQuote",
     "MonthlyCost",
     "OwnGPUCost",
-    "ServingSpeed",
     "Traffic",
     "base_inference_quote",
     "endpoint_hourly_price",
-    "estimated_speed",
     "inference_quote",
-    "measured_speed",
     "oldest_price_date",
     "per_token_quote",
     "training_price",

@@ -107,12 +107,6 @@ def _fit(
     )
 
 
-def cheapest_gpu_fit(found: Sequence[GPUFit]) -> GPUFit | None:
-    """Return the fit with the lowest hourly price, or None if nothing fits or has a price."""
-    able = [fit for fit in found if fit.verdict == "yes" and fit.offer is not None]
-    return min(able, key=lambda fit: fit.usd_per_hour or 0.0, default=None)
-
-
 def largest_fitting_batch(adapter: Adapter, dimensions: ModelDimensions, run: TrainingShape, memory_gib: float) -> int:
     """Return the most examples of a micro-batch whose high estimate fits, up to `LARGEST_BATCH`; 0 if none does."""
     return _largest(

@@ -33,11 +33,8 @@ def read_past_jobs(settings: Settings) -> DurationHistory:
     from tuneport.lifecycle.store.store import Store
 
     try:
-        store = Store(settings.database_url).unscoped()
-        try:
+        with closing(Store(settings.database_url).unscoped()) as store:
             return store.figures.read_job_history()
-        finally:
-            store.close()
     except TuneportError:
         return DurationHistory()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -19,6 +19,7 @@ from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
 from tuneport.estimate.cost import OwnGPUCost, training_price
 from tuneport.estimate.learning import DurationHistory
+from tuneport.gpus import list_gpus
 from tuneport.lifecycle.planning.cpu_probe import read_stored_cpu_probe
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.manifests import CatalogueGPU, Manifest, OfferedModel, find_manifest_model, load_gpus, load_models
@@ -265,7 +266,7 @@ def plan_job_machine(settings: Settings) -> Machine:
 
 
 def find_job_gpu(name: str) -> CatalogueGPU | None:
-    """Return the known facts of the GPU that `nvidia-smi` names so, or None if there is none or it is unknown."""
+    """Return the known facts of the GPU that its driver names so, or None if there is none or it is unknown."""
     try:
         return load_gpus().find(name) if name else None
     except ConfigError:
@@ -288,7 +289,7 @@ def _processor() -> str:
     return named[0] if named else platform.machine()
 
 
-def detect_job_machine(memory: Callable[[], float | None] | None = None) -> Machine:
+def detect_job_machine() -> Machine:
     """Return the first NVIDIA GPU, else this machine's main memory and processor."""
     gpu = _nvidia_gpu()
     if gpu is not None:
@@ -299,28 +300,16 @@ def detect_job_machine(memory: Callable[[], float | None] | None = None) -> Mach
         return Machine(
             memory_gib=memory_gib, bf16_tflops=card.bf16_tflops, gpu=card.name, bandwidth_gbps=card.bandwidth_gbps
         )
-    return Machine(memory_gib=_main_memory_gib() if memory is None else memory())
+    return Machine(memory_gib=_main_memory_gib())
 
 
 @cache
 def _nvidia_gpu() -> tuple[str, float] | None:
-    """Return name and memory (GiB) of the first GPU, from `nvidia-smi`: importing torch to ask would take seconds."""
-    import shutil
-    import subprocess
-
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    first = done.stdout.strip().splitlines()[:1] if done.returncode == 0 else []
-    if not first or "," not in first[0]:
-        return None
-    name, _, mebibytes = first[0].rpartition(",")
-    return name.replace("NVIDIA", "").strip(), float(mebibytes) / 1024
+    """Return name and memory (GiB) of the first GPU, or None if there is none or its memory is unknown."""
+    for gpu in list_gpus().gpus[:1]:
+        if gpu.total_gib is not None:
+            return gpu.name.replace("NVIDIA", "").strip(), gpu.total_gib
+    return None
 
 
 def _main_memory_gib() -> float | None:

@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.schema.records import DeliveryRecord, EndpointRecord
+from tuneport.lifecycle.schema.records import DeliveryRecord
 from tuneport.lifecycle.schema.tables import DeliveryRow, EndpointRow, JobRequestRow, JobRow
 from tuneport.lifecycle.store.part import (
     RELEASED,
@@ -94,12 +94,6 @@ class WebhookOutbox(LeasedPart):
         with self.transaction() as session:
             for name, (kind, events) in wanted.items():
                 session.merge(EndpointRow(name=name, kind=kind, events=list(events), seen_at=now()))
-
-    def list_endpoints(self) -> list[EndpointRecord]:
-        with self.transaction() as session:
-            return query_store_records(
-                session, EndpointRecord, select_store_records(EndpointRecord).order_by(EndpointRow.name)
-            )
 
     def claim_due_deliveries(self, owner: str, names: Sequence[str], *, limit: int) -> list[DeliveryRecord]:
         """Take the deliveries that are due for these endpoints and not held; they are held by `owner` from now on."""

@@ -32,6 +32,7 @@ HELD_SECONDS = 120.0
 """Renewed while the dataset is read, judged and converted; afterwards another process takes the request up."""
 NOBODY = "nobody"
 """Holds a request that is to rest for a while."""
+_MOST_WITHOUT_RESULTS = 1000  # jobs that one look takes up
 
 
 @dataclass(frozen=True)
@@ -189,14 +190,14 @@ class JobRequestStore(ScopedPart, LeasedPart):
             release_job_announcement(session, job_id)
             return changed.rowcount == 1  # type: ignore[attr-defined, no-any-return]
 
-    def list_jobs_without_results(self, *, limit: int = 1000) -> list[str]:
+    def list_jobs_without_results(self) -> list[str]:
         """Return succeeded jobs for which it is not recorded yet whether they have results, latest first."""
         query = (
             select(JobRequestRow.id)
             .join(JobRow, JobRow.id == JobRequestRow.id)
             .where(JobRequestRow.results_at.is_(None), JobRow.status == JobStatus.SUCCEEDED.value)
             .order_by(JobRow.finished_at.desc())
-            .limit(limit)
+            .limit(_MOST_WITHOUT_RESULTS)
         )
         with self.reading() as session:
             return list(session.scalars(query))

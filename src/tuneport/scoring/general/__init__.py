@@ -11,16 +11,13 @@ from tuneport.scoring.general.asking import (
     general_item_prompts,
     score_general_items,
 )
-from tuneport.scoring.general.comparison import GeneralAbilityChange, GeneralAbilityComparison, compare_general_ability
-from tuneport.scoring.general.items import BenchmarkItem, RefusalPair, load_general_items
+from tuneport.scoring.general.comparison import GeneralAbilityComparison, compare_general_ability
+from tuneport.scoring.general.items import load_general_items
 
 __all__ = [
     "ANSWER_TOKENS",
-    "GeneralAbilityChange",
     "GeneralAbilityComparison",
-    "BenchmarkItem",
     "AnsweredItem",
-    "RefusalPair",
     "compare_general_ability",
     "score_general_items",
     "backend_scores_likelihoods",

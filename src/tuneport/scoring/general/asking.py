@@ -39,16 +39,14 @@ class AnsweredItem:
     chance: float
 
 
-def score_general_items(
-    *, rank: Rank | None = None, complete: Complete | None = None, items: GeneralItems | None = None
-) -> list[AnsweredItem]:
+def score_general_items(*, rank: Rank | None = None, complete: Complete | None = None) -> list[AnsweredItem]:
     """Ask every item in every available way: by `rank` if given, else by letter; in writing if `complete` is given.
 
     Raises ValueError if neither is given.
     """
     if rank is None and complete is None:
         raise ValueError("ask_general_items needs rank, complete or both")
-    items = items or load_general_items()
+    items = load_general_items()
     judged: list[AnsweredItem] = []
     if rank is not None:
         judged += [*_ranked(items.questions, rank), *_told_apart(items, rank)]

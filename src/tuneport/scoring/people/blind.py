@@ -16,6 +16,7 @@ from typing import Literal
 from tuneport.errors import ConfigError
 from tuneport.scoring.people.answers import PromptTurn, RatersAnswerPair, RatersAnswerSet, System
 from tuneport.scoring.people.ratings import LONGEST_NOTE, Rating, RatingFile, RatingVerdict
+from tuneport.validation import is_unicode_text
 
 Choice = Literal["left", "right", "tie", "bad"]
 _LONGEST_SECONDS = 24 * 3600.0
@@ -72,6 +73,8 @@ class BlindRating:
         with self._lock:
             if len(note) > LONGEST_NOTE:
                 raise ConfigError(f"the note has {len(note):,} letters; shorten it to {LONGEST_NOTE:,}")
+            if not is_unicode_text(note):
+                raise ConfigError("the note holds half of a character; delete it, and judge again")
             rater = self._ratings.stored_rater_name(name)
             key = self._views_of(rater).get(view)
             if key is None:

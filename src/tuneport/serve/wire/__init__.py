@@ -4,7 +4,7 @@ document.
 Requests refuse unknown fields, so that nothing a client asked for is silently ignored.
 """
 
-from tuneport.serve.wire.base import RequestModel, ResponseModel
+from tuneport.serve.wire.base import ResponseModel
 from tuneport.serve.wire.files import (
     CompleteUpload,
     CreateUpload,
@@ -33,7 +33,6 @@ from tuneport.serve.wire.jobs import (
 from tuneport.serve.wire.models import DeletedModel, Model, ModelList
 
 __all__ = [
-    "RequestModel",
     "Checkpoint",
     "CheckpointList",
     "CheckpointMetrics",

@@ -291,7 +291,7 @@ class Emulator:
                         return answer if isinstance(answer, EmulatedResponse) else emulated_reply(answer)
                 raise self.error(404, f"Invalid URL ({request.method} {request.path})")
             except EmulatedApiError as error:
-                return emulated_reply(error.payload, error.status, error.headers)
+                return emulated_reply(error.payload, error.status)
             except ValueError as error:
                 return emulated_reply(
                     self.error(400, f"We could not parse the body of your request: {error}").payload, 400

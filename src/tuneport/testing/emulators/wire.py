@@ -25,9 +25,9 @@ from urllib.parse import parse_qsl, urlsplit
 class EmulatedApiError(Exception):
     """An answer that is an error; `payload` is its JSON body."""
 
-    def __init__(self, status: int, payload: Any, headers: dict[str, str] | None = None):
+    def __init__(self, status: int, payload: Any):
         super().__init__(f"{status}: {payload}")
-        self.status, self.payload, self.headers = status, payload, headers or {}
+        self.status, self.payload = status, payload
 
 
 @dataclass

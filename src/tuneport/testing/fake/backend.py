@@ -11,7 +11,6 @@ is none. Faults are armed in `faults.json` (see `ArmedFault`) or with `arm`, and
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import re
 import shutil
@@ -27,6 +26,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.hosted.statuses import parse_provider_status
 from tuneport.backends.provider_options import refuse_hyperparameters
 from tuneport.backends.streaming import Chunk, ChunkStream, openai_token_usage
+from tuneport.digests import sha256_of
 from tuneport.errors import NotFoundError, QuotaError, RateLimitError, RejectedError, UnavailableError
 from tuneport.files import replace_file_atomically, write_atomically
 from tuneport.testing.fake.jobs import STEPS, STEPS_PER_EPOCH, ArmedFault, FakeJob
@@ -276,7 +276,7 @@ class FakeBackend(FineTuneBackend):
                 RemoteFile(
                     id=path.stem,
                     purpose="training",
-                    sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                    sha256=sha256_of(path),
                     filename=path.name,
                     bytes=path.stat().st_size,
                 )

@@ -11,11 +11,10 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from tuneport.data.templates.rendering import RenderedPreference, TemplateRenderer
-from tuneport.train.methods.tokenized import TokenizedRows
+from tuneport.train.methods.tokenized import TokenizedRows, complete_trainer
 from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
-from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 
 
 def dpo_trainer(
@@ -38,10 +37,7 @@ def dpo_trainer(
     )
     if recipe.adapter.has_virtual_tokens and recipe.start is None:
         init_virtual_tokens(trainer.model, [row.prompt_ids + row.chosen_ids for row in rows])
-    trainer.counter = counter
-    if recipe.fuses_lora_layers:
-        fuse_training_lora_layers(trainer.model)
-    return trainer
+    return complete_trainer(trainer, recipe, counter)
 
 
 class TokenizedDPOTrainer(TokenizedRows, DPOTrainer):

@@ -14,11 +14,10 @@ from trl import KTOConfig, KTOTrainer
 
 from tuneport.data.templates.rendering import RenderedAnswer, TemplateRenderer
 from tuneport.errors import UnsupportedError
-from tuneport.train.methods.tokenized import TokenizedRows
+from tuneport.train.methods.tokenized import TokenizedRows, complete_trainer
 from tuneport.train.model.adapters import init_virtual_tokens, load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
-from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 
 
 def kto_trainer(
@@ -51,10 +50,7 @@ def kto_trainer(
     )
     if recipe.adapter.has_virtual_tokens and recipe.start is None:
         init_virtual_tokens(trainer.model, [row.prompt_ids + row.completion_ids for row in rows])
-    trainer.counter = counter
-    if recipe.fuses_lora_layers:
-        fuse_training_lora_layers(trainer.model)
-    return trainer
+    return complete_trainer(trainer, recipe, counter)
 
 
 class TokenizedKTOTrainer(TokenizedRows, KTOTrainer):

@@ -12,11 +12,10 @@ from datasets import Dataset
 from trl import RewardConfig, RewardTrainer
 
 from tuneport.data.templates.rendering import RenderedPreference, TemplateRenderer
-from tuneport.train.methods.tokenized import TokenizedRows
+from tuneport.train.methods.tokenized import TokenizedRows, complete_trainer
 from tuneport.train.model.adapters import load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
-from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 from tuneport.types import Adapter
 
 
@@ -53,10 +52,7 @@ def reward_trainer(
         head = trainer.model.get_base_model().score
         dtype = head.modules_to_save["default"].weight.dtype
         head.register_forward_pre_hook(lambda module, inputs: (inputs[0].to(dtype),))
-    trainer.counter = counter
-    if recipe.fuses_lora_layers:
-        fuse_training_lora_layers(trainer.model)
-    return trainer
+    return complete_trainer(trainer, recipe, counter)
 
 
 class TokenizedRewardTrainer(TokenizedRows, RewardTrainer):

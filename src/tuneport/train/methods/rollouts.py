@@ -18,10 +18,10 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from tuneport.data.templates.rendering import RenderedPrompt, TemplateRenderer
 from tuneport.errors import ConfigError
 from tuneport.train.methods.rewards import Reward
+from tuneport.train.methods.tokenized import complete_trainer
 from tuneport.train.model.adapters import load_training_base, model_and_peft_config
 from tuneport.train.model.arguments import TrainingRecipe, choose_micro_batch, training_arguments
 from tuneport.train.run.reporting import TrainedTokenCounter
-from tuneport.train.speed.lora_linear import fuse_training_lora_layers
 
 
 def _trainer(
@@ -66,11 +66,9 @@ def _trainer(
         eval_dataset=_dataset(len(rows), len(valid)) if valid else None,
         processing_class=renderer.tokenizer,
     )
-    trainer.questions, trainer.counter, trainer.reward = [*rows, *valid], counter, reward
+    trainer.questions, trainer.reward = [*rows, *valid], reward
     trainer.reward_funcs, trainer.reward_func_names = [trainer.score], ["score"]
-    if recipe.fuses_lora_layers:
-        fuse_training_lora_layers(trainer.model)
-    return trainer
+    return complete_trainer(trainer, recipe, counter)
 
 
 class _Rollouts:

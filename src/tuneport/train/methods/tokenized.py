@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from tuneport.train.model.arguments import TrainingRecipe
 from tuneport.train.run.process_group import DistributedRowOrder
 from tuneport.train.run.reporting import TrainedTokenCounter
+from tuneport.train.speed.lora_linear import fuse_training_lora_layers
+
+
+def complete_trainer(trainer: Any, recipe: TrainingRecipe, counter: TrainedTokenCounter) -> Any:
+    """Return the trainer with what no trainer of TRL takes: the counter of tokens, and faster LoRA layers."""
+    trainer.counter = counter
+    if recipe.fuses_lora_layers:
+        fuse_training_lora_layers(trainer.model)
+    return trainer
 
 
 class TokenizedRows(DistributedRowOrder):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from tuneport.base_models import BaseModelDevice
+from tuneport.digests import sha256_of
 from tuneport.train.speed.row_tokens import trained_row_token_count, training_row_token_count
 from tuneport.types import DataFile
 
@@ -50,13 +50,9 @@ def training_environment(device: BaseModelDevice) -> dict[str, Any]:
 
 def training_data_fingerprint(file: DataFile, rows: Sequence[Any]) -> dict[str, Any]:
     """Return what identifies a dataset at training time. `sha256` is of the file as the trainer read it."""
-    digest = hashlib.sha256()
-    with file.path.open("rb") as content:
-        while block := content.read(1 << 20):
-            digest.update(block)
     return {
         "file": file.path.name,
-        "sha256": digest.hexdigest(),
+        "sha256": sha256_of(file.path),
         "bytes": file.path.stat().st_size,
         "format": file.format,
         "rows": len(rows),

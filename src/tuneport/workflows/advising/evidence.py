@@ -26,11 +26,10 @@ def advising_evidence_in_report(report: CheckReport) -> DataEvidence:
     evidence: dict[str, str] = {}
     name = Path(report.path).name
     if report.format.format == "text":
-        known |= {"text_tokens": report.tokens.total, "examples": 0}
-        evidence |= {
-            "text_tokens": f"{report.tokens.total:,} tokens in {name}",
-            "examples": f"{name} is plain text: no examples of answers",
-        }
+        known["examples"], evidence["examples"] = 0, f"{name} is plain text: no examples of answers"
+        if report.tokens is not None:
+            known["text_tokens"] = report.tokens.total
+            evidence["text_tokens"] = f"{report.tokens.total:,} tokens in {name}"
     else:
         enough = report.finding("enough")
         known |= {"task": Task(report.task), "examples": report.rows}

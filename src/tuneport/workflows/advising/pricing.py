@@ -105,7 +105,8 @@ def price_advised_options(
     """Return the price of each option. The call needs no key and uses no network. `shots`: tokens of the few-shot
     examples, if they are known.
 
-    An option without a price says why. Raises ModelNotOfferedError for a model that no backend offers.
+    An option without a price says why. Raises ModelNotOfferedError for a model that no backend offers, ConfigError if
+    tokens cannot be counted.
     """
     today = today or date.today()
     request = _request(report, tokens_per_request, shots)
@@ -164,7 +165,8 @@ def price_advised_options(
 def _request(report: CheckReport, given: tuple[int, int] | None, shots: int | None) -> MeanRequest:
     """Return the mean request, from the check's count of all tokens and the share of the answers in the first
     records."""
-    mean = report.tokens.total / max(1, report.tokens.rows)
+    tokens = report.require_tokens()
+    mean = tokens.total / max(1, tokens.rows)
     if shots is None:
         number = SHOTS if report.classes is None else min(MOST_SHOTS, len(report.classes))
         shots = round(number * mean)

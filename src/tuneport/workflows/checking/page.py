@@ -53,7 +53,7 @@ def render_check_page(report: CheckReport) -> str:
 
 def check_page_parts(report: CheckReport) -> dict[str, Any]:
     """Return what a page about the dataset shows, for the macros of `parts.html`."""
-    document = report.as_dict()
+    document, tokens = report.as_dict(), report.tokens
     findings: list[dict[str, Any]] = document["findings"]
     verdicts = [finding["verdict"] for finding in findings]
     overall = next((verdict for verdict in ("fail", "warn") if verdict in verdicts), "pass")
@@ -66,7 +66,7 @@ def check_page_parts(report: CheckReport) -> dict[str, Any]:
             ("format", f"{document['format']['format']} ({document['format']['confidence']:.0%} sure)"),
             ("task", document["task"]),
             ("method", document["method"]),
-            ("tokens", f"{'about ' if document['tokens'].get('approximate') else ''}{document['tokens']['total']:,}"),
+            *([] if tokens is None else [("tokens", f"{'about ' if tokens.approximate else ''}{tokens.total:,}")]),
         ],
         "findings": findings,
         "charts": _charts(findings, document.get("classes"), report.numbering.words),

@@ -49,6 +49,16 @@ class EvaluationPlan:
     def requests(self) -> tuple[ModelAnswersPlan, ...]:
         return self.models + self.general
 
+    @property
+    def sent(self) -> list[tuple[str, ModelAnswersPlan | EvaluationJudgePlan]]:
+        """Return what goes to a third party, each part with its name."""
+        parts: list[tuple[str, ModelAnswersPlan | EvaluationJudgePlan]] = [
+            (each.asked.name, each) for each in self.requests
+        ]
+        if self.judge is not None:
+            parts.append((f"judge {self.judge.judge.name}", self.judge))
+        return [(name, each) for name, each in parts if each.third_party is not None and each.waiting]
+
     def refuse_over_budget(self, budget: float) -> None:
         for each in self.requests:
             if each.usd is None and each.waiting:
@@ -59,8 +69,10 @@ class EvaluationPlan:
         if self.judge is not None:
             most += self.judge.usd_at_most
         if most > budget:
+            counting = "; ".join(dict.fromkeys(each.counting for _, each in self.sent))
             raise BudgetError(
-                f"the evaluation may cost {money(most)}, above the budget of {money(budget)}; ask fewer --rows"
+                f"the evaluation may cost {money(most)}{f' ({counting})' if counting else ''}, above the budget of "
+                f"{money(budget)}; ask fewer --rows"
             )
 
     def refuse_personal_data(self) -> None:

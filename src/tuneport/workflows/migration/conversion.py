@@ -11,11 +11,12 @@ from tuneport.data.checks.rows.personal import scan_personal_data
 from tuneport.data.conversion.convert import convert
 from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format, prepare_dataset
 from tuneport.data.dataset import Dataset
+from tuneport.digests import sha256_of
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.lifecycle.service import JobService
 from tuneport.manifests import Manifest
 from tuneport.types import DataFile, TuneSpec
-from tuneport.workflows.migration.folder import SavedAccountFolder, saved_account_file_sha256
+from tuneport.workflows.migration.folder import SavedAccountFolder
 from tuneport.workflows.migration.plan import MigrationChoices, MigrationMovePlan
 
 _DIGEST_LENGTH = 16
@@ -84,7 +85,7 @@ def _convert_with_loss(folder: SavedAccountFolder, dataset: Dataset, format: str
 def _digest(dataset: Dataset) -> str:
     digest = hashlib.sha256(json.dumps(dict(dataset.columns), sort_keys=True).encode())
     for file in dataset.files:
-        digest.update(saved_account_file_sha256(file).encode())
+        digest.update(sha256_of(file).encode())
     return digest.hexdigest()[:_DIGEST_LENGTH]
 
 

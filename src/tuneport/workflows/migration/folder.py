@@ -28,6 +28,7 @@ from urllib.parse import quote
 from pydantic import Field, ValidationError
 
 from tuneport import private
+from tuneport.digests import sha256_of
 from tuneport.errors import ConfigError, StorageError
 from tuneport.files import hold_file_lock, write_atomically
 from tuneport.types import Model
@@ -35,7 +36,6 @@ from tuneport.validation import decode_json
 from tuneport.workflows.migration.origin import MigrationSourceJob
 
 VERSION = 1
-_BLOCK = 1 << 20
 _NAME_LENGTH = 80
 _CONTAINERS = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".zst", ".txt")
 
@@ -143,11 +143,7 @@ class SavedAccountFolder:
             return None
         if known.sha256 not in self._verified:
             path = self.path / "files" / known.path
-            if (
-                not path.is_file()
-                or path.stat().st_size != known.bytes
-                or saved_account_file_sha256(path) != known.sha256
-            ):
+            if not path.is_file() or path.stat().st_size != known.bytes or sha256_of(path) != known.sha256:
                 return None
             self._verified[known.sha256] = path
         return self._verified[known.sha256]
@@ -164,7 +160,7 @@ class SavedAccountFolder:
         """Take `content` (in the waiting room) over under its hash, and write it into the index."""
         with _storing(self.path):
             content.chmod(0o600)
-            digest = saved_account_file_sha256(content)
+            digest = sha256_of(content)
             name = f"{digest}-{_safe_file_name(filename, purpose)}"
             size = content.stat().st_size
             with content.open("rb") as file:
@@ -241,14 +237,6 @@ class SavedAccountFolder:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-
-
-def saved_account_file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from tuneport.backends.secrets import (
     known_backend_secrets,
     redact_backend_secrets,
 )
+from tuneport.digests import sha256_of
 from tuneport.errors import (
     AuthError,
     NotFoundError,
@@ -39,7 +40,6 @@ from tuneport.workflows.migration.folder import (
     SavedAccountFolder,
     SavedFile,
     SavedJob,
-    saved_account_file_sha256,
 )
 from tuneport.workflows.migration.inventory import MigrationAccount
 from tuneport.workflows.migration.origin import MigrationSourceJob
@@ -157,7 +157,7 @@ class MigrationAccountSaver:
         spec_path = self._folder.job_folder(job.id) / "spec.toml"
         spec = self._clean(_spec_of(job, self._folder, missing))
         as_written = before.spec_sha256 if before is not None else None
-        if not spec_path.is_file() or as_written is not None and saved_account_file_sha256(spec_path) == as_written:
+        if not spec_path.is_file() or as_written is not None and sha256_of(spec_path) == as_written:
             documents["spec.toml"] = spec
             as_written = hashlib.sha256(spec.encode()).hexdigest()
         ends = self._account.ends(job)
@@ -237,7 +237,7 @@ class MigrationAccountSaver:
             self._account.backend.save_file(file_id, target)
             size = target.stat().st_size
             right_size = listed is None or listed.bytes == size
-            if right_size and (not wanted_hash or saved_account_file_sha256(target) == wanted_hash):
+            if right_size and (not wanted_hash or sha256_of(target) == wanted_hash):
                 name = listed.filename if listed else own.filename if own else Path(file_id).name
                 return self._folder.add_file(file_id, target, purpose=purpose, filename=name, source=self._account.name)
             target.unlink()
@@ -257,7 +257,7 @@ class MigrationAccountSaver:
     def _take(self, own: RemoteFile, purpose: str, file_id: str) -> SavedFile | None:
         """Take what tuneport had uploaded from its own folder. Returns None if that copy is gone, too, or damaged."""
         copy = self._own_files / f"{own.sha256}.jsonl"
-        if not copy.is_file() or saved_account_file_sha256(copy) != own.sha256:
+        if not copy.is_file() or sha256_of(copy) != own.sha256:
             return None
         target = self._folder.download_path(file_id)
         private.make_private_file(target)

@@ -55,6 +55,7 @@ from tuneport.validation import first_error
 STARTING_GRACE = timedelta(seconds=30)  # between writing `spawn.json` and knowing the child's pid
 CANCEL_GRACE = timedelta(seconds=20)  # between SIGTERM and SIGKILL: a step on a CPU may take that long
 CANCEL_GRACE_ELSEWHERE = timedelta(seconds=120)  # the same where the child has to stop a job on a cluster
+_LOG_CHARACTERS = 600
 STOPS_ELSEWHERE = 3  # children that may try to stop a cluster's job before a person has to
 BOOKS = (RAY,)  # what a child has on a cluster, for as long as it has
 
@@ -236,7 +237,7 @@ class LocalRun:
             return None
         return submission.get("job_id")
 
-    def read_log_tail(self, lines: int = 3, characters: int = 600) -> str:
+    def read_log_tail(self, lines: int = 3) -> str:
         """Return the last line of the child's log, or an empty string."""
         try:
             with (self.folder / LOG).open("rb") as log:
@@ -247,7 +248,7 @@ class LocalRun:
         # A progress bar rewrites its line with carriage returns: only the last state of it counts.
         said = [line.rsplit("\r", 1)[-1].strip() for line in text.replace("\r\n", "\n").split("\n")]
         tail = " | ".join([line for line in said if line][-lines:])
-        return re.sub(r"[\x00-\x1f\x7f]", " ", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", tail))[-characters:]
+        return re.sub(r"[\x00-\x1f\x7f]", " ", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", tail))[-_LOG_CHARACTERS:]
 
     # --- what changes the folder; under `spawn.lock`, with the child dead -------------------------------------------
 

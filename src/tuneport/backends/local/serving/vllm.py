@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from tuneport.backends.local.served_weights import ServedWeights
 from tuneport.backends.local.serving.server import ChatServerClient, ServerServedModel
 from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, RejectedError, TrainingError, UnavailableError
+from tuneport.gpus import list_gpus
 from tuneport.installation import install_extra
 
 VLLM_COMMAND = (sys.executable, "-m", "vllm.entrypoints.cli.main")
@@ -50,7 +50,7 @@ def uses_vllm(engine: str, weights: ServedWeights) -> bool:
         return False
     if engine == "auto" and not (weights.base / "config.json").is_file():
         return False  # a GGUF file that our child converts
-    return engine == "vllm" or (importlib.util.find_spec("vllm") is not None and shutil.which("nvidia-smi") is not None)
+    return engine == "vllm" or (importlib.util.find_spec("vllm") is not None and bool(list_gpus().gpus))
 
 
 class LocalVllmServer:

@@ -16,12 +16,16 @@ BARS = 24  # of the histogram, at most
 
 
 class LengthCheck:
-    """Quantiles and a histogram of the counted lengths; flags the records over the context, with what would be cut."""
+    """Quantiles and a histogram of the counted lengths; flags the records over the context, with what would be cut.
 
-    def __init__(self, counter: TokenLengthCounter, numbering: RowNumbering) -> None:
-        self._numbering = numbering
+    `counts` is None without a counter, and `uncounted` says why there is none."""
+
+    def __init__(self, counter: TokenLengthCounter | None, numbering: RowNumbering, uncounted: str) -> None:
+        self._numbering, self._uncounted = numbering, uncounted
         self.hits = FlaggedRecords()
-        self._counts = counts = counter.counts()
+        self.counts = counts = None if counter is None else counter.counts()
+        if counter is None or counts is None:
+            return
         self._lengths = np.frombuffer(counter.lengths, np.uintc) if counts.rows else np.empty(0, np.uintc)
         if counts.context is not None and counts.over_context:
             lines = np.frombuffer(counter.lines, np.uintc)
@@ -32,7 +36,10 @@ class LengthCheck:
                 self.hits.add("over", int(lines[index]), text)
 
     def finding(self) -> Finding:
-        counts = self._counts
+        counts = self.counts
+        if counts is None:
+            left_out = "tokens were not counted: lengths, what exceeds a model's context, and prices are not known"
+            return Finding("lengths", Verdict.WARN, left_out, fix=self._uncounted)
         if not counts.rows:
             return Finding("lengths", Verdict.PASS, "there are no records to count")
         shortest, median, ninety_fifth = (

@@ -195,9 +195,8 @@ def minhash_candidate_pairs_across(
     lines: npt.NDArray[np.integer[Any]],
     others: Iterable[Table],
     other_lines: npt.NDArray[np.integer[Any]],
-    most: int = MOST_PAIRS,
 ) -> Pairs:
-    """Return pairs of an index here and one of the others', whose bins agree in some band; at most `most` of them.
+    """Return pairs of an index here and one of the others', whose bins agree in some band; at most `MOST_PAIRS`.
 
     Each text here is paired with the first and the last other one of its band, and each other one with the first and
     the last here: every text with a counterpart meets one, and the number of pairs stays linear.
@@ -206,7 +205,7 @@ def minhash_candidate_pairs_across(
     for band, other in zip(bands, others, strict=True):
         keys, other_keys = minhash_band_keys(band), minhash_band_keys(other)
         new = np.concatenate((_ends(keys, other_keys, other_lines), _ends(other_keys, keys, lines)[:, ::-1]))
-        found = _joined(found, new, most)
+        found = _joined(found, new, MOST_PAIRS)
     return _unpacked(found)
 
 

@@ -27,6 +27,8 @@ from tuneport.data.formats.contract import (
     Written,
     chat_of_record,
     decode_dataset_row,
+    note_lost_parallel_calls,
+    note_lost_weight,
     pick_unknown_row_keys,
     restore_unknown_row_keys,
     row_round_trips,
@@ -127,8 +129,8 @@ def _read_any(line: bytes) -> Chat:
         problems.add("messages", "is empty" if "messages" in row else "is missing", "add the conversation's messages")
     for index, turn in enumerate(turns):
         messages += read_anthropic_turn(turn, f"messages[{index}]", problems, inputs)
-    if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.add("messages", "there is no assistant message, so nothing to train on", "add the answer")
+    if messages:
+        problems.require_answer(messages, "messages")
     tools = [
         read_format_tool(value, f"tools[{index}]", problems, schema_key="input_schema")
         for index, value in enumerate(problems.read_items(row, "tools"))
@@ -163,10 +165,8 @@ def write_format_row(record: Record) -> Written:
     row["messages"] = writer.turns
     if record.tools:
         row["tools"] = [_write_tool(tool, lost) for tool in record.tools]
-    if record.parallel_tool_calls is not None:
-        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_parallel_calls(record, lost)
+    note_lost_weight(record, lost)
     if record.metadata:
         restore_unknown_row_keys(row, record.metadata, KNOWN, "", lost)
     if writer.joined and not lost and not row_round_trips(read_format_row, row, record):

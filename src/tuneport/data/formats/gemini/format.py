@@ -18,6 +18,8 @@ from tuneport.data.formats.contract import (
     Written,
     chat_of_record,
     decode_dataset_row,
+    note_lost_parallel_calls,
+    note_lost_weight,
     pick_unknown_row_keys,
     restore_unknown_row_keys,
     row_value_json_type,
@@ -59,8 +61,8 @@ def read_format_row(line: bytes) -> Record:
         problems.raise_if_any()
         gemini_called_functions(messages, read=True)
         return Preference(messages, answers[1.0], answers[0.0], tools=tools, metadata=rest)
-    if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.add("contents", "there is no content of the model, so nothing to train on", "add the answer")
+    if messages:
+        problems.require_answer(messages, "contents", "content of the model")
     if not problems:
         check_openai_tool_results(messages, "contents", problems)
     problems.raise_if_any()
@@ -132,10 +134,8 @@ def write_format_row(record: Record) -> Written:
         ]
     if record.tools:
         row["tools"] = [{"functionDeclarations": [_write_tool(tool, lost) for tool in record.tools]}]
-    if record.parallel_tool_calls is not None:
-        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_parallel_calls(record, lost)
+    note_lost_weight(record, lost)
     restore_unknown_row_keys(row, record.metadata, _KNOWN, "", lost)
     return row, lost
 

@@ -30,6 +30,8 @@ from tuneport.data.formats.contract import (
     Written,
     chat_of_record,
     decode_dataset_row,
+    note_lost_parallel_calls,
+    note_lost_weight,
     pick_unknown_row_keys,
     restore_unknown_row_keys,
     row_value_json_type,
@@ -192,10 +194,8 @@ def write_format_row(record: Record) -> Written:
         row = {"messages": write_llamafactory_messages(chat.messages, chat.messages, lost)}
     if record.tools:
         row["tools"] = sharegpt.write_sharegpt_definitions(record.tools, lost)
-    if record.parallel_tool_calls is not None:
-        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_parallel_calls(record, lost)
+    note_lost_weight(record, lost)
     restore_unknown_row_keys(row, record.metadata, _RESERVED, "", lost)
     return row, lost
 

@@ -29,8 +29,7 @@ def read_llamafactory_messages(row: Mapping[str, Any], key: str, problems: Recor
         problems.add(key, "is empty" if key in row else "is missing", "add the conversation's messages")
     found = [_read_message(value, f"{key}[{index}]", problems) for index, value in enumerate(values)]
     messages = [message for message in found if message is not None]
-    if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.add(key, "there is no assistant message, so nothing to train on", "add the answer")
+    problems.require_answer(messages, key)
     return messages
 
 

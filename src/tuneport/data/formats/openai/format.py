@@ -17,6 +17,7 @@ from tuneport.data.formats.contract import (
     Written,
     chat_of_record,
     decode_dataset_row,
+    note_lost_weight,
     pick_unknown_row_keys,
     restore_unknown_row_keys,
 )
@@ -112,7 +113,7 @@ def _read_any(row: dict[str, Any]) -> Chat:
             "system", "is not a key of this format", "move it into a message of the role system, or name the format"
         )
     messages = read_openai_conversation(row, "", problems)
-    require_openai_answer(messages, "messages", problems)
+    problems.require_answer(messages, "messages")
     tools = read_openai_definitions(row, "", problems)
     parallel = read_openai_parallel_calls(row, "", problems)
     problems.raise_if_any()
@@ -129,11 +130,6 @@ def read_openai_conversation(row: Mapping[str, Any], at: str, problems: RecordPr
         chat.check_openai_tool_results(messages, field, problems)
         drop_generated_call_ids(messages, chat.ID_PREFIX)
     return messages
-
-
-def require_openai_answer(messages: list[Message], field: str, problems: RecordProblems) -> None:
-    if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.add(field, "there is no assistant message, so nothing to train on", "add the answer")
 
 
 def read_openai_definitions(row: Mapping[str, Any], at: str, problems: RecordProblems) -> list[Tool]:
@@ -161,8 +157,7 @@ def write_format_row(record: Record) -> Written:
         messages = add_message_call_ids(messages, chat.ID_PREFIX, lost)
     row: dict[str, Any] = {"messages": chat.write_openai_messages(messages, lost)}
     write_openai_tool_settings(record_as_chat, row, lost)
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_weight(record, lost)
     if record.metadata:
         restore_unknown_row_keys(row, record.metadata, KNOWN | {"system"}, "", lost)
     return row, lost

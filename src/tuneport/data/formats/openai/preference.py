@@ -15,6 +15,7 @@ from tuneport.data.formats.contract import (
     Unrepresentable,
     Written,
     decode_dataset_row,
+    note_lost_weight,
     pick_unknown_row_keys,
     restore_unknown_row_keys,
     row_value_json_type,
@@ -101,7 +102,6 @@ def write_format_row(record: Record) -> Written:
             add_message_call_ids(answer, chat.ID_PREFIX, lost, start), lost, shown_by=()
         )
     write_openai_tool_settings(record, given, lost)
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_weight(record, lost)
     restore_unknown_row_keys(row, record.metadata, KNOWN, "", lost)
     return row, lost

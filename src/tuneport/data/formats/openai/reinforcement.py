@@ -16,6 +16,7 @@ from tuneport.data.formats.contract import (
     Unrepresentable,
     Written,
     decode_dataset_row,
+    note_lost_weight,
     pick_unknown_row_keys,
     restore_unknown_row_keys,
 )
@@ -80,8 +81,7 @@ def write_format_row(record: Record) -> Written:
     )
     row: dict[str, Any] = {"messages": chat.write_openai_messages(messages, lost)}
     write_openai_tool_settings(record, row, lost)
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_weight(record, lost)
     if record.metadata:
         lost.append(Unrepresentable("metadata", "every column is one that the grader sees"))
     restore_unknown_row_keys(row, record.reference, KNOWN, "", lost)

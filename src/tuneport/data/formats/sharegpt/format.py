@@ -20,6 +20,8 @@ from tuneport.data.formats.contract import (
     Written,
     chat_of_record,
     decode_dataset_row,
+    note_lost_parallel_calls,
+    note_lost_weight,
     pick_unknown_row_keys,
     restore_unknown_row_keys,
     row_value_json_type,
@@ -97,8 +99,7 @@ def _read_any(row: dict[str, Any]) -> Record:
         rejected = _read_answer(row, "rejected", problems)
         problems.raise_if_any()
         return Preference(messages, chosen, rejected, tools=tools, metadata=pick_unknown_row_keys(row, _PAIR | {key}))
-    if messages and not problems and not any(message.role == "assistant" for message in messages):
-        problems.add(key, "there is no turn from gpt, so nothing to train on", "add the answer")
+    problems.require_answer(messages, key, "turn from gpt")
     if isinstance(row.get("label"), bool):
         problems.raise_if_any()
         return Labelled(
@@ -207,10 +208,8 @@ def write_format_row(record: Record) -> Written:
         row = {"conversations": write_sharegpt_turns(chat.messages, lost)}
     if record.tools:
         row["tools"] = write_sharegpt_definitions(record.tools, lost)
-    if record.parallel_tool_calls is not None:
-        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_parallel_calls(record, lost)
+    note_lost_weight(record, lost)
     if record.metadata:
         restore_unknown_row_keys(row, record.metadata, _RESERVED, "", lost)
     return row, lost

@@ -24,6 +24,8 @@ from tuneport.data.formats.contract import (
     Written,
     chat_of_record,
     decode_dataset_row,
+    note_lost_parallel_calls,
+    note_lost_weight,
     pick_unknown_row_keys,
     restore_unknown_row_keys,
 )
@@ -92,7 +94,7 @@ def read_format_row(line: bytes) -> Record:
     if "messages" in row:
         used: tuple[str, ...] = ("messages",)
         record = Chat(reader.messages("messages"))
-        _require_answer(record.messages, "messages", problems)
+        problems.require_answer(record.messages, "messages")
     elif "chosen" in row or "rejected" in row:
         used = ("prompt", "chosen", "rejected")
         record = _read_pair(row, reader, problems)
@@ -108,16 +110,11 @@ def read_format_row(line: bytes) -> Record:
     return record
 
 
-def _require_answer(messages: list[Message], field: str, problems: RecordProblems) -> None:
-    if not problems and not any(message.role == "assistant" for message in messages):
-        problems.add(field, "there is no assistant message, so nothing to train on", "add the answer")
-
-
 def _read_completion(row: Mapping[str, Any], reader: TrlReader, problems: RecordProblems) -> Record:
     if "label" not in row and isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
         return PromptCompletion(row["prompt"], row["completion"])
     prompt, completion = reader.side("prompt", "user"), reader.side("completion", "assistant")
-    _require_answer(completion, "completion", problems)
+    problems.require_answer(completion, "completion")
     if isinstance(row.get("label"), bool):
         return Labelled(_without_ids([*prompt, *completion]), row["label"])
     if "label" in row:
@@ -136,7 +133,7 @@ def _read_pair(row: Mapping[str, Any], reader: TrlReader, problems: RecordProble
         return Preference([Message("user", prompt)], [Message("assistant", good)], [Message("assistant", bad)])
     chosen, rejected = reader.side("chosen", "assistant"), reader.side("rejected", "assistant")
     for key, messages in (("chosen", chosen), ("rejected", rejected)):
-        _require_answer(messages, key, problems)
+        problems.require_answer(messages, key)
     if not whole:
         return Preference(_without_ids(reader.side("prompt", "user")), chosen, rejected)
     context, chosen, rejected = split_preference_pair(chosen, rejected)
@@ -190,10 +187,8 @@ def write_format_row(record: Record) -> Written:
         return None, [Unrepresentable("", "a prompt must not end with the system prompt")]
     if record.tools:
         row["tools"] = write_openai_tools(record.tools, lost)
-    if record.parallel_tool_calls is not None:
-        lost.append(Unrepresentable("parallel_tool_calls", "there is no such setting"))
-    if record.weight is not None:
-        lost.append(Unrepresentable("weight", "a record has no weight of its own"))
+    note_lost_parallel_calls(record, lost)
+    note_lost_weight(record, lost)
     restore_unknown_row_keys(row, record.metadata, _COLUMNS, "", lost)
     return row, lost
 

@@ -96,7 +96,7 @@ class RemoteFileJournal(StorePart):
                 for row, status, name in session.execute(query)
             ]
 
-    def list_files_to_delete(self, backend: str, *, job_id: str | None = None) -> list[str]:
+    def list_files_to_delete(self, backend: str) -> list[str]:
         """Return the remote ids of files that ended jobs asked to delete, and that still exist as far as known.
 
         The request is a column of the job and its end is the job's status: a crash between the two loses nothing.
@@ -112,8 +112,6 @@ class RemoteFileJournal(StorePart):
             )
             .distinct()
         )
-        if job_id is not None:
-            query = query.where(JobRow.id == job_id)
         with self.transaction() as session:
             return list(session.scalars(query))
 

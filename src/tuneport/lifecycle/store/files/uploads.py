@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from tuneport.lifecycle.schema.records import FileRecord, UploadPartRecord, UploadRecord
 from tuneport.lifecycle.schema.tables import UploadedFileRow, UploadPartRow, UploadRow
@@ -58,8 +59,7 @@ class UploadStore(ScopedPart):
             id=new_stored_file_id("part_"), upload_id=upload_id, sha256=sha256, bytes=bytes, created_at=now()
         )
         with self.transaction() as session:
-            upload = self.if_visible(session.get(UploadRow, upload_id, with_for_update=True))
-            if upload is None or upload.status != "pending":
+            if self._pending(session, upload_id) is None:
                 return None
             session.add(row)
             session.flush()
@@ -79,8 +79,8 @@ class UploadStore(ScopedPart):
         """Make the file of the upload. Returns the upload and its file, or None if it is no longer pending."""
         moment = now()
         with self.transaction() as session:
-            row = self.if_visible(session.get(UploadRow, upload_id, with_for_update=True))
-            if row is None or row.status != "pending":
+            row = self._pending(session, upload_id)
+            if row is None:
                 return None
             file = UploadedFileRow(
                 id=new_stored_file_id("file-"),
@@ -101,9 +101,14 @@ class UploadStore(ScopedPart):
     def cancel(self, upload_id: str) -> UploadRecord | None:
         """Cancel the upload. Returns None if it is no longer pending."""
         with self.transaction() as session:
-            row = self.if_visible(session.get(UploadRow, upload_id, with_for_update=True))
-            if row is None or row.status != "pending":
+            row = self._pending(session, upload_id)
+            if row is None:
                 return None
             row.status = "cancelled"
             add_audit_entry(session, "upload.cancel", row.id, project=row.project)
             return store_row_to_record(UploadRecord, row)
+
+    def _pending(self, session: Session, upload_id: str) -> UploadRow | None:
+        """Return the row of an upload that still takes parts, locked; None if there is none."""
+        row = self.if_visible(session.get(UploadRow, upload_id, with_for_update=True))
+        return row if row is not None and row.status == "pending" else None

@@ -88,7 +88,12 @@ class EmulatedMessageBatches(Emulator):
         row = batch.requests[place]
         outcome = "canceled" if batch.canceled_at is not None else batch.outcomes.get(place)
         result: dict[str, Any] = {"type": outcome}
-        if outcome is None:
+        if outcome is None and row["params"].get("model") not in self.models:
+            result = {
+                "type": "errored",
+                "error": self.envelope("not_found_error", f"model: {row['params'].get('model')}"),
+            }
+        elif outcome is None:
             try:
                 refuse_emulated_message(row["params"], self.models)
                 result = {"type": "succeeded", "message": self.message(row["params"], "batch")}

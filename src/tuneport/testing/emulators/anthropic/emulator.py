@@ -26,10 +26,13 @@ from tuneport.testing.emulators.server import JSON, emulated_route
 from tuneport.testing.emulators.wire import EmulatedApiError, EmulatedRequest, EmulatedResponse
 
 MODELS: dict[str, dict[str, Any]] = {
-    "claude-sonnet-5-5": {"name": "Claude Sonnet 5.5", "sampling": False, "cache_from": 512, "retires": None},
-    "claude-haiku-4-5": {"name": "Claude Haiku 4.5", "sampling": True, "cache_from": 4096, "retires": None},
-    "claude-sonnet-4-6": {"name": "Claude Sonnet 4.6", "sampling": True, "cache_from": 2048, "retires": None},
-    "claude-sonnet-4-5": {"name": "Claude Sonnet 4.5", "sampling": True, "cache_from": 1024,
+    "claude-sonnet-5-5": {"name": "Claude Sonnet 5.5", "sampling": False, "forced_tools": False, "cache_from": 512,
+                          "retires": None},
+    "claude-haiku-4-5": {"name": "Claude Haiku 4.5", "sampling": True, "forced_tools": True, "cache_from": 4096,
+                         "retires": None},
+    "claude-sonnet-4-6": {"name": "Claude Sonnet 4.6", "sampling": True, "forced_tools": True, "cache_from": 2048,
+                          "retires": None},
+    "claude-sonnet-4-5": {"name": "Claude Sonnet 4.5", "sampling": True, "forced_tools": True, "cache_from": 1024,
                           "retires": "2026-11-30T00:00:00Z"},
 }  # fmt: skip
 ERROR_TYPES = {
@@ -84,7 +87,7 @@ class AnthropicEmulator(EmulatedMessageBatches):
         """Return the message that answers a request which is not refused."""
         self.answered += 1
         number = self.new_id("", 24)
-        blocks, reason = emulated_answer_blocks(given, self.answer(emulated_last_text(given)), number)
+        blocks, reason, stop = emulated_answer_blocks(given, self.answer(emulated_last_text(given)), number)
         read, written = self._kept(given)
         usage = {
             "input_tokens": count_emulated_input(given) - read - written, "cache_creation_input_tokens": written,
@@ -92,7 +95,7 @@ class AnthropicEmulator(EmulatedMessageBatches):
         }  # fmt: skip
         return {
             "id": f"msg_{number}", "type": "message", "role": "assistant", "model": given["model"], "content": blocks,
-            "stop_reason": reason, "stop_sequence": None, "usage": usage,
+            "stop_reason": reason, "stop_sequence": stop, "usage": usage,
         }  # fmt: skip
 
     def _kept(self, given: dict[str, Any]) -> tuple[int, int]:

@@ -20,6 +20,8 @@ COUNTED = KNOWN - {
 """Fields that a request for a count of tokens takes."""
 SAMPLING = ("temperature", "top_p", "top_k")
 CACHED_BLOCK = "cache_control"
+MOST_MARKS = 4
+_ID, _NAME = re.compile(r"^[a-zA-Z0-9_-]+$"), re.compile(r"^[a-zA-Z0-9_-]{1,128}$")
 STOPS = {"stop": "end_turn", "length": "max_tokens"}
 
 
@@ -37,14 +39,53 @@ def refuse_emulated_message(given: dict[str, Any], models: dict[str, Any], known
             raise EmulatedMessageRefusal(f"{name}: Field required")
     if "max_tokens" in known and (not isinstance(given["max_tokens"], int) or given["max_tokens"] < 1):
         raise EmulatedMessageRefusal("max_tokens: Input should be greater than or equal to 1")
+    older = models[given["model"]]["sampling"]
     for name in SAMPLING:
-        if name in given and not models[given["model"]]["sampling"]:
+        if name in given and given[name] != 1 and not older:
             raise EmulatedMessageRefusal(f"`{name}` is deprecated for this model.")
     if not 0 <= given.get("temperature", 0) <= 1:
         raise EmulatedMessageRefusal("temperature: range: 0..1")
+    if "temperature" in given and "top_p" in given:
+        raise EmulatedMessageRefusal(
+            "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+        )
+    if not all(stop.strip() for stop in given.get("stop_sequences") or ()):
+        raise EmulatedMessageRefusal("stop_sequences: each stop sequence must contain non-whitespace")
     if not given["messages"]:
         raise EmulatedMessageRefusal("messages: at least one message is required")
+    _refuse_tools(given, models[given["model"]]["forced_tools"])
+    _refuse_texts("system", emulated_blocks({"content": given.get("system") or []}))
     _refuse_turns(given["messages"])
+    last = given["messages"][-1]
+    if last["role"] == "assistant" and not older:
+        raise EmulatedMessageRefusal(
+            "This model does not support assistant message prefill. The conversation must end with a user message."
+        )
+    if last["role"] == "assistant" and emulated_last_text(given) != emulated_last_text(given).rstrip():
+        raise EmulatedMessageRefusal("messages: final assistant content cannot end with trailing whitespace")
+    blocks = [*(given.get("tools") or ()), *emulated_blocks({"content": given.get("system") or []})]
+    blocks += [block for turn in given["messages"] for block in emulated_blocks(turn)]
+    if (marks := sum(CACHED_BLOCK in block for block in blocks)) > MOST_MARKS:
+        raise EmulatedMessageRefusal(
+            f"A maximum of {MOST_MARKS} blocks with cache_control may be provided. Found {marks}."
+        )
+
+
+def _refuse_tools(given: dict[str, Any], forced: bool) -> None:
+    for number, tool in enumerate(given.get("tools") or ()):
+        if not _NAME.fullmatch(tool.get("name", "")):
+            raise EmulatedMessageRefusal(f"tools.{number}.custom.name: String should match pattern '{_NAME.pattern}'")
+        if tool.get("input_schema", {}).get("type") != "object":
+            raise EmulatedMessageRefusal(f"tools.{number}.custom.input_schema.type: Field required")
+    if (given.get("tool_choice") or {}).get("type") in ("any", "tool") and not forced:
+        raise EmulatedMessageRefusal("tool_choice: forced tool use is not supported for this model.")
+
+
+def _refuse_texts(field: str, blocks: list[dict[str, Any]]) -> None:
+    for block in blocks:
+        if block["type"] == "text" and not block["text"].strip():
+            rule = "contain non-whitespace text" if block["text"] else "be non-empty"
+            raise EmulatedMessageRefusal(f"{field}: text content blocks must {rule}")
 
 
 def _refuse_turns(turns: list[dict[str, Any]]) -> None:
@@ -66,9 +107,12 @@ def _refuse_turns(turns: list[dict[str, Any]]) -> None:
             )
         if answered - called:
             raise EmulatedMessageRefusal(f"messages.{number}: unexpected `tool_use_id` found in `tool_result` blocks")
-        for block in blocks:
-            if block["type"] == "text" and not block["text"]:
-                raise EmulatedMessageRefusal(f"messages.{number}: text content blocks must be non-empty")
+        _refuse_texts("messages", blocks)
+        for place, block in enumerate(blocks):
+            if block["type"] == "tool_use" and not _ID.fullmatch(block["id"]):
+                raise EmulatedMessageRefusal(
+                    f"messages.{number}.content.{place}.tool_use.id: String should match pattern '{_ID.pattern}'"
+                )
         called = {block["id"] for block in blocks if block["type"] == "tool_use"}
     if called:
         raise EmulatedMessageRefusal("messages: the last `tool_use` has no `tool_result`")
@@ -84,18 +128,26 @@ def emulated_last_text(given: dict[str, Any]) -> str:
     return "".join(block.get("text") or "" for block in emulated_blocks(given["messages"][-1]))
 
 
-def emulated_answer_blocks(given: dict[str, Any], said: str | None, number: str) -> tuple[list[dict[str, Any]], str]:
-    """Return the blocks of the answer and why it stops: the text `said`, or a call where a tool has to be called."""
+def emulated_answer_blocks(
+    given: dict[str, Any], said: str | None, number: str
+) -> tuple[list[dict[str, Any]], str, str | None]:
+    """Return the blocks of the answer, why it stops, and the stop sequence that ended it: the text `said`, or a call
+    where a tool has to be called."""
     choice = given.get("tool_choice") or {}
     if said is None and choice.get("type") in ("any", "tool"):
         name = choice.get("name") or given["tools"][0]["name"]
-        return [{"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": {"place": "Ulm"}}], "tool_use"
+        return (
+            [{"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": {"place": "Ulm"}}],
+            "tool_use",
+            None,
+        )
     reply, reason = limit_emulated_answer({"content": BASE_ANSWER if said is None else said}, given["max_tokens"])
     text = reply["content"]
-    found = [place for stop in given.get("stop_sequences") or () if (place := text.find(stop)) >= 0]
+    found = [(place, stop) for stop in given.get("stop_sequences") or () if (place := text.find(stop)) >= 0]
     if found:
-        return [{"type": "text", "text": text[: min(found)]}], "stop_sequence"
-    return [{"type": "text", "text": text}], STOPS[reason]
+        place, stop = min(found)
+        return [{"type": "text", "text": text[:place]}], "stop_sequence", stop
+    return [{"type": "text", "text": text}], STOPS[reason], None
 
 
 def emulated_cached_prefixes(given: dict[str, Any]) -> Iterator[tuple[str, int]]:

@@ -228,11 +228,8 @@ class EmulatedTogetherDeployments(Emulator):
         now, prefix = self.now(), f"{PROJECT['slug']}/{endpoint.name}"
         parts = [
             {
-                "id": part.id, "autoscaling": {"minReplicas": part.replicas, "maxReplicas": part.replicas},
-                "createdAt": emulated_time(part.created), "estimatedEffectiveTrafficShare": 0.0, "model": part.model,
-                "modelId": part.model.split("/")[3], "name": f"{prefix}/{part.name}", "hardware": part.hardware,
-                "state": part.state(now, self.pace), "trafficMode": "TRAFFIC_MODE_LIVE",
-                "desiredReplicas": part.replicas,
+                **self._part(endpoint, part), "estimatedEffectiveTrafficShare": 0.0,
+                "state": part.state(now, self.pace),
                 "readyReplicas": part.replicas if part.state(now, self.pace).endswith("READY") else 0,
             }
             for part in endpoint.deployments.values()
@@ -246,11 +243,17 @@ class EmulatedTogetherDeployments(Emulator):
     def _shown_whole(self, endpoint: EmulatedEndpoint, part: EmulatedDeployment) -> dict[str, Any]:
         now = self.now()
         return {
+            **self._part(endpoint, part), "config": part.config, "configId": part.config.split("/")[3],
+            "endpointId": endpoint.id, "etag": "1", "modelRevisionId": "rv_1", "projectId": PROJECT["id"],
+            "status": {"state": part.state(now, self.pace), "message": ""}, "updatedAt": emulated_time(now),
+            "inactiveTimeout": part.idle_minutes,
+        }  # fmt: skip
+
+    def _part(self, endpoint: EmulatedEndpoint, part: EmulatedDeployment) -> dict[str, Any]:
+        """Return what a deployment's own document and its endpoint's say of it alike."""
+        return {
             "id": part.id, "autoscaling": {"minReplicas": part.replicas, "maxReplicas": part.replicas},
-            "config": part.config, "configId": part.config.split("/")[3], "createdAt": emulated_time(part.created),
-            "endpointId": endpoint.id, "etag": "1", "hardware": part.hardware, "model": part.model,
-            "modelId": part.model.split("/")[3], "modelRevisionId": "rv_1",
-            "name": f"{PROJECT['slug']}/{endpoint.name}/{part.name}", "projectId": PROJECT["id"],
-            "status": {"state": part.state(now, self.pace), "message": ""}, "trafficMode": "TRAFFIC_MODE_LIVE",
-            "updatedAt": emulated_time(now), "inactiveTimeout": part.idle_minutes, "desiredReplicas": part.replicas,
+            "createdAt": emulated_time(part.created), "model": part.model, "modelId": part.model.split("/")[3],
+            "name": f"{PROJECT['slug']}/{endpoint.name}/{part.name}", "hardware": part.hardware,
+            "trafficMode": "TRAFFIC_MODE_LIVE", "desiredReplicas": part.replicas,
         }  # fmt: skip

@@ -10,33 +10,41 @@ from tuneport.errors import BudgetError, ConfigError
 from tuneport.lifecycle.service import JobService
 from tuneport.scoring.examples import Answer, Example, Messages
 from tuneport.scoring.judge import JudgeRequest, build_judge_request, score_answers_by_judge
-from tuneport.workflows.advising.drawing import count_probe_sample_tokens
 from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import EvaluationAnswer, Prompt, answer_cache_keys, ask_prompts
 from tuneport.workflows.evaluation.held_out import HeldOutRows
 from tuneport.workflows.evaluation.judging.judge_models import EvaluationJudgeModel, find_judge_model
 from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement, JudgedPair
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
+from tuneport.workflows.evaluation.models.planned_models import ESTIMATED, estimate_input_tokens
 
 
 @dataclass(frozen=True)
 class EvaluationJudgePlan:
     """The plan to judge `model`'s answers against those of `against`. `kept`: judgements that are in the cache;
-    `waiting`: those that are still to be asked, and `usd` what these cost. Both are maxima for answers that are not
-    known yet (`counted` if all are). `usd` is None with the reason in `why`. `own`: the judge is one of the two."""
+    `prompts`: those that are still to be asked, and `usd` what these cost. Both are maxima for answers that are not
+    known yet (`counted` if all are), for which the input has `unknown_tokens`. `usd` is None with the reason in `why`.
+    `own`: the judge is one of the two. `counting` says how `input_tokens` were counted."""
 
     judge: EvaluationJudgeModel
     rubric: str
     model: str
     against: str
     kept: int
-    waiting: int
+    prompts: tuple[Prompt, ...]
     counted: bool
+    unknown_tokens: int
     input_tokens: int
     output_tokens: int
     usd: float | None
     why: str
     own: bool
+    counting: str = ESTIMATED
+
+    @property
+    def waiting(self) -> int:
+        """Return how many judgements are still to be asked."""
+        return len(self.prompts)
 
     @property
     def third_party(self) -> str | None:
@@ -90,12 +98,10 @@ def plan_judge(
     kept = cache.get(names)
     waiting = [prompt for prompt, key in zip(prompts, names, strict=True) if key not in kept]
     waiting += _prompts(found, _question(unknown, rubric))
+    unknown_tokens = 2 * len(unknown) * 2 * answer_limit  # both orders, both answers
     input_tokens = 0
     if found.third_party is not None:
-        input_tokens = sum(
-            count_probe_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in waiting
-        )
-        input_tokens += 2 * len(unknown) * 2 * answer_limit  # both orders, both answers
+        input_tokens = sum(map(estimate_input_tokens, waiting)) + unknown_tokens
     output_tokens = len(waiting) * found.answer_limit
     usd, why = found.price(workspace, requests=len(waiting), input_tokens=input_tokens, output_tokens=output_tokens)
     return EvaluationJudgePlan(
@@ -104,8 +110,9 @@ def plan_judge(
         model=model.name,
         against=against.name,
         kept=len(names) - len(waiting) + 2 * len(unknown),
-        waiting=len(waiting),
+        prompts=tuple(waiting),
         counted=not unknown,
+        unknown_tokens=unknown_tokens,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         usd=usd,

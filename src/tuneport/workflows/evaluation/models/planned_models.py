@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,26 +20,35 @@ from tuneport.workflows.evaluation.models.prices import evaluation_price_of_requ
 
 THOUGHT_TOKENS = 2048
 """Tokens for a model that thinks first, as a judge or before its answer: thoughts are billed as answers."""
+ESTIMATED = "input estimated with OpenAI's vocabulary"
 
 
 @dataclass(frozen=True)
 class ModelAnswersPlan:
-    """The plan for one model. `kept`: how many of the answers are in the cache; `waiting`: how many prompts will be
-    sent, including those that are asked once more by themselves (`alone`, for the latency). `usd` is the most that
-    these cost, for at most `output_tokens`; None with the reason in `why`."""
+    """The plan for one model. `kept`: how many of the answers are in the cache; `missing`: the prompts of the others,
+    and `again` those that are asked once more by themselves (`alone`, for the latency). `usd` is the most that both
+    cost, for at most `output_tokens`; None with the reason in `why`. `counting` says how `input_tokens` were
+    counted."""
 
     asked: EvaluatedModel
     prompts: tuple[Prompt, ...]
     keys: tuple[str, ...]
     alone: tuple[str, ...]
     kept: int
-    waiting: int
+    missing: tuple[Prompt, ...]
+    again: tuple[Prompt, ...]
     shots: int
     input_tokens: int
     output_tokens: int
     usd: float | None
     why: str
     third_party: str | None
+    counting: str = ESTIMATED
+
+    @property
+    def waiting(self) -> int:
+        """Return how many prompts will be sent."""
+        return len(self.missing) + len(self.again)
 
 
 def plan_model_answers(
@@ -69,17 +78,15 @@ def plan_model_answers(
     there = cache.get([*keys, *alone])
     missing = list({key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}.values())
     again = [prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there]
-    input_tokens, usd, why = _price(asked, workspace.settings, [*missing, *again], limit)
-    if workspace.settings.asks_in_batches(asked.backend) and again and usd is not None:
-        parts = [_price(asked, workspace.settings, part, limit, alone=part is again) for part in (missing, again)]
-        usd, why = sum(price or 0.0 for _, price, _ in parts), f"{parts[0][2]}; {len(again)} not in a batch"
+    input_tokens, usd, why = price_waiting_prompts(asked, workspace.settings, missing, again, estimate_input_tokens)
     return ModelAnswersPlan(
         asked,
         tuple(prompts),
         tuple(keys),
         tuple(alone),
         sum(key in there for key in keys),
-        len(missing) + len(again),
+        tuple(missing),
+        tuple(again),
         len(shots) if asked.few_shot else 0,
         input_tokens,
         (len(missing) + len(again)) * limit,
@@ -89,19 +96,43 @@ def plan_model_answers(
     )
 
 
-def _price(
-    asked: EvaluatedModel, settings: Settings, prompts: Sequence[Prompt], limit: int, *, alone: bool = False
+def estimate_input_tokens(prompt: Prompt) -> int:
+    return count_probe_sample_tokens(str(each["content"]) for each in prompt.messages)
+
+
+def price_waiting_prompts(
+    asked: EvaluatedModel,
+    settings: Settings,
+    missing: Sequence[Prompt],
+    again: Sequence[Prompt],
+    count: Callable[[Prompt], int],
 ) -> tuple[int, float | None, str]:
-    """Return the input tokens of the prompts, what they cost with answers of `limit` tokens, and how it is computed."""
-    tokens = 0
-    if backend_manifest(asked.backend, settings).third_party:
-        tokens = sum(count_probe_sample_tokens(str(each["content"]) for each in prompt.messages) for prompt in prompts)
+    """Return the input tokens of the prompts, the most that they cost in US dollars (None if that is unknown), and how
+    it is computed. `again` is in no batch."""
+    if not again or not settings.asks_in_batches(asked.backend):
+        return _price(asked, settings, [*missing, *again], count, in_batches=settings.asks_in_batches(asked.backend))
+    tokens, usd, why = _price(asked, settings, missing, count, in_batches=True)
+    more, usd_again, _ = _price(asked, settings, again, count, in_batches=False)
+    if usd is None or usd_again is None:
+        return tokens + more, None, why
+    return tokens + more, usd + usd_again, f"{why}; {len(again)} not in a batch"
+
+
+def _price(
+    asked: EvaluatedModel,
+    settings: Settings,
+    prompts: Sequence[Prompt],
+    count: Callable[[Prompt], int],
+    *,
+    in_batches: bool,
+) -> tuple[int, float | None, str]:
+    tokens = sum(map(count, prompts)) if backend_manifest(asked.backend, settings).third_party else 0
     usd, why = evaluation_price_of_requests(
         asked,
         settings,
         requests=len(prompts),
         input_tokens=tokens,
-        output_tokens=len(prompts) * limit,
-        in_batches=settings.asks_in_batches(asked.backend) and not alone,
+        output_tokens=sum(prompt.options["max_tokens"] for prompt in prompts),
+        in_batches=in_batches,
     )
     return tokens, usd, why
