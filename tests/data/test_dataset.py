@@ -222,7 +222,7 @@ def test_methods_read_it_as_they_need_it(tmp_path: Path, counts: Counts) -> None
     given = tuneport.Dataset(asked.path, format="openai")
     assert given.for_method(Method.RFT) is given
     assert counts["detections"] == {"asked.jsonl": 1, "chats.jsonl": 1}
-    assert counts["opened"]["asked.jsonl"] == 1
+    assert counts["opened"]["asked.jsonl"] == 2  # the second time for the first row in the format that was given
 
 
 def test_a_bad_first_record_tells_all_that_is_wrong_instead_of_the_method(tmp_path: Path) -> None:

@@ -39,6 +39,34 @@ def test_what_is_harmless_is_read(tmp_path: Path, content: bytes, name: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "a picture"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "a picture"),
+        (b"GIF89a\x01\x00\x01\x00", "a picture"),
+        (b"RIFF\x24\x00\x00\x00WEBPVP8 ", "a picture"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "a sound"),
+        (b"ID3\x04\x00\x00\x00\x00", "a sound"),
+        (b"\x00\x00\x00\x20ftypisom", "a film, a sound or a picture"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"GGUF\x03\x00\x00\x00", "a model or a program"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "photo.png"])
+def test_a_picture_is_called_one(tmp_path: Path, name: str, start: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(start + bytes(range(256)) * 8)
+    with pytest.raises(DatasetError, match=f"{name}: is {said}, not a dataset; name a dataset: .jsonl") as raised:
+        _ = Dataset(tmp_path / name).detection
+    assert raised.value.count == 1
+
+
+def test_a_table_may_begin_as_a_sound_does(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("ID3,prompt,completion\n1,a,b\n")
+    (tmp_path / "b.csv").write_text("col_ftyp,prompt,completion\n1,a,b\n")
+    assert [Dataset(tmp_path / name).format for name in ("a.csv", "b.csv")] == ["prompt-completion"] * 2
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (LINES.encode("utf-16"), "a.jsonl: is UTF-16, not UTF-8; save it as UTF-8"),

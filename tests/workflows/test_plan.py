@@ -104,11 +104,14 @@ def test_several_workers_share_a_model_that_one_does_not_hold() -> None:
 @pytest.mark.parametrize("method", list(Method))
 @pytest.mark.parametrize("adapter", ["full", "lora", "qlora"])
 def test_every_method_is_planned(method: Method, adapter: str, pairs: Path) -> None:
-    data = pairs if method in (Method.DPO, Method.KTO, Method.REWARD) else DATA
-    if method is Method.RFT:
-        data = pairs.with_name("questions.jsonl")
-        row = {"messages": [{"role": "user", "content": "What is 2 + 2?"}], "answer": "4"}
-        data.write_text("\n".join([json.dumps(row)] * 40))
+    data = pairs if method in (Method.DPO, Method.REWARD) else DATA
+    own: dict[Method, dict[str, object]] = {
+        Method.RFT: {"messages": [{"role": "user", "content": "What is 2 + 2?"}], "answer": "4"},
+        Method.KTO: {"prompt": "What is 2 + 2?", "completion": "4", "label": True},
+    }
+    if method in own:
+        data = pairs.with_name("own.jsonl")
+        data.write_text("\n".join([json.dumps(own[method])] * 40))
     found = plan(data, model="llama-3.2-1b-instruct", method=method, adapter=adapter, gpu=["A100 80GB"])
     parts = found.memory.components_gib
     compares = method in (Method.DPO, Method.KTO, Method.GRPO, Method.RLOO, Method.RFT)

@@ -27,10 +27,10 @@ from tuneport.data.reading import (
     records_in,
     scan_dataset_rows,
 )
-from tuneport.data.rows.records import Graded, Labelled, Preference, Record
+from tuneport.data.rows.kinds import method_for_record, untrainable_record_words
+from tuneport.data.rows.records import Record
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.files import replace_file_atomically
-from tuneport.methods import Records
 from tuneport.private import make_private_folder
 from tuneport.types import Method
 
@@ -127,7 +127,7 @@ class Dataset:
         Judged by the first record; if that is bad, the DatasetError lists all that is wrong.
         """
         record = self._first(self.known).record
-        return method_for_dataset(next(self.records())[1] if record is None else record)
+        return method_for_record(next(self.records())[1] if record is None else record)
 
     def digest(self) -> str:
         """Return the SHA-256 of its bytes, file after file, in hexadecimal. Raises DatasetError if they cannot be
@@ -177,8 +177,17 @@ class Dataset:
         """Return the dataset as the method reads it.
 
         Questions without answers, with columns, are not chats that could be trained on, but all that grpo and rloo
-        need. A format that was given stays.
+        need. A format that was given stays. Raises ConfigError if the first record is of a kind that the method does
+        not train on. A bad first record is left to the one who reads all rows.
         """
+        read = self._read_for(method)
+        first = self._first(read.known).record
+        words = None if first is None else untrainable_record_words(first, method)
+        if words is not None:
+            raise ConfigError(f"{self.path.name if self.in_file else 'the dataset'} {words[0]}; {words[1]}")
+        return read
+
+    def _read_for(self, method: Method) -> Dataset:
         if self.given_format is not None:
             return self
         records = method.traits.records
@@ -239,10 +248,3 @@ class Dataset:
 
 DatasetLike: TypeAlias = Dataset | Path | str | Rows
 """What is taken as a dataset wherever one is wanted: `Dataset.of` makes one of it."""
-
-
-def method_for_dataset(record: Record) -> Method:
-    """Return the first method that trains on such records."""
-    kinds: dict[type, Records] = {Preference: "pairs", Labelled: "labelled", Graded: "graded"}
-    kind = kinds.get(type(record), "chats")
-    return next(method for method in Method if method.traits.records == kind)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from tuneport.data.checks import CheckReport
 from tuneport.data.checks import check_dataset as check_data
-from tuneport.data.dataset import Dataset, DatasetLike, method_for_dataset
+from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.data.rows.kinds import method_for_record
 from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 from tuneport.deprecation import renamed
 from tuneport.settings import Settings
@@ -47,4 +48,4 @@ def check(
 def _method(dataset: Dataset) -> Method:
     """Return the method of the first valid record: the report tells about invalid ones."""
     first = next((found.record for found in dataset.scan() if found.record is not None), None)
-    return Method.SFT if first is None else method_for_dataset(first)
+    return Method.SFT if first is None else method_for_record(first)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tuneport.backends import backend_manifest, training_backend_manifests
 from tuneport.backends.routing import BackendCatalogue
+from tuneport.data.conversion.unused_signals import refuse_unused_signals_of_first_rows
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError
@@ -115,7 +116,9 @@ def compare(
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
-    facts = read_job_dataset_facts(data.for_method(asked.method), held_out, home=settings.home)
+    read = data.for_method(asked.method)
+    refuse_unused_signals_of_first_rows(read, asked.method)
+    facts = read_job_dataset_facts(read, held_out, home=settings.home)
     history = read_past_jobs(settings)
     manifests = [backend_manifest(name, settings) for name in _several(backend)] or training_backend_manifests(settings)
     choices: dict[tuple[str, str | None], BackendChoice] = {}

@@ -14,6 +14,7 @@ from typing import Any
 
 from tuneport.backends import backend_manifest
 from tuneport.backends.routing import BackendCatalogue
+from tuneport.data.conversion.unused_signals import refuse_unused_signals_of_first_rows
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, UnsupportedError
@@ -297,7 +298,9 @@ def _count_training_tokens(
     dataset: Dataset, method: Method, model: str, settings: Settings
 ) -> tuple[int, BackendChoiceTokens]:
     """Return the rows, and their tokens as the model counts them."""
-    facts = read_job_dataset_facts(dataset.for_method(method), None, home=settings.home)
+    read = dataset.for_method(method)
+    refuse_unused_signals_of_first_rows(read, method)
+    facts = read_job_dataset_facts(read, None, home=settings.home)
     manifest = backend_manifest("local", settings)
     offered = find_manifest_model(manifest, model)
     assert offered is not None  # the backend local takes every name

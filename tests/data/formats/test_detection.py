@@ -20,6 +20,8 @@ from tuneport.errors import DatasetError
 
 USER, ANSWER = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 CALL = {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {}}}]}
+TYPED_PICTURE = {"role": "user", "content": [{"type": "image_url", "value": "x"}]}
+MARKED = [{"role": "user", "content": "<image>a"}, ANSWER]
 TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
 
 
@@ -41,6 +43,20 @@ TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
         ({"messages": [USER, CALL]}, "trl", 1.0),
         ({"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}, ANSWER]}, "trl", 1.0),
         ({"messages": [typed("user", "a"), typed("assistant", "b")]}, "llamafactory", 1.0),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "value": "x"}]}, ANSWER]},
+            "llamafactory",
+            1.0,
+        ),
+        ({"messages": MARKED, "images": ["a.jpg"]}, "llamafactory", 1.0),
+        ({"messages": [USER, ANSWER], "images": ["a.jpg"]}, "llamafactory", 1.0),
+        ({"messages": [USER, ANSWER], "videos": ["a.mp4"]}, "llamafactory", 1.0),
+        ({"messages": [USER, ANSWER], "kto_tag": False}, "llamafactory", 1.0),
+        ({"messages": [USER, ANSWER], "label": False}, "llamafactory", 1.0),
+        ({"messages": [USER], "label": False}, "openai-reinforcement", 1.0),
+        ({"messages": [USER, ANSWER], "label": "billing"}, "openai", 0.9),
+        ({"messages": [USER, ANSWER], "images": []}, "openai", 0.9),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}, ANSWER], "images": ["a.jpg"]}, "trl", 1.0),
         ({"chosen_messages": [typed("user", "a")], "rejected_messages": [typed("user", "a")]}, "llamafactory", 1.0),
         ({"conversations": TURNS, "kto_tag": True}, "llamafactory", 1.0),
         ({"conversations": TURNS, "images": [PNG]}, "llamafactory", 1.0),
@@ -53,6 +69,21 @@ TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
 def test_detection(tmp_path: Path, row: dict[str, Any], format: str, confidence: float) -> None:
     detection = Dataset(write(tmp_path / "a.jsonl", [row])).detection
     assert (detection.format, detection.confidence) == (format, confidence), detection.reason
+
+
+@pytest.mark.parametrize("plain", [{"messages": [USER, ANSWER], "images": []}, {"messages": MARKED, "images": []}])
+def test_rows_without_pictures_among_rows_with_some_change_no_format(tmp_path: Path, plain: dict[str, Any]) -> None:
+    rows = [{"messages": MARKED, "images": ["a.jpg"]}, {"messages": [USER, ANSWER], "images": []}]
+    assert Dataset(write(tmp_path / "a.jsonl", rows)).detection.format == "llamafactory"
+    assert Dataset(write(tmp_path / "b.jsonl", [plain, *rows])).detection.format == "llamafactory"
+
+
+def test_rows_without_the_column_among_rows_with_pictures_are_told(tmp_path: Path) -> None:
+    rows = [{"messages": MARKED, "images": ["a.jpg"]}, {"messages": [USER, ANSWER]}]
+    with pytest.raises(DatasetError, match="a.jsonl:2: looks like openai, while what is before, .*, looks like llamaf"):
+        _ = Dataset(write(tmp_path / "a.jsonl", rows)).detection
+    read = Dataset(write(tmp_path / "b.jsonl", rows), format="llamafactory")
+    assert len(list(read.records())) == 2
 
 
 @pytest.mark.parametrize("row", [{"text": "a", "label": 3}, {"text": "a", "output": "b"}, {"prompt": "a"}])

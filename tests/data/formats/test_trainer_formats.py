@@ -374,6 +374,37 @@ def test_llamafactory_problems_are_located(message: Any, expected: str) -> None:
     assert problems("llamafactory", row) == [expected]
 
 
+def test_llamafactory_messages_with_columns_of_pictures() -> None:
+    row = {
+        "messages": [
+            {"role": "user", "content": "<image>Who are they?"},
+            {"role": "assistant", "content": "Two players."},
+            {"role": "user", "content": "What are they doing?<image>"},
+            {"role": "assistant", "content": "They play."},
+        ],
+        "images": ["a/1.jpg", PNG],
+        "tools": "[]",
+        "id": 7,
+    }
+    record = read("llamafactory", row)
+    assert isinstance(record, Chat) and record.metadata == {"id": 7}
+    assert record.messages[0].content == [ImagePart(url="a/1.jpg"), TextPart("Who are they?")]
+    inline = ImagePart(data="AAAA", media_type="image/png")
+    assert record.messages[2].content == [TextPart("What are they doing?"), inline]
+    assert "1 images for 2 places <image>" in problems("llamafactory", {**row, "images": [PNG]})[0]
+
+
+@pytest.mark.parametrize("column", ["kto_tag", "label"])
+@pytest.mark.parametrize("verdict", [True, False])
+def test_llamafactory_messages_with_a_verdict(column: str, verdict: bool) -> None:
+    row = {**chat("Where?", "There."), column: verdict, "source": "a"}
+    record = read("llamafactory", row)
+    assert isinstance(record, Labelled) and record.label is verdict
+    assert [message.text for message in record.messages] == ["Where?", "There."] and record.metadata == {"source": "a"}
+    written, lost = write("llamafactory", record)
+    assert read("llamafactory", written) == record and not lost
+
+
 # --- gemini ----------------------------------------------------------------------------------------------------------
 
 

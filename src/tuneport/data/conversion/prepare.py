@@ -6,15 +6,19 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
 from tuneport.data.conversion.untrained import UntrainedDatasetRecords
+from tuneport.data.conversion.unused_signals import refuse_unused_signals
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import Unrepresentable
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
-from tuneport.data.reading import RowProblemTally, scan_dataset_rows
+from tuneport.data.reading import RowProblemTally, ScannedRow, scan_dataset_rows
+from tuneport.data.rows.kinds import untrainable_record_words
 from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
+from tuneport.data.rows.signals import UnusedSignals
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.data.tokens.tokens import TokenCounter
 from tuneport.digests import sha256_of
@@ -31,16 +35,19 @@ def prepare_dataset(
     *,
     allow_loss: bool = False,
     questions: bool = False,
+    method: Method | None = None,
     untrained: UntrainedDatasetRecords | None = None,
 ) -> DataFile:
     """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
 
-    `questions`: each record becomes its question (`data.rows.prompt_only`), with all its columns.
+    `questions`: each record becomes its question (`data.rows.prompt_only`), with all its columns. `method`: a record
+    that it cannot train on is a problem of the dataset.
 
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
     message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
-    train nothing. Raises DatasetError with all that is wrong with the dataset, or if it has such rows only,
-    ConversionLossError if training would miss something, unless that is allowed, and StorageError if `store` cannot be
+    train nothing. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or
+    if a column holds training signal that is left out (`data.rows.signals`), unless loss is allowed;
+    ConversionLossError if training would miss something, unless that is allowed; and StorageError if `store` cannot be
     written.
     """
     dataset, store = Dataset.of(dataset), Path(store)
@@ -49,6 +56,7 @@ def prepare_dataset(
     format = load_dataset_format(target)
     known, source = dataset.known, dataset.open()
     losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter()
+    signals = UnusedSignals()
     untrained = untrained or UntrainedDatasetRecords()
     untrained.words = source.numbering.words
     digest = hashlib.sha256()
@@ -58,12 +66,14 @@ def prepare_dataset(
     make_output_folder(store, otherwise=otherwise, private=True)
     with temporary_file(store, otherwise=otherwise) as (file, temporary):
         for found in scan_dataset_rows(source, known):
-            if not problems.accept(found.problems) or found.record is None:
+            wrong = found.problems or _of_another_kind(found, method, source)
+            if not problems.accept(wrong) or found.record is None:
                 continue
             record = record_as_prompt(found.record) if questions else found.record
             if record is None:
                 losses.add(found.line, [NO_QUESTION])
                 continue
+            signals.add(found.line, record)
             left_out |= dict.fromkeys(strip_untrained_row_fields(record))
             row, lost = write_converted_row(format, record)
             if lost:
@@ -77,6 +87,8 @@ def prepare_dataset(
             digest.update(line)
             size, written = size + len(line), written + 1
         problems.end()
+        if not allow_loss:
+            refuse_unused_signals(signals, source, f"{written:,}")
         lost_all = losses.losses(source.numbering)
         if lost_all and not allow_loss:
             raise ConversionLossError(target, lost_all)
@@ -97,6 +109,14 @@ def prepare_dataset(
         trained_tokens=None if counts.approximate else counts.total,
         left_out=tuple(left_out),
     )
+
+
+def _of_another_kind(found: ScannedRow, method: Method | None, source: RowSource) -> tuple[DatasetProblem, ...]:
+    words = None if method is None or found.record is None else untrainable_record_words(found.record, method)
+    if words is None:
+        return ()
+    place = source.locate(found.line)
+    return (DatasetProblem(str(place.file), place.number, "", *words, place.unit),)
 
 
 def strip_untrained_row_fields(record: Record) -> list[str]:
@@ -146,4 +166,5 @@ def convert_dataset_for_method(
 ) -> DataFile:
     """Prepare the dataset as the method reads it: only its questions for a method with a reward."""
     questions = method.traits.records == "questions"
-    return prepare_dataset(dataset.for_method(method), target, store, questions=questions, untrained=untrained)
+    read = dataset.for_method(method)
+    return prepare_dataset(read, target, store, questions=questions, method=method, untrained=untrained)

@@ -24,6 +24,7 @@ from tuneport.data.formats.contract import (
     row_value_json_type,
 )
 from tuneport.data.formats.flat import note_lost_settings, plain_text, reduce_to_exchange, text_messages
+from tuneport.data.formats.shared.media import MEDIA_COLUMNS
 from tuneport.data.rows.records import Chat, Message, Preference, Record
 from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
 
@@ -46,7 +47,7 @@ _plain = msgspec.json.Decoder(_PlainRow)
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if isinstance(row.get("instruction"), str):
-        if row.keys() & {"kto_tag", "images", "videos", "audios"}:
+        if row.keys() & {"kto_tag", *MEDIA_COLUMNS}:
             return 0.5, "an instruction beside columns that only LLaMA-Factory reads"
         if isinstance(row.get("output"), str):
             return 1.0, "an instruction and an output"

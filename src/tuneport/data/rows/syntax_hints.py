@@ -16,12 +16,26 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": "zstandard-compressed twice",
 }
 
+_CONVERT = "give it the suffix of what it is, or convert it to .jsonl"
+_MEDIA = (
+    (re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II\*\x00|MM\x00\*", re.DOTALL), "a picture"),
+    (re.compile(rb"\x00\x00..ftyp|RIFF....AVI |\x1aE\xdf\xa3", re.DOTALL), "a film, a sound or a picture"),
+    (re.compile(rb"ID3[\x02-\x04]|RIFF....WAVE|fLaC|OggS\x00", re.DOTALL), "a sound"),
+    (re.compile(rb"%PDF-"), "a PDF document"),
+    (re.compile(rb"SQLite format 3\x00"), "a SQLite database"),
+    (re.compile(rb"GGUF[\x01-\x09]\x00|\x7fELF"), "a model or a program"),
+)
+_NO_DATASET = "name a dataset: .jsonl, .json, .csv, .parquet, or a folder of these"
+
 
 def explain_foreign_file(start: bytes) -> tuple[str, str] | None:
     """Return rule and fix for a file whose first bytes are not UTF-8 text, or None if it may be."""
     for magic, name in _MAGIC.items():
         if start.startswith(magic):
-            return f"is {name}, not text", "give it the suffix of what it is, or convert it to .jsonl"
+            return f"is {name}, not text", _CONVERT
+    for pattern, name in _MEDIA:
+        if pattern.match(start):
+            return f"is {name}, not a dataset", _NO_DATASET
     if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in start[:2]:
         return "is UTF-16, not UTF-8", "save it as UTF-8"
     return None

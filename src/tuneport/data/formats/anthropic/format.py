@@ -36,6 +36,7 @@ from tuneport.data.formats.contract import (
 )
 from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.openai.messages import check_openai_tool_results
+from tuneport.data.formats.shared.media import columns_beside_messages
 from tuneport.data.formats.shared.tools import (
     add_message_call_ids,
     drop_generated_call_ids,
@@ -73,6 +74,9 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
         return 0.0, "there are roles besides user and assistant"
     if any("tool_calls" in message or "function_call" in message for message in messages):
         return 0.0, "there are OpenAI's tool calls"
+    beside = columns_beside_messages(row)
+    if beside:
+        return 0.0, beside
     if "system" in row:
         return 1.0, "a system prompt outside the messages"
     for message in messages:

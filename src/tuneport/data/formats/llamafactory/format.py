@@ -1,10 +1,12 @@
-"""LLaMA-Factory: its version 1 form, and the two older ones with the columns that `alpaca` and `sharegpt` lack.
+"""LLaMA-Factory: its version 1 form, and the three older ones with the columns that `alpaca`, `sharegpt` and `openai`
+lack.
 
 - version 1: `{"messages": [{"role", "content": [{"type", "value"}], "loss_weight"}], "tools": "[...]"}`, parts of the
   types text, reasoning, image_url and tool_call (JSON text of a name and arguments); for pairs `chosen_messages` and
   `rejected_messages`, both from the first message on
 - `conversations` or `instruction` rows, with `kto_tag` (a verdict), `images` (one for each `<image>` in the texts) and,
   for pairs, `chosen` and `rejected` beside them
+- `messages` of plain texts with the same columns; ms-swift writes these, too, and calls the verdict `label`
 
 Written is version 1, which alone holds weights, reasoning and images; answers with a verdict, for which it has no
 form, are written as conversations with a `kto_tag`. What every release reads is written by `alpaca` and `sharegpt`.
@@ -39,7 +41,9 @@ from tuneport.data.formats.llamafactory.messages import (
     read_llamafactory_messages,
     write_llamafactory_messages,
 )
+from tuneport.data.formats.openai import format as openai
 from tuneport.data.formats.pairs import note_lost_boundary, split_preference_pair
+from tuneport.data.formats.shared.media import MEDIA_COLUMNS, columns_beside_messages
 from tuneport.data.formats.sharegpt import format as sharegpt
 from tuneport.data.formats.sharegpt.turns import write_sharegpt_turns
 from tuneport.data.rows.records import Chat, ImagePart, Labelled, Message, Part, Preference, Record, TextPart
@@ -56,6 +60,11 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
         return 1.0, "messages of typed parts with a value, or with loss weights"
     if isinstance(row.get("chosen_messages"), list) and isinstance(row.get("rejected_messages"), list):
         return 1.0, "chosen_messages and rejected_messages"
+    beside = columns_beside_messages(row)
+    if beside:
+        return 1.0, beside
+    if row.keys() & MEDIA_COLUMNS and openai.likeness(row)[0]:
+        return 0.3, "messages, and columns of media without any"  # in a file of which other rows have some
     rest = {key: value for key, value in row.items() if key not in _OWN}
     for form in (sharegpt, alpaca):
         if form.likeness(rest)[0] and "messages" not in row:
@@ -75,7 +84,7 @@ def _is_typed(messages: Any) -> bool:
 
 def read_format_row(line: bytes) -> Record:
     row = decode_dataset_row(line)
-    if "conversations" in row or "instruction" in row:
+    if "conversations" in row or "instruction" in row or columns_beside_messages(row):
         return _read_older(row)
     problems = RecordProblems()
     tools = sharegpt.read_sharegpt_definitions(row, problems)
@@ -98,23 +107,23 @@ def read_format_row(line: bytes) -> Record:
 
 
 def _read_older(row: dict[str, Any]) -> Record:
-    form = sharegpt if "conversations" in row else alpaca
+    form = sharegpt if "conversations" in row else alpaca if "instruction" in row else openai
     problems = RecordProblems()
     images = problems.read_items(row, "images")
     tag = row.get("kto_tag")
+    if tag is None and form is openai and isinstance(row.get("label"), bool):
+        tag = row.pop("label")
     if tag is not None and not isinstance(tag, bool):
         problems.add(
             "kto_tag", f"must be true or false, not {row_value_json_type(tag)}", "mark the answer as good or bad"
         )
     try:
         record: Record = form.read_format_row(
-            msgspec.json.encode({key: value for key, value in row.items() if key not in _OWN})
+            msgspec.json.encode({key: value for key, value in row.items() if key not in (*_OWN, "tools")})
         )
     except InvalidRecord as error:
         raise InvalidRecord(*problems, *error.problems) from None
-    if "tools" in record.metadata:
-        record.tools = sharegpt.read_sharegpt_definitions(row, problems)
-        del record.metadata["tools"]
+    record.tools = sharegpt.read_sharegpt_definitions(row, problems)
     if images:
         _place(record, images, problems)
     if tag is not None and not isinstance(record, Chat):
@@ -192,6 +201,9 @@ def write_format_row(record: Record) -> Written:
 
 
 def note_row_spelling(line: bytes) -> str:
-    if b'"kto_tag"' not in line and (b'"conversations"' in line or b'"instruction"' in line):
+    if b'"messages"' in line and (b'"kto_tag"' in line or b'"label"' in line):
+        return "messages with a verdict are written as conversations with a kto_tag"
+    older = b'"conversations"' in line or b'"instruction"' in line or b'"value"' not in line
+    if b'"kto_tag"' not in line and older:
         return "the older forms are read as what version 1 writes as messages of typed parts"
     return ""

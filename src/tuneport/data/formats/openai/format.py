@@ -22,6 +22,7 @@ from tuneport.data.formats.contract import (
     restore_unknown_row_keys,
 )
 from tuneport.data.formats.openai import messages as chat
+from tuneport.data.formats.shared.media import columns_beside_messages
 from tuneport.data.formats.shared.tools import (
     add_message_call_ids,
     drop_generated_call_ids,
@@ -61,6 +62,9 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
         foreign = foreign_to_openai(message)
         if foreign:
             return 0.0, foreign
+    beside = columns_beside_messages(row)
+    if beside:
+        return 0.0, beside
     if has_input_schema(row):
         return 0.0, "the tools have Anthropic's input_schema"
     if not any(m.get("role") == "assistant" for m in messages) and pick_unknown_row_keys(row, KNOWN):

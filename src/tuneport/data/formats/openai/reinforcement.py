@@ -30,6 +30,7 @@ from tuneport.data.formats.openai.format import (
     read_openai_parallel_calls,
     write_openai_tool_settings,
 )
+from tuneport.data.formats.shared.media import columns_beside_messages
 from tuneport.data.formats.shared.tools import add_message_call_ids, has_message_tool_calls
 from tuneport.data.rows.records import Graded, Record
 
@@ -42,6 +43,9 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
         return 0.0, "there is no list of messages"
     if isinstance(row.get("system"), (str, list)) or any(foreign_to_openai(message) for message in messages):
         return 0.0, "there are keys of other formats with messages"
+    beside = columns_beside_messages(row)
+    if beside:
+        return 0.0, beside
     if messages[-1].get("role") == "assistant" and pick_unknown_row_keys(row, KNOWN):
         return 0.1, "messages with further columns, though they end with an answer"
     if messages[-1].get("role") != "user":

@@ -28,6 +28,7 @@ from tuneport.data.formats.contract import (
 )
 from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.openai import messages as openai_messages
+from tuneport.data.formats.shared.media import MEDIA_COLUMNS
 from tuneport.data.formats.shared.tools import (
     drop_generated_call_ids,
     has_message_tool_calls,
@@ -45,7 +46,7 @@ _RESERVED = _PAIR | {"messages", "label"}
 
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
-    if row.keys() & {"kto_tag", "images", "videos", "audios"}:
+    if row.keys() & {"kto_tag", *MEDIA_COLUMNS}:
         return (0.5 if "conversations" in row else 0.0), "columns that only LLaMA-Factory reads"
     for key, score in (("conversations", 1.0), ("messages", 0.9)):
         turns = row.get(key)

@@ -32,6 +32,7 @@ from tuneport.data.formats.contract import (
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.openai.format import foreign_to_openai, write_openai_tools
 from tuneport.data.formats.pairs import split_preference_pair
+from tuneport.data.formats.shared.media import columns_beside_messages, has_media_mark, has_verdict_column
 from tuneport.data.formats.shared.tools import drop_generated_call_ids
 from tuneport.data.formats.sharegpt.format import read_sharegpt_definitions
 from tuneport.data.formats.trl.messages import TrlReader, write_trl_messages
@@ -53,6 +54,8 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
             return 1.0, "a prompt and a completion of messages"
         return 0.8, "a prompt and a completion of text, which prompt-completion has as well"
     messages = row.get("messages")
+    if columns_beside_messages(row) and (has_verdict_column(row) or has_media_mark(row)):
+        return 0.0, "the marks or the verdict that LLaMA-Factory reads beside messages"
     if _is_messages(messages) and all(message.get("role") in chat.ROLES for message in messages):
         if any("loss_weight" in message for message in messages) or isinstance(row.get("system"), str | list):
             return 0.0, "there are keys of other formats with messages"
@@ -75,10 +78,11 @@ def _is_side(value: Any) -> bool:
 
 
 def _for_templates(message: Mapping[str, Any]) -> bool:
-    """Return whether its parts are text and images, these without Anthropic's source."""
+    """Return whether its parts are text and images, without Anthropic's source and LLaMA-Factory's value."""
     content = message.get("content")
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    return all(part.get("type") in ("text", "image", "image_url") and "source" not in part for part in parts)
+    types = ("text", "image", "image_url")
+    return all(part.get("type") in types and not part.keys() & {"source", "value"} for part in parts)
 
 
 def read_format_row(line: bytes) -> Record:
