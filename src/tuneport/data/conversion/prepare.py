@@ -45,10 +45,9 @@ def prepare_dataset(
 
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
     message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
-    train nothing. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or
-    if a column holds training signal that is left out (`data.rows.signals`), unless loss is allowed;
-    ConversionLossError if training would miss something, unless that is allowed; and StorageError if `store` cannot be
-    written.
+    train nothing. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or if a column
+    holds training signal that is left out (`data.rows.signals`), unless loss is allowed; ConversionLossError if
+    training would miss something, unless that is allowed; and StorageError if `store` cannot be written.
     """
     dataset, store = Dataset.of(dataset), Path(store)
     if dataset.given_format is None and target == REINFORCEMENT and not questions:
