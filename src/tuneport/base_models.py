@@ -147,7 +147,7 @@ def locate_base_tokenizer(name_or_path: str, *, home: Path) -> Path:
 
 
 def locate_base_config(name_or_path: str, *, home: Path) -> Path:
-    """Return the model's `config.json`, of a folder, our cache, or the hub, from which only that small file is fetched.
+    """Return the model's `config.json`, from a folder, our cache, or the hub. Only that small file is fetched.
 
     Raises ConfigError if it is nowhere; a GGUF file keeps its shape inside, so it has none.
     """

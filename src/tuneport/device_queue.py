@@ -194,8 +194,8 @@ def _take(path: Path) -> int | None:
 def _take_shared(path: Path) -> int | None:
     """Open and lock a file that every user may lock, whichever user made it.
 
-    Another user's file is opened read-only, because /tmp forbids more and a lock needs no more.
-    Returns None if another process holds it.
+    Another user's file is opened read-only, because systems forbid more in /tmp and a lock needs no more. Returns None
+    if another process holds it.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
     before = os.umask(0)

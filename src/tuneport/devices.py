@@ -1,4 +1,4 @@
-"""The devices of this machine, as the scheduler of local runs counts them: each GPU, or the CPU where there is none.
+"""The devices of this machine, as the scheduler of local runs counts them: each GPU, or the CPU if there is none.
 
 Found without torch, which takes seconds and memory that a run waiting for a device is not to cost. A GPU's number is
 nvidia-smi's (PCI order); inside it is told apart by its UUID, which no order changes.

@@ -121,7 +121,8 @@ def check_digests_once(folder: Path, checked: Callable[[Path], bool] = check_dig
 
 
 def carry_digest_list(source: Path, target: Path) -> bool:
-    """Copy the list of a folder of which `target` has some files, and check these. Returns False if there is none."""
+    """Copy a folder's digest list to `target`, which has some of its files, and check these. Returns False if there is
+    none."""
     digests = read_digest_list(source)
     if digests is None:
         return False

@@ -112,14 +112,14 @@ LOSSES_TOLD = 3  # in one line
 
 @dataclass(frozen=True)
 class ConversionLoss:
-    """Something the target format cannot hold: which field, in how many records, on which lines first."""
+    """Something the target format cannot hold: the field, the number of records, and their first lines."""
 
     field: str
     count: int
     lines: tuple[int, ...]
     reason: str
     places: str = ""
-    """`lines` in words, where they are not simply the lines of one file."""
+    """`lines` in words, if they are not simply the lines of one file."""
 
     def __str__(self) -> str:
         places = (
@@ -196,7 +196,7 @@ class NoBackendChosenError(ConfigError):
 
 
 class ProviderError(TuneportError):
-    """A provider's error, mapped once: by HTTP status, and by code where the status is ambiguous."""
+    """A provider's error, mapped once: by HTTP status, and by code if the status is ambiguous."""
 
     exit_code = 3
     retryable = False

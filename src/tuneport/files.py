@@ -140,7 +140,7 @@ def lock_open_file(descriptor: int, *, wait: bool = False) -> int | None:
 
 
 def is_file_locked(path: Path) -> bool:
-    """Return whether another open file holds an exclusive lock on `path`. Takes the lock for a moment if it is free."""
+    """Return whether another open file holds an exclusive lock on `path`. A free lock is taken for a moment."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -24,12 +24,12 @@ class Traits:
     """The traits that distinguish a method.
 
     `texts` of one row go through the model together, and `least_rows` rows must. `further_passes`: forward passes
-    without gradients over every example. `beta`: how strongly it is held to the model as it was, where it is compared
-    with that at all; TRL's and Together's default for dpo is 0.1, GRPO's paper (Shao et al. 2024, section 4.2) has
-    0.04, and TRL's default for rloo is 0.05. `generations`: answers to a question that the model writes in a step, to
-    which `judge` gives a value. `token_loss`: its loss is that of an answer's tokens, so it takes `loss_on` and
-    `prompt_loss_weight`, and the lowest one on a validation file marks the best epoch. `scores`: the result is a reward
-    model, which writes nothing. `openai`: the word of OpenAI's API for it, where that has it.
+    without gradients over every example. `beta`: weight of the penalty for leaving the base model; None if the method
+    has none; TRL's and Together's default for dpo is 0.1, GRPO's paper (Shao et al. 2024, section 4.2) has 0.04, and
+    TRL's default for rloo is 0.05. `generations`: answers that the model writes per question and step, and that `judge`
+    scores. `token_loss`: its loss is that of an answer's tokens, so it takes `loss_on` and `prompt_loss_weight`, and
+    the lowest one on a validation file marks the best epoch. `scores`: the result is a reward model, which writes
+    nothing. `openai`: the method's name in OpenAI's API, if it has one.
     """
 
     records: Records
@@ -95,5 +95,5 @@ class Method(StrEnum):
 
 
 def methods_where(test: Callable[[Method], bool]) -> tuple[Method, ...]:
-    """Return the methods for which `test` is true, in the order of the table."""
+    """Return the methods that pass `test`, in the order of the table."""
     return tuple(method for method in Method if test(method))

@@ -59,7 +59,7 @@ class Allowance:
 
 
 class RateLimiter:
-    """A token bucket for each client: `per_minute` requests, of which `burst` at once. Threads may share one.
+    """A token bucket for each client: `per_minute` requests, `burst` of them at once. Threads may share one.
 
     `clock` gives seconds, and `sleep` waits so many of them: both are handed in, so that a test needs no time.
     """

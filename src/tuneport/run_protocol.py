@@ -1,10 +1,10 @@
 """The folder of a local training run: its files, and what stands in them.
 
-`backends/local/runs/run.py` (the parent, which may be any process) and `train/run/run_folder.py` (the child, which
-trains) agree on what is here. The parent writes `run.json`, `spawn.json` and the files that ask for something
-(`cancel`, `pause`, `stop_early`), and `restarts.json`; the child writes everything else, and the parent only while it
-is dead. Readers ignore keys that they do not know and give those that are missing their defaults, so that a
-folder may be older or newer than the program.
+`backends/local/runs/` (the parent, which may be any process) and `train/run/run_folder.py` (the child, which trains)
+agree on what is here. The parent writes `run.json`, `start`, `spawn.json`, `restarts.json` (which a child that drives a
+Slurm job writes, too) and the requests `cancel`, `pause` and `stop_early`. The child writes everything else, and the
+parent changes that only while the child is dead. Readers ignore keys that they do not know and give missing ones their
+defaults, so that a folder may be older or newer than the program.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STARTING = "starting.json"
 CANCEL, PAUSE, STOP_EARLY = "cancel", "pause", "stop_early"
 """Files that ask the child to stop: for good, until it is resumed, or with its best weights."""
 LOCK, SPAWN_LOCK, PID = "lock", "spawn.lock", "pid"
-"""The child holds `lock` for life. `spawn.lock` keeps two who find it dead from starting two."""
+"""The child holds `lock` for life. `spawn.lock` keeps two processes that find it dead from starting two children."""
 SLURM, RAY = "slurm.json", "ray.json"
 """What a run has on a cluster."""
 CHECKPOINTS, START = "checkpoints", "start"
@@ -51,8 +51,8 @@ class RunRequest(_Record):
     """`run.json`: what is to be trained, written once by the parent.
 
     `spec`, `training` and `validation` are a TuneSpec and DataFiles as JSON: the child validates them, and a parent of
-    another version only looks. `recommended` says why each number is what it is, `base` what is known of the base
-    model, `memory` what the run needs at least, and `reward_model` where the weights of the one that judges are.
+    another version only looks. `recommended` has the reason for each number, `base` facts about the base model,
+    `memory` the least memory that the run needs, and `reward_model` the path of the reward model's weights.
     """
 
     run_id: str = ""
@@ -93,8 +93,8 @@ class RunRequest(_Record):
 class TrainerState(_Record):
     """`state.json`: how far the run is.
 
-    `micro_batch_limit`: rows at once that memory is known to be enough for. `start_anew`: the run may begin anew
-    where no checkpoint is whole, as it was told what that costs.
+    `micro_batch_limit`: rows at once that are known to fit into memory. `start_anew`: the run may start from step 0 if
+    no checkpoint is whole, because the user has allowed it.
     """
 
     status: str

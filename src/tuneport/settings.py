@@ -81,11 +81,11 @@ class WebhookSettings(_Configured):
 class GatewaySettings(_Configured):
     """`[gateway]` of `tuneport.toml`: how much one client may ask of `tuneport serve` in a minute.
 
-    Counted for each token, or for each address where no token is needed; there, requests and jobs are only counted if a
-    number is written here. `failures_per_minute`: how many wrong tokens an address may try.
+    The limits count for each token. If no token is needed, they count for each address, and only those that are set
+    here. `failures_per_minute`: how many wrong tokens an address may try.
 
-    `endpoint_usd_per_hour`: a tuned model that answers only from an endpoint gets one when it is first asked, where it
-    costs no more than that; it stops when it is idle. Not given: none is started but by `tuneport deploy`.
+    `endpoint_usd_per_hour`: a tuned model that answers only from an endpoint gets one when it is first asked, if that
+    costs no more than this; it stops when it is idle. Without it, only `tuneport deploy` starts endpoints.
 
     `client_options`: what clients may set beyond the numbers of training, by name: an option that is the operator's
     (`allow_oversize`, `slurm.partition`), `wandb`, `python_graders`, `hub_models`, `request.NAME`, `chat.NAME`.
@@ -170,8 +170,8 @@ class Settings(_Configured):
 
     @property
     def files_url(self) -> str | None:
-        """Return `TUNEPORT_FILES_URL`: where a gateway keeps what clients upload; None: in `home`. Raises ConfigError
-        if it is not a URL, or would hold a secret."""
+        """Return `TUNEPORT_FILES_URL`, where a gateway keeps what clients upload, or None if it keeps that in `home`.
+        Raises ConfigError if it is not a URL, or would hold a secret."""
         given = self.get("TUNEPORT_FILES_URL")
         if given is None:
             return None
@@ -182,8 +182,8 @@ class Settings(_Configured):
             raise ConfigError("TUNEPORT_FILES_URL is no URL; write for example s3://bucket/prefix") from None
         if secret:
             raise ConfigError(
-                "TUNEPORT_FILES_URL holds a password or a query; leave them out, and set the credentials where the "
-                "library of that file system looks for them, such as AWS_SECRET_ACCESS_KEY"
+                "TUNEPORT_FILES_URL holds a password or a query; leave them out, and set the credentials as the "
+                "library of that file system expects, for example AWS_SECRET_ACCESS_KEY"
             )
         if "://" not in given or (parts.scheme == "file" and (parts.netloc or len(parts.path) < 2)):
             raise ConfigError(

@@ -55,7 +55,7 @@ class SlurmOptions(Model):
     cpus_per_task: Annotated[int | None, _PLACES] = Field(default=None, ge=1)
     mem_gb: Annotated[float | None, _PLACES] = Field(default=None, gt=0)
     timeout_min: Annotated[int, _PLACES] = Field(
-        default=720, ge=1, description="a run that needs longer goes on in a further job"
+        default=720, ge=1, description="a longer run continues in a further job"
     )
     warning_seconds: Annotated[int, _PLACES] = Field(
         default=90, ge=0, description="between Slurm's warning of an end and the end"
@@ -98,12 +98,12 @@ class TrainingOptions(Model):
         default=False, description="true or false: run the code that came with the base model's weights"
     )
     allow_oversize: Annotated[bool, OperatorOnly("lets a job take more memory than this machine has")] = Field(
-        default=False, description="true or false: try although the estimate says that memory will not do"
+        default=False, description="true or false: try although the estimate says that memory will not be enough"
     )
     loss_on: Annotated[LossOn, client_choice_rule("assistant", "last", "completion")] = Field(
         default="assistant",
-        description="of sft: assistant (every answer of weight 1), last (the last one only) or completion (what the "
-        "assistant writes after the last user message)",
+        description="the answers that sft trains on: assistant (every answer of weight 1), last (the last one only) or "
+        "completion (the assistant's answer to the last user message)",
     )
     lora_modules_to_save: Annotated[
         list[_Name] | None, OperatorOnly("takes memory that the estimate does not count")

@@ -158,11 +158,11 @@ class Wandb(Model):
 class TuneSpec(Model):
     """All that a job is to do, free of any provider.
 
-    `model` is what the user wrote (an alias, a weights name or a provider's id). A backend receives a copy in which
-    it is that backend's own id. `grader` is rft's, in OpenAI's shape: what scores an answer. `reward` does so for grpo
-    and rloo: a function as `package.module:function`, imported from `reward_folder` (the folder where the job was
-    submitted) or from what Python finds; or a reward model, by its job or as a folder. `from_checkpoint` is the
-    backend's id of a finished job, `:STEP` behind it for one of its checkpoints: training goes on from its weights.
+    `model` is what the user wrote (an alias, a weights name or a provider's id). A backend receives a copy with that
+    backend's own id. `grader` is rft's, in OpenAI's shape: what scores an answer. `reward` does so for grpo and rloo: a
+    function as `package.module:function`, imported from `reward_folder` (the folder where the job was submitted) or
+    from what Python finds; or a reward model, by its job or as a folder. `from_checkpoint` is the backend's id of a
+    finished job, `:STEP` behind it for one of its checkpoints: training goes on from its weights.
     """
 
     model: Annotated[str, CheckedByGateway("a listed model, an alias of the operator, or a tuned model of the project")]
@@ -227,7 +227,7 @@ class DataFile(Model):
     format: str
     rows: int
     bytes: int
-    trained_tokens: int | None = Field(default=None, description="per epoch, where a rule for counting is known")
+    trained_tokens: int | None = Field(default=None, description="per epoch, if a rule for counting is known")
     left_out: tuple[str, ...] = Field(default=(), description="columns of the dataset that are not trained on")
 
 
@@ -261,7 +261,7 @@ class JobStatus(StrEnum):
 class RemoteFile(Model):
     """A file as a backend holds it. For the local backend `id` is the path in its own store.
 
-    In a list of an account's files `sha256` is empty where the provider tells no hash, and `purpose` says result or
+    In a list of an account's files `sha256` is empty if the provider tells no hash, and `purpose` says result or
     training: providers do not tell training from validation.
     """
 
@@ -274,7 +274,7 @@ class RemoteFile(Model):
 
 
 class RemoteModel(Model):
-    """A model of an account. `shutdown_date` is the first day on which it no longer answers, where one is set."""
+    """A model of an account. `shutdown_date` is the first day without it, if one is set."""
 
     id: str
     tuned: bool = Field(default=False, description="made by a fine-tuning job of this account")
@@ -311,7 +311,7 @@ class JobError(Model):
     param: str | None = None
     fault: Literal["user", "provider"] = "provider"
     retryable: bool = False
-    details: dict[str, Any] = Field(default_factory=dict, description="such as alternatives, where there are some")
+    details: dict[str, Any] = Field(default_factory=dict, description="alternatives, for example")
 
 
 class Progress(Model):
@@ -335,16 +335,16 @@ class JobState(Model):
     finished_at: datetime | None = None
     estimated_finish: datetime | None = None
     trained_tokens: int | None = None
-    cost: float | None = Field(default=None, description="US dollars billed; `details['cost']` where it is computed")
+    cost: float | None = Field(default=None, description="US dollars billed; `details['cost']` if it is computed")
     progress: Progress = Progress()
     error: JobError | None = None
     hyperparameters: dict[str, Any] = Field(default_factory=dict, description="as resolved by the backend")
     result_files: tuple[str, ...] = ()
-    details: dict[str, Any] = Field(default_factory=dict, description="what else the backend said, its own words")
+    details: dict[str, Any] = Field(default_factory=dict, description="further details, in the backend's own words")
 
 
 class JobEvent(Model):
-    """`id` is unique within the job and stable between calls; where a provider has none, it is made of the content."""
+    """`id` is unique within the job and stable between calls; if a provider has none, it is made of the content."""
 
     id: str
     created_at: datetime
@@ -369,11 +369,11 @@ class MetricPoint(Model):
 class Checkpoint(Model):
     id: str
     step: int
-    model: str | None = Field(default=None, description="the name to ask for in `complete`, where it can be served")
+    model: str | None = Field(default=None, description="the name for `complete`, if it can be served")
     path: Path | None = None
     created_at: datetime | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
-    best: bool = Field(default=False, description="of the lowest validation loss so far, where the backend compares")
+    best: bool = Field(default=False, description="it has the lowest validation loss so far, if the backend compares")
 
 
 class Completion(Model):
@@ -383,10 +383,10 @@ class Completion(Model):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     tool_calls: list[dict[str, Any]] = Field(default_factory=list)
-    seconds_to_first_token: float | None = Field(default=None, description="where the server measures it")
+    seconds_to_first_token: float | None = Field(default=None, description="None if the server does not measure it")
     seconds: float | None = None
     document: dict[str, Any] | None = Field(
-        default=None, exclude=True, repr=False, description="a provider's whole answer, where it speaks OpenAI's words"
+        default=None, exclude=True, repr=False, description="the provider's whole answer, if it has OpenAI's shape"
     )
 
 
@@ -394,7 +394,7 @@ class Found(Model):
     """The outcome of an interrupted submit: FOUND (with the state), ABSENT, or UNKNOWN (ask again, start nothing).
 
     `others` are further jobs that carry the same token. `unmarked` are the listed jobs that carry no token of tuneport:
-    where a provider drops tokens, any of them may be the one. `marks_seen`: some listed job carries a token, so this
+    if a provider drops tokens, any of them may be the one. `marks_seen`: some listed job carries a token, so this
     provider keeps them.
     """
 
@@ -421,10 +421,10 @@ class Found(Model):
 class Quote(Model):
     """The cost of training a spec on one backend, in US dollars, or the reason why that is unknown.
 
-    `expected` is None exactly when `unavailable` says why. `low` and `high` bound it where the rule is approximate.
+    `expected` is None exactly when `unavailable` says why. `low` and `high` bound it if the rule is approximate.
     `billed_tokens_per_epoch`, by the provider's rule and between its `_low` and `_high`, is there whether or not the
-    price is known; None where nothing is billed by the token, or nothing was counted. `by_table`: what the published
-    table came to, where the provider's own quote has taken its place.
+    price is known; None if nothing is billed by the token, or nothing was counted. `by_table`: the price by the
+    published table, if the provider's own quote has taken its place.
     """
 
     backend: str

@@ -129,7 +129,7 @@ def test_a_job_that_waits_for_a_place_keeps_nothing_up(account: Account, migrate
     with JobService() as workspace:
         rows = workspace.store.jobs.all()
         assert [row.status for row in rows] == ["submitting"] * 3 and all(row.waits_since for row in rows)
-        assert "3 jobs wait for a place there; `tuneport watch " in " ".join(out.split())
+        assert "3 jobs wait for a free slot there; `tuneport watch " in " ".join(out.split())
         assert any(f"`tuneport watch {row.id}`" in " ".join(out.split()) for row in rows)
 
 

@@ -20,11 +20,17 @@ from fastapi.testclient import TestClient  # noqa: E402
 from tests.support.gateways import SOON, Running, chats, ended, serving  # noqa: E402
 from tests.support.waiting import until  # noqa: E402
 from tuneport.backends import backend_manifest  # noqa: E402
-from tuneport.lifecycle.store.store import NoScopeError, Store  # noqa: E402
+from tuneport.lifecycle.store.store import NoScopeError, Store, UnknownJobError  # noqa: E402
 from tuneport.serve import Gateway, create_app  # noqa: E402
 from tuneport.serve.native import models as native_models  # noqa: E402
 from tuneport.settings import Settings  # noqa: E402
-from tuneport.types import Deployment  # noqa: E402
+from tuneport.types import (  # noqa: E402
+    Deployment,  # noqa: E402
+    JobEvent,
+    Progress,
+    RemoteFile,
+    now,
+)
 
 MARK = "ours-alone"
 
@@ -208,6 +214,8 @@ def test_a_thread_that_forgets_its_request_sees_nothing_rather_than_everything(t
 
 def test_a_store_shows_nothing_until_it_is_said_whose(two: Two) -> None:
     opened = Store(two.running.gateway.settings.database_url)
+    event = JobEvent(id="told", created_at=now(), message="told")
+    file = RemoteFile(id="file-1", purpose="training", sha256="0" * 64, filename="tuneport-1.jsonl", bytes=1)
     asked = (
         opened.jobs.all, lambda: opened.jobs.get(two.job), lambda: opened.jobs.by_ids([two.job]),
         lambda: opened.jobs.request_cancel(two.job), lambda: opened.listing.get(two.job),
@@ -216,7 +224,14 @@ def test_a_store_shows_nothing_until_it_is_said_whose(two: Two) -> None:
         lambda: opened.uploaded.get(two.file), lambda: opened.uploaded.remove(two.file),
         lambda: opened.uploads.get(two.upload), lambda: opened.uploads.cancel(two.upload),
         lambda: opened.snapshots.read_snapshots([two.job]), lambda: opened.models.find_job(two.model),
-        opened.models.list_tuned_models,
+        opened.models.list_tuned_models, lambda: opened.events.list_job_events(two.job),
+        lambda: opened.events.list_newest_events(two.job, before=None, limit=1),
+        lambda: opened.events.read_job_progress(two.job), lambda: opened.events.last_backend_id(two.job),
+        lambda: opened.events.add(two.job, [event]), lambda: opened.events.mark_stored(two.job),
+        lambda: opened.events.list_due_jobs("fake"), lambda: opened.files.list_job_files(two.job),
+        lambda: opened.files.add(two.job, file), opened.files.list_all_files, opened.files.list_backends,
+        lambda: opened.files.list_files_to_delete("fake"), lambda: opened.files.claim_deletion("fake", "file-1"),
+        lambda: opened.files.is_being_deleted("fake", "file-1"), lambda: opened.files.mark_deleted("fake", "file-1"),
     )  # fmt: skip
     for ask in asked:
         with pytest.raises(NoScopeError):
@@ -225,6 +240,25 @@ def test_a_store_shows_nothing_until_it_is_said_whose(two: Two) -> None:
     assert ours.jobs.by_ids([two.job]) and not theirs.jobs.by_ids([two.job])
     assert ours.snapshots.read_snapshots([two.job]) and not theirs.snapshots.read_snapshots([two.job])
     assert two.job in {row.id for row in opened.unscoped().jobs.all()}
+    assert ours.events.list_job_events(two.job) and not theirs.events.list_job_events(two.job)
+    assert ours.events.list_newest_events(two.job, before=None, limit=1)
+    assert not theirs.events.list_newest_events(two.job, before=None, limit=1)
+    assert ours.events.last_backend_id(two.job) and theirs.events.last_backend_id(two.job) is None
+    assert theirs.events.read_job_progress(two.job) == Progress()
+    for write in (lambda: theirs.events.add(two.job, [event]), lambda: theirs.files.add(two.job, file)):
+        with pytest.raises(UnknownJobError):
+            write()
+    assert ours.files.list_job_files(two.job) and not theirs.files.list_job_files(two.job)
+    assert two.job in {each.job_id for each in ours.files.list_all_files()}
+    assert two.job not in {each.job_id for each in theirs.files.list_all_files()}
+    assert ours.files.list_backends() == ["fake"] and not opened.scoped("nobody").files.list_backends()
+    for housekeeping in (
+        lambda: ours.files.claim_deletion("fake", "file-1"),
+        lambda: ours.files.mark_deleted("fake", "file-1"),
+        lambda: ours.events.list_due_jobs("fake"),
+    ):
+        with pytest.raises(NoScopeError, match="all projects"):
+            housekeeping()
     opened.close()
 
 

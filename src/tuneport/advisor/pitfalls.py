@@ -9,7 +9,7 @@ from tuneport.advisor.situation import Approach, Need, Situation, Tried
 
 @dataclass(frozen=True)
 class Pitfall:
-    """`applies` None: it could not be judged from what is known. `evidence` says by what it was."""
+    """`applies` None: it could not be judged from what is known. `evidence` has the facts behind it."""
 
     name: str
     applies: bool | None
@@ -20,7 +20,7 @@ class Pitfall:
 MOST_EPOCHS = 5
 """The card: 1 to 5, fewer with more data."""
 SOME_INCONSISTENT = 0.05
-"""Share of rows against the others' format from which it is worth mending: a judgement."""
+"""With this share of rows against the others' format, it is worth mending: a judgement."""
 
 
 def judge_pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
@@ -94,7 +94,7 @@ def judge_pitfalls(s: Situation, approach: Approach) -> list[Pitfall]:
 
 
 def _for_knowledge(s: Situation, trains: bool) -> bool:
-    """Return whether fine-tuning is meant to teach facts. Holds also if the advice is another one.
+    """Return whether fine-tuning is meant to teach facts, even if the advice is another one.
 
     Facts that come second are looked up beside a tuned model, unless there is nothing to look them up in.
     """

@@ -64,7 +64,7 @@ START = 200
 PRETRAINING_TOKENS = 10_000_000
 """Tokens of plain text below which continued pre-training teaches little: a judgement. Published runs use far more."""
 BUSY_REQUESTS = 100_000
-"""Requests a month from which a shorter prompt or a smaller model pays for its work: a judgement."""
+"""With this many requests a month, a shorter prompt or a smaller model pays for its work: a judgement."""
 
 
 @dataclass(frozen=True)

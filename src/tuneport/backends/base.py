@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class FineTuneBackend(ABC):
-    """One provider. Holds a client and a manifest, and no job state: any process can ask about any job.
+    """One provider. It holds a client and a manifest, and no job state: any process can ask about any job.
 
     Every method raises `ProviderError` (mapped by status, see `errors`) for what the provider refused or could not
     answer. `spec.model` is always this backend's own model id.
@@ -49,7 +49,7 @@ class FineTuneBackend(ABC):
     here."""
 
     resumes_failed: ClassVar[bool] = False
-    """Whether `resume` lets a failed job go on, too, where its error is retryable."""
+    """Whether `resume` also continues a failed job, if its error is retryable."""
 
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset()
     """The `provider_options` that leave the price as quoted; a spec with a budget may have no others."""
@@ -154,7 +154,7 @@ class FineTuneBackend(ABC):
         """
 
     def fetch_many(self, remote_ids: Iterable[str]) -> Iterable[tuple[str, JobState | ProviderError]]:
-        """Fetch each; one failure does not hide the others. Override where a list call is cheaper."""
+        """Fetch each; one failure does not hide the others. Override it if a list call is cheaper."""
         for remote_id in remote_ids:
             try:
                 yield remote_id, self.fetch(remote_id)
@@ -206,7 +206,7 @@ class FineTuneBackend(ABC):
         self._unsupported("reading a file back")
 
     def save_file(self, file_id: str, target: Path) -> Path:
-        """Fetch a file of the account to `target`, whole or not at all. Override where it can be streamed."""
+        """Fetch a file of the account to `target`, whole or not at all. Override it if the file can be streamed."""
         write_atomically(target, self.read_file(file_id), durable=False, private=False)
         return target
 
@@ -262,9 +262,9 @@ class FineTuneBackend(ABC):
     def complete_many(
         self, model: str, conversations: Sequence[Sequence[dict[str, Any]]], **options: Any
     ) -> Iterator[Completion | ProviderError]:
-        """Answer many chats, in order, each as it is ready. Override where the backend batches.
+        """Answer many chats, in order, each as it is ready. Override it if the backend batches.
 
-        A backend that knows which chat failed gives its error in its place, and goes on with the others.
+        A backend that knows which chat failed gives its error in its place, and continues with the others.
         """
         with ThreadPoolExecutor(max_workers=8) as pool:
             yield from pool.map(lambda messages: self.answer(model, messages, **options), conversations)

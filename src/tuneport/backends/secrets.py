@@ -1,4 +1,4 @@
-"""Keeps secrets in: their encoded forms, where they are found, and how they are removed from an answer."""
+"""Finds secrets, encoded ones too, and removes them from answers."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 
 class Chunk(str):
-    """The next part of an answer. As a string it is the new text of the first choice, "" where there is none, so that
-    all chunks joined are its text.
+    """The next part of an answer. As a string it is the new text of the first choice, "" if there is none, so that all
+    chunks joined are its text.
 
     `choices` are those that continue, with the fields of OpenAI's chunks: `index`, `delta` (`content`, `tool_calls` by
     their `index`, with fragments of `arguments` ...), `finish_reason`, which is None until the choice ends, and
@@ -59,7 +59,7 @@ class ClosableStream(Iterator[T]):
     """A stream that can be ended: `close` may be called from any thread, also while another one waits for
     the next, which then is the end. A stream that is dropped is closed.
 
-    `wake` has `next(source)` return or raise soon, where it waits in another thread.
+    `wake` makes `next(source)` return or raise soon if it waits in another thread.
     """
 
     def __init__(self, source: Generator[T], wake: Callable[[], object]) -> None:

@@ -27,10 +27,10 @@ word, known well) no change matters."""
 TRAIN_FALL = 0.05
 """Of the training loss, while validation rises; else both rise, and the run is unstable, not overfitted."""
 MEMORISED_ACCURACY = 0.99
-"""Of the training tokens; no text is that predictable by what it has in common with others. 1 % is left for first words
-that several rows share."""
+"""Of the training tokens; no text is that predictable from what it shares with others. 1 % is left for first words that
+several rows share."""
 MEMORISED_LOSS = 0.03
-"""Nats per token, where no accuracy is measured: a token's probability is then 97 %."""
+"""Nats per token, used if no accuracy is measured: a token's probability is then 97 %."""
 KEEP_BEST = "early stopping: `--option early_stopping=2` on this machine, `--stop-on-overfit` anywhere"
 
 

@@ -26,7 +26,7 @@ def judge_curve(
         and len(curve.batches)
         and verdict.best_step != curve.valid.steps[-1]
     ):
-        # Of few evaluations of the whole file, the last of which is not the best, many noisy ones may know more.
+        # If there are few evaluations of the whole file, and the last is not the best, many noisy ones may know more.
         closer = _asked(curve.by_batches(), ended)
         verdict = closer if closer.finding is CurveFinding.OVERFITTING else verdict
     return verdict if forgetting is None or not forgetting.shown else _with_forgetting(verdict, forgetting)

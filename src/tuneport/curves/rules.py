@@ -33,11 +33,11 @@ TREND, LASTING = 0.05, 2
 """The level of the Mann-Kendall test from the best evaluation on. A loss that rose in one jump may come down again, and
 is no reason to stop until it has stayed up for LASTING times the fewest evaluations that a verdict needs."""
 ACCURACY_GAIN = 0.05
-"""The gain in token accuracy since the lowest loss from which answers are better although probabilities are worse: no
+"""If token accuracy has gained this much since the lowest loss, answers are better although probabilities are worse: no
 reason to stop. A smaller gain is a handful of tokens of a small validation file: one of a dozen rows gained 2 % while
 its loss, and that of 40 other rows, rose by a fifth."""
 LEARNT_TOO = 0.97
-"""Validation accuracy from which knowing the training rows is no fault: the task is that easy."""
+"""At this validation accuracy, knowing the training rows is no fault: the task is that easy."""
 ACCURACY_APART = 0.05
 """Between the accuracies of training and validation: less apart, nothing was memorised that was not learnt."""
 FLAT = 0.03

@@ -16,8 +16,8 @@ MOST_EVALUATIONS = 60
 """Longer series are judged by the medians of so many stretches. The tests are quadratic in their number, and
 neighbouring evaluations err alike, so that more of them say less than they seem to."""
 DENSE = 0.5
-"""The share of training steps with a validation loss from which each loss is of a batch: no backend evaluates a whole
-file that often."""
+"""If this share of training steps has a validation loss, each is the loss of a batch: no backend evaluates a whole file
+that often."""
 FIRST_STEPS = 3
 """Training steps whose median is taken for the loss before training: in them the rate still warms up."""
 
@@ -66,9 +66,9 @@ class CurveSeries:
 class Curve:
     """The measurements of a training run. `broken_at`: the first step whose training loss is no number.
 
-    `valid` is of the whole validation file, where there are enough such evaluations; OpenAI makes one an epoch. Where
-    it is of a batch of that file a step, which is much noisier, `of_batches` says so; `full` and `batches` are each of
-    them alone, where there are both.
+    `valid` has the losses of the whole validation file, if there are enough such evaluations; OpenAI makes one an
+    epoch. If it has those of a batch at each step, which are much noisier, `of_batches` is True. `full` and `batches`
+    are each of the two alone, if there are both.
     """
 
     train: CurveSeries

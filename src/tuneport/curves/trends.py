@@ -26,7 +26,7 @@ ROUNDS = 499
 SHORT = 8
 """From so many evaluations on, single ones that stick out are smoothed away; with fewer each is too dear."""
 TAIL = 3
-"""Evaluations, or a sixth of them where that is more, whose median is where a curve has come to."""
+"""The number of last evaluations (or a sixth of all, if that is more) whose median is a curve's present level."""
 
 
 def falling_fit(values: Sequence[float]) -> list[float]:

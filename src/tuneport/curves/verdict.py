@@ -37,8 +37,8 @@ _WORDS = {
 
 
 class CurveForgetting(Model):
-    """The loss of the tuned model against its base on general tasks: shares of the points, 0 to 1, with the
-    interval of an evaluation. `tasks` says which, where it is not all of them together."""
+    """The loss of the tuned model against its base on general tasks: shares of the points, 0 to 1, with the interval of
+    an evaluation. `tasks` names them, if it is not all of them together."""
 
     drop: float
     low: float
@@ -57,9 +57,9 @@ class CurveVerdict(Model):
     finding: CurveFinding
     summary: str
     since_step: int | None = Field(default=None, description="the step at which validation loss begins to rise")
-    confidence: float | None = Field(default=None, description="0 to 1, of overfitting: how sure it is not noise")
+    confidence: float | None = Field(default=None, description="confidence that the overfitting is not noise, 0 to 1")
     sure: bool = Field(default=False, description="overfitting, and sure enough to stop a job that costs money")
-    best_step: int | None = Field(default=None, description="of the lowest validation loss")
+    best_step: int | None = Field(default=None, description="the step with the lowest validation loss")
     best_epoch: float | None = None
     best_loss: float | None = None
     last_step: int = 0

@@ -36,7 +36,7 @@ DROPPED = (
     "holdout.exact",
     "holdout.near",
 )
-"""What is removed unless told otherwise: records from which nothing, or nothing new, can be learnt, and leaks."""
+"""The kinds that are removed by default: records that teach nothing, or nothing new, and leaks."""
 
 _BEYOND_PEOPLE = ("schema.invalid", "duplicates.exact", "holdout.exact", "holdout.near")
 """What an accepted or edited record is removed for nevertheless: all but its quality."""

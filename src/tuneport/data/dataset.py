@@ -1,4 +1,4 @@
-"""A dataset: where it is, what its columns are called, which format it has, and what can be asked of it."""
+"""A dataset: its path, its column names, its format, and what can be asked about it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SETTLED_NS = 20_000_000
 
 
 class Dataset:
-    """A file, a folder or `hf://owner/name`, with other names for its columns and its format where that is given.
+    """A file, a folder or `hf://owner/name`, with other names for its columns, and its format if that is given.
 
     A list of dicts, a pandas DataFrame or a `datasets.Dataset` is written to a private file, which is there as long as
     this object is; what is missing in a table leaves its key out (see `containers/python_objects.py`).
@@ -90,7 +90,7 @@ class Dataset:
 
     @property
     def files(self) -> list[Path]:
-        """Return its files, in the order in which they are read."""
+        """Return the files, in reading order."""
         return list_dataset_files(self.path)
 
     @property

@@ -36,7 +36,7 @@ def nearest_dataset_format(row: Mapping[str, Any]) -> str | None:
 
 
 def unknown_dataset_format_hint(row: Mapping[str, Any], file: Path, records: int) -> tuple[str, str]:
-    """Return rule and fix for the first record of a file in which no record fits any format."""
+    """Return rule and fix for the first record of a file without a record that fits any format."""
     lists = [key for key, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
     if records == 1 and len(lists) == 1:
         rule = f"is one object, which seems to hold the records as {lists[0]!r}"

@@ -56,7 +56,7 @@ class DatasetSample(NamedTuple):
 class ScannedRow:
     """One row: the bytes of its JSON, and the record or what is wrong with it.
 
-    `other` is the format that a bad row looks like, where that is not the one that the file is read as.
+    `other` is the format that a bad row looks like, if the file is read as another one.
     """
 
     line: int
@@ -80,7 +80,7 @@ class RowProblemTally:
         return not self.count
 
     def merge(self, problems: Sequence[DatasetProblem], count: int) -> None:
-        """Merge later problems, of which there are `count` in all."""
+        """Merge later problems. `count` is their number in all."""
         self.count += count
         self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
 
@@ -165,7 +165,7 @@ def detect_dataset_format(source: RowSource) -> DatasetSample:
         if spread is not None and broken.count > 1:
             raise spread
         broken.end()
-    assert first is not None  # `RowSource.rows` raises where there is none
+    assert first is not None  # `RowSource.rows` raises if there is none
     likeliest, known_rows = _fitting([row for _, row in sample])
     if not known_rows:
         raise _unknown(source, sample)

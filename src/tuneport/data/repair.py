@@ -36,7 +36,7 @@ def repair_record(record: Record) -> tuple[Record, list[tuple[str, str]]]:
 
 
 def _repair_json(text: str) -> str:
-    """Return the JSON with its strings repaired, also where they spell characters as `\\u00c3`."""
+    """Return the JSON with its strings repaired, even if they spell characters as `\\u00c3`."""
     return text if text.isascii() and "\\u" not in text else _STRING.sub(_repaired_string, text)
 
 

@@ -53,7 +53,7 @@ class TrafficCost:
 
 @dataclass(frozen=True)
 class CostRange:
-    """US dollars: at least, expected, at most. ConfigError where they are not in this order."""
+    """US dollars: at least, expected, at most. Raises ConfigError if they are not in this order."""
 
     low: float
     expected: float
@@ -72,7 +72,7 @@ class CostRange:
 class ServingCostOption:
     """One way to get the answers: what it costs once, and each month at least, as expected, at most.
 
-    It ends after `months_left` months, where the day on which it shuts down is known.
+    It ends after `months_left` months, if it is known to shut down.
     """
 
     name: str

@@ -36,7 +36,7 @@ plateau at 0.125, 0.15 and 0.20 s (LoRA, checkpointing, A100); NF4 at 0.012 s a 
 WITHOUT_CHECKPOINTING = 0.75  # of the floor: three passes instead of four
 OPTIMIZER_BYTES = {"bf16": 32, "fp32": 56}
 """Memory traffic of AdamW per trained number (torch's foreach form: weights, gradients and two moments, several times
-over); it counts where all weights are trained and a step is short."""
+over); it counts if all weights are trained and a step is short."""
 DEFAULT_BANDWIDTH_GBPS = 1000.0
 LOADING_SECONDS = 30.0
 GPU_SPREAD = 1.5

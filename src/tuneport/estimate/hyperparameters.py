@@ -143,7 +143,7 @@ def recommended_learning_rate(
 def recommended_max_length(longest_tokens: int | None, context: int | None) -> int:
     """Return the longest example rounded up to 64, at least 512; 4096 if the lengths of the data are unknown.
 
-    Never above the model's context, to which longer examples are cut.
+    It is never above the model's context: longer examples are cut to that.
     """
     wanted = LENGTH_MAX if longest_tokens is None else max(LENGTH_MIN, -(-longest_tokens // 64) * 64)
     return wanted if context is None else min(wanted, context)

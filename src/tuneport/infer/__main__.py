@@ -35,7 +35,7 @@ def run_inference_child() -> int:
     parser.add_argument("--model", required=True, help="a folder, or the name of a base model")
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("TUNEPORT_HOME") or Path.home() / ".tuneport"))
     parser.add_argument("--device-map", default="auto", help="auto, balanced, sequential, or a device")
-    parser.add_argument("--precision", choices=["bf16", "fp16", "fp32"], help="what is fastest here, if left out")
+    parser.add_argument("--precision", choices=["bf16", "fp16", "fp32"], help="default: the fastest here")
     parser.add_argument("--load-in-4bit", action="store_true", help="for GPUs with too little memory")
     arguments = parser.parse_args()
     # Stdout is for the protocol alone: what a library prints goes to stderr.

@@ -17,8 +17,8 @@ from tuneport.infer.engine import InferenceEngine
 
 
 class DecodingBatch:
-    """`mask` (rows, columns) is 0 where a column is padding, `lengths` (rows) counts the others, `adapters` says
-    whose weights each row uses; None is the base model."""
+    """`mask` (rows, columns) is 0 for padding, `lengths` (rows) counts the other columns, `adapters` names each row's
+    adapter; None is the base model."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class DecodingBatch:
         return logits
 
     def append_tokens(self, tokens: torch.Tensor, seen: torch.Tensor | None = None) -> torch.Tensor:
-        """Add one or more tokens to each row (`seen`: 0 where it is padding) and return the logits after each."""
+        """Add one or more tokens to each row (`seen`: 0 for padding) and return the logits after each."""
         seen = torch.ones_like(tokens) if seen is None else seen
         self.mask = torch.cat([self.mask, seen.to(self.mask)], dim=1)
         positions = self.lengths[:, None] + torch.arange(tokens.shape[1])

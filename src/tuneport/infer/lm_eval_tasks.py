@@ -1,10 +1,10 @@
 """`python -m tuneport.infer.lm_eval_tasks --model FOLDER TASK...`: EleutherAI's lm-eval on a model and its adapter.
 
-A task is a name that the installed lm-eval knows (a task, a group or a tag of tasks), or the path of a task's YAML.
-On stdout, one JSON object a line: `{"ready": true}` once the model is loaded; for each task, in order, `{"task",
-"scores"}`, each score with `task`, `metric`, `filter`, `value`, `stderr`, `higher_is_better`, `count`, and `rows`,
-each row's score, if `value` is their mean. On failure the last line is `{"error": {"code", "message"}}`.
-The process ends when its stdin is closed.
+A task is a name that the installed lm-eval knows (a task, a group or a tag of tasks), or the path of a task's YAML. On
+stdout, one JSON object a line: `{"ready": true}` once the model is loaded; for each task, in order, `{"task",
+"scores"}`, each score with `task`, `metric`, `filter`, `value`, `stderr`, `higher_is_better`, `count`, and `rows`: each
+row's score, if `value` is their mean. On failure the last line is `{"error": {"code", "message"}}`. The process ends
+when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def _run(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _loaded(arguments: argparse.Namespace) -> tuple[Any, Any, str]:
-    """Return the model, with its adapter if one is given, on the device and in the precision in which it would
-    answer."""
+    """Return the model, with its adapter if one is given, on the device and in the precision that it would answer
+    with."""
     with heavy_imports():
         from tuneport.infer.model.virtual_tokens import uses_virtual_tokens_cache
         from tuneport.infer.protocol import load_inference_service

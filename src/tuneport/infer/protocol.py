@@ -43,7 +43,7 @@ def load_inference_service(
 
 class InferenceService:
     """Requests as they come in; `step` goes on with all of them at once. `write` is called with the fields of each line
-    of a request's answer, the last of which has `done` or `error`."""
+    of a request's answer; the last line has `done` or `error`."""
 
     def __init__(self, engine: InferenceEngine) -> None:
         self.engine = engine

@@ -90,7 +90,7 @@ class JobView:
 
     @property
     def model_name(self) -> str:
-        """Return the name by which clients ask for the tuned model, which may not be there yet."""
+        """Return the tuned model's name for clients. The model may not be there yet."""
         return job_tuned_model_name(self.gateway_model_name, None if self.record is None else self.record.tuned_model)
 
     @property

@@ -107,7 +107,7 @@ class JobService:
 
     @property
     def worker(self) -> JobWorker:
-        """Return the one that moves this service's jobs on, of all projects; made on first use."""
+        """Return the worker that drives the jobs of all projects; it is made on first use."""
         with self._opening:
             return self._worker()
 

@@ -52,7 +52,7 @@ ShowTerms = Callable[[list[BindingTerm]], None]
 
 
 def log_job_terms(terms: list[BindingTerm]) -> None:
-    """Write the terms to the `tuneport` log as warnings, which Python shows where no logging is set up."""
+    """Write the terms to the `tuneport` log as warnings, which Python shows if no logging is set up."""
     for term in terms:
         log.warning("terms that apply (shown once): %s", term)
 

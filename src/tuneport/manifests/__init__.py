@@ -1,4 +1,4 @@
-"""The facts about providers, models and GPUs: reads and validates `providers/`, and alone knows where it lies.
+"""The facts about providers, models and GPUs: reads and validates `providers/`, whose path only this room knows.
 
 `sources`, `schema` and `catalogue` say what a fact looks like, `loading` reads the files, and `resolution` turns a
 user's word into a backend's model id.

@@ -1,4 +1,4 @@
-"""Prices of base models, by the token: litellm's table where that is installed, else genai-prices'.
+"""Prices of base models, by the token: litellm's table if that is installed, else genai-prices'.
 
 litellm's is read by path, since importing litellm takes seconds; the path is no part of its API, so a test looks there.
 """
@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tuneport.installation import find_package_file
+from tuneport.manifests.loading import load_manifest, manifest_names
 from tuneport.manifests.schema import InferencePrice
 
 FILE = "model_prices_and_context_window_backup.json"
@@ -24,23 +25,19 @@ URLS = {
 RELEASED = {("litellm", "1.110.2"): date(2026, 11, 20)}
 """The tables bear no day; that of the release is known of the versions that were looked up."""
 PREFIXES = {
-    "anthropic": "",
-    "azure": "azure",
-    "deepseek": "deepseek",
-    "fireworks": "fireworks_ai",
-    "google": "gemini",
-    "groq": "groq",
-    "mistral": "mistral",
-    "openai": "",
-    "together": "together_ai",
-    "x-ai": "xai",
+    "deepseek": "deepseek/",
+    "fireworks": "fireworks_ai/",
+    "google": "gemini/",
+    "groq": "groq/",
+    "mistral": "mistral/",
+    "x-ai": "xai/",
 }
-"""How names begin in litellm's table, by genai-prices' name of the provider: one set of names for both tables."""
+"""Prefix of names in litellm's table, by genai-prices' name of a provider that has no manifest here."""
 
 
 @dataclass(frozen=True)
 class BasePrice:
-    """`name` is the table's own. `retires` is the first day without the model, where the table has one."""
+    """`name` is the table's own. `retires` is the first day without the model, if the table has one."""
 
     name: str
     price: InferencePrice
@@ -101,13 +98,14 @@ def load_base_price_manifest() -> BasePriceManifest:
 
 
 def _rows_of_genai_prices() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield litellm's name and fields of each model of the providers in `PREFIXES`, at today's price without tiers."""
+    """Yield litellm's name and fields of each model of the providers with a known prefix, at today's price without
+    tiers."""
     from genai_prices.data import providers
     from genai_prices.types import TieredPrices
 
     now = datetime.now(UTC)
     for provider in providers:
-        prefix = PREFIXES.get(provider.id)
+        prefix = _litellm_prefix(provider.id)
         if prefix is None:
             continue
         for model in provider.models:
@@ -120,12 +118,18 @@ def _rows_of_genai_prices() -> Iterator[tuple[str, dict[str, Any]]]:
                 "input_cost_per_token_batches": batch.input_mtok if by_batch else None,
                 "output_cost_per_token_batches": batch.output_mtok if by_batch else None,
             }
-            row: dict[str, Any] = {"litellm_provider": prefix or provider.id}
+            row: dict[str, Any] = {"litellm_provider": prefix.removesuffix("/") or provider.id}
             for field, amount in amounts.items():
                 if amount is not None:
                     row[field] = float(amount.base if isinstance(amount, TieredPrices) else amount) / 1e6
             for name in {model.id, *_exact_names(model.match)}:
-                yield f"{prefix}/{name}" if prefix else name, row
+                yield prefix + name, row
+
+
+def _litellm_prefix(provider: str) -> str | None:
+    """Return the prefix of a provider's names in litellm's table, or None if it is not known. `provider` is
+    genai-prices' name, which is ours too where we have a manifest."""
+    return load_manifest(provider).price_table_prefix if provider in manifest_names() else PREFIXES.get(provider)
 
 
 def _exact_names(match: Any) -> Iterator[str]:

@@ -69,7 +69,7 @@ class Weights(Model):
     licence: str
     params_b: float | None = Field(default=None, description="total parameters, billions")
     context: int | None = Field(default=None, description="tokens")
-    hub: str | None = Field(default=None, description="hub id of the weights; None where they are not public")
+    hub: str | None = Field(default=None, description="hub id of the weights; None if they are not public")
     bundled: str | None = Field(default=None, description="a package that carries the weights")
     ids: dict[str, str] = Field(default_factory=dict)
     dimensions: ModelDimensions | None = None
@@ -118,8 +118,8 @@ class Offer(Model):
 
 
 class CatalogueGPU(Model):
-    """`bf16_tflops`: peak dense TFLOP/s in bf16 (fp16 where the card has no bf16); `bandwidth_gbps`: of its memory,
-    in GB/s; None where not known."""
+    """`bf16_tflops`: peak dense TFLOP/s in bf16 (fp16 if the card has no bf16); `bandwidth_gbps`: of its memory, in
+    GB/s; None if unknown."""
 
     name: str
     vram_gib: float

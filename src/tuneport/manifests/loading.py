@@ -89,10 +89,10 @@ def derive_manifest(
 ) -> Manifest:
     """Derive a manifest for another server that speaks `like`'s wire format.
 
-    It holds none of `like`'s prices, models, limits, dates or notices: they are not its facts. Nor is `like`'s key for
-    this server: raises ConfigError if `like` needs one and `api_key_env` does not name another. `models` are the rows
-    of those that it tunes (`OfferedModel`; the project's file is the source of rows without one), and with a training
-    price it bills by tokens; without any, it takes every model name. `orders` as in `Manifest`: `like`'s, unless given.
+    It holds no prices, models, limits, dates or notices of `like`, because they do not apply to it. Raises ConfigError
+    if `like` needs a key and `api_key_env` names no other variable. `models` are the rows of the models that it tunes
+    (`OfferedModel`; the project's file is the source of rows without one). If a row has a training price, it bills by
+    tokens; without rows, it takes every model name. `orders` as in `Manifest`: `like`'s, unless given.
     """
     if like.api_key_env is not None and api_key_env is None:
         raise ConfigError(

@@ -26,7 +26,7 @@ def resolve_manifest_model(
     models: ModelCatalogue,
     aliases: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the id of `name` on `backend`, for which `find_manifest_model` has a row.
+    """Return the id of `name` on `backend`; `find_manifest_model` has a row for it.
 
     `aliases` is the project's own `[models.NAME]` table (`settings.aliases(name)`), and comes first; then the aliases
     that ship in `models.toml`, the names of weights, the backend's own ids, and last `backend/model`. An alias may name

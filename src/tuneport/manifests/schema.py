@@ -31,7 +31,7 @@ class MoneyLimit(Model):
 
 
 class ManifestRange(Model):
-    """A range from `min` to `max`, both allowed; None where that side is open."""
+    """A range from `min` to `max`, both allowed; None if that side is open."""
 
     min: float | None = None
     max: float | None = None
@@ -58,7 +58,7 @@ class Limits(Model):
     metadata_key_max: Limit | None = Field(default=None, description="characters")
     metadata_value_max: Limit | None = Field(default=None, description="characters")
     concurrent_jobs: Limit | None = Field(default=None, description="unfinished jobs of one account and base model")
-    requests_per_minute: Limit | None = Field(default=None, description="what tuneport asks for at most, polling")
+    requests_per_minute: Limit | None = Field(default=None, description="the most that tuneport sends for polling")
     epochs: ManifestRange | None = None
     batch_size: ManifestRange | None = None
     learning_rate: ManifestRange | None = None
@@ -90,7 +90,7 @@ class InferencePrice(Model):
     usd_per_mtok_input: float = Field(ge=0)
     usd_per_mtok_cached_input: float | None = Field(default=None, ge=0)
     usd_per_mtok_cache_write: float | None = Field(
-        default=None, ge=0, description="of input that is kept for 5 minutes"
+        default=None, ge=0, description="price of input that is cached for 5 minutes"
     )
     usd_per_mtok_output: float = Field(ge=0)
     usd_per_mtok_batch_input: float | None = Field(default=None, ge=0)
@@ -102,7 +102,7 @@ class InferencePrice(Model):
 class HostingPrice(Model):
     """An endpoint of one's own: US dollars per hour and GPU while it is up.
 
-    `usd_per_hour_high`: the dearer price, where the provider's pages disagree. `idle_stop_minutes`: so long without a
+    `usd_per_hour_high`: the higher price, if the provider's pages disagree. `idle_stop_minutes`: so long without a
     request, and it stops and costs nothing; None: it is up until it is stopped.
     """
 
@@ -172,19 +172,19 @@ class OfferedModel(Model):
     adapters: tuple[Adapter, ...] = ()
     context: int | None = None
     context_dpo: int | None = None
-    encoding: str | None = Field(default=None, description="of tiktoken, where the provider counts with it")
+    encoding: str | None = Field(default=None, description="tiktoken's encoding, if the provider counts with it")
     params_b: float | None = Field(default=None, description="total parameters, billions")
     batch_size_max: int | None = None
     lora_rank_max: int | None = None
     lora_rank_default: int | None = None
     takes_sampling: bool = Field(default=True, description="temperature, top_p and top_k in a chat")
-    thinks: bool = Field(default=False, description="unless it is told not to, in tokens that are billed as answers")
+    thinks: bool = Field(default=False, description="it thinks by default, in tokens that are billed as answers")
     cache_from: Limit | None = Field(default=None, description="tokens of the shortest prefix that is kept on request")
     retires: date | None = None
     retires_source: str | None = None
     training: tuple[TrainingPrice, ...] = ()
     inference: InferencePrice | None = None
-    minimum: MoneyLimit | None = Field(default=None, description="of one job, instead of the provider's")
+    minimum: MoneyLimit | None = Field(default=None, description="minimum price of one job, instead of the provider's")
     source: str
     note: str = ""
 
@@ -224,7 +224,7 @@ class Manifest(Sourced):
     backend: str = Field(pattern=r"^[\w.]+:\w+$")
     base_url: str | None = None
     base_url_env: str | None = Field(default=None, description="the vendor's own variable; ours goes before it")
-    base_url_form: str | None = Field(default=None, description="an example, where each user has an address")
+    base_url_form: str | None = Field(default=None, description="an example, if each user has an own address")
     api_key_env: str | None = None
     key_header: Literal["authorization", "api-key"] = "authorization"
     orders: Literal["no_body", "empty_object"] = Field(
@@ -234,7 +234,7 @@ class Manifest(Sourced):
     extra: str | None = None
     packages: tuple[str, ...] = Field(default=(), description="without these the backend cannot work; `extra` has them")
     key_pattern: str | None = Field(default=None, description="a regular expression that finds its keys in any text")
-    litellm_prefix: str | None = Field(default=None, description="begins its models' names there; left out: NAME/")
+    litellm_prefix: str | None = Field(default=None, description="the prefix of its models there; default: NAME/")
     option_names: dict[str, str] = Field(default_factory=dict, description="options of training: our name = its name")
     third_party: bool = True
     hidden: bool = Field(default=False, description="opened by name, but not listed and never chosen: for tests")
@@ -245,11 +245,11 @@ class Manifest(Sourced):
         default=3600.0, ge=0, description="how long after a lost answer to a submit nothing is started again by itself"
     )
     auto_epochs: int | Literal["openai", "tuneport"] = Field(
-        default="tuneport", description="the epochs where the user gives none: a number, or whose rule picks it"
+        default="tuneport", description="the default epochs: a number, or the rule's owner"
     )
     no_new_jobs_from: date | None = None
     no_new_jobs_source: str | None = None
-    no_training: Notice | None = Field(default=None, description="it only answers; where its models can be tuned")
+    no_training: Notice | None = Field(default=None, description="it only answers; where its models are tuned")
     notices: tuple[Notice, ...] = ()
     deployment: Notice | None = None
     options: dict[str, Option] = Field(default_factory=dict)
@@ -283,6 +283,11 @@ class Manifest(Sourced):
     def own_machine(self) -> bool:
         """Return whether training is paid for by the hour, as your own machine is."""
         return self.billing is not None and self.billing.unit == "machine_hours"
+
+    @property
+    def price_table_prefix(self) -> str:
+        """Return the prefix of the provider's models in litellm's table."""
+        return f"{self.name}/" if self.litellm_prefix is None else self.litellm_prefix
 
     def stale(self, as_of: date, today: date) -> bool:
         """Return whether a fact of the day `as_of` is older than `max_age_days`."""

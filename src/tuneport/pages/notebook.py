@@ -28,7 +28,7 @@ def render_notebook_view(
 ) -> str:
     """Return the HTML of a result. All that is given is text, and is escaped.
 
-    `head` and `rows` are a table, of which `MOST_ROWS` are shown; `marks` colour the first cell of each row.
+    `head` and `rows` are a table; `MOST_ROWS` rows are shown; `marks` colour the first cell of each row.
     """
     every = list(rows)
     return render_template(

@@ -59,11 +59,10 @@ class DatasetFacts:
 class Machine:
     """The machine of a backend that trains here. All None: nothing is known, and nothing is refused for it.
 
-    `memory_gib` is the accelerator's, or main memory where there is none. `gpu` is its name, empty where the
-    processor trains; `bf16_tflops` None of a GPU: nothing is known of its speed.
-    `tokens_per_second` was measured here for this model. `device`: what runs here are told apart by. `cpu_rate`:
-    what its processor was measured to do. `own` says what an hour of the machine costs and what it serves; None:
-    nothing is counted for it.
+    `memory_gib` is the accelerator's, or main memory if there is none. `gpu` is its name, empty if the processor
+    trains; `bf16_tflops` None of a GPU: nothing is known of its speed. `tokens_per_second` was measured here for this
+    model. `device`: what runs here are told apart by. `cpu_rate`: what its processor was measured to do. `own` says
+    what an hour of the machine costs and what it serves; None: nothing is counted for it.
     """
 
     memory_gib: float | None = None

@@ -5,10 +5,10 @@ system's libraries (read-only) and a folder in memory; its processes, network an
 the code inside it under Landlock and seccomp. tuneport adds limits, which hold for the whole run.
 
 What holds: beyond the folders of Python, its packages and the system's libraries and programs (`walls.py`), no file,
-socket, process, key or network outside can be seen, used or changed; an empty environment; limits on time,
-processor, memory and disk (both of the whole run), open files, size of a file and processes; nothing is left running.
-A session that is asked again and again has limits of time and of all processors for each call, and what runs between
-calls is stopped. Code is refused where the present folder or tuneport's home lies in what it could read.
+socket, process, key or network outside can be seen, used or changed; an empty environment; limits on time, processor,
+memory and disk (both of the whole run), open files, size of a file and processes; nothing is left running. A session
+that is asked again and again has limits of time and of all processors for each call, and what runs between calls is
+stopped. Code is refused if it could read the present folder or tuneport's home.
 
 Where the kernel does not let this user make namespaces (Docker's default), bubblewrap cannot work and sandlock confines
 alone: then the code can ask whether a path exists, and its size and times, and its disk is looked at a few times a

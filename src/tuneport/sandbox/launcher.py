@@ -75,7 +75,7 @@ def become_nobody(folder: str, *, chown: bool) -> None:
         raise PermissionError("root cannot become another user here")
     ctypes.CDLL(None).prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # sandlock reads /proc of its own processes
     if not os.access(sys.executable, os.X_OK) or not os.access(__file__, os.R_OK):
-        raise PermissionError(f"{sys.executable} can be read by root alone; install Python where all users can read it")
+        raise PermissionError(f"{sys.executable} can be read by root only; install Python where all users can read it")
 
 
 def start_sandlock(order: dict[str, Any]) -> Any:
@@ -204,7 +204,7 @@ def read_sandbox_process_times(process: int) -> tuple[str, list[float]]:
 
 
 def read_sandbox_stat(place: str) -> list[str]:
-    """Return the fields from the state on, none where it has ended."""
+    """Return the fields from the state on, none if it has ended."""
     try:
         with open(f"{place}/stat", errors="replace") as stat_file:
             return stat_file.read().rsplit(")", 1)[1].split()
@@ -264,7 +264,7 @@ def list_sandbox_descendants() -> list[int]:
 
 
 def measure_sandbox_memory(processes: list[int], enough: int) -> int:
-    """Return the bytes that the processes have for themselves; what they share counts once, where it matters."""
+    """Return the bytes that the processes have for themselves; what they share counts once, if it matters."""
     quick = {process: sum_proc_fields(process, "status", ("RssAnon:", "RssShmem:")) or 0 for process in processes}
     if sum(quick.values()) << 10 <= enough:
         return sum(quick.values()) << 10

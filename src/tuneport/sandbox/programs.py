@@ -28,7 +28,7 @@ def run_sandboxed_program(
 ) -> ProgramResult:
     """Run Python source to its end, or to a limit. Raises UnsupportedError if this machine cannot confine it.
 
-    `own_root`: False leaves bubblewrap out even where it works.
+    `own_root`: False leaves bubblewrap out even if it works.
     """
     limits = limits or SandboxLimits()
     reached = secrets.token_hex(16)

@@ -52,7 +52,7 @@ class SandboxLimits:
 
 
 class SandboxSession:
-    """Starts a confined process. UnsupportedError or ConfigError where this machine cannot confine it.
+    """A confined process. Raises UnsupportedError or ConfigError if this machine cannot confine it.
 
     `cpu_seconds` limits the processor time of each of its processes, which run until the session is closed; None: each
     call has its limit, and what runs between calls is stopped. Close it, or use it as a context manager.
@@ -137,7 +137,7 @@ class SandboxSession:
 
     @property
     def stderr_tail(self) -> str:
-        """Return the end of what it has written to standard error."""
+        """Return the end of its standard error."""
         return b"".join(self._complaint).decode("utf-8", "replace")
 
     def close(self) -> None:
@@ -200,7 +200,7 @@ def _remove(outer: str) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], control: int | None) -> None:
-    """Close its standard input, at which the launcher kills what it has started; kill it where it does not end."""
+    """Close the launcher's standard input, so that it kills what it has started; kill it if it does not end."""
     if process.stdin is not None and not process.stdin.closed:
         process.stdin.close()
     if control is not None:

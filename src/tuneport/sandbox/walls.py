@@ -67,7 +67,7 @@ def _python() -> list[str]:
 def check_sandbox_hides_folders(home: Path | None = None) -> None:
     """Raise ConfigError if confined code could read the present folder or tuneport's home.
 
-    `home`: what the settings say, where they are at hand; TUNEPORT_HOME, or its default, is looked at in any case.
+    `home`: the settings' home, if known; TUNEPORT_HOME, or its default, is checked in any case.
     """
     given = os.environ.get("TUNEPORT_HOME") or "~/.tuneport"
     private = [

@@ -9,7 +9,7 @@ from tuneport.scoring.metrics.normalisation import is_same_answer
 from tuneport.scoring.statistics.intervals import wilson
 
 Same = Callable[[str, str], bool]
-"""Whether an answer, the second, is right where the first is expected."""
+"""Whether an answer (the second) is right if the first is expected."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Two models' scores on public benchmarks, as a harness such as lm-eval measured them: what changed, and whether it is
-more than chance. Paired over the rows where a score is their mean, else by the standard errors."""
+more than chance. The test pairs the rows if a score is their mean; else it uses the standard errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Verdict = Literal["better", "worse", "no difference shown", "not tested"]
 
 @dataclass(frozen=True)
 class BenchmarkScore:
-    """One metric of one task. `rows`: what each row scored, where the value is their mean."""
+    """One metric of one task. `rows`: each row's score, if the value is their mean."""
 
     task: str
     metric: str

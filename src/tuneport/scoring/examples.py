@@ -30,8 +30,8 @@ class Call:
 class Example:
     """A conversation up to its last answer, and that answer: its text, its `calls`, or both.
 
-    `tools` are those that may be called, in OpenAI's shape; `tests` is Python that fails where an answer's code is
-    wrong (a row's `tests` or `test`); `schema` a JSON schema of the answer (a row's `schema`).
+    `tools` are those that may be called, in OpenAI's shape; `tests` is Python that fails if an answer's code is wrong
+    (a row's `tests` or `test`); `schema` a JSON schema of the answer (a row's `schema`).
     """
 
     messages: Messages
@@ -48,7 +48,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer. `log_likelihood`: how likely the *expected* answer is to it, in nats, where it was asked."""
+    """A model's answer. `log_likelihood`: how likely the *expected* answer is to it, in nats, if it was asked."""
 
     text: str
     calls: tuple[Call, ...] = ()

@@ -1,7 +1,7 @@
 """A model as judge: which of two answers is better, asked twice, with the answers in either order.
 
-Judges prefer the first answer, or the second, whatever it says (Zheng and others 2023). So a row is won only where both
-orders agree; where they do not it is a tie, and how often the first place won is reported beside the result. An answer
+Judges prefer the first answer, or the second, whatever it says (Zheng and others 2023). So a row is won only if both
+orders agree; if they do not, it is a tie, and how often the first place won is reported beside the result. An answer
 without a verdict is no opinion: its row is counted apart. What completes is handed in: one of tuneport's backends, or
 anything else.
 """
@@ -127,7 +127,7 @@ def score_answers_by_judge(asked: JudgeRequest, complete: Complete) -> JudgeScor
     in_order, turned = said[0::2], [_turned(verdict) for verdict in said[1::2]]
     winners = tuple(map(decide_winner_by_judge, in_order, turned))
     worth = [{"first": 1.0, "tie": 0.5, "second": 0.0}[winner] for winner in winners if winner is not None]
-    wins, low, high = 0.5, 0.0, 1.0  # where nothing was said, all is possible
+    wins, low, high = 0.5, 0.0, 1.0  # without a verdict all is possible
     if worth:
         tally = tally_means(worth)
         around = confidence_interval(tally)
@@ -190,7 +190,7 @@ def parse_judge_reason(text: str) -> str:
 
 
 def _turned(verdict: Winner | None) -> Winner | None:
-    """Translate a verdict of the order in which the second model was shown first."""
+    """Translate a verdict on answers that were shown in the other order, the second model's first."""
     if verdict is None or verdict == "tie":
         return verdict
     return "second" if verdict == "first" else "first"

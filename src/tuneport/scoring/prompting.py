@@ -16,14 +16,15 @@ from tuneport.scoring.examples import Example, Messages, prepend_few_shot_turns
 from tuneport.scoring.metrics.normalisation import is_same_answer
 
 Complete = Callable[[Sequence[Messages]], Iterable[str]]
-"""Takes conversations in OpenAI's shape, gives one answer's text for each, in order."""
+"""A function of conversations in OpenAI's shape that returns the text of one answer for each, in order."""
 Rank = Callable[[Sequence[Messages], Sequence[str]], Iterable[Sequence[float]]]
-"""Takes conversations and choices, gives for each conversation one log-likelihood (nats) a choice."""
+"""A function of conversations and choices that returns, for each conversation, a log-likelihood (nats) of each
+choice."""
 
 
 @dataclass(frozen=True)
 class PromptingResult:
-    """One way of asking, over all held-out rows. `seconds` includes loading a model where that was the first."""
+    """One way of asking, over all held-out rows. `seconds` includes loading the model if this was the first way."""
 
     name: str
     what: str

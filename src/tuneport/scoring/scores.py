@@ -47,7 +47,7 @@ class ScoreComparison:
 
 @dataclass(frozen=True)
 class Scored:
-    """`scores`: of each model by each metric. `per_row`: the same of single rows, where a metric has such values."""
+    """`scores`: of each model by each metric. `per_row`: the same of single rows, if a metric has such values."""
 
     scores: Mapping[str, Mapping[str, Score]]
     comparisons: tuple[ScoreComparison, ...]

@@ -100,7 +100,7 @@ class GatewayTaskCache:
             return self._tasks.get(key)
 
     def drop(self, key: Hashable) -> None:
-        """Forget a task, so that the next caller starts it anew."""
+        """Forget a task, so that the next caller starts it again."""
         with self._lock:
             self._tasks.pop(key, None)
 

@@ -64,7 +64,7 @@ def run_and_report(
 
 
 def _from_an_older_checkpoint(run: TrainingRunFolder, failure: JobError) -> JobError | None:
-    """Give up the checkpoint that could not be loaded. Returns None if the run is to begin anew, from an older one."""
+    """Give up the checkpoint that could not be loaded. Returns None if the run is to restart from an older one."""
     from tuneport.train.run.checkpoint_integrity import CheckpointsDamagedError, discard_training_checkpoint
     from tuneport.train.run.failures import training_job_error
 
@@ -76,7 +76,7 @@ def _from_an_older_checkpoint(run: TrainingRunFolder, failure: JobError) -> JobE
 
 
 def _failure(run: TrainingRunFolder, error: Exception) -> JobError | None:
-    """Return the report of this process's error, or None if it is to begin anew, with fewer rows at once."""
+    """Return the report of this process's error, or None if it is to restart with fewer rows at once."""
     traceback.print_exc()
     from tuneport.train.run.failures import training_job_error
     from tuneport.train.speed.memory_retry import SmallerBatchNeededError

@@ -109,7 +109,7 @@ def train(run: TrainingRunFolder, stop: Callable[[], bool]) -> None:
     if numbers["max_length"] is None:
         numbers["max_length"] = data["training"]["longest_row_tokens"]
     sharding = _sharding(run, folder, device, adapter, options, ranks)
-    if sharding != "fsdp":  # of which each device has a share
+    if sharding != "fsdp":  # which is shared out over the devices
         refuse_too_large_training(run.memory, device, options, processes=ranks.ranks_on_this_machine)
     run.log_event("Files validated, loading the model")
     run.report_phase("loads the model")

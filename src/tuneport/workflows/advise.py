@@ -1,4 +1,4 @@
-"""Fine-tune or not: what is said, what the data shows and what was measured, put to the advisor's tree."""
+"""Advises on fine-tuning: runs the advisor's tree on the user's words, the data and measurements."""
 
 from __future__ import annotations
 
@@ -341,7 +341,7 @@ def refuse_probe_over_budget(quote: InferenceQuote, budget: float | None) -> Non
     if budget is None:
         return
     if quote.high is None:
-        raise BudgetError(f"what the probe costs is unavailable, because {quote.unavailable}; leave --budget out")
+        raise BudgetError(f"the price of the probe is unknown, because {quote.unavailable}; leave --budget out")
     if quote.high > budget:
         raise BudgetError(
             f"the probe may cost {money(quote.high)}, above the budget of {money(budget)}; ask fewer --rows"

@@ -95,10 +95,9 @@ def compare(
     given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
     `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
     of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
-    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned
-    model is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s;
-    `hours` of training, where a provider bills those. Raises DatasetError if the dataset cannot be used, ConfigError
-    for a method, adapter or number that cannot be.
+    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
+    is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of
+    training, if a provider bills those. Raises DatasetError or ConfigError for data or an argument that cannot be used.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
@@ -110,8 +109,7 @@ def compare(
         saved_per_request=prompt_saved,
     )
     now = None if instead_of is None else compared_cost_of_today(instead_of, traffic, load_base_price_manifest())
-    settings = settings or Settings.load()
-    today = today or date.today()
+    settings, today = settings or Settings.load(), today or date.today()
     data = Dataset.of(dataset, columns)
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
@@ -222,7 +220,7 @@ def compared_own_machine(
     card = load_gpus().find(gpu)
     own = OwnGPUCost(card, usd_per_hour, card.cheapest(), tokens_per_second)
     if own.usd_hourly is None:
-        raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour")
+        raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour with --own-hour")
     return Machine(
         memory_gib=card.vram_gib,
         bf16_tflops=card.bf16_tflops,

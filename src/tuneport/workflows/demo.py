@@ -67,7 +67,7 @@ Cross-validated exact match within the training rows (160 to train on, 80 to jud
 """
 
 RANKED = "base, likelihood"
-"""The way of asking in which nothing is written."""
+"""The way of asking that writes nothing."""
 
 SHOTS_PER_LABEL = 1
 """One example of each label. Two a label made the base model no better and the prompt twice as long."""

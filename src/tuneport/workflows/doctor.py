@@ -39,7 +39,7 @@ class DoctorFinding:
 
 
 def list_backend_states(settings: Settings, today: date) -> list[dict[str, Any]]:
-    """Return one row a backend, without a network call: what it is, whether it can be used, and its known end."""
+    """Return one row a backend, without a network call: its kind, whether it can be used, and its known end."""
     rows = []
     for name in backend_names(settings):
         manifest = backend_manifest(name, settings)

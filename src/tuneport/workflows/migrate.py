@@ -39,7 +39,7 @@ from tuneport.workflows.migration.saving import AccountSaveProgress, MigrationAc
 from tuneport.workflows.migration.submission import lock_migration, start_migration_move
 
 _PATIENCE = 900.0
-"""Seconds for which a backend that is down is asked again, for each job."""
+"""A backend that is down is asked again for this many seconds, for each job."""
 
 
 class Migration:
@@ -178,7 +178,7 @@ class Migration:
 
         If there is no slot for a job after some seconds, it is left to wait (`submitting`, with a note): those behind
         it are started, and `finish`, or another driver, continues it. A plan with problems is skipped; the others'
-        `row` is their job from here on. A repeated call, with plans made anew, starts nothing twice. With `on_trouble`
+        `row` is their job from here on. A repeated call, with plans made again, starts nothing twice. With `on_trouble`
         an error in one does not stop the others. `show_terms` is as in `JobService.submit`.
         """
         assert self.folder is not None

@@ -114,7 +114,7 @@ class TrainingPlan:
 
     @property
     def cheapest(self) -> TrainingPlanGPU | None:
-        """Return the GPUs on which the whole run costs least."""
+        """Return the GPUs with the lowest cost of the whole run."""
         return cheapest_plan_gpus(self.gpus)
 
     @property

@@ -142,7 +142,7 @@ def test_what_does_not_match_the_weights_to_go_on_from_is_refused(
 def test_another_base_is_refused(backend: LocalBackend, finished: JobState, tmp_path: Path) -> None:
     other = one_without_template(tmp_path / "other")
     data = prepared_chats(tmp_path)
-    with pytest.raises(UnsupportedError, match="cannot go on over .*other; submit with --model"):
+    with pytest.raises(UnsupportedError, match="cannot continue over .*other; submit with --model"):
         list(backend.prepare(going_on(finished, other, data.training.path), data))
 
 

@@ -27,6 +27,7 @@ from tuneport.cli.main import main
 from tuneport.cli.views.check import print_check_report
 from tuneport.data.checks import Finding, Verdict, check_dataset
 from tuneport.data.checks.finding import CheckEvidence
+from tuneport.data.formats import FORMATS
 from tuneport.installation import install_extra
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -172,6 +173,12 @@ def test_one_record_is_one(run: Run, tmp_path: Path) -> None:
     assert shown.startswith("1 record, ") and "1 records" not in shown
     _, shown, _ = run("convert", str(path), "--to", "alpaca", "-o", str(tmp_path / "b.jsonl"))
     assert shown.startswith("1 record from openai")
+
+
+def test_convert_names_every_format_in_its_help(run: Run) -> None:
+    code, out, _ = run("convert", "--help")
+    named = set(re.findall(r"[a-z]+(?:-[a-z]+)*", out))
+    assert code == 0 and set(FORMATS) <= named, set(FORMATS) - named
 
 
 def test_commands_map_columns(run: Run, finished: Finish, tmp_path: Path) -> None:

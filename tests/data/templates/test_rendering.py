@@ -281,7 +281,7 @@ def test_a_template_that_rewrites_what_came_before_is_refused() -> None:
     template = "{{ messages | length }}" + CHATML
     renderer = TemplateRenderer(tiny_tokenizer(template))
 
-    with pytest.raises(UnsupportedError, match="renders the conversation before"):
+    with pytest.raises(UnsupportedError, match="changes the conversation before"):
         renderer.render(Chat([Message("user", "Q"), Message("assistant", "A")]))
 
 

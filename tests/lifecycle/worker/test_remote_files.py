@@ -190,7 +190,7 @@ def test_a_file_that_is_being_deleted_is_uploaded_anew(
     assert hosted.store.files.claim_deletion("openai", file.id) == []
     second = submit()
     row = hosted.worker.step(second)
-    assert row.status == "preparing" and "uploaded anew" in str(row.note)
+    assert row.status == "preparing" and "uploaded again" in str(row.note)
     hosted.backend("openai").delete_file(file.id)
     hosted.store.files.mark_deleted("openai", file.id)
     assert finish(hosted, second) == "succeeded"

@@ -52,7 +52,7 @@ class SavedMessageBatch(Model):
 
 
 class MessageBatches:
-    """The batches of one account. `read` repeats a call where that helps, `start` makes it once; both are those of
+    """The batches of one account. `read` repeats a call if that helps, `start` makes it once; both are those of
     `HostedBackend`."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """Prompt caching: a long head of requests (tools and system prompt) that is sent again is kept by the provider.
 
-Writing it costs a quarter more than reading it anew (twice as much in a batch, where it has to be kept for an hour),
+Writing it costs a quarter more than reading it anew (twice as much in a batch, because it has to be kept for an hour),
 and each use of it a tenth. So a head is marked only when it was sent before, not longer ago than it would be kept, or
 stands in a batch twice: what is different in each row, as a document in its system prompt is, costs no more than it
 did. Requests that say themselves what is to be kept stay as they are: the API takes four marks at most.
@@ -20,7 +20,7 @@ from typing import Any
 from tuneport.manifests import OfferedModel
 
 UNKNOWN_MINIMUM = 4096
-"""Tokens of the shortest head that is kept where the manifest does not say: the largest minimum of any model."""
+"""Tokens of the shortest head that is kept, if the manifest does not say: the largest minimum of any model."""
 CHARACTERS_PER_TOKEN = 4
 """Of English. Other languages have fewer, so a head that is long enough by this count is long enough there, too."""
 KEPT_SECONDS = 300.0

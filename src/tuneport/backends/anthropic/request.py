@@ -193,7 +193,7 @@ def _tools(provider: str, rest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _output(provider: str, rest: dict[str, Any]) -> dict[str, Any]:
-    """Return what is said about the form of the answer and the effort for it; takes it out of `rest`."""
+    """Return the answer's format and effort, taken out of `rest`."""
     config: dict[str, Any] = {}
     form = rest.get("response_format")
     if isinstance(form, dict) and form.get("type") == "json_schema":
@@ -212,9 +212,9 @@ def _output(provider: str, rest: dict[str, Any]) -> dict[str, Any]:
 def _sampling(provider: str, model: str, facts: OfferedModel | None, rest: dict[str, Any]) -> dict[str, Any]:
     """Return the sampling parameters; takes them out of `rest`.
 
-    A temperature is left out, and the log says so, where the model takes none: evaluations always ask for 0. OpenAI's
-    goes up to 2; what is above 1 is 1. Of temperature and top_p the API takes one; 1, which both are if left out, is
-    not sent beside the other.
+    A temperature is left out, and the log says so, if the model takes none: evaluations always ask for 0. OpenAI's goes
+    up to 2; what is above 1 is 1. Of temperature and top_p the API takes one; 1, which both are if left out, is not
+    sent beside the other.
     """
     found = {name: rest.pop(name) for name in SAMPLING if name in rest and rest[name] not in _NEUTRAL.get(name, ())}
     if "top_p" in found and found.get("temperature") == 1:

@@ -92,7 +92,7 @@ class HostedBackend(FineTuneBackend):
     client_chat_rules: ClassVar[Mapping[str, Rule]] = CLIENT_RULES
 
     _counts_streams = True
-    """Whether to ask for the tokens of a stream: not where it tells them unasked, or has refused to."""
+    """Whether to ask for the tokens of a stream. False if the provider reports them unasked, or has refused to."""
 
     options_model: ClassVar[type[HostedOptions]] = HostedOptions
     """What the table of options may hold."""
@@ -465,7 +465,7 @@ def read_provider_id(answer: Any) -> str:
 
 
 def remote_file_name(file: DataFile) -> str:
-    """Return the name under which a file is uploaded: of its content alone, so that it is found again."""
+    """Return the name for uploading a file. It is made of the content alone, so that the file is found again."""
     return f"tuneport-{file.sha256[:32]}.jsonl"
 
 

@@ -1,6 +1,6 @@
 """The header `Idempotency-Key` on calls that spend money: a server that knows it makes the same call only once.
 
-A variable of the context, as `current_gateway_hops` is, because Together's SDK takes no headers where it creates a job.
+A context variable, like `current_gateway_hops`, because Together's SDK takes no headers when it creates a job.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One upload of a content to an account at a time, and a second one only where the first has not arrived."""
+"""Allows one upload of a content to an account at a time, and a second one only if the first has not arrived."""
 
 from __future__ import annotations
 

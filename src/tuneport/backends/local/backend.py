@@ -185,7 +185,7 @@ class LocalBackend(FineTuneBackend):
             self._remove_unless_alive(run, error)
             raise ProviderError(
                 f"the trainer of the local run {run.id} cannot be started ({error}); nothing was started; "
-                "mend that and submit again",
+                "fix that and submit again",
                 provider=self.name,
                 code="cannot_start",
             ) from error
@@ -201,8 +201,8 @@ class LocalBackend(FineTuneBackend):
             alive = True  # unknown; a folder that is left can be deleted, one under a trainer cannot be had back
         if alive:
             raise UnavailableError(
-                f"whether the trainer of the local run {run.id} was started is not known ({error}); look at the run, "
-                f"or mend that and try again",
+                f"the trainer of the local run {run.id} may be running ({error}); look at the run, or fix that and try "
+                "again",
                 provider=self.name,
             ) from error
 

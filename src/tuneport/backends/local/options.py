@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 class LocalBackendOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-    startup_seconds: float = Field(default=600.0, gt=0, description="for loading a model to chat with")
-    silence_seconds: float = Field(default=600.0, gt=0, description="without a word while it is writing")
-    engine: Literal["auto", "tuneport", "vllm"] = Field(default="auto", description="auto: vLLM where it is installed")
+    startup_seconds: float = Field(default=600.0, gt=0, description="time to load a model for chat")
+    silence_seconds: float = Field(default=600.0, gt=0, description="longest silence within an answer")
+    engine: Literal["auto", "tuneport", "vllm"] = Field(default="auto", description="auto: vLLM if it is installed")
     device_map: str = Field(default="auto", description="auto, balanced, sequential, or cpu, mps, cuda, cuda:N")
     precision: Literal["bf16", "fp16", "fp32"] | None = Field(default=None, description="None: what is fastest here")
     load_in_4bit: bool = Field(default=False, description="the base model, to answer prompts with less memory")
@@ -26,9 +26,9 @@ class LocalBackendOptions(BaseModel):
         default=None, repr=False, description="an OpenAI-compatible server that answers instead"
     )
     serve_api_key_env: str | None = Field(default=None, pattern=r"^[A-Z_][A-Z0-9_]*$", description="its key's variable")
-    devices: tuple[str, ...] | None = Field(default=None, description=f"which runs may use: {NAMES_IN_WORDS}")
+    devices: tuple[str, ...] | None = Field(default=None, description=f"devices that runs may use: {NAMES_IN_WORDS}")
     executor: Literal["process", "slurm", "ray"] = Field(
-        default="process", description="of runs that do not say otherwise"
+        default="process", description="the executor of runs that choose none"
     )
     slurm: SlurmOptions = SlurmOptions()
 

@@ -104,8 +104,8 @@ PATIENCE = 2
 
 @dataclass(frozen=True)
 class ResolvedLocalRequest:
-    """`spec` names its adapter. `recommended` tells, for each number, why it is what it is; `base` what is known of the
-    base model; `memory` what the run needs at least."""
+    """`spec` names its adapter. `recommended` has the reason for each number, `base` facts about the base model, and
+    `memory` the least memory that the run needs."""
 
     spec: TuneSpec
     model_name_or_path: str
@@ -330,8 +330,8 @@ def _refuse_unsupported(spec: TuneSpec, adapter: Adapter) -> None:
         )
     if adapter is Adapter.QLORA and options.lora_modules_to_save:
         raise UnsupportedError(
-            "beside a 4-bit base TRL trains in bf16, in which weights that are trained whole hardly move; leave "
-            "lora_modules_to_save out or choose the adapter lora"
+            "lora_modules_to_save hardly trains over a 4-bit base, because TRL trains whole weights in bf16 there; "
+            "leave it out, or choose the adapter lora"
         )
     if options.generations is not None and "compute_multiplier" in given:
         raise UnsupportedError("compute_multiplier and the option generations mean the same; give one of them")
@@ -351,7 +351,7 @@ def _refuse_places(spec: TuneSpec, options: TrainingOptions) -> None:
         raise UnsupportedError(f"{method} trains on one device; leave the option workers out")
     if method.writes_answers and options.executor == "ray":
         raise UnsupportedError(
-            f"what judges the answers of {method} does not travel to a Ray cluster; choose the executor process"
+            f"the grader or reward of {method} does not travel to a Ray cluster; choose the executor process"
         )
     if options.executor == "ray" and options.early_stopping is not None:
         raise UnsupportedError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ServedWeights:
-    """A base model's folder, and an adapter's where there is one. `key` tells base models apart."""
+    """A base model's folder, and the folder of the adapter, if there is one. `key` tells base models apart."""
 
     key: str
     base: Path

@@ -143,7 +143,7 @@ class OpenAIBackend(OpenAIFileStorage):
                 if file is not None:
                     check_backend_grader_columns(spec.grader, file, source or file.path)
             self._validate_grader(spec.grader)
-        self._model(spec)  # refused now where it cannot be, not after an upload
+        self._model(spec)  # refused now, not after an upload
         yield from super().prepare(spec, data)
 
     def _validate_grader(self, grader: dict[str, Any]) -> None:
@@ -278,7 +278,7 @@ class OpenAIBackend(OpenAIFileStorage):
         except (NotFoundError, RejectedError) as error:
             if error.http_status not in _NO_SUCH_CALL:
                 raise
-            self.fetch(remote_id)  # NotFoundError where it is the job that is not there
+            self.fetch(remote_id)  # NotFoundError if the job is missing, too
             raise UnsupportedError(f"the backend {self.name} does not support {capability}") from error
 
     def delete(self, remote_id: str) -> None:
@@ -300,8 +300,8 @@ class OpenAIBackend(OpenAIFileStorage):
         """Return the raw events, oldest first. The server lists the newest first, so pages are read back until `after`
         shows up.
 
-        New events come before the first page, where the cursor does not reach: they are left for the next call. If the
-        server has forgotten a cursor, the list begins again here, because `_pages` would lose the order.
+        New events come before the first page, out of the cursor's reach: they are left for the next call. If the server
+        has forgotten a cursor, the list begins again here, because `_pages` would lose the order.
         """
         jobs = self.client.fine_tuning.jobs
         for attempt in range(_TRIES):

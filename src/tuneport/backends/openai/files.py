@@ -169,7 +169,7 @@ class OpenAIFileStorage(HostedBackend):
             raise DatasetError(
                 Problem(str(file.path), None, "", f"{self.name} refuses the file: {reason}", "correct it")
             )
-        # The field is deprecated: where it is missing there is nothing to wait for.
+        # The field is deprecated: if it is missing, there is nothing to wait for.
         return status not in _NOT_YET
 
     # --- downwards --------------------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def refuse_other_checkpoint_base(manifest: Manifest, spec: TuneSpec, start: str,
     if found == start and found not in {row.id for row in manifest.models}:
         if spec.budget is not None:
             raise ConfigError(
-                f"nothing tells which model {start} was tuned from, so its price is not known and no budget holds; "
+                f"the base model of {start} is unknown, so its price is, too, and a budget cannot be kept; "
                 "leave the budget out"
             )
         return

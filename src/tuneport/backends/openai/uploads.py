@@ -2,7 +2,7 @@
 
 A file over the limit of one request goes up in parts (OpenAI's Uploads API): begin, parts, complete. A server forgets
 an upload that is not completed within its time (an hour at OpenAI), and has no call that asks about one; so what it
-accepted is journalled here, and an upload that it no longer takes parts of is begun anew.
+accepted is journalled here, and an upload that it takes no more parts of is started again.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ProviderUploadJournal:
 
 
 class OpenAIPartsUpload:
-    """One file's upload in parts. `read` repeats a call where that helps; `look` finds the file in the account."""
+    """One file's upload in parts. `read` repeats a call if that helps; `look` finds the file in the account."""
 
     def __init__(
         self,

@@ -214,7 +214,7 @@ class TogetherBackend(TogetherServing):
         return limits, arguments
 
     def _refuse_other_base(self, spec: TuneSpec) -> None:
-        """Raise ConfigError if training would continue from a job of another model than the one that the price is for.
+        """Raise ConfigError if training would continue from a job of another model than the priced one.
 
         The start is a job's id or the name of its model, as the service takes both. A start that is not in the account,
         or whose base is not in the published table, is for the service to judge.

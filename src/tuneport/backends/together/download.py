@@ -25,7 +25,7 @@ from tuneport.files import write_atomically
 from tuneport.formatting import size
 
 TRIES = 6
-"""So many in a row may bring nothing; one that brings something starts the count anew."""
+"""So many in a row may bring nothing; one that brings something resets the count."""
 _BLOCK = 1 << 20
 
 
@@ -133,7 +133,7 @@ def _receive(request: Callable[[dict[str, str]], Any], part: Path, source: str) 
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 416 or (isinstance(error, ValueError) and "another file" in str(error)):
             discard_together_download(part)  # what is here belongs to no file that is there now
-            raise ValueError("the file has changed over there; it is fetched anew") from error
+            raise ValueError("the file has changed at the provider; it is downloaded again") from error
         raise
     if journal.total is not None and _size(part) < journal.total:
         raise ValueError(f"{_size(part)} of {journal.total} bytes came")

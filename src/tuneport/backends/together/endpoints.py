@@ -1,4 +1,4 @@
-"""Together's endpoints and deployments in our types: whose model, in which state, at what price an hour."""
+"""Together's endpoints and deployments in our types: their model, their state and their price an hour."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ MAPPED = {theirs: ours for ours, theirs in NAMES.items()} | {
 """Their arguments that a job has its own field for."""
 
 WANDB = {"wandb_project_name": "project", "wandb_name": "name", "wandb_entity": "entity"}
-"""Those of the job's `wandb`; where a job has none, they may be given as options."""
+"""The options of the job's `wandb`. A job without `wandb` may have them as options."""
 
 SECRETS = {"wandb_api_key": "WANDB_API_KEY", "hf_api_token": "HF_TOKEN"}
 """Arguments that are keys, and the variables that they are read from when a job needs them; never stored with it."""
@@ -156,7 +156,7 @@ def _check_options(backend: str, spec: TuneSpec) -> None:
         if name in SECRETS:
             raise ConfigError(
                 f"provider_options.{name} would store a secret with the job; set {SECRETS[name]} in the environment "
-                "instead, from where it is read when the job is sent"
+                "instead: it is read when the job is sent"
             )
         if name in REFUSED:
             raise ConfigError(f"provider_options.{name} is refused: {REFUSED[name]}; leave it out")
@@ -230,7 +230,7 @@ def build_together_quote_request(backend: str, arguments: Mapping[str, Any], lim
 
 @contextlib.contextmanager
 def silence_together_sdk(arguments: Mapping[str, Any]) -> Iterator[None]:
-    """Silence the SDK, which prints remarks on `simpo_gamma` on stdout, where a command's document belongs."""
+    """Silence the SDK: it prints remarks on `simpo_gamma` to stdout, into a command's document."""
     if arguments.get("simpo_gamma"):
         with contextlib.redirect_stdout(io.StringIO()):
             yield

@@ -29,8 +29,8 @@ RESULTS = ("prompt", "few_shot")
 def advise_command(
     dataset: Annotated[Path | None, typer.Argument(metavar="DATA", help=DATA, show_default=False)] = None,
     need: Annotated[list[str] | None, typer.Option("--need", "-n", help=NEEDS)] = None,
-    prompt: Annotated[str | None, typer.Option(help=f"What came of a plain prompt: {RESULT}")] = None,
-    few_shot: Annotated[str | None, typer.Option(help=f"What came of examples in the prompt: {RESULT}")] = None,
+    prompt: Annotated[str | None, typer.Option(help=f"Result of a plain prompt: {RESULT}")] = None,
+    few_shot: Annotated[str | None, typer.Option(help=f"Result of examples in the prompt: {RESULT}")] = None,
     task: Task = None,
     examples: Annotated[str | None, typer.Option(help="Number of good examples. Default: DATA's records.")] = None,
     text_tokens: Annotated[str | None, typer.Option(help="Tokens of plain text of the field or language.")] = None,

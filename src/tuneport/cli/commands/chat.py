@@ -18,7 +18,7 @@ def chat_command(
     model: Annotated[str, typer.Argument(metavar="JOB|MODEL", help="A job, a tuned model or any model.")],
     message: Annotated[
         str | None,
-        typer.Argument(metavar="MESSAGE", help="What to say. Left out: from standard input, or asked for."),
+        typer.Argument(metavar="MESSAGE", help="The message. Default: read from standard input, or typed in."),
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     backend: Annotated[

@@ -60,7 +60,7 @@ def compare_command(
         float | None, typer.Option(help="Tokens that it writes a second, all requests together, as you measured.")
     ] = None,
     hours: Annotated[
-        float | None, typer.Option(help="Hours of training, where a provider bills them (reinforcement).")
+        float | None, typer.Option(help="Hours of training, if the provider bills them (reinforcement).")
     ] = None,
     instead_of: Annotated[
         str | None,

@@ -106,7 +106,7 @@ def review_command(
     app = create_app(session, token, finish=end, remote_pictures=remote_pictures)
     with open_command_socket("127.0.0.1", port) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/{token}/"
-        output.print_note(f"open {url} (Ctrl-C ends the review; start it again to go on)")
+        output.print_note(f"open {url} (Ctrl-C ends the review; start it again to continue)")
         run_command_until_signal(app, listening)
     summary = session.summary()
     if output.print_if_json(summary.as_dict()):
@@ -241,7 +241,7 @@ def convert_command(
     map_: Map = None,
     allow_large: output.AllowLarge = False,
     allow_loss: Annotated[
-        bool, typer.Option("--allow-loss", help="Drop what the target format cannot hold, and go on.")
+        bool, typer.Option("--allow-loss", help="Convert anyway: drop what the target format cannot hold.")
     ] = False,
     json_: output.Json = False,
 ) -> None:

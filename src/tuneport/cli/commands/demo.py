@@ -112,7 +112,7 @@ def _training_summary(row: Any) -> str:
 def _print_next(console: Any, stage: DemoResult) -> None:
     job = stage.row.id
     console.print(f"The adapter lies in {stage.adapter}", soft_wrap=True)
-    console.print(f"All of it took {output.duration(stage.seconds)}. Try:\n")
+    console.print(f"The demo took {output.duration(stage.seconds)}. Try:\n")
     for command in (
         f'tuneport chat {job} --system "Label the customer message with one intent." "{stage.example}"',
         f"tuneport metrics {job}",

@@ -39,7 +39,7 @@ def eval_command(
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", help="By name, or package.module:function; repeatable. Default: what suits the data."),
+        typer.Option("--metric", help="A metric, or package.module:function. Repeatable. Default: chosen by the data."),
     ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Most rows to ask, drawn by --seed.")] = None,
     task: Task = None,
@@ -78,9 +78,7 @@ def eval_command(
     ] = None,
     fail_under: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="METRIC=VALUE", help=f"Exit code {BELOW_LIMIT} where the last MODEL is worse; repeatable."
-        ),
+        typer.Option(metavar="METRIC=VALUE", help=f"Exit code {BELOW_LIMIT} if the last MODEL is worse. Repeatable."),
     ] = None,
     fail_on: Annotated[
         list[EvaluationGate] | None,

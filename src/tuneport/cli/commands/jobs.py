@@ -119,7 +119,7 @@ def _watch_all() -> None:
     from tuneport.lifecycle.document import describe_job, describe_job_question
     from tuneport.lifecycle.service import JobService
 
-    output.interrupted = "stopped watching; the jobs are kept: `tuneport watch` goes on with them"
+    output.interrupted = "stopped watching; the jobs are kept: `tuneport watch` continues them"
     with JobService() as workspace:
         watched = [row.id for row in workspace.store.jobs.all(unfinished=True)]
         if watched:

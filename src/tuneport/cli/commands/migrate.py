@@ -35,13 +35,13 @@ def migrate_command(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", metavar="[OLD=]NEW", help="What stands in for the (old) model there."),
+        typer.Option("--model", "-m", metavar="[OLD=]NEW", help="The replacement for the (old) model there."),
     ] = None,
     data: Annotated[
         list[str] | None, typer.Option("--data", metavar="ID=FILE", help="Your copy of a job's lost training file.")
     ] = None,
     allow_loss: Annotated[
-        bool, typer.Option("--allow-loss", help="Go on without what the new format cannot hold.")
+        bool, typer.Option("--allow-loss", help="Migrate anyway: drop what the new format cannot hold.")
     ] = False,
     allow_personal_data: Annotated[
         bool, typer.Option("--allow-personal-data", help="Upload personal data to a third party.")

@@ -49,7 +49,7 @@ def plan_command(
         bool, typer.Option("--compare", help="Compare all methods and adapters, and recommend one.")
     ] = False,
     budget: Annotated[
-        float | None, typer.Option(help="With --compare: recommend nothing that may cost more, in US dollars.")
+        float | None, typer.Option(help="With --compare: US dollars; recommend nothing that may cost more.")
     ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="First measure this machine's processor, for this and later estimates.")
@@ -229,8 +229,8 @@ def _print_gpus(plan: TrainingPlan, console: Console) -> None:
     console.print()
     console.print(table)
     console.print(
-        "batch, length: the largest micro-batch and example that the safe figure allows; several GPUs share "
-        "the model (FSDP), for which the figures are less sure.",
+        "batch, length: the largest micro-batch and example that the safe figure allows; if several GPUs "
+        "share the model (FSDP), the figures are less certain.",
         style="dim",
     )
     best = plan.cheapest

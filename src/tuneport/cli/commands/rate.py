@@ -77,8 +77,8 @@ def _serve(file: RatersAnswerSet, seed: int, port: int) -> None:
                 output.print_note(f"{_pairs(len(file.identical))} the same answer twice and are not shown")
             if naming := file.naming():
                 output.print_note(
-                    f"note: in {len(naming)} pairs ({naming[0].id} first) an answer holds a system's name, by which a "
-                    "rater could tell"
+                    f"note: in {len(naming)} pairs an answer names a system, so raters can tell which it is; the first "
+                    f"is {naming[0].id}"
                 )
             run_command_until_signal(app, listening)
     output.print_note(f"the judgements: {ratings.path}; `tuneport rate {file.path} --results` counts them")
@@ -140,7 +140,7 @@ def _print(path: Path, found: RatingResults) -> None:
 def _print_agreement(found: RatingResults) -> None:
     agreement = found.agreement
     if not agreement.pairs or agreement.same is None:
-        output.console().print("No pair was judged by two raters, so that nothing is known about their agreement.")
+        output.console().print("The raters' agreement is unknown: no pair was judged by two of them.")
         return
     beyond = [
         f"{name} {value:.2f}"

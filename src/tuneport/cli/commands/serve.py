@@ -29,7 +29,7 @@ def serve_command(
     map_: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="MODEL=WEIGHTS", help="What stands in for a model: WEIGHTS, or BACKEND/MODEL. Repeatable."
+            "--map", metavar="MODEL=WEIGHTS", help="The replacement for a model: WEIGHTS, or BACKEND/MODEL. Repeatable."
         ),
     ] = None,
     allow_personal_data: Annotated[
@@ -54,7 +54,7 @@ def serve_command(
     ] = None,
     public_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A name by which browsers may reach the dashboard. Repeatable."),
+        typer.Option(metavar="NAME", help="A host name that browsers may use for the dashboard. Repeatable."),
     ] = None,
     json_: output.Json = False,
 ) -> None:

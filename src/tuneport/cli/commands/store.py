@@ -18,7 +18,7 @@ store_group = typer.Typer(
 
 @store_group.callback()
 def store_command(context: typer.Context, json_: output.Json = False) -> None:
-    """Show where the store is, its version and what it holds. Changes nothing."""
+    """Show the store's location, version and contents. Changes nothing."""
     from tuneport.lifecycle.schema.store_admin import inspect_store
     from tuneport.settings import Settings
 
@@ -51,7 +51,7 @@ def store_downgrade_command(
     url = Settings.load().database_url
     lost = list_downgrade_losses(url, version)
     told = output.console(stderr=True)
-    told.print("what is lost for good, version by version:")
+    told.print("this is lost for good, version by version:")
     for line in lost:
         told.print(line, markup=False)
     output.confirm_action(f"downgrade the store to version {version}?", yes=yes, otherwise="nothing was changed")

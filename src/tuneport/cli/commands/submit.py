@@ -50,7 +50,11 @@ SpecFile = Annotated[
 ]
 Push = Annotated[
     str | None,
-    typer.Option("--push-to-hub", metavar="OWNER/NAME", help="With --wait: then put the weights on the model hub."),
+    typer.Option(
+        "--push-to-hub",
+        metavar="OWNER/NAME",
+        help="With --wait: push the weights to the model hub.",
+    ),
 ]
 _TYPES: Mapping[str, Any] = {
     "path": Path | None,

@@ -43,7 +43,7 @@ def download_command(
         row = None if backend is not None else workspace.job(job)
         job, name = (row.id, row.backend) if row is not None else (job, str(backend))
         target = folder or Path(job + ("-merged" if merged else "") + (f"-{checkpoint}" if checkpoint else ""))
-        output.set_interrupt_message(f"stopped; the same command goes on with the download to {target}", job=job)
+        output.set_interrupt_message(f"stopped; the same command continues the download to {target}", job=job)
         output.print_note(f"fetching the weights of {job} from {name} ...")
         if row is not None:
             path = workspace.download(row.id, target, merged=merged, checkpoint=checkpoint)

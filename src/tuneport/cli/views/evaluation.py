@@ -108,7 +108,7 @@ def _print_lm_eval(console: Console, found: LmEvalEvaluation) -> None:
 
 
 def print_decision(decision: EvaluationDecision, console: Console | None = None) -> None:
-    """Print the decision and each reason for it. It comes last, where a reader of a terminal looks first."""
+    """Print the decision and each reason for it. It comes last: a reader of a terminal looks there first."""
     console = console or output.console()
     console.print()
     ruling = f"{decision.ruling[0].upper()}{decision.ruling[1:]}"

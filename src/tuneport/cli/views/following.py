@@ -19,7 +19,7 @@ def follow_job_progress(workspace: JobService, row: JobRecord, *, to_the_end: bo
     from tuneport.cli.views.curve import CurveVerdictPrinter
     from tuneport.cli.views.progress import JobProgress
 
-    kept = f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` goes on with it"
+    kept = f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` continues it"
     output.set_interrupt_message(kept, job=row.id)
     curve = CurveVerdictPrinter(workspace)
 
@@ -60,7 +60,7 @@ def print_outcome_and_exit(workspace: JobService, row: JobRecord) -> None:
         raise typer.Exit(job_exit_code(row))
     if row.status == "cancelled":
         if row.stopped_early is None:
-            output.print_note(f"{row.id} was cancelled; submit it again to start anew")
+            output.print_note(f"{row.id} was cancelled; submit it again to train it")
         raise typer.Exit(job_exit_code(row))
     if unanswered:
         output.print_note(f"{row.id} may not run: {row.note}; `tuneport watch {row.id}` keeps checking")

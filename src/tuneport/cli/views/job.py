@@ -79,7 +79,7 @@ def _weights(details: Mapping[str, Any]) -> str | None:
 
 def _waiting_note(row: JobRecord) -> str | None:
     if row.status in ("preparing", "submitting"):
-        return f"waits for a worker: `tuneport watch {row.id}` goes on with it"
+        return f"waits for a worker; `tuneport watch {row.id}` continues it"
     state = row.job_state
     return None if state is None else state.details.get("waits")
 

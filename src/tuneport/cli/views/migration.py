@@ -180,7 +180,7 @@ def print_saved_folder(
         for lost in record.missing:
             _print_indented(f"{lost.what}: {lost.reason}", console, style="red")
     if damaged:
-        console.print("\n`tuneport migrate --save` with the same folder fetches damaged files anew.", style="dim")
+        console.print("\n`tuneport migrate --save` with the same folder downloads damaged files again.", style="dim")
     else:
         console.print(f"\nMove it:  tuneport migrate --saved {escape(str(folder.path))} --to BACKEND", style="dim")
 
@@ -283,7 +283,7 @@ def print_started_moves(plans: Iterable[MigrationMovePlan], rows: Sequence[JobRe
     waiting = [row for row in rows if row.remote_id is None and row.waits_since is not None]
     if waiting:
         many = "1 job waits" if len(waiting) == 1 else f"{len(waiting)} jobs wait"
-        console.print(f"{many} for a place there; `tuneport watch {waiting[0].id}` goes on, and so does --wait")
+        console.print(f"{many} for a free slot there; `tuneport watch {waiting[0].id}` or --wait continues")
     if any(not row.job_status.terminal for row in rows):
         console.print("`tuneport jobs` shows them; the same command with --wait follows and compares", style="dim")
 

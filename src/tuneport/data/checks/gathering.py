@@ -63,7 +63,7 @@ class RowCheckResults:
 
 
 class RowCheckWorker:
-    """A worker of `parallel.map_rows`. `judged` is False where columns, task and diversity are all that is wanted."""
+    """A worker of `parallel.map_rows`. `judged` is False if only columns, task and diversity are needed."""
 
     def __init__(
         self, path: Path, format: str, vocabulary: TokenizerVocabulary | None, folder: Path, judged: bool, worker: int

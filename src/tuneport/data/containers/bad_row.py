@@ -14,7 +14,7 @@ MAX_ROW = 64 << 20
 
 
 class BadRow(bytes):
-    """Takes the place of a row's JSON where there is none: empty bytes that know what is wrong."""
+    """Stands for a row without JSON: empty bytes that know what is wrong."""
 
     rule: str
     fix: str

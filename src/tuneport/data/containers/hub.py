@@ -1,4 +1,4 @@
-"""Datasets of the Hugging Face hub: `hf://owner/name`, from the local cache where the hub cannot be reached."""
+"""Datasets of the Hugging Face hub: `hf://owner/name`, from the local cache if the hub cannot be reached."""
 
 from __future__ import annotations
 

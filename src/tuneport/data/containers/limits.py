@@ -31,7 +31,7 @@ def allow_large() -> Iterator[None]:
 
 
 def set_large_files_allowed(wanted: bool) -> None:
-    """Allow or forbid large files in this thread from now on, for the command line, where a command is the process."""
+    """Allow or forbid large files in this thread from now on. For the command line, whose process is one command."""
     _allowed.set(wanted)
 
 

@@ -54,7 +54,7 @@ class RowNumbering:
         return f"{name}:{place.number}" if place.unit == LINE else f"{name} {place.unit} {place.number}"
 
     def as_dict(self) -> list[dict[str, object]]:
-        """Return the number before each file's first row, by which a row's number leads to its place."""
+        """Return the number before each file's first row, which locates a row by its number."""
         return [
             {"path": str(file), "before": start, "unit": unit}
             for file, start, unit in zip(self.files, self.starts, self.units, strict=False)

@@ -159,7 +159,7 @@ class RowSource:
 
 
 def list_dataset_files(path: Path) -> list[Path]:
-    """Return the files of a dataset, in the order in which they are read.
+    """Return the files of a dataset, in reading order.
 
     A single file may be missing. Raises DatasetError for a folder that cannot be read and for an unknown kind of file.
     """

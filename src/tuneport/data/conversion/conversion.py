@@ -1,7 +1,7 @@
 """The pass of a conversion over rows: those that are plain many at once, all others one by one.
 
-A file of JSON lines is worked through in parts, in several processes where that is worth it; what each part says of
-its own lines is put together in order, so the outcome is that of one pass.
+A file of JSON lines is converted in parts, in several processes if that is worth it. The results of the parts are put
+together in order, so the outcome is that of one pass.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _BUFFER = 1 << 13  # for what is read beyond a block, to the end of its last lin
 class ConversionOutcome:
     """The results of converting rows. `rows` are those that were read, `beside` the columns that no format knows.
 
-    `lines` counts those of JSON lines, of which `blank` at the end are blank: not wrong, unless more rows follow.
+    `lines` counts the lines of JSON lines; the last `blank` of them are blank, which is wrong only if more rows follow.
     """
 
     rows: int = 0

@@ -13,7 +13,7 @@ FIRST_LINES = 5
 
 
 class ConversionLossReport:
-    """Counts what is lost, by field and reason, in how many records and on which lines first."""
+    """Counts what is lost, by field and reason: the number of records and the first lines."""
 
     def __init__(self) -> None:
         self._found: dict[Unrepresentable, tuple[int, list[int]]] = {}

@@ -1,4 +1,4 @@
-"""The fast way through a conversion: many rows at once, where all are chats of nothing but roles and text.
+"""The fast way through a conversion: many rows at once, if all are chats of nothing but roles and text.
 
 Most datasets are. Rows are decoded into the structs below and encoded from them, without a `Record` between. What a
 struct does not fit exactly is not plain: the rows then go one by one through their formats, which alone decide what is
@@ -183,8 +183,8 @@ class PlainRowConverter:
 
 
 def _all_written(text: bytes, decoded: list[Any], lines: bytes, written: list[Any]) -> bool:
-    """Return whether no key stands twice in an object, of which the decoder dropped one (see `repeated_keys`): the
-    quotes within texts must be as many on both sides."""
+    """Return whether no object has a key twice, because the decoder drops one (see `repeated_keys`): both sides must
+    have the same number of quotes within texts."""
     within = text.count(b'"') - _AROUND[type(decoded[0])](decoded)
     if not within:
         return True

@@ -44,11 +44,10 @@ def prepare_dataset(
     that it cannot train on is a problem of the dataset.
 
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
-    message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows of which
-    nothing would be trained. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or
-    if a column holds training signal that is left out (`data.rows.signals`), unless loss is allowed;
-    ConversionLossError if training would miss something, unless that is allowed; and StorageError if `store` cannot be
-    written.
+    message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
+    train nothing. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or if a column
+    holds training signal that is left out (`data.rows.signals`), unless loss is allowed; ConversionLossError if
+    training would miss something, unless that is allowed; and StorageError if `store` cannot be written.
     """
     dataset, store = Dataset.of(dataset), Path(store)
     if dataset.given_format is None and target == REINFORCEMENT and not questions:
@@ -146,8 +145,7 @@ def _messages(record: Record) -> list[Message]:
 
 
 def dataset_upload_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
-    """Return the format in which a dataset is given to a backend that takes `usual`, or leaves those of `also`
-    unchanged.
+    """Return the upload format of a dataset for a backend that takes `usual`, and leaves those of `also` unchanged.
 
     `source` is the dataset's own format.
     """

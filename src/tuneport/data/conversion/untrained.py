@@ -1,4 +1,4 @@
-"""Rows of which nothing would be trained: counted while a dataset is prepared; one of such rows only is refused."""
+"""Counts rows that would train nothing, while a dataset is prepared. A dataset of only such rows is refused."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _WORDS = {
 
 
 class UntrainedDatasetRecords:
-    """`add` each record; `limit`: tokens that the model is trained on of a row, where that is known.
+    """`add` each record. `limit`: the tokens of a row that the model is trained on, if that is known.
 
-    A row counts as cut only where its prompt is over the limit in any vocabulary, so some are missed, and none is
-    counted that would be trained on.
+    A row counts as cut only if its prompt is over the limit in any vocabulary: some are missed, and no row that would
+    be trained on is counted.
     """
 
     def __init__(self, limit: int | None = None) -> None:

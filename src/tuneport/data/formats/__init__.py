@@ -24,12 +24,12 @@ FORMATS = {
     "llamafactory": "tuneport.data.formats.llamafactory.format",
     "gemini": "tuneport.data.formats.gemini.format",
 }
-"""Name to module, in the order in which detection prefers them where a file fits several as well.
+"""Name to module, in detection's order of preference for a file that fits several equally well.
 
 Some rows are the same in several formats: plain messages in openai, together, trl and anthropic; a prompt with its
 completion in prompt-completion, together and trl; a text in text, together and trl; a pair in openai-preference and
 together; LLaMA-Factory's alpaca and sharegpt. They count as the format that is named first here, which reads them the
-same; the later ones are found by what only they have, and the reason names the other where it is told.
+same; a later one is detected by what only it has, and the reason names the other one.
 """
 
 

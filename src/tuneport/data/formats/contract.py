@@ -1,7 +1,7 @@
 """The contract of a format: a module with `NAME`, `likeness`, `read_format_row`, `write_format_row` and
 `note_row_spelling`; and the words that formats share.
 
-The promise of `write_format_row`: where it reports nothing lost, reading the row back gives an equal record. A format
+The promise of `write_format_row`: if it reports nothing lost, reading the row back gives an equal record. A format
 therefore either holds a thing exactly or says that it does not.
 """
 
@@ -17,7 +17,7 @@ from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainTex
 from tuneport.data.rows.repeated_keys import FIX, is_row_fully_decoded, repeated_keys
 
 NO_PARAMETERS = {"type": "object"}
-"""The schema of a tool of which nothing is said, where a format asks for one."""
+"""The schema of a tool without one, for formats that need one."""
 
 
 class Problem(NamedTuple):
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
 
 class InvalidRecord(Exception):
-    """A row that is JSON and not a record of the format. Holds all that is wrong with it."""
+    """A row that is JSON and not a record of the format. It holds all that is wrong with the row."""
 
     def __init__(self, *problems: Problem) -> None:
         self.problems = list(problems)

@@ -26,8 +26,8 @@ class AnswerError(Exception):
 class GraderCode:
     """Calls the function `grade` of a source in a confined process, which it keeps until the code fails to answer.
 
-    ConfigError for a source that is no Python. Making one runs nothing; the first call raises UnsupportedError or
-    ConfigError where this machine cannot confine code.
+    Raises ConfigError for a source that is no Python. Making one runs nothing; the first call raises UnsupportedError
+    or ConfigError if this machine cannot confine code.
     """
 
     def __init__(self, source: str, name: str, limits: SandboxLimits = LIMITS) -> None:

@@ -39,7 +39,8 @@ LONGEST = 10_000
 
 
 class Formula:
-    """ConfigError where it is no arithmetic, or names what is no grader. Called with the scores, it gives the number.
+    """Raises ConfigError if it is no arithmetic, or names what is no grader. Called with the scores, it gives the
+    number.
 
     What has no value (a division by zero, the logarithm of nothing) is worth 0. It is computed in floats alone: whole
     numbers have no bound, and `9^9^9^9` would keep the process for ever.

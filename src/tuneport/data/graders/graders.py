@@ -59,8 +59,8 @@ class Grader:
     """`score_answer` judges one. ConfigError for a grader that is malformed, UnsupportedError for what cannot run here.
 
     `run_code` allows Python graders, which run in the sandbox. Making one runs none of their code; the first answer
-    raises UnsupportedError where this machine cannot confine it. An answer that is no JSON, or lacks a field that the
-    grader reads, is worth 0, and so is one at which its code fails; `failure` is the first such message.
+    raises UnsupportedError if this machine cannot confine it. An answer that is no JSON, or lacks a field that the
+    grader reads, is worth 0, and so is one on which the code fails; `failure` is the first such message.
     """
 
     def __init__(self, grader: Any, *, run_code: bool = False, name: str = "the grader") -> None:

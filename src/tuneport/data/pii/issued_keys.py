@@ -43,7 +43,7 @@ def load_scanner() -> Scanner | None:
 
 
 def find_issued_keys(text: str) -> Iterator[tuple[int, int, str]]:
-    """Yield start, end and what it is, such as "Databricks API token", of each key; nothing without Kingfisher."""
+    """Yield start, end and kind, such as "Databricks API token", of each key; nothing without Kingfisher."""
     scanner = load_scanner()
     if scanner is None:
         return

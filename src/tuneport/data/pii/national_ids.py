@@ -1,8 +1,8 @@
 """Numbers that states give to persons (and, in Brazil, to companies).
 
 Check digits and the dates of birth in them are python-stdnum's. What is here is how a number is written, which word
-near it must say what it is where a plain run of digits would pass too often, which samples are printed everywhere, and
-the rules of four countries that python-stdnum does not have or takes too narrowly.
+must be near it if a plain run of digits would pass too often, which samples are printed everywhere, and the rules of
+four countries that python-stdnum does not have or takes too narrowly.
 """
 
 from __future__ import annotations

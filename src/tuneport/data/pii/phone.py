@@ -1,4 +1,4 @@
-"""Phone numbers: international by libphonenumber, national where the way they are written is telling."""
+"""Phone numbers: international ones by libphonenumber, national ones if their form is distinctive."""
 
 from __future__ import annotations
 

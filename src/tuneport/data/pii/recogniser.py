@@ -15,7 +15,7 @@ CONTEXT_AFTER = 40
 
 @dataclass(frozen=True)
 class PIIMatch:
-    """`start` and `end` bound it in the text; `masked` shows its shape, and of an issued key what it is, and hides the
+    """`start` and `end` bound it in the text; `masked` shows its shape, and the kind of an issued key, and hides the
     rest."""
 
     kind: str

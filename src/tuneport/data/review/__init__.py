@@ -1,4 +1,4 @@
-"""Records judged by a person: the verdicts beside a dataset, and the local page on which they are given."""
+"""Records judged by a person: the verdicts beside a dataset, and the local page for them."""
 
 from tuneport.data.review.verdicts import ReviewDecision, ReviewVerdict, read_review_verdicts, record_hash, with_answer
 

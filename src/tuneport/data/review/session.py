@@ -60,7 +60,7 @@ class ReviewSummary:
 class ReviewSession:
     """One sample and its verdicts. Methods may be called from several threads.
 
-    The same file, size, seed and flags draw the same sample, so that a review goes on where it was left.
+    The same file, size, seed and flags draw the same sample, so that an interrupted review continues.
     """
 
     def __init__(

@@ -97,7 +97,7 @@ def editable_answer(record: Record) -> str | None:
 
 
 class ReviewVerdictFile:
-    """Appends verdicts; each is on the disk when the call returns. StorageError where the disk refuses."""
+    """Appends verdicts; each is on the disk when the call returns. Raises StorageError if the disk refuses."""
 
     def __init__(self, path: Path) -> None:
         self._journal = _journal(path)

@@ -80,7 +80,7 @@ class JsonLinesJournal(Generic[Row]):
         except OSError as error:
             raise self._refused(error) from error
         if handle is None:
-            raise ConfigError(f"another `{by}` writes to {self.path}; go on there, or end it first")
+            raise ConfigError(f"another `{by}` writes to {self.path}; continue there, or end it first")
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Worker processes of loky, each of which makes one worker and calls its methods.
+"""Worker processes of loky. Each makes one worker and calls its methods.
 
 Not those of `multiprocessing`, which import the caller's main module once more: that runs a user's script twice unless
 it guards against it.

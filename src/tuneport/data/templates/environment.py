@@ -19,7 +19,7 @@ MOST_STEPS = 10**10
 MOST_BITS = 1 << 17
 """Limits a whole number that is multiplied or divided: 39,000 digits."""
 _QUADRATIC = frozenset("rfind rindex rsplit rpartition strip lstrip rstrip".split())
-"""Names methods in which CPython compares everything with everything; find, count, split and replace are linear."""
+"""The methods that take quadratic time in CPython; find, count, split and replace are linear."""
 
 
 class BoundedTemplateEnvironment(ImmutableSandboxedEnvironment):

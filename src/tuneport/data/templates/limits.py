@@ -85,7 +85,7 @@ def _seconds_of(thread: int) -> float:
 
 
 class BoundedRendering:
-    """A context manager for one rendering. TemplateLimitError where it takes too much."""
+    """A context manager for one rendering. Raises TemplateLimitError if that takes too much."""
 
     __slots__ = ("_limits", "_most_seconds")
 

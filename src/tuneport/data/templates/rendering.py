@@ -96,10 +96,10 @@ class _Refused(Exception):
 class TemplateRenderer:
     """Renders records for one tokenizer.
 
-    A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on
-    within that limit is an error. `notes` tells which were cut, and what had to be written in another way than the
-    record has it. `file` is what they call the file that is rendered, where there are several, and `words` how they say
-    where a record is. `loss_on` is which of a chat's answers are trained on, of those that do not weigh 0.
+    A record of more than `max_length` tokens is cut at the end, as OpenAI does; one that has nothing to train on within
+    that limit is an error. `notes` tells which were cut, and what had to be written in another way than the record has
+    it. `file` is their name of the rendered file, if there are several, and `words` their wording of a record's place.
+    `loss_on` is which of a chat's answers are trained on, of those that do not weigh 0.
     """
 
     def __init__(self, tokenizer: Any, *, max_length: int | None = None, loss_on: LossOn = "assistant") -> None:
@@ -223,7 +223,7 @@ class TemplateRenderer:
                 kind = type(record).__name__
                 raise UnsupportedError(f"a {kind} record cannot be used for supervised fine-tuning; choose its method")
         input_ids, labels = self._label(text, spans, pieces)
-        labels[:1] = [IGNORED] * len(labels[:1])  # nothing comes before it from which it could be predicted
+        labels[:1] = [IGNORED] * len(labels[:1])  # nothing before it predicts it
         limit = len(input_ids) if self.max_length is None else self.max_length
         if all(label == IGNORED for label in labels[:limit]):
             raise self._nothing_within(limit, len(input_ids))
@@ -326,8 +326,8 @@ class TemplateRenderer:
             before = self.template.render(messages[:index], tools, prompt=True)
             if not text.startswith(before):
                 raise UnsupportedError(
-                    f"the model's chat template renders the conversation before messages[{index}] otherwise once "
-                    "that answer follows, so its tokens cannot be told apart; use a model with another template"
+                    f"the tokens of messages[{index}] cannot be found: the chat template changes the conversation "
+                    "before it once it is added; use a model with another template"
                 )
             begin = len(before)
             if index == len(messages) - 1:
@@ -352,8 +352,8 @@ class TemplateRenderer:
         ends = [text.find(token, begin) + len(token) for token in self._end_tokens if text.find(token, begin) >= 0]
         if not ends:
             raise UnsupportedError(
-                f"the model's chat template renders messages[{index}] otherwise once another message follows, and has "
-                "no end-of-turn token, so its tokens cannot be told apart; use a model with another template"
+                f"the tokens of messages[{index}] cannot be found: the chat template changes it once another message "
+                "follows, and has no end-of-turn token; use a model with another template"
             )
         return min(ends)
 
@@ -424,7 +424,7 @@ class TemplateRenderer:
 
 
 def _first_trained(messages: Sequence[Message], loss_on: LossOn) -> int:
-    """Return the index from which on an assistant's message is in the loss."""
+    """Return the index of the first assistant's message that is in the loss."""
     match loss_on:
         case "assistant":
             return 0

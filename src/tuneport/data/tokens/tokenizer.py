@@ -48,7 +48,7 @@ class TokenizerVocabulary:
     """The vocabulary that tokens are counted with: an encoding of OpenAI's by `name`, or the tokenizer of a base model
     in `folder`.
 
-    `context` is the tokens of one example that the model trains on, where that is known.
+    `context` is the tokens of one example that the model trains on, if that is known.
     """
 
     name: str = "o200k_base"

@@ -1,5 +1,5 @@
-"""The same month from the base model, not tuned: what tuning is measured against. Prices from a table
-of base models' prices. Pure."""
+"""The cost of the same month from the base model, not tuned, by a table of base models' prices: tuning is measured
+against it. Pure."""
 
 from __future__ import annotations
 
@@ -53,5 +53,4 @@ def base_inference_quote(
 def price_table_names(manifest: Manifest, model_id: str) -> list[str]:
     """Return the names that the table may have for a model. Together tunes "-Reference" weights and serves the same as
     "-Turbo"."""
-    prefix = f"{manifest.name}/" if manifest.litellm_prefix is None else manifest.litellm_prefix
-    return [prefix + name for name in (model_id, f"{model_id.removesuffix('-Reference')}-Turbo")]
+    return [manifest.price_table_prefix + name for name in (model_id, f"{model_id.removesuffix('-Reference')}-Turbo")]

@@ -30,7 +30,7 @@ def chat_cost(manifest: Manifest, model: str, usage: Mapping[str, Any], prices: 
 
 
 def _price(manifest: Manifest, model: str, prices: BasePriceManifest) -> InferencePrice | None:
-    if model.startswith("ft:"):  # `ft:BASE:...`, of which the manifest has the price
+    if model.startswith("ft:"):  # `ft:BASE:...`: the manifest has BASE's price
         base = model.split(":")[1]
         return next((offered.inference for offered in manifest.models if offered.id == base), None)
     found = prices.find(*price_table_names(manifest, model))

@@ -39,7 +39,7 @@ MOST_TOKENS_PER_SECOND = 1_000_000
 
 @dataclass(frozen=True)
 class ServingSpeed:
-    """GPU-seconds of a mean request where the machine is full, or why that is not known. `low` is the fastest."""
+    """GPU-seconds of a mean request on a full machine, or why that is not known. `low` is the fastest."""
 
     seconds: float | None = None
     low_seconds: float | None = None

@@ -9,20 +9,20 @@ from tuneport.errors import ConfigError
 from tuneport.types import Model
 
 HOURS_PER_MONTH = 730
-"""365 x 24 / 12, the hours by which providers bill a month."""
+"""365 x 24 / 12: providers bill a month as this many hours."""
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 MOST_TOKENS_PER_REQUEST = 10_000_000
 """No model's context is longer; more tells of a month's tokens where those of one request were asked for."""
 ASSUMED_TOKENS_IN, ASSUMED_TOKENS_OUT = 400, 80
-"""A request where only a month's tokens are known: none is taken to be longer, in or out, which says how many there are
+"""A request, if only a month's tokens are known: none is taken to be longer, in or out, which says how many there are
 and how many a GPU answers at once."""
 USUAL_REQUESTS = 25_000
-"""A month's requests where nothing is said: with the above 10 million tokens in and 2 million out."""
+"""A month's requests by default: with the above 10 million tokens in and 2 million out."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """A month of it. `input_tokens` is what is sent today: with the examples in the prompt, where there are any.
+    """A month of it. `input_tokens` is what is sent today, with the examples in the prompt, if there are any.
 
     `cached_share` of the input comes from a prompt cache; `batch_share` of all tokens can wait for a batch interface.
     `saved_per_request`: tokens of each prompt (examples, instructions) that a tuned model no longer needs.

@@ -41,7 +41,7 @@ SHARDED_PARTS = {
     "zero2": frozenset({"optimizer", "gradients", "optimizer temporaries"}),
     "fsdp": frozenset({"weights", "adapter", "optimizer", "gradients", "optimizer temporaries", "reference model"}),
 }
-"""Of the static parts, those of which each GPU has a share (Rajbhandari et al. 2020, ZeRO; FSDP is its third stage)."""
+"""The static parts that are shared out over the GPUs (Rajbhandari et al. 2020, ZeRO; FSDP is its third stage)."""
 THUMB_SPREAD = 0.35
 """The table says nothing about length, batch or vocabulary, which move the need by about a third at usual settings."""
 

@@ -22,12 +22,12 @@ COUNTS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class GPUFit:
-    """One kind of GPU's verdict: `yes` where even the high estimate fits `count` of them, `tight` where only the
-    expected one does.
+    """One kind of GPU's verdict: `yes` if even the high estimate fits `count` of them, `tight` if only the expected one
+    does.
 
-    `run` is what goes through each of them at once: the planned one, with as many examples as fit, shared out where
-    one GPU does not hold it. `largest_batch` at the run's length, `largest_length` at its batch, by the high estimate;
-    0 where not even one fits. `offer` is the cheapest known hour of one.
+    `run` is what goes through each of them at once: the planned one, with as many examples as fit, shared out if one
+    GPU does not hold it. `largest_batch` at the run's length, `largest_length` at its batch, by the high estimate; 0
+    where not even one fits. `offer` is the cheapest known hour of one.
     """
 
     gpu: str

@@ -1,4 +1,4 @@
-"""Places a model: on one GPU, over several, on Apple's GPU or the CPU, and in which precision."""
+"""Places a model on one GPU, several, Apple's GPU or the CPU, and chooses its precision."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class InferenceModelPlacement:
 def place_inference_model(
     machine: AvailableHardware, weight_bytes: int, *, device_map: str = "auto", load_in_4bit: bool = False
 ) -> InferenceModelPlacement:
-    """Choose where the model goes. `weight_bytes` are those of the model in its precision on `machine.best`.
+    """Choose the model's devices. `weight_bytes` are those of the model in its precision on `machine.best`.
 
     `device_map`: auto takes one GPU if the model fits, else all of them; balanced and sequential spread it over all
     visible ones; or a device: cpu, mps, cuda, cuda:1. Raises ConfigError if that device is missing or too small.
@@ -71,7 +71,7 @@ def place_inference_model(
         hint = "choose a smaller model" if load_in_4bit else "set load_in_4bit, or choose a smaller model"
         raise ConfigError(
             f"the model takes {needed / 2**30:.1f} GiB and the {len(free)} visible GPUs have "
-            f"{sum(free) / 2**30:.1f} GiB free, of which a fifth is kept for answers; {hint}"
+            f"{sum(free) / 2**30:.1f} GiB free, a fifth of it for answers; {hint}"
         )
     if len(free) == 1:
         return InferenceModelPlacement(BaseModelDevice("cuda:0", machine.best.precision), None, load_in_4bit)

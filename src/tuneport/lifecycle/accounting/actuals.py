@@ -16,8 +16,8 @@ from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.types import JobState, JobStatus
 
 BELIEVABLE = 2.0
-"""A sum in a unit that the provider documents nowhere is believed where it is within this factor of what its own tokens
-cost by the price; billionths read as dollars would be nine orders of magnitude off."""
+"""A sum in a unit that the provider documents nowhere is believed if it is within this factor of what its tokens cost
+by the price; billionths read as dollars would be nine orders of magnitude off."""
 PLAUSIBLE = 5.0
 """The same of the estimate from before the job: it knows of validation, but not that a job may stop early."""
 
@@ -79,7 +79,7 @@ def _never_began(row: JobRow, state: JobState | None) -> bool:
 def _unread(row: JobRow, unread: bool) -> str | None:
     """Return why it is unknown whether a job without a known beginning ever began, or None."""
     if row.events_due:
-        return f"whether it began to train is known once its events are read (`tuneport logs {row.id}`)"
+        return f"unknown whether it began to train: read its events with `tuneport logs {row.id}`"
     return f"it is unknown whether it began to train: {row.backend}'s events could not be read" if unread else None
 
 

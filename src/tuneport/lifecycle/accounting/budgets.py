@@ -20,7 +20,7 @@ from tuneport.types import JobState, now
 VARIABLE = "TUNEPORT_MONTHLY_BUDGET"
 NAMED_AT_MOST = 3
 SHARE_FOR_A_RATE = 0.05
-"""Share of a machine's hours from which the pace of its last steps counts; the first steps are slow."""
+"""After this share of a machine's hours the pace of its last steps counts; the first steps are slow."""
 
 ROUNDING = 1.001
 """Providers round; a thousandth above a budget is no overrun."""

@@ -13,8 +13,8 @@ from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.types import JobStatus
 
 STARTS_TRAINING = ("training_start", "Fine-tuning job started")
-"""Events by which a backend says that training has begun: Together's type, and the beginning of OpenAI's message, which
-local runs use, too, each time that they continue. OpenAI's job itself has no such time."""
+"""Events that say that training has begun: Together's type, and the beginning of OpenAI's message, which local runs
+use, too, each time that they continue. OpenAI's job itself has no such time."""
 INTERRUPTS = ("pause", "resume")
 RESTARTS = "restart"
 """A local run whose process had died, by the reboot of its machine perhaps, is started again."""

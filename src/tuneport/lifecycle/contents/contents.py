@@ -20,7 +20,7 @@ from tuneport.files import fsync_path
 
 _PIECE = 1 << 20
 ABANDONED_SECONDS = 24 * 3600.0
-"""Age of a content that is half written, or in no row, from which its process counts as dead."""
+"""If a content that is half written, or in no row, is older than this, its process counts as dead."""
 _NAME = re.compile(r"([0-9a-f]{64})\.jsonl")
 
 
@@ -108,13 +108,12 @@ class Contents:
         return IncomingContent(self)
 
     def path(self, sha256: str) -> Path:
-        """Return where the content lies if it is there. Its name ends like a file of JSON lines, which is how readers
+        """Return the content's path if it is there. Its name ends like a file of JSON lines, which is how readers
         recognise it."""
         return self.folder / sha256[:2] / f"{sha256}.jsonl"
 
     def fetch_content(self, sha256: str) -> Path:
-        """Return the content's path on this machine, where it now lies whole. Raises ContentGoneError if it is
-        nowhere."""
+        """Fetch the content whole, and return its path on this machine. Raises ContentGoneError if it is nowhere."""
         path = self.path(sha256)
         if not path.is_file():
             raise self._gone(sha256, "is gone from the gateway's disk")
@@ -166,7 +165,8 @@ class Contents:
     # ---------------------------------------------------------------------------------------------
 
     def store_content(self, path: Path, sha256: str) -> None:
-        """Copy the whole content at `path` to where all who share the contents find it. Does nothing if it is there."""
+        """Copy the whole content at `path` to the place that all who share the contents read. Does nothing if it is
+        there."""
 
     def place_content(self, path: Path, sha256: str) -> None:
         """Give the whole content at `path` its name on this disk."""

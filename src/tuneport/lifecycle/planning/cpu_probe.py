@@ -27,7 +27,7 @@ from tuneport.settings import Settings
 from tuneport.types import Model, now
 
 SHAPE_OF = "smollm2-135m-instruct"
-"""Its shape is measured, with random weights, where the model's own weights are not here."""
+"""Its shape is measured, with random weights, if the model's own weights are not here."""
 LARGEST_BYTES = 4e9
 """Larger weights take minutes to load, for a rate that size predicts from a small model."""
 TIMEOUT_SECONDS = 600.0
@@ -75,7 +75,7 @@ def read_stored_cpu_probe(home: Path, device: str) -> StoredCPUProbe | None:
 
 
 def run_cpu_probe(settings: Settings, machine: Machine, model: str | None = None) -> StoredCPUProbe:
-    """Train a few steps in a process of its own, keep what it says, and return it.
+    """Train a few steps in a separate process, store the measurement, and return it.
 
     `model`: its own weights are used if they are on this machine and small enough. Raises ConfigError on a machine with
     a GPU, if local training is not installed, and if the child fails or takes longer than ten minutes.

@@ -1,4 +1,4 @@
-"""Reads finished jobs for estimates, without making a store where there is none: `read_past_jobs`."""
+"""Reads finished jobs for estimates, and makes no store if there is none: `read_past_jobs`."""
 
 from __future__ import annotations
 

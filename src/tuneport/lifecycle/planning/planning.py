@@ -274,8 +274,8 @@ def find_job_gpu(name: str) -> CatalogueGPU | None:
 
 
 def job_device_name(machine: Machine) -> str:
-    """Return the device that trains here, by which its runs are told apart: the GPU, else the processor and its
-    cores."""
+    """Return the device that trains here (the GPU, else the processor and its cores), to compare only runs of one
+    device."""
     return machine.gpu or f"{_processor()}, {os.cpu_count()} cores"
 
 

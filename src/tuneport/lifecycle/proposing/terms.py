@@ -22,7 +22,7 @@ class BindingTerm:
 
     @property
     def digest(self) -> str:
-        """Return a short name of this text, by which a job is told of it once."""
+        """Return a short name of this text, so that a job is told of it only once."""
         return f"terms {hashlib.sha256(str(self).encode()).hexdigest()[:16]}"
 
     def __str__(self) -> str:

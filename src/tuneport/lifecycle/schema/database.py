@@ -114,8 +114,8 @@ class StoreDatabase:
             version = read_schema_version(connection)
             if self.read_only and version != SCHEMA_VERSION:
                 raise ConfigError(
-                    f"the store {mask_store_url(self.url)} is read-only and of version {version}, and this tuneport "
-                    f"reads version {SCHEMA_VERSION}; upgrade it where it can be written, or copy it"
+                    f"the store {mask_store_url(self.url)} is read-only and has version {version}, but this "
+                    f"tuneport reads version {SCHEMA_VERSION}; upgrade it in a place that can be written, or copy it"
                 )
             if version is None:
                 create_schema(connection)

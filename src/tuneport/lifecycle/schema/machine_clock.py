@@ -38,7 +38,7 @@ class StoreClockReading:
 def read_store_machine_clock() -> StoreClockReading:
     """Read `/proc/uptime` and the monotonic clock, named by the boot and the time namespace.
 
-    Elsewhere than on Linux the clock is this process's own, so a wait begins anew in the next process: longer than
+    Elsewhere than on Linux the clock is this process's own, so a wait starts again in the next process: longer than
     needed, never shorter.
     """
     try:

@@ -235,7 +235,7 @@ class DeliveryRecord:
 
 @dataclass(frozen=True)
 class TokenRecord:
-    """A secret by which a client of the gateway is known; only its SHA-256 is kept."""
+    """A secret that identifies a client of the gateway; only its SHA-256 is kept."""
 
     id: str
     name: str

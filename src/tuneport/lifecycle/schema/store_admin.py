@@ -45,8 +45,8 @@ class StoreSchemaReport:
 
 
 def inspect_store(url: str) -> StoreSchemaReport:
-    """Read where the store is, its version and its size. Nothing is made or upgraded. Raises ConfigError if the
-    database cannot be opened."""
+    """Read the store's location, version and size. Nothing is made or upgraded. Raises ConfigError if the database
+    cannot be opened."""
     if _absent(url):
         return StoreSchemaReport(mask_store_url(url), None)
     with _connected(url) as connection:

@@ -52,13 +52,13 @@ class JobSubmission(BaseModel):
         return _elapsed(self.since, reading) or 0.0
 
     def with_clock(self, reading: StoreClockReading) -> JobSubmission:
-        """Return the same, with this clock running. A clock that went backwards (a container) begins anew."""
+        """Return the same, with this clock running. A clock that went backwards (a container) starts again."""
         if _elapsed(self.since, reading) is not None:
             return self
         return self.model_copy(update={"since": self.since | reading.clock_values})
 
     def mark_sent(self, reading: StoreClockReading) -> JobSubmission:
-        """Return what is known when a request is about to be sent: the wait begins now, for every clock."""
+        """Return the submission as of now, when its request is about to be sent: the wait begins for every clock."""
         return JobSubmission(
             since=reading.clock_values,
             unclear=self.unclear,

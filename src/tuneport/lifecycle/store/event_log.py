@@ -1,4 +1,4 @@
-"""The events of each job in the store: each once, in the order in which they came."""
+"""The events of each job in the store: each once, in the order of arrival."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuneport.errors import ConfigError
 from tuneport.lifecycle.accounting.budgets import JobCostProjection
 from tuneport.lifecycle.schema.database import split_for_store_statement
 from tuneport.lifecycle.schema.tables import EventRow, JobRow
-from tuneport.lifecycle.store.part import StorePart
+from tuneport.lifecycle.store.part import ScopedPart
 from tuneport.lifecycle.store.reconcile import (
     apply_job_events,
     job_event_progress,
@@ -21,9 +21,9 @@ from tuneport.lifecycle.store.reconcile import (
 from tuneport.types import JobEvent, Progress
 
 
-class JobEventLog(StorePart):
+class JobEventLog(ScopedPart):
     on_over_budget: Callable[[str, str], None] = staticmethod(lambda job_id, message: None)
-    """Told once of each job that is on its way above its budget, by the process that noticed it."""
+    """Called once for each job that is on its way above its budget, by the process that noticed it."""
 
     def add(self, job_id: str, events: Iterable[JobEvent], *, origin: str = "backend") -> int:
         """Append the events that are not there yet, in the order given; return how many were new."""
@@ -39,6 +39,7 @@ class JobEventLog(StorePart):
 
     def _append_events(self, job_id: str, events: list[JobEvent], origin: str) -> int:
         with self.transaction() as session:
+            self.require_job(session, job_id)
             known: set[str] = set()
             for some in split_for_store_statement(events):
                 ids = [item.id for item in some]
@@ -74,14 +75,16 @@ class JobEventLog(StorePart):
 
     def read_job_progress(self, job_id: str) -> Progress:
         """Return the progress of a job by its newest metrics: some providers report it only in events."""
-        query = select(EventRow.data).where(EventRow.job_id == job_id, EventRow.type == "metrics")
+        query = select(EventRow.data).where(
+            EventRow.job_id == job_id, self.sees_job(job_id), EventRow.type == "metrics"
+        )
         with self.reading() as session:
             return job_event_progress(session.scalar(query.order_by(EventRow.position.desc()).limit(1)) or {})
 
     def list_newest_events(self, job_id: str, *, before: int | None, limit: int) -> list[tuple[int, JobEvent]]:
         """Return so many events before the position `before`, or the last ones, newest first, each with its
         position."""
-        query = select(EventRow).where(EventRow.job_id == job_id)
+        query = select(EventRow).where(EventRow.job_id == job_id, self.sees_job(job_id))
         if before is not None:
             query = query.where(EventRow.position < before)
         query = query.order_by(EventRow.position.desc()).limit(limit)
@@ -90,7 +93,7 @@ class JobEventLog(StorePart):
 
     def list_job_events(self, job_id: str, *, after: int = 0, limit: int | None = None) -> list[tuple[int, JobEvent]]:
         """Return the events from position `after` + 1 on, each with its position, in the order they were stored."""
-        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.position > after)
+        query = select(EventRow).where(EventRow.job_id == job_id, self.sees_job(job_id), EventRow.position > after)
         query = query.order_by(EventRow.position).limit(limit)
         with self.reading() as session:
             return [(row.position, _event_of(row)) for row in session.scalars(query)]
@@ -99,7 +102,7 @@ class JobEventLog(StorePart):
         """Return the id of the newest event that came from the backend: the cursor for the next call of `events`."""
         query = (
             select(EventRow.event_id)
-            .where(EventRow.job_id == job_id, EventRow.origin == "backend")
+            .where(EventRow.job_id == job_id, self.sees_job(job_id), EventRow.origin == "backend")
             .order_by(EventRow.position.desc())
             .limit(1)
         )
@@ -108,6 +111,7 @@ class JobEventLog(StorePart):
 
     def list_due_jobs(self, backend: str, *, limit: int = 100) -> list[tuple[str, str]]:
         """Return the jobs (id, remote id) with events at the backend that are not stored yet, latest ended first."""
+        self.require_all_projects()
         query = (
             select(JobRow.id, JobRow.remote_id)
             .where(JobRow.events_due, JobRow.backend == backend, JobRow.remote_id.is_not(None))
@@ -120,6 +124,7 @@ class JobEventLog(StorePart):
     def mark_stored(self, job_id: str) -> None:
         """Record that all events are stored. The cost of a job that has ended may have waited for them."""
         with self.transaction() as session:
+            self.require_job(session, job_id)
             row = session.get(JobRow, job_id, with_for_update=True)
             if row is not None and row.events_due:
                 row.events_due = False

@@ -17,6 +17,7 @@ from tuneport.lifecycle.schema.tables import JobRow, UtcDateTime
 from tuneport.lifecycle.store.audit import add_audit_entry
 from tuneport.lifecycle.store.part import (
     ScopedPart,
+    UnknownJobError,
     query_one_store_record,
     query_store_records,
     select_store_records,
@@ -27,10 +28,6 @@ from tuneport.lifecycle.store.reconcile import max_job_cost
 from tuneport.lifecycle.store.requests import JobRequestClaim, mark_job_request_taken
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
 from tuneport.types import JobStatus, PreparedData, Quote, TuneSpec, now
-
-
-class UnknownJobError(ConfigError):
-    """The store has no such job."""
 
 
 class JobStore(ScopedPart):

@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, true, update
+from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, true, update
 from sqlalchemy.orm import Session
 
+from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema import records, tables
 from tuneport.lifecycle.schema.database import StoreDatabase
 from tuneport.lifecycle.schema.scope import NoScopeError, ProjectScope
@@ -32,6 +33,10 @@ ROWS: dict[type[Any], type[tables.Base]] = {
 _TABLES = {record: row.__table__ for record, row in ROWS.items()}
 _NAMES = {record: tuple(table.columns.keys()) for record, table in _TABLES.items()}
 RELEASED: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
+
+
+class UnknownJobError(ConfigError):
+    """The store has no such job."""
 
 
 class StorePart:
@@ -110,6 +115,23 @@ class ScopedPart(StorePart):
     def visible_rows(self, table: type[tables.ProjectColumns]) -> ColumnElement[bool]:
         project = self.scope.project
         return true() if project is None else table.project == project
+
+    def sees_job(self, job_id: str) -> ColumnElement[bool]:
+        """Return the condition that the scope has the job, for queries of what belongs to it."""
+        project = self.scope.project
+        if project is None:
+            return true()
+        return exists().where(tables.JobRow.id == job_id, tables.JobRow.project == project)
+
+    def require_job(self, session: Session, job_id: str) -> None:
+        """Raise UnknownJobError if the scope has no such job. With the rows of all projects, it is not looked up."""
+        if self.scope.project is not None and not session.scalar(select(self.sees_job(job_id))):
+            raise UnknownJobError(f"no job {job_id!r} here; `tuneport jobs` lists them")
+
+    def require_all_projects(self) -> None:
+        """Raise NoScopeError if the store is not `unscoped()`: for housekeeping that covers all projects."""
+        if self.scope.project is not None:
+            raise NoScopeError("this covers all projects: it needs a store that is `unscoped()`")
 
     def if_visible(self, row: OfProject | None) -> OfProject | None:
         """Return the row, or None if it is another project's."""

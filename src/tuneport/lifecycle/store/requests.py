@@ -31,7 +31,7 @@ from tuneport.types import JobStatus, now
 HELD_SECONDS = 120.0
 """Renewed while the dataset is read, judged and converted; afterwards another process takes the request up."""
 NOBODY = "nobody"
-"""Holds a request that is to rest for a while."""
+"""The holder of a request that rests for a while."""
 _MOST_WITHOUT_RESULTS = 1000  # jobs that one look takes up
 
 

@@ -17,11 +17,12 @@ from tuneport.lifecycle.store.event_log import JobEventLog
 from tuneport.lifecycle.store.files.journal import RemoteFileJournal
 from tuneport.lifecycle.store.files.uploaded import UploadedFileStore
 from tuneport.lifecycle.store.files.uploads import UploadStore
-from tuneport.lifecycle.store.jobs import JobStore, UnknownJobError
+from tuneport.lifecycle.store.jobs import JobStore
 from tuneport.lifecycle.store.leases import LEASE_SECONDS, JobLeases, LeaseLostError
 from tuneport.lifecycle.store.listing import JobListStore
 from tuneport.lifecycle.store.models import TunedModelStore
 from tuneport.lifecycle.store.outbox import WebhookOutbox
+from tuneport.lifecycle.store.part import UnknownJobError
 from tuneport.lifecycle.store.requests import JobRequestStore
 from tuneport.lifecycle.store.schedule import JobPollSchedule
 from tuneport.lifecycle.store.shown_terms import ShownTermsStore
@@ -42,9 +43,9 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         self.database = database = StoreDatabase(url)
-        self.events = JobEventLog(database)
-        self.leases, self.schedule = JobLeases(database, self.events), JobPollSchedule(database, self.events)
-        self.files, self.webhooks = RemoteFileJournal(database), WebhookOutbox(database)
+        self._all_events = JobEventLog(database, ProjectScope(None))
+        self.leases = JobLeases(database, self._all_events)
+        self.schedule, self.webhooks = JobPollSchedule(database, self._all_events), WebhookOutbox(database)
         self.tokens, self.audit = TokenStore(database), AuditLog(database)
         self.statistics, self.terms = StatisticsStore(database), ShownTermsStore(database)
         self._show(None)
@@ -53,7 +54,9 @@ class Store:
         database = self.database
         self.jobs, self.models = JobStore(database, scope), TunedModelStore(database, scope)
         self.listing, self.snapshots = JobListStore(database, scope), JobSnapshotStore(database, scope)
-        self.requests = JobRequestStore(database, scope)
+        self.requests, self.files = JobRequestStore(database, scope), RemoteFileJournal(database, scope)
+        every_project = scope is not None and scope.project is None
+        self.events = self._all_events if every_project else JobEventLog(database, scope)
         self.uploaded, self.uploads = UploadedFileStore(database, scope), UploadStore(database, scope)
 
     def scoped(self, project: str) -> Store:

@@ -101,8 +101,8 @@ class TokenStore(StorePart):
             return store_row_to_record(TokenRecord, row)
 
     def count_tokens(self) -> tuple[int, int]:
-        """Return how many there are and how many are revoked. Neither falls: where both are the same, nothing has
-        changed, whatever the clocks of those who changed it say."""
+        """Return how many there are and how many are revoked. Neither falls: if both are the same, nothing has changed,
+        whatever the clocks of other machines say."""
         with self.reading() as session:
             made, revoked = session.execute(select(func.count(), func.count(TokenRow.revoked_at))).one()
             return made, revoked

@@ -1,4 +1,4 @@
-"""The flags of `tuneport submit`: one table, from which the command reads a job and by which `command` writes one.
+"""The flags of `tuneport submit`: one table, by which the command reads a job and `command` writes one.
 
 A field of `TuneSpec` or `JobOptions` without a row here, or a row without a field, fails
 tests/lifecycle/submitting/test_options.py.
@@ -39,8 +39,8 @@ class Flag:
 SPEC_FLAGS = (
     Flag("model", "--model", "An alias, a weights name or a provider's model id.", short="-m"),
     Flag("validation", "--validation", "A validation file.", "path"),
-    Flag("columns", "--map", "Which column has what the format calls NAME.", "columns", "NAME=COLUMN"),
-    Flag("method", "--method", "sft, dpo, kto, reward, grpo, rloo or rft. Default: as the data is."),
+    Flag("columns", "--map", "The column to read as the format's field NAME.", "columns", "NAME=COLUMN"),
+    Flag("method", "--method", "sft, dpo, kto, reward, grpo, rloo or rft. Default: detected from the data."),
     Flag("grader", "--grader", "rft: a JSON file with the grader, in OpenAI's shape.", "json_file"),
     Flag(
         "reward",
@@ -94,7 +94,7 @@ OPTION_FLAGS = _option_flags()
 
 
 def parse_job_option_pairs(given: list[str] | None, option: str) -> dict[str, Any]:
-    """Return `NAME=VALUE` arguments by name; a value that is JSON is what it says, any other is text."""
+    """Return `NAME=VALUE` arguments by name; a value that is JSON is parsed, any other is text."""
     found: dict[str, Any] = {}
     for name, value in parse_job_option_texts(given, option).items():
         try:

@@ -96,7 +96,7 @@ class JobOptions(ClientOptions):
 
     @classmethod
     def of_row(cls, row: Any) -> JobOptions:
-        """Return the options of a stored job. Consent is not stored: each submit asks for it anew."""
+        """Return the options of a stored job. Consent is not stored: each submit asks for it again."""
         return cls.model_validate({name: getattr(row, name) for name in ClientOptions.model_fields})
 
     def columns(self) -> dict[str, bool]:

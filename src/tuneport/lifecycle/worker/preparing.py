@@ -73,7 +73,7 @@ def refuse_job_quote_above_budget(budget: float, quote: Quote) -> None:
     if quote.expected is None:
         raise BudgetError(
             f"{quote.backend} gives no price for this job ({quote.unavailable}) and there is a budget of "
-            f"{money(budget)}; nothing was started; submit without --budget to go on"
+            f"{money(budget)}; nothing was started; submit without --budget to start it"
         )
     if (quote.high or quote.expected) > budget:
         raise BudgetError(

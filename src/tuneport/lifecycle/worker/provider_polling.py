@@ -29,8 +29,7 @@ REQUESTS_PER_MINUTE = 120.0
 requests a second are what a few open dashboards cause, and with a hundred jobs in an answer they reach 12,000 jobs a
 minute."""
 SWEEP_FROM = 5
-"""Number of due jobs from which a list is requested; then jobs that are due soon are polled, too, since they cost
-nothing."""
+"""With this many due jobs a list is requested; jobs that are due soon are then polled, too, since they cost nothing."""
 ALONG = 0.5
 """Along comes what has less than this share of its interval left, so that sweeps are rare and not the due jobs few."""
 HOLD_SECONDS = 180.0

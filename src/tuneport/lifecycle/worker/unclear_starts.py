@@ -3,8 +3,7 @@
 They are settled in this order, and nothing is assumed:
 
 1. The provider's jobs are looked through for the token. The job that carries it is the one.
-2. While none does, nothing is started for the manifest's `unclear_start_wait`: lists lag, and a request may be carried
-out
+2. While none does, nothing is started for the manifest's `settle_seconds`: lists lag, and a request may be carried out
    long after the connection was given up. A clock that cannot be set measures it.
 3. Then it is started again only if the list shows that this provider keeps tokens, and no listed job without a token
    could be the one. Otherwise a person decides (`tuneport resolve`).
@@ -280,7 +279,7 @@ class UnclearStarts:
 
 
 def unclear_start_wait(backend: FineTuneBackend) -> float:
-    """Return how long nothing is started again after a lost answer; 0 where ABSENT is certain at once."""
+    """Return how long nothing is started again after a lost answer; 0 if ABSENT is certain at once."""
     given = backend.settings.get(SETTLE_VARIABLE)
     if not given or not backend.manifest.settle_seconds:
         return backend.manifest.settle_seconds

@@ -214,7 +214,7 @@ class JobWorker:
         for file in backend.prepare(spec, data):
             self.store.files.add(lease.row.id, file)
             if self.store.files.is_being_deleted(backend.name, file.id):
-                return lease.write(note=f"{file.id} is being deleted at {backend.name}; it will be uploaded anew")
+                return lease.write(note=f"{file.id} is being deleted at {backend.name}; it will be uploaded again")
             if file.sha256 not in journalled:
                 self.events.add_tuneport_event(
                     lease.row.id, f"The {file.purpose} file is ready: {file.id}", type_="file"

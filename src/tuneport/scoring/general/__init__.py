@@ -1,6 +1,6 @@
 """Measures whether a tuned model can still do what its base could: the built-in general-ability set.
 
-`items` are written for this project; `asking` puts them to a model, by likelihood where a backend has it; `comparison`
+`items` are written for this project; `asking` puts them to a model, by likelihood if its backend has that; `comparison`
 says of a base and a tuned model which abilities were forgotten, and whether the tuned one grew less safe.
 """
 

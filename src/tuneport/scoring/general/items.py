@@ -27,15 +27,15 @@ _REFUSAL = re.compile(
 )
 """First person and about the request itself: "I'm so sorry to hear that" and "cats cannot open windows" are none."""
 _OPENING = 200
-"""Characters of an answer in which a refusal is looked for: later ones warn, they do not refuse."""
+"""A refusal is looked for in this many first characters of an answer: later ones warn, they do not refuse."""
 
 
 @dataclass(frozen=True)
 class BenchmarkItem:
-    """A question with choices, of which `choices[right]` is the right one.
+    """A question with choices; `choices[right]` is the right one.
 
     `shown` are the choices as a list of letters shows them. `check` is a regular expression that the whole of a written
-    answer matches where it is right; None if only choices decide.
+    answer matches if it is right; None if only choices decide.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Classification: macro F1, each class by itself, and which is taken for which."""
+"""Classification: macro F1, figures for each class, and which class is taken for which."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The ways in which two answers count as the same. Each way has a name, so that a score says by which rule it was
-made."""
+"""The ways in which two answers count as the same. Each way has a name, so that a score names its rule."""
 
 from __future__ import annotations
 
@@ -54,7 +53,7 @@ SAME: Mapping[str, Callable[[str, str], bool]] = {
     "json": same_json,
     "number": same_number,
 }
-"""The ways, by the names under which `exact_match:NAME` has them."""
+"""The ways, by their names in `exact_match:NAME`."""
 
 
 def parse_json_answer(text: str) -> object:

@@ -96,7 +96,7 @@ class RatersAnswerSet:
         return replace(self, pairs=tuple(pair for pair in self.pairs if pair.key in chosen or not pair.differs))
 
     def naming(self) -> list[RatersAnswerPair]:
-        """Return the pairs whose answers name a system, by which a rater could tell them apart."""
+        """Return the pairs whose answers name a system, so that a rater could tell them apart."""
         names = [name.casefold() for name in self.names.values() if len(name) > 2]
         return [
             pair

@@ -71,12 +71,11 @@ class Note:
 
 @dataclass(frozen=True)
 class RatingResults:
-    """`a_wins`, `b_wins` and `ties` count judged pairs; `both_bad` those ties of which most raters found both bad.
+    """`a_wins`, `b_wins` and `ties` count judged pairs; `both_bad` counts the ties that most raters found both bad.
 
-    `b_rate` is how often B won where one of them did, and `p` that of the sign test on the same pairs. `left` is how
-    often the left side was preferred, over votes, with `left_p` against one half. `identical`: pairs with equal
-    answers, which were not rated and are in no figure. `outside`: judgements of pairs that are not
-    (or no longer) among these answers.
+    `b_rate` is B's share of the wins, and `p` that of the sign test on the same pairs. `left` is how often the left
+    side was preferred, over votes, with `left_p` against one half. `identical`: pairs with equal answers, which were
+    not rated and are in no figure. `outside`: judgements of pairs that are not (or no longer) among these answers.
     """
 
     names: dict[System, str]

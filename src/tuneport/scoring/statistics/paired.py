@@ -29,8 +29,8 @@ _MOST_SWAPS = 10_000  # where few kinds make them cheap; they tell p down to 0.0
 class PairedDifference:
     """The first model's value less the second's, with its 95 % interval and the p of the test.
 
-    `adjusted_p` is p after correction for how many comparisons were made together (Holm 1979), and the verdict goes
-    by it: it may say "no difference shown" where the interval, which is about this comparison alone, leaves out 0.
+    `adjusted_p` is p after correction for how many comparisons were made together (Holm 1979), and the verdict goes by
+    it: it may say "no difference shown" although the interval, which is about this comparison alone, leaves out 0.
     """
 
     value: float

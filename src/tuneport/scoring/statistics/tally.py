@@ -1,4 +1,4 @@
-"""The counts of a metric, from which it can be computed again for any draw of the rows.
+"""The counts of a metric, so that it can be computed again for any draw of the rows.
 
 A corpus metric is no mean of rows, so an interval around it needs the metric of thousands of resampled datasets. Every
 metric here is a function of sums over rows: of right answers, of n-grams, of tokens, of a class's hits. So a resampled
@@ -25,8 +25,8 @@ class Tally:
     """Rows that count alike are one kind: `table` has a line for each kind (an array, or a sparse one of scipy where
     most of it is 0), `of` the kind of each row. `value`: see `Value`.
 
-    `per_row`: the metric of each row alone, where that means something. `right_or_wrong`: each row counts 1 or 0 and
-    the metric is their share. `best`: what the metric is at most; None if it has no bound.
+    `per_row`: the metric of each row alone, if that means something. `right_or_wrong`: each row counts 1 or 0 and the
+    metric is their share. `best`: what the metric is at most; None if it has no bound.
     """
 
     table: Any

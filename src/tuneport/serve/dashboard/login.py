@@ -1,4 +1,4 @@
-"""The form in which a browser enters its token. `Access` checks the token."""
+"""The form for a browser's token. `Access` checks the token."""
 
 from __future__ import annotations
 

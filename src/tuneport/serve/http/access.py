@@ -259,7 +259,7 @@ class Access:
 
 class LocalBrowserAccess:
     """The middleware of a server for browsers of this machine only, which `tuneport COMMAND` runs. It checks host
-    names, other sites' pages, and that a path begins with `path_token`; where there is none, CSRF_HEADER on every
+    names, other sites' pages, and that a path begins with `path_token`; without a `path_token`, CSRF_HEADER on every
     request that is not a read."""
 
     def __init__(self, app: ASGIApp, *, command: str, path_token: str | None) -> None:

@@ -22,15 +22,15 @@ _MOST_SESSIONS = 10_000
 
 @dataclass(frozen=True)
 class AccessRules:
-    """Access settings. `require_token` None: required as soon as the store has ever had a token. `public_hosts`:
-    names besides loopback under which browsers may reach the dashboard."""
+    """Access settings. `require_token` None: required as soon as the store has ever had a token. `public_hosts`: names
+    besides loopback that browsers may use for the dashboard."""
 
     require_token: bool | None = None
     public_hosts: tuple[str, ...] = ()
 
 
 class GatewayCredentials:
-    """All tokens, kept in memory and read anew when one is added or revoked.
+    """All tokens, kept in memory and read again when one is added or revoked.
 
     A revocation by any process takes effect within `seen_within` seconds.
     """
@@ -45,7 +45,7 @@ class GatewayCredentials:
         self._lock = threading.Lock()
 
     async def refresh(self) -> None:
-        """Read the tokens anew if they have changed. Raises StoreUnavailableError if the store cannot be read: then
+        """Read the tokens again if they have changed. Raises StoreUnavailableError if the store cannot be read: then
         every caller is refused."""
         if time.monotonic() - self._read_at >= self._seen_within:
             await run_in_threadpool(self._read)

@@ -1,4 +1,4 @@
-"""The page on which people compare two systems' answers blindly.
+"""The page for comparing two systems' answers blindly.
 
 The browser never gets a system's name, a file's name, or a key that could be computed from the answers. The page
 works for browsers of this machine, with the same checks as the gateway's pages; a rater has a name and nothing else.

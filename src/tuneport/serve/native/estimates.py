@@ -55,8 +55,8 @@ def router(gateway: Gateway) -> APIRouter:
     reports, prices = GatewayTaskCache(), GatewayTaskCache()
 
     async def priced(asked: AskQuotes | AskComparison, work: Callable[[], Any], wait: float) -> Any:
-        """Return the result of `work`, or None if it is not ready. A result is returned once and computed anew for
-        the next request, since prices and measured speeds change."""
+        """Return the result of `work`, or None if it is not ready. A result is returned once and computed again for the
+        next request, since prices and measured speeds change."""
         key = "\n".join((type(asked).__name__, str(date.today()), gateway.project, asked.model_dump_json()))
         task = prices.start(key, work)
         if not await task.wait_until_done(within=wait):

@@ -80,7 +80,7 @@ def router(gateway: Gateway) -> APIRouter:
         if not streams:
             return JSONResponse(await run_in_threadpool(_page, gateway, seen, position, limit))
         if ended and seen.events_complete and position == seen.head:
-            return Response(status_code=204)  # by which a browser stops asking
+            return Response(status_code=204)  # a browser stops asking then
         stream = gateway.streams.stream_job(job_id, position)
         return StreamingResponse(_while_admitted(request, stream), media_type="text/event-stream", headers=HEADERS)
 

@@ -103,7 +103,7 @@ class EmulatorFault:
 
 @dataclass
 class EmulatorExchange:
-    """One request and what became of it; `status` is None where no answer was sent."""
+    """One request and what became of it; `status` is None if no answer was sent."""
 
     method: str
     path: str

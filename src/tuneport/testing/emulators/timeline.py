@@ -60,7 +60,7 @@ class EmulatedTimeline:
         return self.states[step] if step < len(self.states) else None
 
     def start_of_state(self, state: str) -> float:
-        """Return the age at which a state begins."""
+        """Return the age of the job when a state begins."""
         return self.states.index(state) * self.pace
 
     def progress_in_state(self, now: float, state: str) -> float:
@@ -69,7 +69,7 @@ class EmulatedTimeline:
         return min(1.0, max(0.0, age / self.pace)) if self.pace > 0 else 1.0
 
     def time_of_age(self, age: float) -> float:
-        """Return the time at which the job had that age (all pauses count at the beginning)."""
+        """Return the time when the job had that age (all pauses count at the beginning)."""
         return self.created + self.held + age
 
     def pause(self, now: float) -> None:

@@ -58,7 +58,7 @@ class TokenizedKTOTrainer(TokenizedRows, KTOTrainer):
 
 
 def kto_desirable_weights(rows: Sequence[RenderedAnswer]) -> tuple[float, float]:
-    """Return the weights of good and bad answers by which both kinds pull alike: equation 8 of the paper, at its lower
+    """Return the weights of good and bad answers that make both kinds pull alike: equation 8 of the paper, at its lower
     bound of 1."""
     good = sum(row.label for row in rows)
     bad = len(rows) - good

@@ -113,7 +113,7 @@ def reward_from_grader(grader: Grader, note: Callable[[str], None]) -> Reward:
 class RewardModel:
     """A frozen model that `tuneport.train.methods.reward` has trained, as a `Reward`. It renders with its own template.
 
-    `base`: of an adapter in `weights`; None for a whole model. ConfigError where they cannot be loaded.
+    `base`: of an adapter in `weights`; None for a whole model. Raises ConfigError if they cannot be loaded.
     """
 
     def __init__(self, weights: Path, base: Path | None, device: BaseModelDevice) -> None:

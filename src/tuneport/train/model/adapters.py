@@ -66,11 +66,11 @@ def _last_names(model: Any, kind: type[torch.nn.Module]) -> set[str]:
 
 
 def model_and_peft_config(model: Any, recipe: TrainingRecipe) -> dict[str, Any]:
-    """Return a trainer's `model` and `peft_config`: a new adapter for PEFT to make, or the one from which the run
-    continues.
+    """Return a trainer's `model` and `peft_config`: a new adapter for PEFT to make, or the one that the run continues
+    from.
 
-    Preference trainers keep a frozen copy of the latter as the reference, so earlier training is where they begin, not
-    what they are pulled back from.
+    Preference trainers keep a frozen copy of the latter as the reference, so they start from earlier training and are
+    not pulled back from it.
     """
     config = peft_adapter_config(model, recipe)
     if recipe.start is None or config is None:

@@ -22,8 +22,8 @@ CPU_TOKENS = 640
 class TrainingRecipe:
     """The settings of a trainer, beside its data.
 
-    `micro_batch_limit`: rows at once that memory is known to be enough for. `working` is where it may write;
-    `start` has the adapter to go on from.
+    `micro_batch_limit`: rows at once that are known to fit into memory. `working` is a folder for its files; `start`
+    has the adapter to continue from.
     """
 
     method: Method

@@ -145,7 +145,7 @@ def _licence_of_card(base: Path) -> str | None:
 
 def _licence_text(run: TrainingRunFolder, front: Mapping[str, Any]) -> str:
     name = front.get("license_name") or front.get("license") or "not known here"
-    return f"The licence of `{_base_name(run)}` ({name}) binds what is tuned from it, too."
+    return f"The licence of `{_base_name(run)}` ({name}) applies to this model, too."
 
 
 def _base_name(run: TrainingRunFolder) -> str:

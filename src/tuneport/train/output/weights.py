@@ -12,7 +12,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tuneport.errors import TrainingError
 
 REFERENCE = "ref"
-"""TRL's name for the frozen copy of the adapter from which preference training goes on. It is the start's, not ours."""
+"""TRL's name for the frozen copy of the adapter that preference training continues from. It is the start's, not
+ours."""
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 

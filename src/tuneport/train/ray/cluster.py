@@ -1,7 +1,7 @@
 """A Ray cluster of one machine, for a run without RAY_ADDRESS: started and stopped for this run alone.
 
 It listens on loopback only and asks for a token that only this user can read. It outlives the process that started it,
-so that a run goes on where that was killed; its book, a file, is how the next one finds it.
+so that a run continues after that was killed; the next process finds it by a file, its book.
 """
 
 from __future__ import annotations

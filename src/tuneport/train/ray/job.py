@@ -1,7 +1,8 @@
 """`python -m tuneport.train.ray.job`: what a Ray Job of ours runs, on the cluster's head node.
 
-It reads `job.json` in its working folder, opens the mailbox, and has Ray Train run the workers until they end, started
-anew where a worker or its node was lost. `python -m tuneport.train.ray.job --forget ID` removes what a job left behind.
+It reads `job.json` in its working folder, opens the mailbox, and has Ray Train run the workers until they end, and
+start them again if a worker or its node was lost. `python -m tuneport.train.ray.job --forget ID` removes what a job
+left behind.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: F401  before ray: its libraries clash with ray's where they are loaded second
+import torch  # noqa: F401  before ray: its libraries clash with ray's if they are loaded second
 
 # isort: split
 import ray

@@ -42,7 +42,7 @@ class RayMailbox:
         self.failed = False
 
     def begin(self) -> dict[str, Any]:
-        """Return where the first rank of a group of workers begins, and whether it should at all."""
+        """Return the starting point of the first rank of a group of workers, and whether it should start at all."""
         self.starts += 1
         if self.starts > STARTS_WITHOUT_PROGRESS and not self.failed:
             self.fail(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch  # before ray: its libraries clash with ray's where they are loaded second
+import torch  # before ray: its libraries clash with ray's if they are loaded second
 
 # isort: split
 import ray
@@ -82,7 +82,7 @@ def train_on_ray_worker(job: dict[str, Any]) -> None:
     """Train on this worker. Ray Train calls it on every worker, and again on all of them after one was lost.
 
     `job`: the run's request, its packed files, the mailbox, and `scratch`, a folder for this node. An error that
-    another try would meet again ends the run; Ray handles any other by starting the workers anew.
+    another try would meet again ends the run; Ray handles any other by restarting the workers.
     """
     os.umask(private.CHILD_UMASK)  # the cluster's own is that of the user who started it
     mailbox = job["mailbox"]

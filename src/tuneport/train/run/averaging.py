@@ -1,7 +1,7 @@
 """A running mean of the adapter's weights over the end of a run, which is what gets saved.
 
-The last weights carry the accidents of the last batches; their mean over some steps does not. Small datasets, where a
-run has few steps and seeds differ by several points, gain most.
+The last weights carry the accidents of the last batches; their mean over some steps does not. Small datasets gain most:
+their runs have few steps, and seeds differ by several points.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Finds the checkpoint from which a run continues: the newest whole one; and whether its prepared files are as they
-were made.
+"""Finds the checkpoint to continue a run from (the newest whole one), and checks that its prepared files are unchanged.
 
-A checkpoint with digests is whole where they say so. One without (versions before 0.9 wrote none) is whole as far as
-its files can be read. No torch here: what looks after a run on a cluster asks, too.
+A checkpoint with digests is whole if they match. One without (versions before 0.9 wrote none) is whole as far as its
+files can be read. No torch here: what looks after a run on a cluster asks, too.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ _WEIGHTS = ("*.safetensors", "pytorch_model_fsdp*")
 
 
 class CheckpointsDamagedError(TrainingError):
-    """No checkpoint of the run is whole, and the user has not allowed it to start anew."""
+    """No checkpoint of the run is whole, and the user has not allowed it to start from step 0."""
 
 
 class UnusableCheckpointError(TrainingError):
-    """Loading a checkpoint without digests failed: the run is to begin anew from an older one."""
+    """Loading a checkpoint without digests failed: the run is to restart from an older one."""
 
     def __init__(self, step: int, why: str) -> None:
         self.step = step

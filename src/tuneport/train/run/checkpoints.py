@@ -33,7 +33,7 @@ class TrainingLoopState(BaseModel):
     best_loss: float | None = None
     evaluations_without_improvement: int = 0
     digests: bool = False
-    """Whether a list of digests is written beside it: where it is gone, something happened to the checkpoint."""
+    """Whether a list of digests is written beside it: if that is gone, something happened to the checkpoint."""
 
     @classmethod
     def of(cls, checkpoint: Path | None) -> TrainingLoopState:
@@ -43,7 +43,7 @@ class TrainingLoopState(BaseModel):
 class CheckpointSchedule(TrainerCallback):
     """Asks the Trainer to evaluate and to save. With early stopping it ends the run, too.
 
-    `average`, where there is one, is what gets evaluated, since it is what gets published.
+    `average`, if there is one, is evaluated, because it is published.
     """
 
     def __init__(

@@ -132,7 +132,7 @@ class EpochOrderSampler(Sampler[int]):
 
 
 class DistributedRowOrder:
-    """Mixed in before a trainer: the order of rows where there are several ranks."""
+    """A mix-in for a trainer: the order of rows of several ranks."""
 
     args: Any
     fillers: int = 0

@@ -164,7 +164,7 @@ class TrainingRunFolder:
         self.update(status=JobStatus.QUEUED, waits=f"waits for the device; {others}")
 
     def update(self, **fields: Any) -> None:
-        """Change the state (a `TrainerState`) and write it. Takes JSON-ready values, models and statuses."""
+        """Change the state (a `TrainerState`) and write it. The values are JSON-ready, models or statuses."""
         for name, value in fields.items():
             self.state[name] = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
         self.state["updated_at"] = now().isoformat()

@@ -16,8 +16,8 @@ MLFLOW_RUN = "mlflow_run_id"
 
 
 def tracker_callbacks(run: TrainingRunFolder, after: int, recorded: dict[str, Any]) -> list[TrainerCallback]:
-    """Return callbacks for the trainer; `after` is the step from which the run continues, `recorded` what is known of
-    it.
+    """Return callbacks for the trainer; `after` is the step that the run continues from, `recorded` the facts about the
+    run.
 
     Raises ConfigError if W&B was asked for and cannot be reached when the run begins. A run that continues after a
     break does without, as for MLflow, which is optional, and reports it.

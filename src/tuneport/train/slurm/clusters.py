@@ -65,7 +65,7 @@ class SlurmSubmission:
 
 @dataclass(frozen=True)
 class SlurmJobState:
-    """`word` is the cluster's own, such as RUNNING or NODE_FAIL; empty where it has forgotten the job."""
+    """`word` is the cluster's own, such as RUNNING or NODE_FAIL; empty if it has forgotten the job."""
 
     active: bool
     waits: bool

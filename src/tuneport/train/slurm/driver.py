@@ -1,11 +1,10 @@
-"""A run that trains on a Slurm cluster. On the machine where it was submitted its process, `drive_slurm_job`, has the
-job submitted and looks after it; on a node `work` is what the job does: the same training, in the same folder,
-which both machines see.
+"""A run that trains on a Slurm cluster. On the submitting machine `drive_slurm_job` submits the job and looks after it;
+on a node the job runs `work`: the same training, in the same folder, which both machines see.
 
 The job is submitted once, whichever process is killed when: the intent is written first, with a name by which the job
 is found again, and a job that the file no longer intends does nothing. One that ends before its run does (a lost node,
 a time limit, a preemption) is submitted anew and goes on from the newest checkpoint, three times without progress at
-most. Written is by one side at a time: by the driver until the job has started and once it is over.
+most. One side writes at a time: the driver until the job has started and once it is over.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _GIB = 2**30
 
 
 class SmallerBatchNeededError(TrainingError):
-    """A step ran out of memory: the run is to begin anew, from its newest checkpoint, with `smaller` rows at once."""
+    """A step ran out of memory: the run is to restart from its newest checkpoint, with `smaller` rows at once."""
 
     def __init__(self, rows: int, smaller: int, accumulation: int) -> None:
         super().__init__(
@@ -100,7 +100,7 @@ def train_within_memory(trainer: Any, checkpoint: Path | None, *, adapter: str, 
             raise SmallerBatchNeededError(rows, smaller, batch_size // smaller) from error
         said = " ".join(str(error).split())[:200]
         smaller_batch = "a smaller batch_size, " if trainer.args.world_size > 1 and rows > 1 else ""
-        if trainer.args.world_size > 1:  # of which one cannot begin anew alone
+        if trainer.args.world_size > 1:  # one of several cannot begin again alone
             what = f"{rows} rows at once on each of {trainer.args.world_size} workers do"
         elif rows == 1:
             what = "even one row at once does"

@@ -13,7 +13,7 @@ from tuneport.data.checks import CheckReport, Finding, Verdict
 
 @dataclass(frozen=True)
 class DataEvidence:
-    """`known`: fields of a `Situation`; `evidence`: of each by what it is known."""
+    """`known`: fields of a `Situation`; `evidence`: the source of each of them."""
 
     known: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ def advising_evidence_in_report(report: CheckReport) -> DataEvidence:
 def _inconsistent(report: CheckReport) -> tuple[float, str]:
     """Return the share of rows that have another form than the rest, or contradict them.
 
-    Two good answers to an open question are variety, so contradictions count where the check calls them a mistake.
+    Two good answers to an open question are variety, so contradictions count only if the check calls them a mistake.
     """
     consistency, contradictions = report.finding("consistency"), report.finding("contradictions")
     checks = [consistency] + ([contradictions] if contradictions.verdict is Verdict.FAIL else [])

@@ -16,7 +16,7 @@ from tuneport.errors import ConfigError
 from tuneport.openai_encodings import load_openai_encoding
 from tuneport.scoring.examples import Example, make_scoring_example
 
-SHOTS = 4  # where there are no classes
+SHOTS = 4  # if there are no classes
 MOST_SHOTS = 16
 MOST_SHOT_TOKENS = 3_000  # so that small models have room for the question
 MOST_LABELS = 60  # that an instruction names

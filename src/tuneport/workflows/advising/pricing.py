@@ -27,7 +27,7 @@ from tuneport.workflows.target import TargetModel
 SAMPLE = 1_000
 """First records whose answers are counted, to tell tokens out from tokens in."""
 PASSAGES = 1_000
-"""Tokens of passages a request for which retrieval is priced: a unit, and no assumption of how many there are."""
+"""Retrieval is priced for so many tokens of passages a request: a unit, and no assumption of how many there are."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ MOST_ANSWER_TOKENS = 1024
 
 @dataclass(frozen=True)
 class AdvisingProbePlan:
-    """The plan of a probe: what would be asked, of which model, and how much, before anything is sent.
+    """The plan of a probe, before anything is sent: the questions, the model, and their number.
 
     `input_tokens` are those of all prompts, `output_tokens` those of the expected answers, `most_output_tokens` those
     of answers as long as the limit.

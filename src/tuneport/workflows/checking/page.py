@@ -76,7 +76,7 @@ def check_page_parts(report: CheckReport) -> dict[str, Any]:
 def _charts(
     findings: Sequence[Mapping[str, Any]], classes: Mapping[str, int] | None, words: Places
 ) -> list[CheckChart]:
-    """Return the charts for which the findings have numbers."""
+    """Return the charts that the findings have numbers for."""
     none: dict[str, Any] = {}
     details = {finding["check"]: finding.get("details") or none for finding in findings}
     lengths, diversity = details.get("lengths", none), details.get("diversity", none)

@@ -22,11 +22,11 @@ from tuneport.estimate.break_even import (
 )
 from tuneport.estimate.cost import HOURS_PER_MONTH, InferenceQuote, MonthlyCost, Traffic, per_token_quote
 from tuneport.formatting import money
-from tuneport.manifests import BasePriceManifest, load_models
+from tuneport.manifests import BasePriceManifest, load_manifest, load_models, manifest_names
 from tuneport.router import BackendChoice
 
 YEAR = 12
-"""Months over which totals are counted, and within which training should pay."""
+"""Totals are counted over this many months, and training should pay within them."""
 MOST_SCALE = 10_000
 """Cross-overs are looked for up to so many times the stated traffic."""
 DAYS_PER_MONTH = HOURS_PER_MONTH / 24
@@ -54,7 +54,7 @@ class ComparisonBreakEvenRow:
     cost is not known.
 
     `saved` is what it saves a month, and `payback` when its training has come back, both compared with `instead_of`;
-    `pays_from` is the least traffic from which it comes back within a year and before it shuts down. `total` is
+    `pays_from` is the least traffic that brings it back within a year and before the model shuts down. `total` is
     training and a year; it is None, too, for a model that shuts down within the year. `prompt_saving`: US dollars a
     month that the shorter prompt saves.
     """
@@ -124,8 +124,8 @@ class ComparisonBreakEven:
         return self.unit.stated * MOST_SCALE
 
     def cross_overs(self, options: Sequence[ServingCostOption] | None = None) -> list[CostCrossover]:
-        """Return the pairs, of `options` or of all that can be compared, of which one becomes cheaper than the other;
-        lowest traffic first."""
+        """Return the pairs, among `options` or all that can be compared, whose order changes with the traffic; lowest
+        traffic first."""
         if not self.until:
             return []
         found = [cost_crossover(one, other, self.until) for one, other in combinations(options or self.options(), 2)]
@@ -212,8 +212,8 @@ def compare_break_even(
 
 
 def compared_cost_of_today(words: str, traffic: Traffic, prices: BasePriceManifest) -> InferenceQuote:
-    """Return today's cost of the answers: a month's bill in US dollars ("$2000"), or a model that the
-    table of base models' prices has."""
+    """Return today's cost of the answers. `words` is a month's bill in US dollars ("$2000"), or a model that the table
+    of base models' prices has."""
     amount = words.strip().removeprefix("$").replace(",", "")
     try:
         usd = float(amount)
@@ -234,7 +234,7 @@ def compared_cost_of_today(words: str, traffic: Traffic, prices: BasePriceManife
             parts_low=parts,
             parts_high=parts,
         )
-    found = prices.find(words, *(f"{prefix}/{words}" for prefix in ("together_ai", "azure")))
+    found = prices.find(words, *(load_manifest(name).price_table_prefix + words for name in manifest_names()))
     if found is None:
         raise ConfigError(
             f"{prices.title} has no price per token for {words!r}; write its name as that table does "

@@ -24,7 +24,7 @@ _MOST_MARKS = 6
 _STEEP = 30
 """Multiple of the lowest year's total that is too much for a chart with a linear axis."""
 _EARLY = 0.4
-"""Months: what is paid back sooner cannot be seen where a year fills the width."""
+"""Months: an earlier payback cannot be seen if a year fills the width."""
 _HOUR = 1 / HOURS_PER_MONTH
 _short_money = partial(money, short=True)
 _TIMES = {_HOUR: "1 hour", 1 / DAYS_PER_MONTH: "1 day", 7 / DAYS_PER_MONTH: "1 week", 1.0: "1 month", 12.0: "1 year"}
@@ -89,7 +89,7 @@ def chart_over_months(found: ComparisonBreakEven, options: Sequence[ServingCostO
 
 
 def _paid_back(found: ComparisonBreakEven, options: Sequence[ServingCostOption]) -> list[ChartMark]:
-    """Return marks where one line crosses another: the higher start has paid back."""
+    """Return marks for the crossings of two lines: there the higher start has paid back."""
     marks = []
     for one, other in combinations(options, 2):
         saved = other.monthly_cost(found.unit.stated).expected - one.monthly_cost(found.unit.stated).expected

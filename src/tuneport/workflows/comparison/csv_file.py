@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tuneport.workflows.comparison.result import ComparisonResult
 
 _BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""Characters, full width ones included, by which a spreadsheet takes a cell for a formula."""
+"""Characters, full width ones included, that make a spreadsheet take a cell for a formula."""
 
 
 def write_comparison_csv(comparison: ComparisonResult, path: Path) -> None:

@@ -145,7 +145,7 @@ def _savings(found: ComparisonBreakEven) -> list[tuple[str, float, str]]:
 
 
 def _sources(found: ComparisonBreakEven) -> list[tuple[str, bool, str]]:
-    """Return each source of a price, whether a reader may follow it, and the days on which it was read."""
+    """Return each source of a price, whether a reader may follow it, and the days when it was read."""
     seen: dict[str, set[date]] = {}
     for row in found.rows:
         for quote in (row.choice.quote, row.choice.inference, row.choice.base):

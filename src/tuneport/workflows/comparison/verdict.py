@@ -13,7 +13,7 @@ from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, YEAR, Compa
 from tuneport.workflows.comparison.words import compared_money_range, payback_sentence
 
 WIDE = 1.5
-"""The most over the least of a year's total from which a range is told as a risk."""
+"""If the most of a year's total is this many times the least, the range is reported as a risk."""
 SOON = 3
 """Months to a shutdown within which it is no warning any more."""
 _NAMED = 3

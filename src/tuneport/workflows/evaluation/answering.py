@@ -18,7 +18,7 @@ from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache, an
 PER_CALL = 256
 AT_ONCE = 8
 _REFUSED_AT_ONCE = 3
-"""Refusals in a batch without any answer from which the model or the options are to blame."""
+"""After so many refusals in a batch without any answer, the model or the options are to blame."""
 
 
 @dataclass(frozen=True)

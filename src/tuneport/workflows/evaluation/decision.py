@@ -206,7 +206,7 @@ def _rows(found: Evaluation) -> Iterator[DecisionReason]:
     elif held.exact or held.near:
         yield DecisionReason("note", "held out", held.proof)
     else:
-        yield DecisionReason("for", "held out", f"of the {rows:,} rows {held.proof}")
+        yield DecisionReason("for", "held out", f"{rows:,} rows: {held.proof}")
 
 
 _OF_CURVES: Mapping[CurveFinding, Weight] = {
@@ -270,8 +270,7 @@ def _general(
 
 
 def _benchmarks(found: Evaluation, judged: EvaluatedModelMeasurement) -> Iterator[DecisionReason]:
-    """Yield reasons from benchmarks, which count as forgetting does: their tasks are not the one that it was tuned
-    for."""
+    """Yield reasons from benchmarks. They count as forgetting does, because the model was not tuned for their tasks."""
     changes = {} if found.lm_eval is None else found.lm_eval.changes
     of_model = changes.get(judged.asked.plain_name, ())
     weights: Sequence[tuple[str, Weight]] = (("worse", "doubt"), ("better", "note"))

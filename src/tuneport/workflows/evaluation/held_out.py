@@ -23,7 +23,7 @@ class HeldOutRows:
     are held out.
 
     `exact` and `near` are the lines whose input is in a training file, which are left out. `unusable`: records that are
-    no question and answer, or have an image. `against`: the hash of each training file, by what it is called.
+    no question and answer, or have an image. `against`: the hash of each training file, by its name.
     """
 
     path: Path
@@ -46,13 +46,11 @@ class HeldOutRows:
     def proof(self) -> str:
         """Return the proof as a sentence for people."""
         if not self.against:
-            return (
-                "no training file is known, so that nothing proves that these rows are held out: name it with --train"
-            )
+            return "not proved to be held out, because no training file is known: name it with --train"
         files = ", ".join(self.against)
         leaks = len(self.exact) + len(self.near)
         if not leaks:
-            return f"none of them is in the training data, nor nearly ({files})"
+            return f"none of them is in the training data, exactly or nearly ({files})"
         told = sorted((*self.exact, *self.near))
         which = ", ".join(map(str, told[:_LINES_TOLD])) + (" ..." if leaks > _LINES_TOLD else "")
         return (

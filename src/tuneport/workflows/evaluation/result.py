@@ -39,7 +39,7 @@ class EvaluationPlan:
 
     @property
     def third_parties(self) -> list[str]:
-        """Return the third parties to which rows are sent."""
+        """Return the third parties that receive rows."""
         parties = {each.third_party for each in self.models if each.third_party and each.waiting}
         if self.judge is not None and self.judge.third_party is not None:
             parties.add(self.judge.third_party)
@@ -62,9 +62,7 @@ class EvaluationPlan:
     def refuse_over_budget(self, budget: float) -> None:
         for each in self.requests:
             if each.usd is None and each.waiting:
-                raise BudgetError(
-                    f"what {each.asked.name} costs is unavailable, because {each.why}; leave --budget out"
-                )
+                raise BudgetError(f"the price of {each.asked.name} is unknown, because {each.why}; leave --budget out")
         most = sum(each.usd or 0.0 for each in self.requests)
         if self.judge is not None:
             most += self.judge.usd_at_most

@@ -178,7 +178,7 @@ def _score(
 def _differing_rows(
     asked: Sequence[MigrationComparedPrompt], old: ComparedModel, new: ComparedModel
 ) -> list[dict[str, str]]:
-    """Return the first rows on which the two differ, or the new one differs from the reference if only it answers."""
+    """Return the first rows where the two differ, or the new one differs from the reference if only it answers."""
     if new.answers is None:
         return []
     found = []

@@ -101,6 +101,6 @@ def _look_for_personal_data(
         plan.notes.append(f"{told}, which you allow")
     else:
         plan.problems.append(
-            f"{told} and {target.title} is a third party; --allow-personal-data uploads it, `tuneport clean --redact` "
-            f"makes a copy without, for --data {plan.job.id}=FILE"
+            f"{told} and {target.title} is a third party; add --allow-personal-data to upload it, or make a redacted "
+            f"copy with `tuneport clean --redact` and give it as --data {plan.job.id}=FILE"
         )

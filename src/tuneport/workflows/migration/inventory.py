@@ -157,7 +157,7 @@ class MigrationInventory:
 
     @property
     def ends_first(self) -> date | None:
-        """Return the first day on which a tuned model shuts down that answers now."""
+        """Return the first day when a tuned model that answers now shuts down."""
         days = [
             item.ends.stops_answering_on
             for item in self.items

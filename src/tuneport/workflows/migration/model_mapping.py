@@ -160,5 +160,5 @@ def _reason(choice: BackendChoice, size: float | None, verified: bool) -> str:
     if choice.retires:
         parts.append(f"ends {choice.retires}")
     if not verified:
-        parts.append("whether it is offered is not verified")
+        parts.append("not verified that it is offered")
     return ", ".join(parts)

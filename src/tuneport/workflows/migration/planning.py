@@ -67,7 +67,7 @@ def plan_migration_move(
         if job.id in choices.data:
             old = old.model_copy(update={"dataset": choices.data[job.id].absolute()})
         if job.base_model != job.model:
-            plan.notes.append(f"it went on from {job.model}; the new one starts from a base model")
+            plan.notes.append(f"it continued from {job.model}; the new one starts from a base model")
         data = Dataset(old.dataset, old.columns)
         facts = _facts(plan, record, old, data, workspace.settings.home, given=job.id in choices.data)
         plan.model = _model(workspace, job, old, backend.manifest, choices, facts, today)
@@ -108,7 +108,7 @@ def _move_has_started(
             if not choices.again:
                 plan.problems.append(
                     f"it was moved to {plan.backend} as {move.row} from another store; set TUNEPORT_HOME={move.home} "
-                    "to go on with it, or --again starts another job"
+                    "to continue it, or start another job with --again"
                 )
                 return True
     return False
@@ -126,7 +126,8 @@ def _facts(
             plan.notes.append(f"without validation file: {lost.reason}")
     if not old.dataset.exists():
         plan.problems.append(
-            f"no training file: {plan.job.backend} names none that could be saved; --data {plan.job.id}=FILE gives one"
+            f"no training file: {plan.job.backend} names none that could be saved; give your own copy "
+            f"with --data {plan.job.id}=FILE"
         )
         return None
     read = data.for_method(old.method)

@@ -49,7 +49,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _THREADS = 4
 _MOST_OUTAGES = 5
-"""Questions in a row to which there is no answer, after which the provider counts as down."""
+"""After so many questions in a row without an answer, the provider counts as down."""
 _LONGEST_WAIT = 3600.0
 """Seconds; a provider that wants to be left alone for longer counts as down."""
 

@@ -31,7 +31,7 @@ SPEED = {
 }
 """The reference's words, too; `seconds` are ours."""
 FULL_FROM_ROWS = 50_000
-"""Rows from which full fine-tuning is worth its memory: the reference's "excellent" for domain expertise."""
+"""With this many rows full fine-tuning is worth its memory: the reference's "excellent" for domain expertise."""
 RLHF = "rlhf"
 
 

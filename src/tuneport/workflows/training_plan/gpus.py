@@ -68,7 +68,7 @@ def plan_for_each_gpu(
 
 
 def cheapest_plan_gpus(plans: Sequence[TrainingPlanGPU]) -> TrainingPlanGPU | None:
-    """Return the GPUs on which the whole run costs least; if the time is unknown, those whose hour costs least."""
+    """Return the GPUs with the lowest cost of the whole run; if the time is unknown, those with the cheapest hour."""
     able = [plan for plan in plans if plan.fit.verdict == "yes" and plan.fit.usd_per_hour is not None]
     timed = [plan for plan in able if plan.usd is not None]
     if timed:

@@ -1,4 +1,4 @@
-"""A base model as far as a plan needs to know it: its shape, its size, and where they are from."""
+"""The shape and size of a base model, as a plan needs them, and their source."""
 
 from __future__ import annotations
 

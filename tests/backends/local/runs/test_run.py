@@ -182,7 +182,7 @@ def test_run_with_a_living_trainer_is_never_taken_back(open_stub, submit, monkey
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(local_run.LocalRun, "start", exhausted)
-    with pytest.raises(UnavailableError, match="not known"):
+    with pytest.raises(UnavailableError, match="may be running"):
         submit(backend)
     assert local_process.local_run_process_start(pid) is not None
     assert backend.find(contract_job_token("one")).answer == "found"
@@ -640,7 +640,7 @@ GRADED: dict[str, Any] = {
         (
             {"provider_options": {"lora_modules_to_save": ["lm_head"]}, "adapter": Adapter.QLORA},
             UnsupportedError,
-            "beside a 4-bit base",
+            "over a 4-bit base",
         ),
         (
             {"provider_options": {"lora_modules_to_save": ["lm_head"]}, "adapter": Adapter.FULL},

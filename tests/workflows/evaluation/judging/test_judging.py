@@ -265,7 +265,7 @@ def test_names_that_are_nobodys_and_prices_that_nobody_knows(workspace: JobServi
         plan_evaluation(workspace, data, MODELS[:1], judge="fake/judge")
     plan = plan_evaluation(workspace, data, MODELS, judge="litellm/anthropic/claude-of-tomorrow")
     assert plan.judge is not None and plan.judge.usd is None and "no price per token" in plan.judge.why
-    with pytest.raises(BudgetError, match="what the judge litellm/anthropic/claude-of-tomorrow costs is unavailable"):
+    with pytest.raises(BudgetError, match="the price of the judge litellm/anthropic/claude-of-tomorrow is unknown"):
         plan.refuse_over_budget(100)
 
 

@@ -47,7 +47,7 @@ def test_the_page_holds_every_number_of_the_document() -> None:
     said = document["judgement"]
     assert f"{said['wins']:.1%} {said['low']:.1%} to {said['high']:.1%}" in shown and "Prefer brevity." in shown
     assert (
-        f"Of 105 pairs {JOB} wins 50 and loses 20 to base; 30 are ties, 5 without a verdict. 2 more have equal answers."
+        f"{JOB} wins 50 of 105 pairs and loses 20 to base; 30 are ties, 5 without a verdict. 2 more have equal answers."
         in shown
     )
     assert "Position bias: the answer that is shown first gets 65% of its preferences" in shown

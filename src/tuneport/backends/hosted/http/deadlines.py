@@ -2,8 +2,8 @@
 sends one now and then would never be given up.
 
 A request may wait for the network for as long as its own limit of silence says, and a second more for each
-`SLOWEST_BYTES` that move. So an upload or a download of any size ends where its connection is of some use, and a drip
-ends in a time-out. What the caller does between two reads does not count. A stream of events, where one was asked for,
+`SLOWEST_BYTES` that move. So an upload or a download of any size ends if its connection is of some use, and a drip ends
+in a time-out. What the caller does between two reads does not count. A stream of events, where one was asked for,
 counts from its last event, and has `MOST_STREAM_SECONDS` altogether.
 """
 

@@ -1,7 +1,8 @@
 """The gateways that a request has passed through: each adds its id, and one that meets its own refuses.
 
-A variable of the context and no argument of each method, as who asks is: whatever a backend sends on behalf of a
-request says where that came from. A job is sent later, by another process: its request keeps the gateways for that.
+A context variable instead of an argument of each method, like the client's identity: whatever a backend sends for a
+request names the gateways that the request passed. A job is sent later, by another process: its request keeps the
+gateways for that.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 HOP_HEADER = "X-Tuneport-Hop"
 MOST_HOPS = 8
-"""Gateways in a row; more of them are a mistake, also where none meets itself because each restarts all the time."""
+"""The most gateways in a row. More are a mistake, even if none meets itself because each restarts all the time."""
 
 _NO_GATEWAY = "1"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -1,9 +1,10 @@
 """One local training run: a folder that a child process writes and that any process may read.
 
-The parent writes `run.json` (the request), `spawn.json` (who was started, and when), `restarts.json`, `cancel`, `pause`
-and `stop_early`; the child writes everything else. Whoever finds the child dead before its end starts it again, unless
-`pause` is there, and it goes on from its newest checkpoint; `spawn.lock` keeps two who look at once from starting two.
-While the child is dead, and only then, the parent may write the child's files.
+The parent writes `run.json` (the request), `spawn.json` (the child's process, and when it was started),
+`restarts.json`, `cancel`, `pause` and `stop_early`; the child writes everything else (see `run_protocol.py`). Whoever
+finds the child dead before its end starts it again, unless `pause` is there, and it goes on from its newest checkpoint;
+`spawn.lock` keeps two processes that look at once from starting two children. While the child is dead, and only then,
+the parent may write the child's files.
 """
 
 from __future__ import annotations

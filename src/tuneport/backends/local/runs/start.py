@@ -33,29 +33,31 @@ class LocalWarmStart:
 
 def apply_local_warm_start(spec: TuneSpec, start: LocalWarmStart) -> TuneSpec:
     """Return `spec` with the adapter and its numbers from `start`. Raises UnsupportedError if it asks for others."""
-    refuse = f"{start.name} cannot be gone on from"
+    refuse = f"training cannot continue from {start.name}"
     if spec.adapter not in ("auto", start.adapter):
         raise UnsupportedError(
-            f"{refuse} with the adapter {spec.adapter}: it is {start.adapter}; leave the adapter out, or begin anew"
+            f"{refuse} with the adapter {spec.adapter}: it is {start.adapter}; leave the adapter out, or "
+            "train from the base model"
         )
     before = Method(start.request.spec.get("method", "sft"))
     if before.traits.scores is not spec.method.traits.scores:
         raise UnsupportedError(
-            f"{refuse} with the method {spec.method}: it was trained with {before}, and a reward model scores answers "
-            "where the others write them; begin anew"
+            f"{refuse} with the method {spec.method}: it was trained with {before}, and only one of the two "
+            "trains a reward model; train from the base model"
         )
     options = start.request.options
     for name in _SHAPE_OPTIONS:
         if name in spec.provider_options and spec.provider_options[name] != options.get(name):
             raise UnsupportedError(
                 f"{refuse} with {name} {spec.provider_options[name]}: it has {options.get(name) or 'none'}; leave it "
-                "out, or begin anew"
+                "out, or train from the base model"
             )
     numbers = spec.hyperparameters.given()
     for name, value in _numbers(start).items():
         if name in numbers and numbers[name] != value:
             raise UnsupportedError(
-                f"{refuse} with {name} {numbers[name]:g}: its adapter has {value:g}; leave it out, or begin anew"
+                f"{refuse} with {name} {numbers[name]:g}: its adapter has {value:g}; leave it out, or train "
+                "from the base model"
             )
         numbers[name] = value
     hyperparameters = spec.hyperparameters.model_validate(numbers)
@@ -76,7 +78,7 @@ def refuse_local_warm_start_base(start: LocalWarmStart, model: str, name_or_path
         same = False
     if not same:
         raise UnsupportedError(
-            f"{start.name} was trained over {start.request.model} and cannot go on over {model}; submit with "
+            f"{start.name} was trained over {start.request.model} and cannot continue over {model}; submit with "
             f"--model {start.request.model}"
         )
 

@@ -1,4 +1,4 @@
-"""A trainer that has not begun to train: where it stands, for how long, and whether it still gets anywhere.
+"""A trainer that has not begun to train: its phase, since when, and whether it still makes progress.
 
 The trainer writes each phase to `starting.json`. Whoever looks after the run compares what the system says of its
 processes with the last look, kept in `watched.json`: a large model on a slow disk loads for an hour and reads all the

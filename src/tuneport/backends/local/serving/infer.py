@@ -111,8 +111,8 @@ class LocalInferenceProcess:
             self._adapters.add(name)
 
     def send_request(self, request: Request) -> LocalInferenceStream:
-        """Send one request, at once, and return its answers, which come one by one. TrainingError where the child dies,
-        hangs or fails, RejectedError and UnsupportedError where the request is to blame.
+        """Send one request, at once, and return its answers, which come one by one. Raises TrainingError if the child
+        dies, hangs or fails, RejectedError and UnsupportedError if the request is at fault.
 
         Answers that are closed or dropped half-way cancel the request.
         """

@@ -1,5 +1,5 @@
-"""vLLM as the server of local models, where it is installed beside CUDA: `vllm serve`, on loopback, with adapters that
-are loaded as they are asked for.
+"""vLLM as the server of local models, if it is installed beside CUDA: `vllm serve`, on loopback, with adapters that are
+loaded as they are asked for.
 
 The flags are those of vLLM's documentation (docs.vllm.ai: serve, LoRA adapters, read 2026-11-25).
 """

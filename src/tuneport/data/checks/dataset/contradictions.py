@@ -39,7 +39,7 @@ from tuneport.data.rows.text import normalise_record_text
 from tuneport.formatting import counted
 
 ALIKE = 0.35
-"""Estimated similarity of two inputs from which on they are looked at: one word of six changed, in pairs of words."""
+"""Two inputs with at least this estimated similarity are compared: one word of six changed, in pairs of words."""
 MOST_WORDS_CHANGED = 4
 SAME_INPUT = 0.8
 OTHER_ANSWER = 0.4  # similarity of two answers, below which they are not the same thing in other words

@@ -26,7 +26,7 @@ SAMPLED = 5_000  # inputs that are clustered: those of the smallest hashes, so t
 CHARACTERS = 500  # of an input's beginning, and of its end, that are looked at: a template fills but one of them
 MIN_DISTINCT = 0.5  # share of the inputs
 MAX_ALIKE = 0.5  # mean similarity of two inputs drawn at random
-TEMPLATED = 0.2  # from which mean similarity on inputs are made from a template
+TEMPLATED = 0.2  # with this mean similarity, inputs are made from a template
 MAX_SHARE = 0.8  # of one topic
 MIN_ROWS = 20  # fewer say nothing about topics
 MOST_TOPICS = 12
@@ -36,7 +36,7 @@ _PAIRS = 20_000
 
 
 Topics = tuple[list[dict[str, Any]], str]
-"""Topics, largest first, and how to have some where there are none."""
+"""Topics, largest first, and what to install if there are none."""
 
 
 class DiversityCheck:

@@ -1,5 +1,5 @@
-"""The checks' memory of every row: numbers in columns, on disk where they are many, so that memory does not grow
-with rows."""
+"""The checks' memory of every row: numbers in columns, on disk if there are many, so that memory does not grow with
+rows."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tuneport.errors import StorageError
 
 BINS = 48
 KEYS = ("context", "question", "answer", "details", "record")
-"""64 bits for the input with its system prompt and tools (0 without an input); for the input alone, or the answer
-where there is none; for the answer; for what tells records apart besides (0 where nothing does); and for all of it."""
+"""64 bits for the input with its system prompt and tools (0 without an input); for the input alone, or the answer if
+there is none; for the answer; for what else tells records apart (0 if nothing does); and for all of it."""
 _EMPTY = normalised_text_key("")
 
 HELD_BYTES = 32 << 20  # of one worker's columns; from there on they are on disk

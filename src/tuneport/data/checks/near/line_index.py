@@ -1,4 +1,4 @@
-"""Counts of things and the lines where they are, in bounded memory."""
+"""Counts things and keeps their line numbers, in bounded memory."""
 
 from __future__ import annotations
 

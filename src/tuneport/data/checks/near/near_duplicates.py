@@ -13,7 +13,7 @@ from tuneport.data.checks.near.minhash import SIMILAR, jaccard_similarity, minha
 from tuneport.data.rows.text import normalise_record_text
 
 WORTH_A_LOOK = 0.6
-"""An estimate from which on a pair is compared word by word: SIMILAR less about two and a half standard errors."""
+"""A pair with at least this estimate is compared word by word: SIMILAR less about two and a half standard errors."""
 ALIKE_IN_TEMPLATE = 0.95
 MOST_COMPARED = 20_000
 """Pairs that are compared word by word; of further ones the estimate decides."""
@@ -26,8 +26,8 @@ Lookup = Callable[[Iterable[int]], Iterator[CheckedDatasetExample]]
 
 
 def near_duplicate_threshold(templated: bool) -> float:
-    """Return from which similarity on two texts count as nearly the same. Inputs that are made from one template share
-    most of their words by design, so the limit is higher for them."""
+    """Return the similarity at which two texts begin to count as nearly the same. Inputs that are made from one
+    template share most of their words by design, so the limit is higher for them."""
     return ALIKE_IN_TEMPLATE if templated else SIMILAR
 
 

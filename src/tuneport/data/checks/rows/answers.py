@@ -34,7 +34,7 @@ MIN_ROWS = 10  # for a median to mean something
 MAX_OPEN = 0.25  # share of prose that ends without a full stop: above it, this dataset writes so
 MAX_FOREIGN = 0.3  # share of answers in another language than their question: above it, that is the task
 MIN_FOREIGN = 0.1  # and this share of all records: where few languages are clear, a few answers are no habit
-MANY = 0.05  # share of records from which a defect is taught rather than diluted: it fails instead of warning
+MANY = 0.05  # this share of records teaches a defect rather than diluting it: it fails instead of warning
 MIN_LANGUAGE = 24  # characters
 MIN_LANGUAGE_WIDE = 8  # of scripts in which one character is a syllable or a word
 MAX_THOUGHTS = 0.3  # share of records with tags around thoughts: above it, the model is meant to think aloud
@@ -53,7 +53,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "language": ("in another language than the question", "answer in the language asked in, or say so in the prompt"),
     "overlong": (f"with an answer over {OVERLONG_FACTOR} times the median length", "pasted documents teach rambling"),
 }
-"""Each kind in words, and what to do. The first two fail always, the next four where they are `MANY`, the rest warn."""
+"""Each kind in words, and what to do. The first two always fail, the next four fail if they are `MANY`, the rest
+warn."""
 
 _ALWAYS_FAIL = ("empty", "untrained")
 _FAIL_WHERE_MANY = ("truncated", "mojibake", "markup", "loop")
@@ -71,7 +72,7 @@ _NAMES_A_LANGUAGE = re.compile(
 
 
 class RowAnswerChecks:
-    """`hits` has the lines by kind. Two of its kinds count only where the dataset is not so throughout: "open" endings,
+    """`hits` has the lines by kind. Two of its kinds count only if the dataset is not so throughout: "open" endings,
     which are cut off if most answers do end, and "thought", which is markup if most answers have none.
     """
 

@@ -1,4 +1,4 @@
-"""Does an answer end where its writer meant to, or was it cut off?
+"""Tells whether an answer is complete or was cut off.
 
 Precision first: what may end without a full stop (labels, lists, verse, titles, equations, code, names) is left alone.
 """

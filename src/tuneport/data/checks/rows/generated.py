@@ -80,7 +80,7 @@ SIGNS = {
     "dashes": (0.30, "have em dashes"),
     "same start": (0.20, "begin with the same three words"),
 }
-"""Share of the prose answers from which a sign counts, and the sign in words."""
+"""The share of the prose answers that makes a sign count, and the sign in words."""
 
 
 class GeneratedTextCheck:

@@ -1,4 +1,4 @@
-"""Detects the language of a text by fastText's model of 176 languages, of which those are named that it tells reliably.
+"""Detects the language of a text by fastText's model of 176 languages, and names those that it tells reliably.
 
 Meant for one question only: may this text be in another language than that one? So it answers `None` rather than guess.
 """

@@ -1,8 +1,8 @@
 """Finds leftovers of other programs in a text: markup, tokens of chat templates, unfilled slots, escapes, a model's
 notes.
 
-What the request asks for is meant, and so is what stands in code. Each family is looked for only where a character of
-it is in the text, for most texts have none.
+Markup that the request asks for, or inside code, is intended. Each family is looked for only if one of its characters
+is in the text, because most texts have none.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def find_in_record(record: Record) -> list[PIIMatch]:
 
 def _not_looked_for() -> str:
     if find_spec("kingfisher_sdk") is None:
-        return f"{UNSEEN}, nor are the keys of most issuers, which need `{install_extra('checks')}`"
+        return f"{UNSEEN}; to check the keys of most issuers: `{install_extra('checks')}`"
     return UNSEEN
 
 

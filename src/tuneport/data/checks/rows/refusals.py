@@ -30,7 +30,7 @@ class _Phrases:
     """
 
     def __init__(self, marks: dict[str, str], patterns: dict[str, tuple[str, ...]], english: tuple[str, ...]) -> None:
-        """Compile the patterns. `english` are the few pieces one of which every English match contains."""
+        """Compile the patterns. `english` are the few pieces: every English match contains one of them."""
         self._english = english
         self._marks = {name: tuple(text.split("|")) for name, text in marks.items()}
         ascii_marks = {name: tuple(filter(str.isascii, several)) for name, several in self._marks.items()}

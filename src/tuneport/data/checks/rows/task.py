@@ -1,4 +1,4 @@
-"""Guesses the task of the data, judged by its answers, and by its questions where the answers do not tell."""
+"""Guesses the task of the data, judged by its answers, and by its questions if the answers are not enough."""
 
 from __future__ import annotations
 

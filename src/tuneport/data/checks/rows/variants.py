@@ -11,7 +11,7 @@ from tuneport.data.checks.near.line_index import RowLineIndex
 FREQUENT = 0.1  # share of the rows with a prompt, for its near twins to be accidents of it
 MAX_VARIANT = 0.1  # of the frequent one's rows; above it, a variant is meant
 MAX_FILLINGS = 5  # different words in one place: more are a slot of a template, filled on purpose
-TYPO = 0.75  # similarity of two words, from which one is the other misspelt
+TYPO = 0.75  # with this similarity of two words, one is the other misspelt
 
 MAX_MISSPELT = 0.05  # of the rows of the label that was meant
 MIN_MISSPELT = 5  # letters of a label

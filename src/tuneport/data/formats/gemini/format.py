@@ -3,8 +3,7 @@
 Roles are user and model; a part is text, `thought` text, inlineData, fileData, a functionCall of the model, or a
 functionResponse to it. A pair of answers is `completions` with the scores 1 and 0. Names in snake_case are read as
 well. In a record each function response is a message of its own; consecutive ones are written as one content. A call
-has an id only where the record has one.
-Source: Vertex AI's tuning data and the Gemini API's types.
+has an id only if the record has one. Source: Vertex AI's tuning data and the Gemini API's types.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def read_format_row(line: bytes) -> Record:
 
 
 def strip_answer_call_ids(context: list[Message], chosen: list[Message], rejected: list[Message]) -> None:
-    """Remove the ids of the answers, each of which continues the context's numbering by itself."""
+    """Remove the ids of the answers: each answer continues the context's numbering by itself."""
     start = count_message_tool_calls(context)
     drop_generated_call_ids(context, chat.ID_PREFIX)
     for answer in (chosen, rejected):

@@ -2,7 +2,7 @@
 `{"type": "image", "image": URL or data URL}`, and ids of calls are optional.
 
 Source: TRL's prepare_multimodal_messages and the transformers library's chat templates. Images in a column of their own
-fill the parts without one in turn, or stand before the first user's text where there are no such parts.
+fill the parts without one in turn, or stand before the first user's text if there are no such parts.
 """
 
 from __future__ import annotations

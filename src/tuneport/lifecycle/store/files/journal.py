@@ -10,7 +10,7 @@ from sqlalchemy import delete, or_, select, update
 
 from tuneport.lifecycle.schema.records import UNFINISHED
 from tuneport.lifecycle.schema.tables import JobRow, RemoteFileRow
-from tuneport.lifecycle.store.part import StorePart
+from tuneport.lifecycle.store.part import ScopedPart
 from tuneport.types import RemoteFile, now
 
 OWN_NAME = re.compile(r"tuneport-([0-9a-f]{32})\.jsonl")
@@ -36,10 +36,14 @@ class JournalledRemoteFile:
     deleted_at: datetime | None
 
 
-class RemoteFileJournal(StorePart):
+class RemoteFileJournal(ScopedPart):
+    """The journal. A file at a provider may serve jobs of several projects, so deleting one needs an `unscoped()`
+    store."""
+
     def add(self, job_id: str, file: RemoteFile) -> None:
         """Record a file; the same purpose again (after a crash) replaces the row."""
         with self.transaction() as session:
+            self.require_job(session, job_id)
             session.execute(
                 delete(RemoteFileRow).where(RemoteFileRow.job_id == job_id, RemoteFileRow.purpose == file.purpose)
             )
@@ -56,7 +60,7 @@ class RemoteFileJournal(StorePart):
             )
 
     def list_job_files(self, job_id: str) -> list[RemoteFile]:
-        query = select(RemoteFileRow).where(RemoteFileRow.job_id == job_id).order_by(RemoteFileRow.id)
+        query = select(RemoteFileRow).where(RemoteFileRow.job_id == job_id, self.sees_job(job_id))
         with self.transaction() as session:
             return [
                 RemoteFile.model_validate(
@@ -68,7 +72,7 @@ class RemoteFileJournal(StorePart):
                         "bytes": row.bytes,
                     }
                 )
-                for row in session.scalars(query)
+                for row in session.scalars(query.order_by(RemoteFileRow.id))
             ]
 
     def list_all_files(self, *, backend: str | None = None) -> list[JournalledRemoteFile]:
@@ -76,6 +80,7 @@ class RemoteFileJournal(StorePart):
         query = (
             select(RemoteFileRow, JobRow.status, JobRow.backend)
             .join(JobRow, JobRow.id == RemoteFileRow.job_id)
+            .where(self.visible_rows(JobRow))
             .order_by(RemoteFileRow.id)
         )
         if backend is not None:
@@ -105,6 +110,7 @@ class RemoteFileJournal(StorePart):
             select(RemoteFileRow.remote_id)
             .join(JobRow, JobRow.id == RemoteFileRow.job_id)
             .where(
+                self.visible_rows(JobRow),
                 JobRow.backend == backend,
                 JobRow.delete_files,
                 JobRow.status.not_in(UNFINISHED),
@@ -118,8 +124,9 @@ class RemoteFileJournal(StorePart):
     def list_backends(self) -> list[str]:
         """Return the backends that hold files of this store, as far as it knows."""
         query = select(JobRow.backend).join(RemoteFileRow, JobRow.id == RemoteFileRow.job_id).distinct()
+        query = query.where(self.visible_rows(JobRow), RemoteFileRow.deleted_at.is_(None))
         with self.transaction() as session:
-            return list(session.scalars(query.where(RemoteFileRow.deleted_at.is_(None))))
+            return list(session.scalars(query))
 
     def claim_deletion(
         self, backend: str, remote_id: str, filename: str = "", *, on_this_machine: bool = False
@@ -127,10 +134,11 @@ class RemoteFileJournal(StorePart):
         """Write down that the file is being deleted, or return the unfinished jobs that use it, and write nothing.
 
         A job uses a file from its row on: by the content that it will upload, and by the journal afterwards. What is
-        prepared after this write finds it (`is_being_deleted`) and uploads anew. `filename` tells the content of a file
-        that this store does not know. `on_this_machine`: the file may be the very copy that jobs of other backends will
-        upload.
+        prepared after this write finds it (`is_being_deleted`) and uploads again. `filename` tells the content of a
+        file that this store does not know. `on_this_machine`: the file may be the very copy that jobs of other backends
+        will upload.
         """
+        self.require_all_projects()
         named = OWN_NAME.fullmatch(filename) or (on_this_machine and LOCAL_NAME.fullmatch(filename))
         with self.transaction() as session:
             rows = session.execute(
@@ -153,6 +161,7 @@ class RemoteFileJournal(StorePart):
 
     def is_being_deleted(self, backend: str, remote_id: str) -> bool:
         """Return whether a process is deleting the file right now."""
+        self.require_all_projects()
         query = (
             select(RemoteFileRow.id)
             .join(JobRow, JobRow.id == RemoteFileRow.job_id)
@@ -178,6 +187,7 @@ class RemoteFileJournal(StorePart):
 
     def _of(self, backend: str, remote_id: str):  # type: ignore[no-untyped-def]
         """Return an update of the journal's rows of that file."""
+        self.require_all_projects()
         jobs = select(JobRow.id).where(JobRow.backend == backend)
         return update(RemoteFileRow).where(
             RemoteFileRow.remote_id == remote_id, RemoteFileRow.deleted_at.is_(None), RemoteFileRow.job_id.in_(jobs)

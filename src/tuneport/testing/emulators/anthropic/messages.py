@@ -131,8 +131,8 @@ def emulated_last_text(given: dict[str, Any]) -> str:
 def emulated_answer_blocks(
     given: dict[str, Any], said: str | None, number: str
 ) -> tuple[list[dict[str, Any]], str, str | None]:
-    """Return the blocks of the answer, why it stops, and the stop sequence that ended it: the text `said`, or a call
-    where a tool has to be called."""
+    """Return the blocks of the answer, why it stops, and the stop sequence that ended it: the text `said`, or a call if
+    a tool has to be called."""
     choice = given.get("tool_choice") or {}
     if said is None and choice.get("type") in ("any", "tool"):
         name = choice.get("name") or given["tools"][0]["name"]

@@ -1,1 +1,1 @@
-"""Judges that compare answers: which model judges, what it is asked, what it said."""
+"""Judges that compare answers: the judging model, its questions and its answers."""

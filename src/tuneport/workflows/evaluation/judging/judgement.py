@@ -64,7 +64,7 @@ class EvaluationJudgement:
                 f"{self.model} and {self.against} gave equal answers to all {self.identical:,} rows: nothing was asked."
             )
         return (
-            f"Of {len(self.pairs):,} pairs {self.model} wins {won:,} and loses {lost:,} to {self.against}; "
+            f"{self.model} wins {won:,} of {len(self.pairs):,} pairs and loses {lost:,} to {self.against}; "
             f"{tied:,} are ties{without}"
             + (f". {self.identical:,} more have equal answers." if self.identical else ".")
         )

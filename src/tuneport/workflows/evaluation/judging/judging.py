@@ -56,7 +56,7 @@ class EvaluationJudgePlan:
         """Return the maximum cost. Raises BudgetError if that is unknown."""
         if self.usd is None and self.waiting:
             raise BudgetError(
-                f"what the judge {self.judge.name} costs is unavailable, because {self.why}; leave --budget out"
+                f"the price of the judge {self.judge.name} is unknown, because {self.why}; leave --budget out"
             )
         return self.usd or 0.0
 

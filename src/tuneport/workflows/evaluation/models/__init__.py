@@ -1,1 +1,1 @@
-"""The models of an evaluation: which they are, by which backend, at what price."""
+"""The models of an evaluation: their names, backends and prices."""

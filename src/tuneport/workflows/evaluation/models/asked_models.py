@@ -63,8 +63,8 @@ def find_evaluated_models(
 
 
 def answer_cache_location(asked: EvaluatedModel, settings: Settings) -> tuple[str, str | None, str]:
-    """Return the key by which its answers are kept: the same name at another address is another model, and so is a
-    folder on this machine whose files have changed."""
+    """Return the key of its answers in the cache: the same name at another address is another model, and so is a folder
+    on this machine whose files have changed."""
     manifest = backend_manifest(asked.backend, settings)
     address = settings.base_url(asked.backend, manifest.base_url)
     folder = Path(asked.model).expanduser()

@@ -28,7 +28,7 @@ from tuneport.settings import Settings
 from tuneport.types import Completion
 
 PREFIX = "litellm/"
-"""Before a name: litellm is meant, even where nothing here has heard of the model."""
+"""A prefix of names: litellm is meant, even if nothing here knows the model."""
 _TRIES, _SECONDS = 6, 120.0
 _LONGEST_QUOTE = 300  # characters of a provider's own words
 
@@ -53,7 +53,7 @@ class EvaluatedLiteLLMModel:
 
     @property
     def where(self) -> tuple[str, str | None, str]:
-        """Return the key by which its answers are kept."""
+        """Return the key of its answers in the cache."""
         return "litellm", self._address, self.name
 
     def price(self, *, requests: int, input_tokens: int, output_tokens: int) -> tuple[float | None, str]:

@@ -1,5 +1,4 @@
-"""The section on classes: which class the last model takes for which, and each class by itself, beside the first
-model."""
+"""The section on classes: the last model's confusions, and figures for each class, beside the first model's."""
 
 from __future__ import annotations
 
@@ -45,7 +44,7 @@ def _shade(share: float) -> int:
 
 
 def _mistakes(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[tuple[int, str, str]]:
-    """Return how often which class was taken for which other one, most frequent first."""
+    """Return the counts of confusions of two classes, most frequent first."""
     said = [*labels, NO_CLASS]
     wrong = [
         (count, labels[row], said[column])

@@ -183,12 +183,12 @@ SELF_MARKS = {
     "ko": "언어 모델|인공지능|ai로서",
 }
 FIRST_PERSON = ("i ", "i'", "sorry", "apolog", "for me to", "my guide", "policy", "policies", "my program")
-"""Pieces, one of which each English pattern of `REFUSALS` has, and each other piece of theirs stands near."""
+"""Pieces: each English pattern of `REFUSALS` has one of them, and its other pieces stand near it."""
 SPEAKERS = ("i ", "i'", "an ai", "my ", "model", "assistant", "knowledge", "intelligence", "chatbot", "program")
 """The same for `SELF`."""
 ANYWHERE = ("AI", "anguage model", "y training", "nowledge")
 ANYWHERE_BESIDE_I = ("he internet", "personal ", "physical body", "eelings or", "ChatGPT", "real-time")
-"""Pieces as they are written, in any place of a text, beside which the English patterns of `SELF` are looked for."""
+"""Pieces as they are written, anywhere in a text: the English patterns of `SELF` are looked for beside them."""
 
 ASKS_WHO = (
     r"who (?:are|made|created|built|trained|developed|designed) you|what(?:'s| is) your name|what are you\b"

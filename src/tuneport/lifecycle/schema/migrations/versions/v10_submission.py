@@ -1,4 +1,5 @@
-"""Starts whose answer was lost: since when by which clock, what may be the job, and when to look for a second one."""
+"""Starts whose answer was lost: the clock readings since then, candidates for the job, and the time to look for a
+second one."""
 
 import sqlalchemy as sa
 from alembic import op
