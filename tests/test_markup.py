@@ -20,6 +20,8 @@ MARKUP = re.compile(rf"(?<!\?P)</?(?:{'|'.join(TAGS)})(?=[\s/>]|$)|<!--|<!doctyp
 """An element's beginning or end, also where the string breaks off at a hole. Not `(?P<code>`, a group of a regex."""
 NO_PAGES = {
     "data/checks/rows/markup.py": "looks for markup in rows",
+    "data/formats/shared/media.py": "the places of pictures and films in a dataset's texts",
+    "data/rows/signals.py": "looks for places of pictures and films in texts",
     "testing/emulators/faults.py": "the HTML with which a broken proxy answers",
     "testing/emulators/openai/azure.py": "the HTML with which Azure answers",
     "train/output/model_card.py": "a comment in Markdown marks the place of a paragraph",

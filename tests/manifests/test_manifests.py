@@ -49,8 +49,11 @@ def test_every_manifest_is_valid_and_names_its_code(name: str) -> None:
     manifest = load_manifest(name)
     assert manifest.name == name
     assert manifest.sources
-    module, _, backend = manifest.backend.partition(":")
-    assert issubclass(getattr(importlib.import_module(module), backend), FineTuneBackend)
+    package, _, backend = manifest.backend.partition(":")
+    module = importlib.import_module(package)
+    if hasattr(module, "__path__"):  # a package has it in its file `backend`
+        module = importlib.import_module(f"{package}.backend")
+    assert issubclass(getattr(module, backend), FineTuneBackend)
 
 
 def test_the_three_providers_are_there() -> None:

@@ -87,7 +87,9 @@ def test_rows_that_were_trained_on_are_left_out_and_told(workspace: JobService, 
     found = find_held_out_rows(mixed, {"train": TRAIN})
     assert (found.exact, found.near) == ((2, 3, 4), (5,)) and len(found.rows) == found.of == 20
     assert "4 rows are in the training data (3 exactly, 1 nearly: line 2, 3, 4, 5)" in found.proof
-    assert find_held_out_rows(mixed, {}).proof.startswith("no training file is known")
+    assert find_held_out_rows(mixed, {}).proof.startswith(
+        "not proved to be held out, because no training file is known"
+    )
     drawn = find_held_out_rows(mixed, {"train": TRAIN}, most=5, seed=3)
     assert len(drawn.rows) == 5 and list(drawn.lines) == sorted(drawn.lines) and drawn.of == 20
     with pytest.raises(ConfigError, match="all of its rows are in the training data"):

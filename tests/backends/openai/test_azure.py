@@ -187,6 +187,7 @@ def test_reinforcement_from_the_command_line_to_the_end(
     monkeypatch.setenv("TUNEPORT_AZURE_BASE_URL", azure.base_url)
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", azure.key)
     rows = write(Path("questions.jsonl"), questions())
+    held_out = write(Path("held_out.jsonl"), questions()[:3])
     Path("grader.json").write_text(json.dumps(GRADER))
     command = [
         "submit",
@@ -202,7 +203,7 @@ def test_reinforcement_from_the_command_line_to_the_end(
         "--wait",
         "--json",
     ]
-    assert main([*command, "--validation", str(rows), "--set", "reasoning_effort=low"]) == 0
+    assert main([*command, "--validation", str(held_out), "--set", "reasoning_effort=low"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["status"], document["method"]) == ("succeeded", "rft")
     assert document["dataset"]["format"] == "openai-reinforcement" and document["dataset"]["left_out"] == []
@@ -221,12 +222,13 @@ def test_reinforcement_from_the_command_line_to_the_end(
 def test_reinforcement_from_python(azure: AzureEmulator) -> None:
     azure.models[REASONER] = None
     rows = write(Path("questions.jsonl"), questions())
+    held_out = write(Path("held_out.jsonl"), questions()[:3])
     job = tuneport.submit(
         rows,
         model=REASONER,
         backend="azure",
         grader=GRADER,
-        validation=rows,
+        validation=held_out,
         confirm=False,
         anyway=True,
         settings=settings_of(azure, azure.key),

@@ -150,7 +150,10 @@ def test_name_of_another_model_is_refused_without_a_request(
 
 @pytest.mark.parametrize(
     ("start", "words"),
-    [("gpt-4.1-2025-04-14", "give --model gpt-4.1-2025-04-14"), ("somebody-s", "nothing tells .* no budget holds")],
+    [
+        ("gpt-4.1-2025-04-14", "give --model gpt-4.1-2025-04-14"),
+        ("somebody-s", "is unknown, .* budget cannot be kept"),
+    ],
 )
 def test_budget_holds_only_where_the_base_is_known(
     openai: OpenAIEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData, start: str, words: str

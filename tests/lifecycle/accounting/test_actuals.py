@@ -117,7 +117,7 @@ def test_a_job_that_ends_between_two_looks_costs_something_until_its_events_say_
     workspace.backend("openai").cancel(row.remote_id)  # by somebody else
     rows, _ = workspace.refresh_all()
     assert rows[0].status == "cancelled" and rows[0].cost_usd is None and rows[0].job_actual is not None
-    assert "is known once its events are read" in str(rows[0].job_actual.usd_unavailable)
+    assert "unknown whether it began to train: read its events" in str(rows[0].job_actual.usd_unavailable)
     assert workspace.month().spent == pytest.approx(row.reserved_usd)
     workspace.events(row.id)
     after = workspace.job(row.id)
