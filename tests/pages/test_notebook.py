@@ -43,7 +43,7 @@ def test_every_result_is_shown(dataset: Path) -> None:
         and "gpt-4.1-mini" in table._repr_html_()
     )
     assert "&lt;script&gt;alert(1)" in preview._repr_html_() and "12 records" in repr(preview)
-    assert "enough fail" in repr(report) and "12 rows" in repr(report)
+    assert "sample-size fail" in repr(report) and "12 rows" in repr(report)
     assert "learning_rate" in plan._repr_html_() and "GiB" in plan._repr_html_()
 
 

@@ -51,7 +51,7 @@ def complaints(report: CheckReport) -> dict[str, str]:
     return {check: verdict for check, verdict in verdicts(report).items() if verdict != "pass"}
 
 
-ALWAYS = {"schema", "enough", "diversity", "consistency", "answers", "generated", "personal", "duplicates"}
+ALWAYS = {"schema", "sample-size", "diversity", "consistency", "answers", "generated", "personal", "duplicates"}
 ALWAYS |= {"contradictions", "classes", "hold-out", "lengths"}
 """Checks whose verdict a report has for any dataset; others may have come."""
 

@@ -79,7 +79,7 @@ def enough(task: str, minimum: int, make: Callable[[int], Rows], given: bool = T
     """A little under the card's minimum fails; the minimum does not."""
     return Condition(
         f"enough for {task}, {'given' if given else 'guessed'}",
-        "enough",
+        "sample-size",
         lambda: make(minimum)[: minimum - 3],
         lambda: make(minimum),
         frozenset(("fail",)),

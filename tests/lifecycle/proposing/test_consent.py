@@ -81,7 +81,7 @@ def test_a_standing_limit_below_the_price_does_not_agree(
 def test_data_that_fails_a_check_is_not_trained(openai: OpenAIEmulator, tmp_path: Path) -> None:
     few = tmp_path / "few.jsonl"
     few.write_text("".join(TRAIN.read_text().splitlines(keepends=True)[:12]))
-    with pytest.raises(CheckFailedError, match="few.jsonl fails the check enough"):
+    with pytest.raises(CheckFailedError, match="few.jsonl fails the check sample-size"):
         tuneport.submit(few, model=MODEL, backend="openai", confirm=False)
     assert started(openai) == 0
     assert tuneport.submit(few, model=MODEL, backend="openai", confirm=False, anyway=True).id

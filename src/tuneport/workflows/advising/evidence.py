@@ -31,7 +31,7 @@ def advising_evidence_in_report(report: CheckReport) -> DataEvidence:
             known["text_tokens"] = report.tokens.total
             evidence["text_tokens"] = f"{report.tokens.total:,} tokens in {name}"
     else:
-        enough = report.finding("enough")
+        enough = report.finding("sample-size")
         known |= {"task": Task(report.task), "examples": report.rows}
         evidence |= {"task": enough.message, "examples": enough.message}
     known["inconsistent"], evidence["inconsistent"] = _inconsistent(report)

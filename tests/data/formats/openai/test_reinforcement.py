@@ -137,8 +137,8 @@ def test_check_judges_by_what_the_answers_are_compared_with(tmp_path: Path) -> N
     report = check_dataset(write(tmp_path / "rows.jsonl", rows))
     findings = {finding.check: finding for finding in report.findings}
     assert report.format.format == NAME
-    assert {name: findings[name].verdict.value for name in ("answers", "classes", "enough")} == {
-        "answers": "pass", "classes": "pass", "enough": "pass",
+    assert {name: findings[name].verdict.value for name in ("answers", "classes", "sample-size")} == {
+        "answers": "pass", "classes": "pass", "sample-size": "pass",
     }  # fmt: skip
     assert findings["contradictions"].verdict.value != "pass", "one question, two references"
 

@@ -35,11 +35,11 @@ def check_sample_size(guess: DatasetTaskGuess, task: str | None) -> Finding:
     if guess.rows < minimum:
         message = f"{what}: fewer than the minimum of {minimum:,}"
         fix = "collect more examples, or try a few of them in the prompt first"
-        return Finding("enough", Verdict.FAIL, message, fix=fix, count=guess.rows, details=details)
+        return Finding("sample-size", Verdict.FAIL, message, fix=fix, count=guess.rows, details=details)
     following = {
         "minimum": f"the minimum is {minimum:,}, {good:,} is good",
         "good": f"{good:,} is good, {excellent:,} is excellent",
         "excellent": f"{excellent:,} is excellent",
     }
     message = f"{what}: {following[reached]}"
-    return Finding("enough", Verdict.PASS, message, count=guess.rows, details=details)
+    return Finding("sample-size", Verdict.PASS, message, count=guess.rows, details=details)
