@@ -136,6 +136,7 @@ def walk(tmp_path: Path) -> dict[str, Callable[[OpenAIBackend], object]]:
         "undeploy": lambda backend: backend.undeploy("x"),
         "deployments": lambda backend: list(backend.deployments()),
         "score": lambda backend: list(backend.score(MODEL, [CHAT], ["a"])),
+        "count_input_tokens": lambda backend: backend.count_input_tokens(MODEL, CHAT),
         "lm_eval": lambda backend: list(backend.lm_eval(MODEL, ["arc_easy"])),
     }
 
@@ -184,7 +185,8 @@ def test_every_request_is_taken_by_the_document_itself(
             if len(heard.asked) == before:
                 silent.add(name)
         assert heard.complaints == []
-        assert silent == {"quote", "download", "deploy", "undeploy", "deployments", "score", "lm_eval"}, "asked nothing"
+        assert silent == {"quote", "download", "deploy", "undeploy", "deployments", "score", "lm_eval",
+                          "count_input_tokens"}, "asked nothing"  # fmt: skip
         for name in silent - {"quote"}:
             with pytest.raises(UnsupportedError):
                 calls[name](backend)

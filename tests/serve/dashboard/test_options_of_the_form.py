@@ -19,6 +19,8 @@ LEFT_OUT = {
     "reward": "data that is graded is sent to `tuneport submit`",
     "reward_folder": "names a folder with code on the operator's machine",
     "allow_personal_data": "the operator answers for it: tuneport serve --allow-personal-data",
+    "anyway": "the page shows what the checks say above its button",
+    "again": "the page makes one job of two clicks",
 }
 ASKED_AS = {"dataset": "once", "model": "choice", "epochs": "n_epochs"}
 """The dataset is the page's own; `once` makes two clicks one job."""
