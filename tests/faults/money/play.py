@@ -100,14 +100,15 @@ class Play:
 
         submitted = self.run(*self._submit(), seconds=self._patience(), started=started)
         self.account.killer = None
-        told = re.search(r"job-[0-9a-f]{6,}", submitted.text)
+        # The line of the new job, not that of an earlier one that it repeats.
+        told = re.search(r"^(job-[0-9a-f]{6,}): ", submitted.text, re.MULTILINE)
         if told is None:
             return
-        self.played.job = told[0]
+        self.played.job = told[1]
         if self.case.cancel:
-            self.run("cancel", told[0], "--json")
+            self.run("cancel", told[1], "--json")
         for seconds in self.case.kills_on:
-            self.run("watch", told[0], "--json", seconds=self._patience(), started=partial(_after, seconds))
+            self.run("watch", told[1], "--json", seconds=self._patience(), started=partial(_after, seconds))
         for _ in range(ROUNDS):
             if (self._told_status() or self._status()) in ENDED:
                 return
