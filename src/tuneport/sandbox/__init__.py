@@ -11,8 +11,8 @@ that is asked again and again has limits of time and of all processors for each 
 stopped. Code is refused if it could read the present folder or tuneport's home.
 
 Where the kernel does not let this user make namespaces (Docker's default), bubblewrap cannot work and sandlock confines
-alone: then the code can ask whether a path exists, and its size and times, and its disk is looked at a few times a
-second and may be exceeded for as long. `ProgramResult.own_root` says which it was. Its folder there is readable by
+alone: then the code can ask whether a path exists, and its size and times, and its disk is looked at up to fifty times
+a second and may be exceeded for as long. `ProgramResult.own_root` says which it was. Its folder there is readable by
 the user that runs it only, and is emptied; after a kill of the whole process an empty folder stays.
 
 What does not hold: the kernel itself is not guarded as a virtual machine would guard it, memory is looked at every few
