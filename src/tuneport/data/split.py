@@ -28,9 +28,15 @@ from tuneport.data.checks.near.near_duplicates import (
 )
 from tuneport.data.containers.folder import DATA
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.running.writing import make_output_folder, publish_output_file, refuse_overwriting, temporary_file
+from tuneport.data.running.writing import (
+    ELSEWHERE,
+    make_output_folder,
+    publish_output_file,
+    refuse_overwriting,
+    temporary_file,
+)
 from tuneport.deprecation import renamed
-from tuneport.errors import ConfigError, DatasetError, DatasetProblem
+from tuneport.errors import ConfigError, DatasetError, DatasetProblem, StorageError
 
 Indexes = npt.NDArray[np.int64]
 
@@ -62,12 +68,15 @@ def split(
     """Write `output/NAME.train.jsonl` and `output/NAME.validation.jsonl`; `share` of the rows goes into the latter.
 
     Rows with the same input, or nearly the same, stay on one side, so none leaks. In a classification each class gives
-    its share, at least one row if it has two inputs. The same file, share and seed give the same split. Raises
-    DatasetError for a bad dataset or one with fewer than two inputs, ConfigError for a share outside 0 to 0.5.
+    its share, at least one row if it has two inputs. The same file, share and seed give the same split. `output` is
+    made if needed, its parents are not. Raises DatasetError for a bad dataset or one with fewer than two inputs,
+    ConfigError for a share outside 0 to 0.5, StorageError if the files cannot be written.
     """
     data, folder = Dataset.of(dataset, columns, format), Path(output)
     if not 0 < share <= 0.5:
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
+    if not folder.parent.is_dir():  # more than one new folder is a slip of the pen
+        raise StorageError(f"{folder.parent}: the folder does not exist; create it, or {ELSEWHERE}")
     with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
         found = run_row_checks(data, vocabulary=None, folder=Path(temporary), judged=False)
         found.schema.raise_if_any()
@@ -84,7 +93,7 @@ def split(
         )
         raise DatasetError(problem)
     make_output_folder(folder)
-    train, validation = (folder / f"{_stem(data.path)}.{side}.jsonl" for side in ("train", "validation"))
+    train, validation = split_files(data, folder)
     source = data.open()
     refuse_overwriting((train, validation), source.files)
     with ExitStack() as stack:
@@ -95,6 +104,12 @@ def split(
         publish_output_file(*files[0], train)
         publish_output_file(*files[1], validation)
     return DatasetSplit(train, validation, found.rows - len(held_out), len(held_out), stratified)
+
+
+def split_files(data: Dataset, folder: Path) -> tuple[Path, Path]:
+    """Return the files that `split` writes into `folder`: of training and of validation."""
+    stem = _stem(data.path)
+    return folder / f"{stem}.train.jsonl", folder / f"{stem}.validation.jsonl"
 
 
 def _held_out(groups: Indexes, columns: DuplicateCheckColumns, share: float, seed: int, stratified: bool) -> set[int]:
