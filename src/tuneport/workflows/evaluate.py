@@ -44,6 +44,7 @@ from tuneport.workflows.evaluation.held_out import HeldOutRows, find_held_out_ro
 from tuneport.workflows.evaluation.judging.judging import plan_judge, run_judge
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed, evaluate_answer_speed
 from tuneport.workflows.evaluation.lm_eval import evaluate_with_lm_eval, plan_lm_eval
+from tuneport.workflows.evaluation.majority import MajorityClass, find_majority_class, score_majority_class
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, find_evaluated_models
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan, plan_model_answers
 from tuneport.workflows.evaluation.models.prices import evaluation_price_per_thousand
@@ -234,7 +235,15 @@ def plan_evaluation(
             judging = plan_judge(workspace, cache, judge, rubric, rows.rows, asked, known, limit, base=base)
     if len(besides) == 1:
         raise ConfigError("the general-ability set compares two models: name the base model, too")
-    return EvaluationPlan(rows, planned, chosen, limit, besides, judging, benchmarks)
+    majority = _majority_class(rows, dataset, asked[-1].trained_on or files)
+    return EvaluationPlan(rows, planned, chosen, limit, besides, judging, benchmarks, majority)
+
+
+def _majority_class(rows: HeldOutRows, dataset: Dataset, files: Mapping[str, Path]) -> MajorityClass | None:
+    if rows.task != "classification":
+        return None
+    first = next(iter(files.values()), None)
+    return find_majority_class(rows.rows, None if first is None else dataset.validation_like(first))
 
 
 def _few_shot_examples(rows: HeldOutRows, dataset: Dataset, files: Mapping[str, Path], seed: int) -> list[Example]:
@@ -320,7 +329,11 @@ def run_evaluation(
                 on_progress=on_progress,
             )
     scored = score_all(rows, answers, plan.metrics, seed=seed)
-    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement, lm_eval)
+    majority = None
+    if plan.majority is not None:
+        judged = plan.models[-1].asked.name
+        majority = score_majority_class(plan.majority, rows, judged, answers[judged], plan.metrics, seed=seed)
+    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement, lm_eval, majority)
 
 
 def _refuse_without_likelihood(workspace: JobService, wanted: Metric, asked: Sequence[EvaluatedModel]) -> None:

@@ -159,8 +159,8 @@ def test_nothing_from_outside_becomes_part_of_the_page(words: str) -> None:
 def test_what_was_not_measured_is_left_out_or_said() -> None:
     alone = texts(report(evaluation([90], names=("base",), metrics=("chrf",))))
     assert "Not sure it was not compared with another model" in alone
-    assert not {"Loss curves", "Row by row", "Forgetting and safety", "Which class"} & {
-        each for each in ("Loss curves", "Row by row", "Forgetting and safety", "Which class") if each in alone
+    assert not {"Loss curves", "Where it loses", "Forgetting and safety", "Which class"} & {
+        each for each in ("Loss curves", "Where it loses", "Forgetting and safety", "Which class") if each in alone
     }
     untold = replace(job(), points=(), curve=None, no_curve="together has no metrics of this job")
     page = texts(report(evaluation([30, 110]), {JOB: untold}))
