@@ -26,7 +26,7 @@ from tuneport.data.checks.near.near_duplicates import (
     find_near_duplicates,
     near_duplicate_threshold,
 )
-from tuneport.data.containers.folder import DATA
+from tuneport.data.containers.folder import dataset_stem
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.running.writing import (
     ELSEWHERE,
@@ -108,7 +108,7 @@ def split(
 
 def split_files(data: Dataset, folder: Path) -> tuple[Path, Path]:
     """Return the files that `split` writes into `folder`: of training and of validation."""
-    stem = _stem(data.path)
+    stem = dataset_stem(data.path)
     return folder / f"{stem}.train.jsonl", folder / f"{stem}.validation.jsonl"
 
 
@@ -177,10 +177,3 @@ def _draw(names: list[int], numbers: list[int], sizes: list[int], share: float, 
             break
     # Where every group is larger than the share, the smallest comes nearest to it.
     return drawn or {min(ordered, key=lambda each: each[2])[1]}
-
-
-def _stem(path: Path) -> str:
-    """Return the dataset's name without the suffixes of its container."""
-    name = path.name.removesuffix(".gz").removesuffix(".zst")
-    inner = Path(name)
-    return (inner.stem if inner.suffix.lower() in DATA else name).replace("#", "-") or "data"

@@ -161,7 +161,7 @@ def eval_command(
         output.print_note(f"the report: {html}")
     if not output.print_if_json(report.as_dict() | {"failing": list(report.failing)}):
         print_evaluation(report.evaluation)
-        print_decision(report.decision)
+        print_decision(report.decision, report.title)
     for complaint in report.failing:
         output.print_note(f"below the limit: {complaint}")
     if report.failing:

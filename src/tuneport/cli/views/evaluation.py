@@ -11,8 +11,7 @@ from tuneport.cli.views import output
 from tuneport.cli.views.judgement import print_judgement
 from tuneport.errors import one_line
 from tuneport.workflows.evaluation.mistakes import find_mistakes
-from tuneport.workflows.evaluation.report.answers import answer_words
-from tuneport.workflows.evaluation.words import format_interval, format_p_value, format_score
+from tuneport.workflows.evaluation.words import answer_words, format_interval, format_p_value, format_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,12 +141,13 @@ def _print_lm_eval(console: Console, found: LmEvalEvaluation) -> None:
     console.print()
 
 
-def print_decision(decision: EvaluationDecision, console: Console | None = None) -> None:
-    """Print the decision and each reason for it. It comes last: a reader of a terminal looks there first."""
+def print_decision(decision: EvaluationDecision, title: str, console: Console | None = None) -> None:
+    """Print the decision and each reason for it; `title`: what it is about. It comes last: a reader of a terminal looks
+    there first."""
     console = console or output.console()
     console.print()
     ruling = f"{decision.ruling[0].upper()}{decision.ruling[1:]}"
-    console.print(Text.assemble((ruling, _RULINGS[decision.ruling]), f": {decision.model}"))
+    console.print(Text.assemble((ruling, _RULINGS[decision.ruling]), f": {one_line(title)}"))
     for each in decision.reasons:
         mark, colour = _MARKS[each.weight]
         words, lead = f"{each.about}: {each.words}", f"  {mark} "

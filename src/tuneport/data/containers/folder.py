@@ -20,6 +20,13 @@ def container_suffix(path: Path) -> str:
     return inner.suffix.lower()
 
 
+def dataset_stem(path: Path) -> str:
+    """Return a dataset's name without the suffixes of its container: `tick` for `tick.csv.gz`."""
+    name = path.name.removesuffix(".gz").removesuffix(".zst")
+    inner = Path(name)
+    return (inner.stem if inner.suffix.lower() in DATA else name).replace("#", "-") or "data"
+
+
 def list_data_files(folder: Path, split: str | None = None) -> list[Path]:
     """Return the data files of a folder in the order of their paths; with several splits, those of one.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuneport.scoring.examples import Call
 from tuneport.workflows.evaluation.mistakes import find_mistakes
+from tuneport.workflows.evaluation.words import answer_words
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluation.result import Evaluation
@@ -62,8 +62,3 @@ def _example(found: Evaluation, place: int) -> dict[str, Any]:
         "expected": answer_words(row.expected, row.calls),
         "answers": [(name, answer_words(said.text, said.answer.calls), said.refused) for name, said in answers],
     }
-
-
-def answer_words(said: str, calls: Sequence[Call]) -> str:
-    """Return an answer's text and its calls of tools, a line each; "" if it has neither."""
-    return "\n".join([*([said] if said.strip() else []), *(f"{call.name}({call.arguments})" for call in calls)])
