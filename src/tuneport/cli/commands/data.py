@@ -17,7 +17,7 @@ from tuneport.cli.views import output
 from tuneport.data.formats import FORMATS
 from tuneport.errors import DatasetError
 
-DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
+DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet, .txt, .md; .gz, .zst), a folder or hf://owner/name."
 TO = f"The format to write: {', '.join(FORMATS)}."
 OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
