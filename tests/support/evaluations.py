@@ -166,7 +166,7 @@ def rich() -> EvaluationReport:
         leaks=3,
         kept=general(lost=14),
     )
-    few = replace(found.models[1], asked=replace(found.models[1].asked, few_shot=True))
+    few = replace(found.models[1], asked=replace(found.models[1].asked, prompting="few-shot"))
     models = (found.models[0], few, found.models[2])
     found = replace(
         found, models=models, judgement=judgement(50, 20, always_first=30, silent=5), majority=majority(found, 0.38)

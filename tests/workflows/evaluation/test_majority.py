@@ -17,7 +17,7 @@ from tuneport.data.dataset import Dataset
 from tuneport.scoring.examples import Example
 from tuneport.scoring.scores import score_all
 from tuneport.workflows.evaluation.decision import DecisionReason, decide_evaluation
-from tuneport.workflows.evaluation.majority import MajorityClass, find_majority_class, score_majority_class
+from tuneport.workflows.evaluation.majority import MajorityClass, count_classes, score_majority_class
 from tuneport.workflows.evaluation.report.page import render_evaluation_page
 from tuneport.workflows.evaluation.result import Evaluation
 
@@ -39,7 +39,8 @@ def uneven(answers: list[str], *, names: tuple[str, ...] = ("base", JOB)) -> Eva
 
 def told(found: Evaluation) -> tuple[str, DecisionReason]:
     decision = decide_evaluation(found, trained={JOB: job()})
-    [reason] = [each for each in decision.reasons if each.about == "most frequent class"]
+    [reason, untold] = [each for each in decision.reasons if each.about == "most frequent class"]
+    assert untold.weight == "note" and untold.words.endswith('not told the classes: add "base instructed"')
     return decision.ruling, reason
 
 
@@ -67,9 +68,17 @@ def test_the_class_is_that_of_the_training_data(tmp_path: Path) -> None:
     trained = [{"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": label}]}
                for n, label in enumerate("aaab")]  # fmt: skip
     file = write(tmp_path / "train.jsonl", trained)
-    assert find_majority_class(rows, Dataset(file)) == MajorityClass("a", 0.75, "train.jsonl")
-    assert find_majority_class(rows, None) == MajorityClass("b", 0.6, "the held-out rows")
-    assert find_majority_class(rows, Dataset(tmp_path / "gone.jsonl")).label == "b"
+    assert count_classes(rows, Dataset(file)).majority == MajorityClass("a", 0.75, "train.jsonl")
+    assert count_classes(rows, None).majority == MajorityClass("b", 0.6, "the held-out rows")
+    assert count_classes(rows, Dataset(tmp_path / "gone.jsonl")).majority.label == "b"
+
+
+def test_a_base_that_was_told_the_classes_is_not_asked_for_again() -> None:
+    found = uneven(UNEVEN)
+    told_it = replace(found.models[0], asked=replace(found.models[0].asked, prompting="instructed"))
+    for models in ((told_it, found.models[1]), (found.models[1],)):
+        decision = decide_evaluation(replace(found, models=models), trained={JOB: job()})
+        assert len([each for each in decision.reasons if each.about == "most frequent class"]) == 1
 
 
 def test_it_is_a_row_on_the_terminal_on_the_page_and_in_the_document() -> None:

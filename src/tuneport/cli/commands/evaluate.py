@@ -30,7 +30,8 @@ def eval_command(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help='A job, a tuned model, base, "base few-shot", or backend/model. All are compared with the first.',
+            help='A job, a tuned model, base, "base few-shot" (shown examples), "base instructed" (told the classes), '
+            "or backend/model. All are compared with the first.",
         ),
     ],
     train: Annotated[Path | None, typer.Option(help="A further training file; no held-out row may be in it.")] = None,

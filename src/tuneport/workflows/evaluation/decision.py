@@ -197,6 +197,11 @@ def _majority(found: Evaluation) -> Iterator[DecisionReason]:
         p = format_p_value(shown.difference.adjusted_p)
         words = f"it is not shown to be better than answering {name}: {values} ({p})"
         yield DecisionReason("doubt", "most frequent class", words)
+    first = found.models[0].asked
+    plain = not first.tuned and all(each.asked.prompting == "plain" for each in found.models)
+    if plain and first.name != model and found.score(first.name, shown.metric).value < always.value:
+        words = f'{first.name} is below that and was not told the classes: add "{first.name} instructed"'
+        yield DecisionReason("note", "most frequent class", words)
 
 
 def _reasons_of_judge(judgement: EvaluationJudgement | None) -> Iterator[DecisionReason]:

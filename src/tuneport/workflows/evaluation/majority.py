@@ -26,6 +26,19 @@ class MajorityClass:
 
 
 @dataclass(frozen=True)
+class ClassCounts:
+    """The classes of the examples of `source`, and how many have each."""
+
+    counts: Counter[str]
+    source: str
+
+    @property
+    def majority(self) -> MajorityClass:
+        label, count = self.counts.most_common(1)[0]
+        return MajorityClass(label, count / self.counts.total(), self.source)
+
+
+@dataclass(frozen=True)
 class MajorityBaseline:
     """The scores of answering with `of` always, and the judged model compared with that, by the metrics of classes."""
 
@@ -51,17 +64,17 @@ class MajorityBaseline:
         }
 
 
-def find_majority_class(rows: Sequence[Example], training: Dataset | None) -> MajorityClass:
-    """Return the most frequent class of the training data, which is what a guess would rest on; of `rows` if there is
-    none, or it cannot be read."""
+def count_classes(rows: Sequence[Example], training: Dataset | None) -> ClassCounts:
+    """Return the classes of the training data, which are what a guess would rest on; of `rows` if there is none, or it
+    cannot be read."""
     if training is not None:
         try:
             examples = [make_scoring_tool_example(record) for _, record in training.records()]
         except TuneportError:
             examples = []
         if answers := [example.expected for example in examples if example is not None and example.expected]:
-            return _most_frequent(answers, training.path.name)
-    return _most_frequent([row.expected for row in rows], "the held-out rows")
+            return ClassCounts(Counter(answers), training.path.name)
+    return ClassCounts(Counter(row.expected for row in rows), "the held-out rows")
 
 
 def score_majority_class(
@@ -80,11 +93,6 @@ def score_majority_class(
         return None
     always = [Answer(of.label)] * len(rows)
     return MajorityBaseline(of, score_all(rows, {_name(of): always, judged: answers}, of_classes, seed=seed))
-
-
-def _most_frequent(answers: Sequence[str], source: str) -> MajorityClass:
-    label, count = Counter(answers).most_common(1)[0]
-    return MajorityClass(label, count / len(answers), source)
 
 
 def _name(of: MajorityClass) -> str:

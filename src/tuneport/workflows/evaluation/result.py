@@ -19,7 +19,7 @@ from tuneport.workflows.evaluation.judging.judging import EvaluationJudgePlan
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
 from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation, LmEvalPlan
 from tuneport.workflows.evaluation.majority import MajorityBaseline, MajorityClass
-from tuneport.workflows.evaluation.models.asked_models import FEW_SHOT, EvaluatedModel
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, plain_model_name
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan
 
 
@@ -133,9 +133,9 @@ class Evaluation:
         return self.scored.scores[model][name]
 
     def general_of(self, model: str) -> GeneralAbilityComparison | None:
-        """Return what the model kept of the first one's abilities, with examples or without, or None if that was not
+        """Return what the model kept of the first one's abilities, however it was asked, or None if that was not
         measured."""
-        return self.general.get(model.removesuffix(FEW_SHOT))
+        return self.general.get(plain_model_name(model))
 
     def failing(self, least: Mapping[str, float]) -> list[str]:
         """Return the limits that the last model misses, as text. Raises ConfigError for a metric that was not
@@ -160,6 +160,7 @@ class Evaluation:
                     "backend": each.asked.backend,
                     "model": each.asked.model,
                     "few_shot": each.asked.few_shot,
+                    "prompting": each.asked.prompting,
                     "answers": len(each.said),
                     "cached": each.cached,
                     "refused": each.refused,
