@@ -138,9 +138,8 @@ def compare(
     )
     choices: dict[tuple[str, str, str], BackendChoice] = {}
     for manifest, name in _asked_models(manifests, _several(model), settings, today):
-        spec = asked.model_copy(update={"model": name})
-        rank = partial(_best, partial(judge, spec, [manifest], aliases=settings.aliases(name)))
-        for each in serving_forms(manifest, rank, machine, traffic, rents=own_gpu is None):
+        named = partial(judge, asked.model_copy(update={"model": name}), [manifest], aliases=settings.aliases(name))
+        for each in serving_forms(manifest, partial(_best, named), machine, traffic, rents=own_gpu is None):
             serving = "" if each.inference is None else each.inference.serving
             choices.setdefault((manifest.name, each.model or name, serving), each)
     # A model that one backend lacks is no row, as long as another has it.

@@ -26,7 +26,8 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
     console.print(escape(comparison.answer), style="bold")
     for card in comparison.cards:
         console.print(f"\n[cyan]{escape(card.title)}[/cyan]")
-        price = f"{output.money(card.month)} a month, {output.money(card.training)} for the training"
+        choice = card.row.choice
+        price = f"{quoted_price(choice.inference)} a month, {quoted_price(choice.quote)} for the training"
         console.print(Padding(f"[bold]{escape(card.row.name)}[/bold]: {price}", (0, 0, 0, 2), expand=False))
         for note in card.notes:
             console.print(Padding(f"[dim]{escape(note)}[/dim]", (0, 0, 0, 2), expand=False))

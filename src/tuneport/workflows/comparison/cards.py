@@ -9,6 +9,7 @@ from typing import Any
 
 from tuneport.formatting import compact, money
 from tuneport.manifests import Confidence
+from tuneport.types import Quote
 from tuneport.workflows.comparison.break_even import ComparisonBreakEven, ComparisonBreakEvenRow
 from tuneport.workflows.comparison.serving_forms import is_lasting_offer
 from tuneport.workflows.comparison.words import payback_sentence
@@ -18,6 +19,8 @@ _TAKEN_AWAY = {
     "marketplace": "another owner's machine, which may be taken away",
     "serverless": "billed while it works; the first request after a pause waits",
 }
+
+_LASTING = "cheapest that lasts"
 
 
 @dataclass(frozen=True)
@@ -63,21 +66,31 @@ def comparison_answer(found: ComparisonBreakEven, cards: Sequence[ComparisonCard
     at = f"at {compact(found.unit.stated)} {found.unit.word} a month"
     if not cards:
         return f"No price is known {at} of an option that is possible here; the table gives the reasons."
-    best = next((card for card in cards if "cheapest that lasts" in card.titles), cards[0])
+    lasting = next((card for card in cards if _LASTING in card.titles), None)
     least = min(cards, key=lambda card: card.month)
-    price = f"{money(best.month)} a month and {money(best.training)} for the training"
+    best = lasting or cards[0]
+    price = f"{_about(best.row.choice.inference)} a month and {_about(best.row.choice.quote)} for the training"
     if found.today is None:
+        if lasting is None:
+            return f"Cheapest, {at}: {best.row.name}, {price}, but {best.notes[0]}."
         return f"Cheapest that lasts, {at}: {best.row.name}, {price}."
     now = found.today.monthly_cost(found.unit.stated).expected
-    today = f"{found.today.name.removesuffix(' (today)')} ({money(now)} a month)"
+    name = found.today.name.removesuffix(" (today)")
+    today = f"{'what you use' if name.startswith('$') else name} ({money(now)} a month)"
     if least.month >= now:
         return f"Keep {today}: {at} every option costs as much or more, from {money(least.month)} on."
-    if best.month < now:
-        return f"Instead of {today}, {at}: {best.row.name}, {price}."
+    if lasting is not None and lasting.month < now:
+        return f"Instead of {today}, {at}: {lasting.row.name}, {price}."
     return (
         f"Keep {today}: {at} all that lasts costs as much or more. {least.row.name} costs less, {money(least.month)} a "
         f"month, but {least.notes[0]}."
     )
+
+
+def _about(quote: Quote | None) -> str:
+    if quote is None or quote.expected is None:
+        return "an unknown price"
+    return f"{'' if quote.low == quote.high else 'about '}{money(quote.expected)}"
 
 
 def _lasts(row: ComparisonBreakEvenRow) -> bool:
@@ -91,7 +104,7 @@ def _is_hosted_by_you(row: ComparisonBreakEvenRow) -> bool:
 
 _QUESTIONS: tuple[tuple[str, Callable[[ComparisonBreakEvenRow], bool]], ...] = (
     ("cheapest now", lambda row: True),
-    ("cheapest that lasts", _lasts),
+    (_LASTING, _lasts),
     ("cheapest that you host", _is_hosted_by_you),
 )
 
