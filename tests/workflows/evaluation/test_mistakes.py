@@ -54,7 +54,7 @@ def test_what_a_model_says_stays_within_its_line() -> None:
     answers = (*judged.said[:-1], said("a\nline: not one of ours \x1b[2J" + "x" * 900))
     found = replace(found, models=(found.models[0], replace(judged, said=answers)))
     lines = shown(found)
-    assert lines[-2] == f"{JOB}: 1 of 120 rows are wrong by accuracy" and len(lines[-1]) <= 80
+    assert lines[-2] == f"{JOB}: 1 of 120 rows is wrong by accuracy" and len(lines[-1]) <= 80
     refused = replace(judged, said=(*judged.said[:-1], replace(said(""), refused="too long")))
     assert "expected 'invoice', refused: Message 119" in shown(replace(found, models=(found.models[0], refused)))[-1]
 

@@ -328,7 +328,7 @@ def _latency(speed: EvaluationAnswerSpeed, before: EvaluationAnswerSpeed, name: 
     tokens = max(1.0, speed.completion_tokens or 1.0)
     seconds, then = speed.seconds_for(tokens), before.seconds_for(tokens)
     if seconds is not None and then:
-        long = f"an answer of {tokens:,.3g} tokens takes" if tokens > 1 else "an answer of one token takes"
+        long = f"an answer of {tokens:,.0f} tokens takes" if round(tokens) > 1 else "an answer of one token takes"
         if abs(seconds - then) >= NOTICED:
             words = f"{long} {seconds:.3g} s, of {name} {then:.3g} s"
             yield from _times(seconds / then, "latency", words, doubted=seconds >= WAITED)

@@ -23,7 +23,8 @@ class EvaluationMistakes:
     def sentence(self) -> str:
         if not self.counted:
             return f"the worst answers by {self.metric}"
-        return f"{len(self.places):,} of {self.rows:,} rows are wrong by {self.metric}"
+        verb = "is" if len(self.places) == 1 else "are"
+        return f"{len(self.places):,} of {self.rows:,} rows {verb} wrong by {self.metric}"
 
 
 def find_mistakes(found: Evaluation) -> EvaluationMistakes | None:
