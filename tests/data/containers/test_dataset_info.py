@@ -79,6 +79,15 @@ def test_a_name_is_its_file_with_its_columns(folder: Path, name: str) -> None:
         assert len(records) == 3 and {type(record) for record in records} == {ENTRIES[name][2]}
 
 
+def test_a_folder_may_be_the_present_one_and_a_path_may_be_nonsense(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    for path in (".#plain", "./#plain", "#plain", "dataset_info.json#plain"):
+        assert len(list(Dataset(path).records())) == 3, path
+    assert find_dataset_info_entry(Path(f"{'a' * 3000}#b")) is None and find_dataset_info_entry(Path("a\0#b")) is None
+
+
 def test_what_a_mapped_row_says(folder: Path) -> None:
     [asked, *_] = [record for _, record in Dataset(f"{folder}#asked").records()]
     assert isinstance(asked, Chat) and [each.text for each in asked.messages] == ["Be brief.", "Who?", "Me."]

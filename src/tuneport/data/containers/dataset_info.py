@@ -44,15 +44,16 @@ def find_dataset_info_entry(path: Path) -> DatasetInfoEntry | None:
     Raises DatasetError for a name that is not there (the file itself names none), and for an entry that asks for what
     is not read here: it would be trained on something else.
     """
-    if hub_dataset_name(path) is not None or path.name != FILE and ("#" not in path.name or path.exists()):
-        return None
     stem, _, name = path.name.partition("#")
-    at = path.with_name(stem) if stem else path.parent
-    info = at / FILE if at.is_dir() else at
-    if info.name != FILE or not info.is_file():
-        return None
-    entries = _read(info)
-    if entries is None or (at.is_dir() and name not in entries):
+    at = path.parent / stem
+    try:
+        if hub_dataset_name(path) is not None or (path.name != FILE and ("#" not in path.name or path.exists())):
+            return None
+        info = at / FILE if at.is_dir() else at
+        entries = _read(info) if info.name == FILE and info.is_file() else None
+    except (OSError, ValueError):
+        return None  # a path that cannot be: its reader says so
+    if entries is None or (info != at and name not in entries):
         return None  # of Hugging Face; or the name of a split
     if name not in entries:
         rule = f"has no dataset {name!r}" if name else f"names {len(entries):,} datasets"

@@ -190,7 +190,7 @@ def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
         return download_hub_dataset(name), named or None
     if "#" in path.name and not path.exists():
         stem, _, named = path.name.rpartition("#")
-        folder = path.with_name(stem) if stem else path.parent
+        folder = path.parent / stem
         if folder.is_dir():
             return folder, named
     return (path, None) if path.is_dir() else (None, None)
