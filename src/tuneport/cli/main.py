@@ -29,7 +29,7 @@ app = typer.Typer(
     cls=CommandGroup,
     help="Portable fine-tuning: one dataset, one call, any backend.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         _refuse_non_utf8_arguments(arguments)
         busy = print_heartbeat() if "serve" not in arguments[:2] else nullcontext()  # the gateway has its log
         with busy:
-            code: int = app(args=arguments, standalone_mode=False) or 0
+            code: int = app(args=arguments, standalone_mode=False, prog_name="tuneport") or 0
         return _interrupted() if code == INTERRUPTED else code  # what typer makes of Ctrl-C
     except KeyboardInterrupt:
         return _interrupted()
