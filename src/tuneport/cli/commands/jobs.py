@@ -16,8 +16,9 @@ from tuneport.cli.views.following import (
     print_duplicate_jobs,
     print_outcome_and_exit,
 )
-from tuneport.cli.views.job import coloured_status, job_progress_text, print_job
+from tuneport.cli.views.job import coloured_status, job_data_and_model, job_step_and_loss, print_job
 from tuneport.cli.views.job_costs import print_job_costs
+from tuneport.cli.views.table import Column, CommandTable
 from tuneport.errors import ConfigError
 
 Json = output.Json
@@ -30,6 +31,8 @@ def jobs_command(
         bool, typer.Option("--costs", help="Show estimated and actual cost and time of each job.")
     ] = False,
     follow_all: Annotated[bool, typer.Option("--watch", help="Follow all unfinished jobs, as `watch` does.")] = False,
+    wide: output.Wide = False,
+    tsv: output.Tsv = False,
     json_: Json = False,
 ) -> None:
     """List the jobs, with their current state at the backends."""
@@ -58,17 +61,27 @@ def jobs_command(
             "no jobs yet; `tuneport submit DATA --model M` starts one, `tuneport demo` shows a whole journey"
         )
         return
-    table = output.console_table("job", "status", "backend", "model", "progress", "created", cut=("model",))
+    table = CommandTable(
+        (
+            Column("job"),
+            Column("status"),
+            Column("backend"),
+            Column("data -> model", cut=True),
+            Column("progress", rank=1),
+            Column("loss", rank=2, right=True),
+            Column("created", rank=3),
+        )
+    )
     for row in rows:
         table.add_row(
             row.id,
             coloured_status(row),
             row.backend,
-            row.tune_spec.model,
-            job_progress_text(row),
+            job_data_and_model(row),
+            *job_step_and_loss(row),
             output.ago(row.created_at),
         )
-    output.console().print(table)
+    table.print()
     for row in rows:
         if (needs := describe_job_question(row)) is not None:
             output.print_note(needs["message"])
@@ -172,7 +185,7 @@ def logs_command(
         output.print_line(f"{event.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {level}{event.message}")
 
 
-def metrics_command(job: JobId, json_: Json = False) -> None:
+def metrics_command(job: JobId, tsv: output.Tsv = False, json_: Json = False) -> None:
     """Print the loss curve, one row a logged step, and its verdict."""
     from tuneport.lifecycle.service import JobService
 
@@ -189,7 +202,7 @@ def metrics_command(job: JobId, json_: Json = False) -> None:
         output.print_note(f"{row.id} is {row.status} and has logged no metrics yet")
         return
     columns = ("step", "epoch", "train loss", "valid loss", "learning rate", "tokens/s")
-    table = output.console_table(*columns, right=columns)
+    table = CommandTable(tuple(Column(name, right=True) for name in columns))
     for point in points:
         table.add_row(
             str(point.step),
@@ -204,5 +217,6 @@ def metrics_command(job: JobId, json_: Json = False) -> None:
                 )
             ),
         )
-    output.console().print(table)
-    print_curve_verdict(verdict)
+    table.print()
+    if not output.as_tsv:
+        print_curve_verdict(verdict)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 debug = False
 as_json = False
+wide = False
+"""Whether listings show all columns whole on a terminal, too."""
+as_tsv = False
 interrupted = "stopped"
 """The message on Ctrl-C: set by a command whose work goes on without it."""
 job: str | None = None
@@ -42,7 +45,7 @@ def reset_command_output(arguments: Sequence[str] = ()) -> None:
     """Reset the state of a command. `arguments` say whether errors in the arguments themselves are to be JSON."""
     options = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
     values = {"interrupted": "stopped", "job": None, "printed": False, "ctrl_c": False}
-    globals().update(values, debug=False, as_json="--json" in options)
+    globals().update(values, debug=False, as_json="--json" in options, wide=False, as_tsv=False)
 
 
 def _set_json(wanted: bool) -> bool:
@@ -54,6 +57,27 @@ Json = Annotated[
     bool,
     # Eager: an error in another option is printed as JSON, too.
     typer.Option("--json", callback=_set_json, is_eager=True, help="Print one JSON document on stdout."),
+]
+
+
+def _set_wide(wanted: bool) -> bool:
+    globals()["wide"] = wanted
+    return wanted
+
+
+def _set_tsv(wanted: bool) -> bool:
+    if wanted and as_json:
+        raise ConfigError("--json and --tsv are two formats; give one of them")
+    globals()["as_tsv"] = wanted
+    return wanted
+
+
+Wide = Annotated[
+    bool,
+    typer.Option("--wide", callback=_set_wide, help="Show all columns whole, as in a pipe, however wide they are."),
+]
+Tsv = Annotated[
+    bool, typer.Option("--tsv", callback=_set_tsv, help="Print a line of names and the rows, tabs between the cells.")
 ]
 
 
@@ -91,11 +115,11 @@ def raise_if_interrupted() -> None:
 # --- what a command writes for people goes through `console`, `print_line`, `print_note` or `print_text` --------------
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
     from tuneport.cli.views.console import SafeConsole
 
     # `ft:m:...` is a name, not an emoji.
-    return SafeConsole(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+    return SafeConsole(stderr=stderr, width=width, highlight=False, soft_wrap=False, emoji=False)
 
 
 def print_line(words: object = "", *, end: str = "\n", stderr: bool = False) -> None:
@@ -184,7 +208,9 @@ def print_error_document(error: dict[str, object]) -> None:
 
 
 def console_table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
-    """Return a table for 80 columns: only the columns in `cut` shrink, and their long words end in an ellipsis.
+    """Return a table for 80 columns: only the columns in `cut` shrink, and their long words go on below.
+
+    A listing of things with ids is a `table.CommandTable`.
 
     A cell is plain text; a styled one is a `rich.text.Text`.
     """
@@ -198,6 +224,6 @@ def console_table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] =
             column,
             justify="right" if column in right else "left",
             no_wrap=column not in cut,
-            overflow="ellipsis" if column in cut else "fold",
+            overflow="fold",
         )
     return made
