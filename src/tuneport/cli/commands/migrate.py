@@ -230,7 +230,7 @@ def _confirmed(ready: list[MigrationMovePlan], to: str, yes: bool) -> bool:
     if output.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     number = "this job" if len(ready) == 1 else f"these {len(ready)} jobs"
-    return output.ask_yes_or_no(f"Start {number} on {to}?")
+    return output.ask_yes_or_no(f"Start {number} on {to}?", otherwise="nothing new was started")
 
 
 def _run(

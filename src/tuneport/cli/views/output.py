@@ -6,7 +6,8 @@ import json
 import os
 import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -186,14 +187,24 @@ def confirm_action(question: str, *, yes: bool, otherwise: str = "nothing was de
         return
     if as_json or not sys.stdin.isatty():
         raise ConfigError(f"{question} Say so with --yes")
-    if not ask_yes_or_no(question):
+    if not ask_yes_or_no(question, otherwise=otherwise):
         raise ConfigError(otherwise)
 
 
-def ask_yes_or_no(question: str) -> bool:
-    """Ask a question on the terminal. Returns whether the answer is yes."""
+def ask_yes_or_no(question: str, *, otherwise: str) -> bool:
+    """Ask a question on the terminal. Returns whether the answer is yes. On Ctrl-C the command says `otherwise`."""
     print_line(f"{question} [y/N] ", end="", stderr=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    with interrupted_question(otherwise):
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def interrupted_question(otherwise: str = "nothing was done") -> Iterator[None]:
+    """Let Ctrl-C end the command with `otherwise` while a question waits for its answer in the block."""
+    before = interrupted
+    globals()["interrupted"] = otherwise
+    yield
+    globals()["interrupted"] = before
 
 
 def print_error(error: TuneportError) -> None:
