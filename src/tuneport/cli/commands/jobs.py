@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from tuneport.cli.views import output
-from tuneport.cli.views.curve import current_curve_verdict, curve_verdict_json_view, print_curve_verdict
+from tuneport.cli.views.curve import (
+    current_curve_verdict,
+    curve_verdict_json_view,
+    print_curve_verdict,
+    print_loss_curves,
+)
 from tuneport.cli.views.following import (
     follow_job_progress,
     job_exit_code,
@@ -22,6 +27,8 @@ from tuneport.cli.views.table import Column, CommandTable
 from tuneport.errors import ConfigError
 
 Json = output.Json
+LAST_METRICS = 20
+"""Rows of `metrics` on a terminal; above that the curve says more than the numbers."""
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)]
 
 
@@ -185,7 +192,15 @@ def logs_command(
         output.print_line(f"{event.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {level}{event.message}")
 
 
-def metrics_command(job: JobId, tsv: output.Tsv = False, json_: Json = False) -> None:
+def metrics_command(
+    job: JobId,
+    last: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**31 - 1, help="Most rows to show, the newest; 0: all. Default on a terminal: 20."),
+    ] = None,
+    tsv: output.Tsv = False,
+    json_: Json = False,
+) -> None:
     """Print the loss curve, one row a logged step, and its verdict."""
     from tuneport.lifecycle.service import JobService
 
@@ -194,7 +209,7 @@ def metrics_command(job: JobId, tsv: output.Tsv = False, json_: Json = False) ->
         points = workspace.metrics(row.id)
         verdict = workspace.judged(row, points) if points else None
     if output.as_json:
-        data = [point.model_dump(mode="json") for point in points]
+        data = [point.model_dump(mode="json") for point in (points[-last:] if last else points)]
         curve = None if verdict is None else verdict.model_dump(mode="json")
         output.print_json_document({"object": "list", "job": row.id, "data": data, "curve": curve})
         return
@@ -203,7 +218,9 @@ def metrics_command(job: JobId, tsv: output.Tsv = False, json_: Json = False) ->
         return
     columns = ("step", "epoch", "train loss", "valid loss", "learning rate", "tokens/s")
     table = CommandTable(tuple(Column(name, right=True) for name in columns))
-    for point in points:
+    most = last if last is not None else 0 if table.whole else LAST_METRICS
+    shown = points[-most:] if most else points
+    for point in shown:
         table.add_row(
             str(point.step),
             *(
@@ -218,5 +235,8 @@ def metrics_command(job: JobId, tsv: output.Tsv = False, json_: Json = False) ->
             ),
         )
     table.print()
+    if len(shown) < len(points):
+        output.print_note(f"the last {len(shown):,} of {len(points):,} rows; --last 0 shows all")
     if not output.as_tsv:
+        print_loss_curves(points)
         print_curve_verdict(verdict)
