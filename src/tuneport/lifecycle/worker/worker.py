@@ -36,7 +36,7 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import LeaseLostError, Store
 from tuneport.lifecycle.worker.endings import JobEndings
 from tuneport.lifecycle.worker.event_collection import JobEventCollector
-from tuneport.lifecycle.worker.leases import JobLease, claim_job_lease
+from tuneport.lifecycle.worker.leases import JobLease, claim_job_lease, describe_lease_owner
 from tuneport.lifecycle.worker.poll_interval import SHORTEST
 from tuneport.lifecycle.worker.preparing import (
     compare_job_with_our_quote,
@@ -164,7 +164,8 @@ class JobWorker:
         except LeaseLostError:
             return self.store.jobs.get(job_id)
         row = self.store.jobs.get(job_id)
-        return replace(row, note=f"another process is at it ({row.lease_owner})")  # told, not stored
+        holder = "another process" if row.lease_owner is None else describe_lease_owner(row.lease_owner)
+        return replace(row, note=f"{holder} drives this job; there is nothing to do here")  # told, not stored
 
     def record(self, job_id: str, state: JobState) -> JobRecord:
         """Store a state that a list call brought, unless the job has ended or another process is at it."""
