@@ -49,6 +49,7 @@ def check_command(
 ) -> None:
     """Check a dataset before you spend money on it. Exit code 2 if something must be fixed."""
     from tuneport.data.dataset import Dataset
+    from tuneport.data.running.underway import report_data_activity
     from tuneport.workflows.check import check as run
 
     data = Dataset.of(dataset, parse_map_option(map_), format_)
@@ -57,7 +58,8 @@ def check_command(
 
         refuse_overwriting([html], [*data.files, *([] if validation is None else Dataset(validation).files)])
     try:
-        report = run(data, model=model, backend=backend, validation=validation, task=task, context=context)
+        with report_data_activity(f"checking {dataset}"):
+            report = run(data, model=model, backend=backend, validation=validation, task=task, context=context)
     except DatasetError as error:
         for problem in error.problems[1:]:
             output.print_note(str(problem))

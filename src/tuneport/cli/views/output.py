@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneport.cli.views.live_line import erase_live_line, line_was_ended, make_way_for
 from tuneport.cli.views.plain_text import escape_markup as escape_markup
 from tuneport.cli.views.plain_text import terminal_line as terminal_line
 from tuneport.cli.views.plain_text import terminal_text as terminal_text
@@ -136,12 +137,14 @@ def print_note(message: object = "") -> None:
 def print_text(text: str, *, stderr: bool = False) -> None:
     """Write text of many lines in chunks: a model's answer, or a traceback."""
     file = sys.stderr if stderr else sys.stdout
+    make_way_for(text)
     file.write(terminal_text(text))
     file.flush()
 
 
 def print_json_document(value: Any) -> None:
     """Print the one JSON document on stdout."""
+    erase_live_line()
     sys.stdout.write(escape_json_controls(json.dumps(value, indent=2, ensure_ascii=False, default=str)) + "\n")
     sys.stdout.flush()
     globals()["printed"] = True
@@ -204,6 +207,7 @@ def interrupted_question(otherwise: str = "nothing was done") -> Iterator[None]:
     before = interrupted
     globals()["interrupted"] = otherwise
     yield
+    line_was_ended()
     globals()["interrupted"] = before
 
 
