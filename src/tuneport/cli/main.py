@@ -17,7 +17,7 @@ import typer
 
 from tuneport.cli.command_group import CommandGroup
 from tuneport.cli.views import output
-from tuneport.cli.views.heartbeat import print_heartbeat
+from tuneport.cli.views.live.heartbeat import print_heartbeat
 from tuneport.data.templates.limits import bound_template_memory
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.version import __version__

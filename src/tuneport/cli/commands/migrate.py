@@ -238,8 +238,8 @@ def _run(
 ) -> tuple[list[JobRecord], list[dict[str, Any]]]:
     """Start, or continue, each job; with `wait`, follow it to the end. A failure of one does not stop the others."""
     from tuneport.cli.commands.submit import print_binding_terms
+    from tuneport.cli.views.live.progress import JobProgress
     from tuneport.cli.views.migration import print_comparisons, print_started_moves
-    from tuneport.cli.views.progress import JobProgress
 
     output.interrupted = "stopped; the same command goes on, and starts no job twice"
     trouble: list[TuneportError] = []

@@ -35,7 +35,7 @@ def erase_live_line() -> None:
 
 
 def make_way_for(text: str) -> None:
-    """Erase the line before `text` is written to the terminal, and remember whether that ends its line."""
+    """Remove the line before `text` is written to the terminal, and remember whether that ends its line."""
     with _lock:
         erase_live_line()
         if seen := _CONTROL.sub("", text[-_TAIL:]):
@@ -43,7 +43,7 @@ def make_way_for(text: str) -> None:
 
 
 def line_was_ended() -> None:
-    """Note that the line was ended by its reader, who answered a question on it."""
+    """Record that the line was ended by its reader, who answered a question on it."""
     with _lock:
         _state["line_begun"] = False
 
