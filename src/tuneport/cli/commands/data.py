@@ -44,7 +44,7 @@ def check_command(
     map_: Map = None,
     allow_large: output.AllowLarge = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Show what the checks say that passed, too.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Show what the checks say that passed, too.")] = False,
     json_: output.Json = False,
 ) -> None:
     """Check a dataset before you spend money on it. Exit code 2 if something must be fixed."""
@@ -74,7 +74,7 @@ def check_command(
     if not output.print_if_json(report.as_dict()):
         from tuneport.cli.views.check import print_check_report
 
-        print_check_report(report, every=every)
+        print_check_report(report, every=all_)
     if not report.ok:
         raise typer.Exit(2)
 
