@@ -101,7 +101,7 @@ def completed(words: str) -> tuple[set[str], set[str]]:
     """Return what bash is told that the last word can become, and which command modules were imported for it."""
     code = (
         "import atexit, sys; from tuneport.cli.main import main; "
-        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main([])"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); sys.argv[0] = 'tuneport'; main([])"
     )
     asked = {"_TUNEPORT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = subprocess.run(
@@ -129,7 +129,7 @@ def test_the_shell_completes_names_and_options(words: str, expected: set[str], i
 def test_the_shell_gets_its_script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")  # the tests run below no shell
     with pytest.raises(SystemExit, match="0"):
-        main(["--show-completion"])
+        app(args=["--show-completion"], standalone_mode=False, prog_name="tuneport")
     assert "_TUNEPORT_COMPLETE=complete_bash" in capsys.readouterr().out
 
 

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         _refuse_non_utf8_arguments(arguments)
         busy = print_heartbeat() if "serve" not in arguments[:2] else nullcontext()  # the gateway has its log
         with busy:
-            code: int = app(args=arguments, standalone_mode=False, prog_name="tuneport") or 0
+            code: int = app(args=arguments, standalone_mode=False) or 0
         return _interrupted() if code == INTERRUPTED else code  # what typer makes of Ctrl-C
     except KeyboardInterrupt:
         return _interrupted()

@@ -173,9 +173,10 @@ def test_an_endpoint_is_listed_whole(
     run: Run, finished: Finish, lead_to: LeadTo, isolated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (isolated / "tuneport.toml").write_text("[backends.together.options]\npoll_interval = 0.01\n")
-    lead_to(TogetherEmulator())
+    together = lead_to(TogetherEmulator())
     job = finished(TRAIN, "--model", "llama-3.1-8b-instruct", "--backend", "together")
     _, endpoint, _ = run("deploy", job, "--yes", "--json")
+    together.advance(600)
     pretend_terminal(monkeypatch)
     screen = without_styles(run("deployments")[1])
     assert endpoint["id"] in screen and {"together", "ready"} <= set(screen.split())
