@@ -10,8 +10,8 @@ from typing import Any
 import typer
 from typer.core import HAS_RICH, TyperCommand, TyperGroup
 
+from tuneport.cli.command_list import print_command_list
 from tuneport.cli.command_table import COMMANDS, GROUPS, OTHER_WORDS, group_title
-from tuneport.cli.views.command_list import print_command_list
 
 
 class PlainHelp:

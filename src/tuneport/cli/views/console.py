@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
-from tuneport.cli.views.live.live_line import make_way_for
+from tuneport.cli.views.live_line import make_way_for
 from tuneport.cli.views.plain_text import escape_markup, terminal_text
 
 

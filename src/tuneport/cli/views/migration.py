@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from tuneport.cli.views import output
-from tuneport.cli.views.live.live_line import other_live_display
+from tuneport.cli.views.live_line import other_live_display
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tuneport.cli.views.live.live_line import erase_live_line, line_was_ended, make_way_for
+from tuneport.cli.views.live_line import erase_live_line, line_was_ended, make_way_for
 from tuneport.cli.views.plain_text import escape_markup as escape_markup
 from tuneport.cli.views.plain_text import terminal_line as terminal_line
 from tuneport.cli.views.plain_text import terminal_text as terminal_text

@@ -42,7 +42,7 @@ class CommandTable:
 
     @property
     def whole(self) -> bool:
-        """Whether everything is shown at its full length: in a pipe, with --wide and with --tsv."""
+        """Return whether everything is shown at its full length: in a pipe, with --wide and with --tsv."""
         return output.as_tsv or output.wide or not sys.stdout.isatty()
 
     def add_row(self, *cells: str | Text) -> None:

@@ -1,1 +1,1 @@
-"""What shows on a terminal while a command works: the bars of jobs and answers, and one line for all else."""
+"""The bars of jobs and answers, and the heartbeat of all other work: shown while a command works."""

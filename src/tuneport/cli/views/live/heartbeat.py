@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tuneport.cli.views import output
-from tuneport.cli.views.live.live_line import draw_live_line, erase_live_line
+from tuneport.cli.views.live_line import draw_live_line, erase_live_line
 from tuneport.data.running.underway import latest_data_activity, shown_data_activity
 
 FIRST_SECONDS = 20.0

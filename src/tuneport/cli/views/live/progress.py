@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from tuneport.cli.views import output
-from tuneport.cli.views.live.live_line import other_live_display
+from tuneport.cli.views.live_line import other_live_display
 
 if TYPE_CHECKING:
     from rich.progress import Progress

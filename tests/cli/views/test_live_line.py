@@ -10,8 +10,8 @@ import time
 import pytest
 
 from tests.support.waiting import until
-from tuneport.cli.views import output
-from tuneport.cli.views.live import heartbeat, live_line
+from tuneport.cli.views import live_line, output
+from tuneport.cli.views.live import heartbeat
 from tuneport.cli.views.live.heartbeat import live_line_text, print_heartbeat
 from tuneport.data.running.underway import report_data_activity
 
