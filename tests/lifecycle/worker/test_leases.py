@@ -30,4 +30,4 @@ def test_a_gateway_is_told_from_another_command(words: list[str], expected: str)
 def test_a_process_that_cannot_be_looked_at_is_named_by_what_is_known() -> None:
     assert describe_lease_owner(f"box/4f2a/4026:{os.getpid()}:0123456789ab") == "another process on box"
     assert describe_lease_owner(owner_of(2**22 + 1)) == f"another command of this machine (process {2**22 + 1})"
-    assert describe_lease_owner("somebody else") == "another process"
+    assert describe_lease_owner("somebody else") == describe_lease_owner(None) == "another process"

@@ -40,8 +40,11 @@ def has_lease_owner_ended(owner: str) -> bool:
     return False
 
 
-def describe_lease_owner(owner: str) -> str:
-    """Return in words who holds a lease: a gateway or another command of this machine, or a process elsewhere."""
+def describe_lease_owner(owner: str | None) -> str:
+    """Return in words who holds a lease: a gateway or another command of this machine, or a process elsewhere.
+    `owner` is None if the lease was released meanwhile."""
+    if owner is None:
+        return "another process"
     machine, _, process = owner.rpartition(":")[0].rpartition(":")
     if not process.isdigit():
         return "another process"
