@@ -22,8 +22,9 @@ def owner_of(process: int) -> str:
     [(["serve", "--port", "0"], "the gateway, `tuneport serve`"), (["watch"], "another command of this machine")],
 )
 def test_a_gateway_is_told_from_another_command(words: list[str], expected: str) -> None:
-    waits = [sys.executable, "-c", "import sys; sys.stdin.read()", *words]
-    with subprocess.Popen(waits, stdin=subprocess.PIPE) as process:
+    waits = [sys.executable, "-c", "import sys; print('there', flush=True); sys.stdin.read()", *words]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "there\n"
         assert describe_lease_owner(owner_of(process.pid)) == f"{expected} (process {process.pid})"
 
 
