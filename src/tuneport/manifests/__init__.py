@@ -8,7 +8,9 @@ from tuneport.manifests.base_prices import BasePriceManifest, load_base_price_ma
 from tuneport.manifests.catalogue import CatalogueGPU, ModelCatalogue, ModelDimensions, Offer, Weights
 from tuneport.manifests.loading import derive_manifest, load_gpus, load_manifest, load_models, manifest_names
 from tuneport.manifests.resolution import (
+    ANY_BACKEND,
     find_manifest_model,
+    model_not_offered_error,
     resolve_manifest_model,
     resolve_manifest_model_id,
 )
@@ -16,6 +18,7 @@ from tuneport.manifests.schema import HostingPrice, InferencePrice, Limit, Manif
 from tuneport.manifests.sources import Confidence
 
 __all__ = [
+    "ANY_BACKEND",
     "CatalogueGPU",
     "BasePriceManifest",
     "Confidence",
@@ -36,6 +39,7 @@ __all__ = [
     "load_models",
     "manifest_names",
     "find_manifest_model",
+    "model_not_offered_error",
     "resolve_manifest_model",
     "resolve_manifest_model_id",
 ]

@@ -58,7 +58,13 @@ class RankedJob:
         """Return the plan for the named backend, else for that of the settings, else for the best. Raises the error
         that makes it impossible."""
         environment, project = self.settings.get("TUNEPORT_BACKEND"), self.settings.project.backend
-        chosen = choose_backend(self.choices, explicit=explicit, environment=environment, project=project)
+        chosen = choose_backend(
+            self.choices,
+            explicit=explicit,
+            environment=environment,
+            project=project,
+            names=self.settings.project.models,
+        )
         manifest = backend_manifest(chosen.backend, self.settings)
         settings = "TUNEPORT_BACKEND" if environment else "tuneport.toml" if project else None
         estimate = expected_job_estimate(self.spec, chosen, manifest, self.facts, self.machine)
