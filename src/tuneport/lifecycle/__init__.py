@@ -34,6 +34,7 @@ OPEN_TO_OTHER_ROOMS = (
     "store.store",
     "store.tokens",
     "submitting.flags",
+    "submitting.option_list",
     "submitting.options",
     "submitting.spec_file",
     "verbs",

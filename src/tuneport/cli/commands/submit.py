@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.cli.mapping import parse_map_option
+from tuneport.cli.option_list import print_option_list, wants_option_list
 from tuneport.cli.views import output
 from tuneport.cli.views.following import follow_job_progress, print_outcome_and_exit
 from tuneport.cli.views.proposal import backend_question, confirmation, print_job_proposal
@@ -132,6 +133,10 @@ def submit_command(
     from tuneport.lifecycle.hub import check_job_push, push_job_to_hub
     from tuneport.lifecycle.service import JobService
 
+    for flag in SPEC_FLAGS:
+        if flag.kind == "values" and wants_option_list(flags[flag.field]):
+            print_option_list(flag.flag, backend)
+            return
     if push is not None and not wait:
         raise ConfigError(
             "--push-to-hub needs --wait, since the trainer has no key; or push later: tuneport download JOB "

@@ -55,7 +55,7 @@ SPEC_FLAGS = (
     Flag(
         "hyperparameters",
         "--set",
-        "A hyperparameter: epochs, batch_size, learning_rate ...",
+        "A hyperparameter: epochs, batch_size, learning_rate ... `--set help` lists them.",
         "values",
         "NAME=VALUE",
     ),
@@ -77,7 +77,11 @@ SPEC_FLAGS = (
     Flag("budget", "--budget", "US dollars; refuse a job that may cost more.", "number"),
     Flag("metadata", "--metadata", "Metadata that the backend keeps with the job, as text.", "texts", "NAME=VALUE"),
     Flag(
-        "provider_options", "--option", "Backend option, passed unchanged, e.g. precision=bf16.", "values", "NAME=VALUE"
+        "provider_options",
+        "--option",
+        "Backend option, passed unchanged, e.g. precision=bf16. `--option help` lists them.",
+        "values",
+        "NAME=VALUE",
     ),
 )
 
