@@ -369,6 +369,20 @@ def test_a_named_backend_that_is_refused_raises_its_own_error(
     assert raised.value.exit_code == 2
 
 
+def test_weights_that_cannot_be_had_are_a_refusal_and_those_to_download_a_note() -> None:
+    absent = replace(READY, without_weights={"local": "the weights are not here"})
+    choices = ranked(ready=absent)
+    assert kinds(choices["local"]) == ["weights"] and choice_of(choices).backend == "together"
+    with pytest.raises(ConfigError, match="^the weights are not here$"):
+        choose_backend(list(choices.values()), explicit="local")
+    local = ranked(ready=replace(READY, downloads={"local": "16 GB come first"}))["local"]
+    assert local.allowed and "16 GB come first" in local.warnings
+
+
+def choice_of(choices: dict[str, BackendChoice]) -> BackendChoice:
+    return choose_backend(list(choices.values()))
+
+
 def test_all_reasons_are_told_together() -> None:
     choices = list(ranked(spec(adapter=Adapter.LORA), rows=3, ready=Readiness(installed=ALL)).values())
     with pytest.raises(UnsupportedError, match="use auto.*; also: .*at least 10 examples.*; also: no key for OpenAI"):

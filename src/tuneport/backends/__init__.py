@@ -118,6 +118,7 @@ OPEN_TO_OTHER_ROOMS = (
     "hosted.provider_errors",
     "hosted.statuses",
     "local.lm_eval",
+    "local.presence",
     "local.request",
     "local.runs.process",
     "openai.jobs",

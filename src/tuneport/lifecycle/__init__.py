@@ -12,6 +12,7 @@ OPEN_TO_OTHER_ROOMS = (
     "hub",
     "job_view",
     "open_service",
+    "planning.base_weights",
     "planning.cpu_probe",
     "planning.past_jobs",
     "planning.planning",

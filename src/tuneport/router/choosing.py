@@ -77,7 +77,7 @@ def backend_refusal_error(choice: BackendChoice) -> TuneportError:
         return AuthError(text, provider=choice.backend)
     if first.kind == "budget":
         return BudgetError(text)
-    if first.kind in ("extra", "address"):
+    if first.kind in ("extra", "address", "weights"):
         return ConfigError(text)
     if first.kind == "data":
         return DatasetError(DatasetProblem(path=choice.dataset, line=None, field="", rule=text, fix=""))
