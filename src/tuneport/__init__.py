@@ -71,6 +71,7 @@ if TYPE_CHECKING:  # the same names as in the table below, which a test compares
     from tuneport.workflows.doctor import doctor as doctor
     from tuneport.workflows.evaluate import evaluate as evaluate
     from tuneport.workflows.migrate import migrate as migrate
+    from tuneport.workflows.models import models as models
     from tuneport.workflows.plan import plan as plan
     from tuneport.workflows.preview import preview as preview
     from tuneport.workflows.workspace import Workspace as Workspace
@@ -99,6 +100,7 @@ _EXPORTS = {
     "workflows.doctor": "doctor",
     "workflows.evaluate": "evaluate",
     "workflows.migrate": "migrate",
+    "workflows.models": "models",
     "workflows.plan": "plan",
     "workflows.preview": "preview",
     "workflows.workspace": "Workspace",

@@ -30,6 +30,7 @@ from tuneport.workflows.check import check as _check
 from tuneport.workflows.compare import compare as _compare
 from tuneport.workflows.doctor import doctor as _doctor
 from tuneport.workflows.evaluate import evaluate as _evaluate
+from tuneport.workflows.models import models as _models
 from tuneport.workflows.plan import plan as _plan
 from tuneport.workflows.preview import preview as _preview
 from tuneport.workflows.workspace import WorkspaceVerb
@@ -229,6 +230,7 @@ deploy = _in_thread(_deploy)
 evaluate = _in_thread(_evaluate)
 job = _making_job(_job)
 jobs = _making_jobs(_jobs)
+models = _in_thread(_models)
 plan = _in_thread(_plan)
 preview = _in_thread(_preview)
 split = _in_thread(_split)
@@ -266,6 +268,7 @@ class Workspace:
     evaluate = WorkspaceVerb(evaluate)
     job = WorkspaceVerb(job)
     jobs = WorkspaceVerb(jobs)
+    models = WorkspaceVerb(models)
     plan = WorkspaceVerb(plan)
     preview = WorkspaceVerb(preview)
     split = WorkspaceVerb(split)

@@ -35,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "costs",
         "Compare the cost of training and of a month of inference at all backends. Needs no key and no network.",
     ),
+    "models": (
+        "models",
+        "List what can be tuned where: price, serving, shut-down, licence, and which weights are on this machine.",
+    ),
     "plan": (
         "plan",
         "Plan a run: its settings and the reasons, the memory it needs, which GPUs hold it, how long it takes.",

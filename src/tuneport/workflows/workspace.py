@@ -22,6 +22,7 @@ from tuneport.workflows.compare import compare
 from tuneport.workflows.doctor import doctor
 from tuneport.workflows.evaluate import evaluate
 from tuneport.workflows.migrate import migrate
+from tuneport.workflows.models import models
 from tuneport.workflows.plan import plan
 from tuneport.workflows.preview import preview
 
@@ -97,6 +98,7 @@ class Workspace:
     doctor = WorkspaceVerb(doctor)
     evaluate = WorkspaceVerb(evaluate)
     migrate = WorkspaceVerb(migrate)
+    models = WorkspaceVerb(models)
     plan = WorkspaceVerb(plan)
     preview = WorkspaceVerb(preview)
     split = WorkspaceVerb(split)
