@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from difflib import SequenceMatcher
 
 ALIKE = 0.75
 """The least likeness (0 to 1) of a name that is suggested."""
-BEGINNING = 4
-"""Characters of a name that suggest all names which begin with them."""
+BEGINNING, BEGUN = 4, 0.9
+"""So many characters of a name suggest all names that begin with them, and are so like these."""
 AS_GOOD = 0.08
 """A name that is less like what was written than the best one by more than this is not suggested with it."""
+_SIGNS = re.compile(r"[-. ]")
 
 
 def nearest_names(written: str, known: Iterable[str], *, most: int = 1, key: Callable[[str], str] = str) -> list[str]:
     """Return the known names most like the written one, best first, and none if none is like it.
 
     A name is like another by its letters, if it begins with it, or if its words have these initials ("lr"). `key` is
-    the part of a name that counts. Case, hyphens and underscores are ignored.
+    the part of a name that counts. Case does not, and the signs between words make little difference.
     """
     plain = _plain(key(written))
     likeness = {name: _likeness(plain, _plain(key(name))) for name in known}
@@ -40,5 +42,7 @@ def _likeness(written: str, name: str) -> float:
         return 1.0
     if len(written) > 1 and written == "".join(word[:1] for word in name.split("-")):
         return 0.95
-    begins = len(written) >= BEGINNING and name.startswith(written)
-    return max(SequenceMatcher(None, written, name, autojunk=False).ratio(), ALIKE if begins else 0.0)
+    short, long = _SIGNS.sub("", written), _SIGNS.sub("", name)
+    begins = len(short) >= BEGINNING and long.startswith(short)
+    ratio = max(SequenceMatcher(None, *pair, autojunk=False).ratio() for pair in ((written, name), (short, long)))
+    return max(ratio, BEGUN if begins else 0.0)

