@@ -104,7 +104,7 @@ def compare(
     of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
     break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
     is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of
-    training, if a provider bills those. Raises DatasetError, ConfigError or ModelNotOfferedError for what it cannot use.
+    training, if a provider bills those. Raises DatasetError, ConfigError, ModelNotOfferedError for what is wrong.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
