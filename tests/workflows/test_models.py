@@ -29,7 +29,7 @@ def test_what_can_be_tuned_where(settings: Settings) -> None:
     assert (mini.id, mini.shuts_down) == ("gpt-4.1-mini-2025-04-14", date(2027, 1, 14))
     assert (training_words(mini), serving_words(mini)) == ("$5.00/M", "$0.80/$3.20")
     assert (training_words(llama), serving_words(llama)) == ("$0.48/M", "$3.99/hour")
-    assert llama.training_minimum == 4 and llama.licence == "Llama 3.1 Community" and llama.here is None
+    assert llama.training_minimum_usd == 4 and llama.licence == "Llama 3.1 Community" and llama.here is None
     assert training_words(rows["azure", "o4-mini-2025-04-16"]) == "$100.00/hour"
     assert training_words(rows["local", "qwen3-8b"]) == "your machine"
     assert found.needs["openai"] == "OPENAI_API_KEY" and found.no_new_jobs_from == {"openai": date(2027, 1, 6)}

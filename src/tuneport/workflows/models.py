@@ -24,8 +24,9 @@ from tuneport.types import Adapter
 class TunableModel:
     """One model that one backend tunes. `name` is what `--model` takes everywhere, `id` the backend's own.
 
-    Prices are US dollars: of training per million tokens or an hour (`training_minimum`: of one job), of answers per
-    million tokens in and out, or an hour of an endpoint. `own_machine`: it is trained and served on the user's own.
+    Prices are US dollars: of training, by the first of its methods that has one, per million tokens of an epoch or per
+    hour (`training_minimum_usd`: of one job); of answers per million tokens, or per hour of an endpoint. `own_machine`:
+    it is trained and served on the user's own.
     `here`: its weights are on this machine (None: they are never); else `download_bytes` are fetched for a job.
     """
 
@@ -37,12 +38,12 @@ class TunableModel:
     params_b: float | None
     context: int | None
     licence: str | None
-    training_per_mtok: float | None
-    training_per_hour: float | None
-    training_minimum: float | None
-    answers_per_mtok_in: float | None
-    answers_per_mtok_out: float | None
-    endpoint_per_hour: float | None
+    training_usd_per_mtok: float | None
+    training_usd_per_hour: float | None
+    training_minimum_usd: float | None
+    answers_usd_per_mtok_input: float | None
+    answers_usd_per_mtok_output: float | None
+    endpoint_usd_per_hour: float | None
     shuts_down: date | None
     here: bool | None
     download_bytes: int | None
@@ -107,18 +108,18 @@ def training_words(offer: TunableModel) -> str:
     """Return the price of training in few words: "$0.48/M" is a million tokens."""
     if offer.own_machine:
         return "your machine"
-    if offer.training_per_mtok is not None:
-        return f"{money(offer.training_per_mtok)}/M"
-    return "-" if offer.training_per_hour is None else f"{money(offer.training_per_hour)}/hour"
+    if offer.training_usd_per_mtok is not None:
+        return f"{money(offer.training_usd_per_mtok)}/M"
+    return "-" if offer.training_usd_per_hour is None else f"{money(offer.training_usd_per_hour)}/hour"
 
 
 def serving_words(offer: TunableModel) -> str:
     """Return the price of answers in few words: of a million tokens in and out, or of an endpoint's hour."""
     if offer.own_machine:
         return "your machine"
-    if offer.answers_per_mtok_in is not None and offer.answers_per_mtok_out is not None:
-        return f"{money(offer.answers_per_mtok_in)}/{money(offer.answers_per_mtok_out)}"
-    return "-" if offer.endpoint_per_hour is None else f"{money(offer.endpoint_per_hour)}/hour"
+    if offer.answers_usd_per_mtok_input is not None and offer.answers_usd_per_mtok_output is not None:
+        return f"{money(offer.answers_usd_per_mtok_input)}/{money(offer.answers_usd_per_mtok_output)}"
+    return "-" if offer.endpoint_usd_per_hour is None else f"{money(offer.endpoint_usd_per_hour)}/hour"
 
 
 def _offered(manifest: Manifest, today: date, settings: Settings) -> list[OfferedModel]:
@@ -150,12 +151,12 @@ def _offer(manifest: Manifest, model: OfferedModel, settings: Settings) -> Tunab
         params_b=model.params_b,
         context=model.context,
         licence=None if weights is None else weights.licence,
-        training_per_mtok=None if price is None else price.usd_per_mtok,
-        training_per_hour=None if price is None else price.usd_per_hour,
-        training_minimum=None if minimum is None else minimum.usd,
-        answers_per_mtok_in=None if model.inference is None else model.inference.usd_per_mtok_input,
-        answers_per_mtok_out=None if model.inference is None else model.inference.usd_per_mtok_output,
-        endpoint_per_hour=endpoint_hourly_price(manifest, model),
+        training_usd_per_mtok=None if price is None else price.usd_per_mtok,
+        training_usd_per_hour=None if price is None else price.usd_per_hour,
+        training_minimum_usd=None if minimum is None else minimum.usd,
+        answers_usd_per_mtok_input=None if model.inference is None else model.inference.usd_per_mtok_input,
+        answers_usd_per_mtok_output=None if model.inference is None else model.inference.usd_per_mtok_output,
+        endpoint_usd_per_hour=endpoint_hourly_price(manifest, model),
         shuts_down=model.retires,
         here=None if presence is None else presence.here,
         download_bytes=None if presence is None else presence.download_bytes,

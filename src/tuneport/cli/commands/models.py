@@ -50,7 +50,7 @@ def _print_backend(name: str, offers: list[TunableModel], found: TunableModels, 
         console.print(Text(f"takes no new jobs from {found.no_new_jobs_from[name]} on", style="yellow"))
     if found.needs[name]:
         console.print(Text(f"not set up here, needs {found.needs[name]}", style="yellow"))
-    minimum = Counter(each.training_minimum for each in offers).most_common(1)[0][0] if offers else None
+    minimum = Counter(each.training_minimum_usd for each in offers).most_common(1)[0][0] if offers else None
     if minimum:
         console.print(Text(f"at least {output.money(minimum)} a job"))
     if not offers:
@@ -81,9 +81,9 @@ def _print_hosted(offers: list[TunableModel], console: Console, *, usual_minimum
         line.stylize("bold", 0, len(row[0]))
         console.print(line, soft_wrap=True)
         about = [*([each.id] if each.id != each.name else []), each.licence or "licence unknown", *each.methods]
-        if each.training_minimum is not None and each.training_minimum != usual_minimum:
-            least = output.money(each.training_minimum)
-            about.append(f"at least {least} a job" if each.training_minimum else "no least price of a job")
+        if each.training_minimum_usd is not None and each.training_minimum_usd != usual_minimum:
+            least = output.money(each.training_minimum_usd)
+            about.append(f"at least {least} a job" if each.training_minimum_usd else "no least price of a job")
         for words in wrap(", ".join(about), WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False):
             console.print(Text(words, style="dim"), soft_wrap=True)
 
