@@ -34,6 +34,7 @@ OPEN_TO_OTHER_ROOMS = (
     "store.store",
     "store.tokens",
     "submitting.flags",
+    "submitting.hold_out",
     "submitting.options",
     "submitting.spec_file",
     "verbs",

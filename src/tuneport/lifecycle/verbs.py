@@ -17,6 +17,7 @@ from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job, JobFailedError, given_job_options
 from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
 from tuneport.lifecycle.proposing.terms import BindingTerm
+from tuneport.lifecycle.submitting.hold_out import SHARE, HoldOut, parse_hold_out_share
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
 from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec
 from tuneport.settings import Settings
@@ -31,7 +32,7 @@ log = logging.getLogger("tuneport")
 class SpecKeywords(OptionKeywords, total=False):
     """Keywords of `submit` beside the dataset: the fields of `TuneSpec`, but the dataset and the model."""
 
-    validation: DatasetLike | None
+    validation: DatasetLike | float | None
     columns: Mapping[str, str] | None
     method: str | None
     grader: Mapping[str, Any] | None
@@ -113,9 +114,10 @@ def submit(
     `anyway` trains on data that fails a check, `again` repeats an earlier job.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked, but no third party by itself. `method`
-    None: what the data is made for. `columns` maps the names that a format expects to those in the files (`--map`);
-    a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is grpo's and rloo's:
-    `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a finished job
+    None: what the data is made for. `validation` is a file or rows, or a share of the rows to hold out; by default
+    0.1 of a dataset of 200 rows or more, False trains on all rows. `columns` maps the names that a format expects to
+    those in the files (`--map`); a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is grpo's and
+    rloo's: `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a finished job
     (ours or the backend's id), `:STEP` behind it for one of its checkpoints; `wandb` has project, and name, entity
     and tags if wanted. `show_terms` is given the terms that apply at a backend, and the licence of the base model,
     before the first job there; by default they are logged. `opened` is the workspace to use in place of the shared
@@ -127,19 +129,33 @@ def submit(
     opened = opened or open_shared_job_service(settings)
     options = options.updated({name: given.pop(name) for name in JobOptions.model_fields if name in given})
     if isinstance(dataset, TuneSpec):
-        spec, data = dataset, None
+        spec, data, hold_out = dataset, None, None
         if given:
             raise ConfigError(f"the spec has its own {', '.join(given)}; change it there: spec.model_copy(update=...)")
     else:
+        hold_out = _hold_out(given)
         spec, data = _spec_of(dataset, given, opened.settings.home / "datasets")
     here = opened.service
-    proposal = here.propose(spec, backend=backend, options=options, dataset=data)
+    proposal = here.propose(spec, backend=backend, options=options, dataset=data, hold_out=hold_out)
     row = here.submit_proposal(proposal, confirm=confirm, show_terms=show_terms)
     row = here.start(row.id)
     if row.job_status is JobStatus.FAILED and row.remote_id is None:
         failure = row.job_error
         raise JobFailedError(f"{row.id} was not started: {failure.message if failure else 'no reason given'}", failure)
     return Job(opened, row)
+
+
+def _hold_out(given: dict[str, Any]) -> HoldOut:
+    """Return the share of rows that `validation` means, and take it out of the keywords if it names no file."""
+    wanted = given.get("validation")
+    if wanted is None:
+        return "auto"
+    if isinstance(wanted, str):
+        wanted = parse_hold_out_share(wanted)
+    if not isinstance(wanted, int | float):
+        return None
+    del given["validation"]
+    return SHARE if wanted is True else float(wanted) or None
 
 
 def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[TuneSpec, Dataset]:

@@ -77,7 +77,7 @@ def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: floa
         first = failed[0]
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise CheckFailedError(
-            f"{proposal.spec.dataset} fails the check {first.check}{more}: {first.message}; `tuneport check` shows the "
+            f"{proposal.source} fails the check {first.check}{more}: {first.message}; `tuneport check` shows the "
             "rows, --anyway trains on them"
         )
     if proposal.repeated is not None and not proposal.options.again:

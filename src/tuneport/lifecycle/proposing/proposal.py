@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tuneport.data.checks import CheckReport, Finding, Verdict
 from tuneport.estimate.cost import HOURS_PER_MONTH, endpoint_hourly_price
@@ -10,6 +11,7 @@ from tuneport.formatting import counted, duration, money, size
 from tuneport.lifecycle.planning.planning import Plan
 from tuneport.lifecycle.proposing.terms import BindingTerm
 from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.submitting.hold_out import JobHoldOut
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.manifests import find_manifest_model
 from tuneport.types import PreparedData, TuneSpec
@@ -22,7 +24,8 @@ class JobProposal:
     """`spec` and `data` are what the backend would be sent; `notes` say which rows train nothing.
 
     `check`: what the checks say of the training file; None: they were not asked. `repeated`: an earlier job with the
-    same data and settings on the same backend. `terms` are those that were never shown before.
+    same data and settings on the same backend. `terms` are those that were never shown before. `held_out`: the rows
+    of the dataset that the job is validated on, where no file was named.
     """
 
     spec: TuneSpec
@@ -33,6 +36,12 @@ class JobProposal:
     check: CheckReport | None = None
     repeated: JobRecord | None = None
     terms: tuple[BindingTerm, ...] = ()
+    held_out: JobHoldOut | None = None
+
+    @property
+    def source(self) -> Path:
+        """Return the dataset as the user named it, with the rows that are held out."""
+        return self.spec.dataset if self.held_out is None else self.held_out.source
 
     @property
     def backend(self) -> str:
@@ -61,6 +70,7 @@ class JobProposal:
             ("repeats", self._repeats()),
             ("backend", self._backend()),
             ("data", self._data()),
+            ("held out", self._held_out()),
             ("price", self._price()),
             ("serving", _serving(self.plan)),
             ("training", self._training()),
@@ -111,6 +121,11 @@ class JobProposal:
         if self.plan.manifest.own_machine:
             return f"{what} stay on your machines"
         return f"{what} go to {self.plan.manifest.title}, which you run yourself"
+
+    def _held_out(self) -> str:
+        if self.held_out is None:
+            return ""
+        return f"{self.held_out}: not trained on, they show how well it does (--no-validation trains on all)"
 
     def _price(self) -> str:
         quote = self.plan.chosen.quote
