@@ -7,11 +7,13 @@ import shutil
 import stat
 from pathlib import Path
 
+import httpx
 import pytest
 
 import tuneport
 from tests.support.commands import Run
 from tests.support.folders import FIXTURES
+from tests.support.gateways import Running
 from tests.support.workspaces import write_chats
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError
@@ -151,3 +153,10 @@ def test_a_job_of_a_file_is_what_the_file_says(run: Run, tmp_path: Path) -> None
     spec.write_text(f'model = "fake-small"\ndataset = "{TRAIN}"\n')
     code, job, error = run("submit", "--spec", str(spec), "-b", "fake", "--yes", "--json")
     assert code == 0 and job["held_out"] is None and job["dataset"]["rows"] == 240, error
+
+
+def test_the_gateway_shows_it_of_a_job_of_the_command_line(run: Run, running: Running) -> None:
+    code, job, error = run(*SUBMIT, "--json")
+    assert code == 0, error
+    shown = httpx.get(f"{running.url.removesuffix('v1')}tuneport/v1/jobs/{job['id']}").json()
+    assert shown["held_out"] == job["held_out"] and shown["held_out"]["share"] == 0.1

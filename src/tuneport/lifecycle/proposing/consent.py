@@ -44,10 +44,13 @@ def choose_unnamed_backend(plan: Plan, choose: ChooseBackend | None) -> Plan:
     """Return the plan, or another one where no backend was named and the data would go to a third party: the one that
     `choose` names, or without it the user's own machine.
 
-    Raises ConsentError that lists the backends if that cannot run the job, or if none was chosen.
+    A model's alias that leads to one backend only names it. Raises ConsentError that lists the backends if the own
+    machine cannot run the job, or if none was chosen.
     """
     if plan.named_by is not None or not plan.third_party:
         return plan
+    if set(plan.ranked.settings.aliases(plan.ranked.spec.model) or ()) == {plan.chosen.backend}:
+        return replace(plan, named_by=f"what {plan.ranked.spec.model} stands for")
     allowed = [choice for choice in plan.choices if choice.allowed]
     if choose is not None:
         name = choose(plan)
@@ -59,8 +62,8 @@ def choose_unnamed_backend(plan: Plan, choose: ChooseBackend | None) -> Plan:
         return plan.ranked.choose(own.backend, named_by="no other was named, and this one sends nothing away")
     told = ", ".join(f"{choice.backend} ({_price_of(choice.quote.expected)})" for choice in allowed)
     raise ConsentError(
-        f"no backend was named, and those that can run this job are third parties: {told}; name one with --backend, "
-        "TUNEPORT_BACKEND or `backend = ` in tuneport.toml"
+        f"no backend was named, and those that can run this job are third parties: {told}; name one with --backend "
+        "or as BACKEND/MODEL, or set TUNEPORT_BACKEND or `backend = ` in tuneport.toml"
     )
 
 

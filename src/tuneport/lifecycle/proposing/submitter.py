@@ -49,16 +49,15 @@ class JobSubmitter:
         hold_out: HoldOut = None,
         with_consent: bool = False,
     ) -> JobProposal:
-        """Return the job with its backend, price and converted data. `hold_out`: the share of its rows that it is
-        validated on. `with_consent`: it has to be agreed to, so no third party is taken by itself, the data is
-        checked, and earlier jobs are compared."""
+        """Return the job with its backend, price and converted data. No third party is taken by itself. `hold_out`:
+        the share of its rows that it is validated on. `with_consent`: it has to be agreed to, so the data is checked,
+        and earlier jobs are compared."""
         whole = dataset
         job_data = hold_out_rows(spec, dataset, hold_out, home=self.settings.home)
         spec, dataset = job_data.spec, job_data.dataset
         options.check(spec)
         planned = self.plan(spec, backend=backend, dataset=dataset)
-        if with_consent:
-            planned = choose_unnamed_backend(planned, choose)
+        planned = choose_unnamed_backend(planned, choose)
         choice = planned.chosen
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
         opened = self.open_backend(choice.backend)
