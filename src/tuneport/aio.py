@@ -22,6 +22,7 @@ from tuneport.lifecycle.open_service import OpenJobService
 from tuneport.lifecycle.verbs import deploy as _deploy
 from tuneport.lifecycle.verbs import job as _job
 from tuneport.lifecycle.verbs import jobs as _jobs
+from tuneport.lifecycle.verbs import propose as _propose
 from tuneport.lifecycle.verbs import submit as _submit
 from tuneport.settings import Settings
 from tuneport.types import Completion, JobError, JobStatus
@@ -231,6 +232,7 @@ job = _making_job(_job)
 jobs = _making_jobs(_jobs)
 plan = _in_thread(_plan)
 preview = _in_thread(_preview)
+propose = _in_thread(_propose)
 split = _in_thread(_split)
 submit = _making_job(_submit)
 doctor = _in_thread(functools.wraps(_doctor)(lambda *args, **given: list(_doctor(*args, **given))))
@@ -268,5 +270,6 @@ class Workspace:
     jobs = WorkspaceVerb(jobs)
     plan = WorkspaceVerb(plan)
     preview = WorkspaceVerb(preview)
+    propose = WorkspaceVerb(propose)
     split = WorkspaceVerb(split)
     submit = WorkspaceVerb(submit)

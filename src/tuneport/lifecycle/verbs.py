@@ -1,4 +1,4 @@
-"""Jobs for Python code: `submit`, `job`, `jobs` and `deploy`.
+"""Jobs for Python code: `submit`, `propose`, `job`, `jobs` and `deploy`.
 
 Each works on the workspace that it is given (`opened`), else on one that all calls with the same settings share, and
 that is closed when no job of it is left.
@@ -25,6 +25,7 @@ from tuneport.types import Deployment, Hyperparameters, JobStatus, TuneSpec
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.proposing.consent import Confirm, ConfirmEndpoint
+    from tuneport.lifecycle.proposing.proposal import JobProposal
 
 log = logging.getLogger("tuneport")
 
@@ -127,6 +128,66 @@ def submit(
     continues it.
     """
     opened = opened or open_shared_job_service(settings)
+    here = opened.service
+    proposal = _proposed(opened, "submit", dataset, backend, options, given)
+    row = here.submit_proposal(proposal, confirm=confirm, show_terms=show_terms)
+    row = here.start(row.id)
+    if row.job_status is JobStatus.FAILED and row.remote_id is None:
+        failure = row.job_error
+        raise JobFailedError(f"{row.id} was not started: {failure.message if failure else 'no reason given'}", failure)
+    return Job(opened, row)
+
+
+@overload
+def propose(
+    dataset: TuneSpec,
+    *,
+    backend: str | None = None,
+    options: JobOptions = ...,
+    settings: Settings | None = None,
+    opened: OpenJobService | None = None,
+    **given: Unpack[OptionKeywords],
+) -> JobProposal: ...
+
+
+@overload
+def propose(
+    dataset: DatasetLike,
+    *,
+    model: str,
+    backend: str | None = None,
+    options: JobOptions = ...,
+    settings: Settings | None = None,
+    opened: OpenJobService | None = None,
+    **given: Unpack[SpecKeywords],
+) -> JobProposal: ...
+
+
+def propose(
+    dataset: TuneSpec | DatasetLike,
+    *,
+    backend: str | None = None,
+    options: JobOptions = JobOptions(),
+    settings: Settings | None = None,
+    opened: OpenJobService | None = None,
+    **given: Any,
+) -> JobProposal:
+    """Return a job as `submit` would start it, checked and priced: what it costs, and which rows go to whom.
+
+    Nothing is started, paid or sent away. The arguments are those of `submit`, and so are the errors before anything is
+    sent, but for those of a missing agreement.
+    """
+    return _proposed(opened or open_shared_job_service(settings), "propose", dataset, backend, options, given)
+
+
+def _proposed(
+    opened: OpenJobService,
+    verb: str,
+    dataset: TuneSpec | DatasetLike,
+    backend: str | None,
+    options: JobOptions,
+    given: dict[str, Any],
+) -> JobProposal:
     options = options.updated({name: given.pop(name) for name in JobOptions.model_fields if name in given})
     if isinstance(dataset, TuneSpec):
         spec, data, hold_out = dataset, None, None
@@ -134,15 +195,8 @@ def submit(
             raise ConfigError(f"the spec has its own {', '.join(given)}; change it there: spec.model_copy(update=...)")
     else:
         hold_out = _hold_out(given)
-        spec, data = _spec_of(dataset, given, opened.settings.home / "datasets")
-    here = opened.service
-    proposal = here.propose(spec, backend=backend, options=options, dataset=data, hold_out=hold_out)
-    row = here.submit_proposal(proposal, confirm=confirm, show_terms=show_terms)
-    row = here.start(row.id)
-    if row.job_status is JobStatus.FAILED and row.remote_id is None:
-        failure = row.job_error
-        raise JobFailedError(f"{row.id} was not started: {failure.message if failure else 'no reason given'}", failure)
-    return Job(opened, row)
+        spec, data = _spec_of(verb, dataset, given, opened.settings.home / "datasets")
+    return opened.service.propose(spec, backend=backend, options=options, dataset=data, hold_out=hold_out)
 
 
 def _hold_out(given: dict[str, Any]) -> HoldOut:
@@ -158,16 +212,16 @@ def _hold_out(given: dict[str, Any]) -> HoldOut:
     return SHARE if wanted is True else float(wanted) or None
 
 
-def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[TuneSpec, Dataset]:
+def _spec_of(verb: str, dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[TuneSpec, Dataset]:
     """Return the spec that the keywords describe. Raises TypeError for an unknown keyword, as any Python function does.
 
     Rows that are Python objects are written to files in the folder `kept`.
     """
     unknown = set(given) - set(SpecKeywords.__annotations__) - {"model"}
     if unknown:
-        raise TypeError(f"submit() got an unexpected keyword argument {min(unknown)!r}")
+        raise TypeError(f"{verb}() got an unexpected keyword argument {min(unknown)!r}")
     if "model" not in given:
-        raise TypeError("submit() missing 1 required keyword-only argument: 'model'")
+        raise TypeError(f"{verb}() missing 1 required keyword-only argument: 'model'")
     data = Dataset.of(dataset, given.pop("columns", None)).kept_in(kept)
     if data.given_format is not None:
         raise ConfigError(f"{data!r}: a job reads its dataset in the format that the rows show; leave the format out")
@@ -176,9 +230,9 @@ def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[T
     return build_job_tune_spec(data, given), data
 
 
-def _public_signature() -> inspect.Signature:
+def _public_signature(function: Callable[..., Any]) -> inspect.Signature:
     """Return the signature with every keyword, for `help` and editors."""
-    own = inspect.signature(submit)
+    own = inspect.signature(function)
     fields = {**TuneSpec.model_fields, **JobOptions.model_fields}
     named = []
     for name, hint in ({"model": str | None} | get_type_hints(SpecKeywords)).items():
@@ -188,7 +242,8 @@ def _public_signature() -> inspect.Signature:
     return own.replace(parameters=[first, *named, *others])
 
 
-submit.__signature__ = _public_signature()  # type: ignore[attr-defined]
+submit.__signature__ = _public_signature(submit)  # type: ignore[attr-defined]
+propose.__signature__ = _public_signature(propose)  # type: ignore[attr-defined]
 
 
 def job(job_id: str, *, settings: Settings | None = None, opened: OpenJobService | None = None) -> Job:

@@ -163,7 +163,7 @@ def submit_command(
         if push is not None and row.status == "succeeded":
             output.print_note(f"pushing the weights to {push} ...")
             output.print_note(f"pushed: {push_job_to_hub(workspace, row.id, push)}")
-        print_outcome_and_exit(workspace, row)
+        print_outcome_and_exit(workspace, row, proposal=proposal.as_dict())
 
 
 def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:

@@ -81,7 +81,8 @@ def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: floa
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise CheckFailedError(
             f"{proposal.source} fails the check {first.check}{more}: {first.message}; `tuneport check` shows the "
-            "rows, --anyway trains on them"
+            "rows, --anyway trains on them",
+            proposal=proposal.as_dict(),
         )
     if proposal.repeated is not None and not proposal.options.again:
         row = proposal.repeated
@@ -96,9 +97,9 @@ def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: floa
         if highest is not None and limit is not None and highest <= limit:
             return _within(proposal, limit)
     if not callable(confirm):
-        raise ConsentError(_what_to_add(proposal, job_budget))
+        raise ConsentError(_what_to_add(proposal, job_budget), proposal=proposal.as_dict())
     if not confirm(proposal):
-        raise ConsentError("nothing was done: the answer was no")
+        raise ConsentError("nothing was done: the answer was no", proposal=proposal.as_dict())
     return proposal if highest is None else _within(proposal, highest)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuneport.data.checks import CheckReport, Finding, Verdict
 from tuneport.estimate.cost import HOURS_PER_MONTH, endpoint_hourly_price
 from tuneport.formatting import counted, duration, money, size
 from tuneport.lifecycle.planning.planning import Plan
-from tuneport.lifecycle.proposing.terms import BindingTerm
+from tuneport.lifecycle.proposing.terms import BindingTerm, job_term_documents
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.submitting.hold_out import JobHoldOut
 from tuneport.lifecycle.submitting.options import JobOptions
@@ -79,6 +80,44 @@ class JobProposal:
             *(("terms", f"{term} (shown once)") for term in self.terms),
         ]
         return [(label, text) for label, text in told if text]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `lines` say as a document for programs."""
+        chosen, held_out = self.plan.chosen, self.held_out
+        others = [choice for choice in self.plan.choices if choice.allowed and choice.backend != chosen.backend]
+        files = [file for file in (self.data.training, self.data.validation) if file is not None]
+        return {
+            "object": "tuneport.proposal",
+            "backend": self.backend,
+            "model": self.model,
+            "named_by": self.plan.named_by,
+            "alternatives": [
+                {"backend": choice.backend, "model": choice.model, "usd": choice.quote.expected} for choice in others
+            ],
+            "third_party": self.plan.manifest.title if self.plan.third_party else None,
+            "rows": sum(file.rows for file in files),
+            "bytes": sum(file.bytes for file in files),
+            "held_out": None if held_out is None else held_out.model_dump(mode="json"),
+            "quote": chosen.quote.model_dump(mode="json"),
+            "highest_usd": self.highest_price,
+            "serving": _serving(self.plan),
+            "method": self.spec.method.value,
+            "adapter": chosen.adapter,
+            "hyperparameters": dict(self._numbers()),
+            "seconds": self.plan.estimate.seconds,
+            "checks": [
+                {"check": each.check, "verdict": each.verdict.value, "message": each.message, "fix": each.fix}
+                for each in (self.check.findings if self.check else ())
+            ],
+            "repeats": None if self.repeated is None else self.repeated.id,
+            "notes": [*chosen.warnings, *self.notes],
+            "terms": job_term_documents(list(self.terms)),
+        }
+
+    def _repr_html_(self) -> str:
+        from tuneport.pages.notebook import render_notebook_view
+
+        return render_notebook_view(f"{self.source.name} to {self.backend}", head=("", ""), rows=self.lines())
 
     def _check(self) -> list[tuple[str, str]]:
         if self.check is None:

@@ -95,7 +95,7 @@ class JobSubmitter:
         report = check_dataset(checked, validation=validation, vocabulary=vocabulary)
         report = with_hold_out_finding(report, spec, proposal.held_out)
         repeated = self.store.jobs.find_repeated(spec, proposal.data, backend=proposal.backend, model=proposal.model)
-        terms = list_unshown_terms(self.store, planned.manifest, proposal.model)
+        terms = list_unshown_terms(self.store, planned.manifest, proposal.model, mark=False)
         return replace(proposal, check=report, repeated=repeated, terms=tuple(terms))
 
     def add(
@@ -107,9 +107,9 @@ class JobSubmitter:
     ) -> JobRecord:
         """Write the job's row. `show_terms` and `claim` are as in `JobService.submit`."""
         planned = proposal.plan
-        if show_terms is not None:
-            terms = list(proposal.terms) or list_unshown_terms(self.store, planned.manifest, proposal.model)
-            if terms:
+        if proposal.terms or show_terms is not None:  # those of a proposal are in it
+            terms = list_unshown_terms(self.store, planned.manifest, proposal.model, mark=True)
+            if terms and show_terms is not None:
                 show_terms(terms)
         row = self.store.jobs.add(
             proposal.spec,
