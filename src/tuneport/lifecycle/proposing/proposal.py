@@ -55,8 +55,7 @@ class JobProposal:
     @property
     def highest_price(self) -> float | None:
         """Return the most that training may cost, in US dollars, or None if that is not known."""
-        quote = self.plan.chosen.quote
-        return quote.expected if quote.high is None else quote.high
+        return self.plan.chosen.highest_price
 
     @property
     def free_and_private(self) -> bool:
