@@ -142,10 +142,11 @@ def test_what_the_check_points_at_is_where_the_user_sees_it(workspace: JobServic
     spec = TuneSpec(model="base", dataset=marked)
     with_rows = workspace.propose(spec, backend="fake", hold_out="auto")
     assert with_rows.held_out is not None and with_rows.source == marked and with_rows.check is not None
-    assert 299 in [line for lines in with_rows.check.flagged.values() for line in lines]
-    assert with_rows.check.finding("hold-out").verdict == "pass"
+    assert (299,) in [evidence.lines for found in with_rows.check for evidence in found.evidence]
+    assert "pass" in [found.verdict for found in with_rows.check if found.check == "hold-out"]
     without = workspace.propose(spec, backend="fake")
-    assert without.check is not None and "--validation 10%" in without.check.finding("hold-out").message
+    assert without.check is not None
+    assert "--validation 10%" in str([found.message for found in without.check if found.check == "hold-out"])
 
 
 def test_a_job_of_a_file_is_what_the_file_says(run: Run, tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import json
 import os
 import secrets
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tuneport.data.checks import CheckReport, Finding, Verdict
+from tuneport.data.checks import Finding, Verdict
 from tuneport.data.containers.source import find_dataset_held_out_split
 from tuneport.data.dataset import Dataset
 from tuneport.errors import DatasetError
@@ -66,15 +66,17 @@ def hold_out_rows(spec: TuneSpec, dataset: Dataset | None, share: HoldOut, *, ho
         return JobData(spec, dataset)
 
 
-def with_hold_out_finding(report: CheckReport, spec: TuneSpec, held_out: JobHoldOut | None) -> CheckReport:
-    """Return the report with what the job holds out, where the check knows only that no file was named."""
+def with_hold_out_finding(
+    findings: tuple[Finding, ...], spec: TuneSpec, held_out: JobHoldOut | None
+) -> tuple[Finding, ...]:
+    """Return the findings of the check with what the job holds out, where it knows only that no file was named."""
     if held_out is not None:
         told = Finding("hold-out", Verdict.PASS, f"{held_out} are held out; none like them is trained on")
     elif spec.validation is None and not spec.method.writes_answers:
         told = Finding("hold-out", Verdict.WARN, "no rows are held out to evaluate the model; --validation 10% does so")
     else:
-        return report
-    return replace(report, findings=tuple(told if each.check == told.check else each for each in report.findings))
+        return findings
+    return tuple(told if each.check == told.check else each for each in findings)
 
 
 def _is_enough(dataset: Dataset) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuneport.data.checks import CheckReport, Finding, Verdict
+from tuneport.data.checks import Finding, Verdict
 from tuneport.estimate.cost import HOURS_PER_MONTH, endpoint_hourly_price
 from tuneport.formatting import counted, duration, money, size
 from tuneport.lifecycle.planning.planning import Plan
@@ -34,7 +34,7 @@ class JobProposal:
     plan: Plan
     data: PreparedData
     notes: tuple[str, ...] = ()
-    check: CheckReport | None = None
+    check: tuple[Finding, ...] | None = None
     repeated: JobRecord | None = None
     terms: tuple[BindingTerm, ...] = ()
     held_out: JobHoldOut | None = None
@@ -76,7 +76,7 @@ class JobProposal:
             ("training", self._training()),
             ("time", self._time()),
             *(("note", note) for note in (*self.plan.chosen.warnings, *self.notes)),
-            *(("terms", f"{term} (shown once)") for term in self.terms),
+            *(("terms", f"{term} (shown until a job has started there)") for term in self.terms),
         ]
         return [(label, text) for label, text in told if text]
 
@@ -106,7 +106,7 @@ class JobProposal:
             "seconds": self.plan.estimate.seconds,
             "checks": [
                 {"check": each.check, "verdict": each.verdict.value, "message": each.message, "fix": each.fix}
-                for each in (self.check.findings if self.check else ())
+                for each in self.check or ()
             ],
             "repeats": None if self.repeated is None else self.repeated.id,
             "notes": [*chosen.warnings, *self.notes],
@@ -122,17 +122,17 @@ class JobProposal:
         if self.check is None:
             return []
         failed, warned = self.failed_checks, self._with(Verdict.WARN)
-        passed = len(self.check.findings) - len(failed) - len(warned)
+        passed = len(self.check) - len(failed) - len(warned)
         told = [("FAIL", f"{each.check}: {each.message}{f'; {each.fix}' if each.fix else ''}") for each in failed]
         told += [("warn", f"{each.check}: {each.message}") for each in warned]
-        return [*told, ("checks", f"{passed} of {len(self.check.findings)} pass")]
+        return [*told, ("checks", f"{passed} of {len(self.check)} pass")]
 
     @property
     def failed_checks(self) -> list[Finding]:
         return self._with(Verdict.FAIL)
 
     def _with(self, verdict: Verdict) -> list[Finding]:
-        return [] if self.check is None else [each for each in self.check.findings if each.verdict is verdict]
+        return [] if self.check is None else [each for each in self.check if each.verdict is verdict]
 
     def _repeats(self) -> str:
         row = self.repeated

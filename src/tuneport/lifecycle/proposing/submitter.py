@@ -11,6 +11,7 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING, Plan
+from tuneport.lifecycle.proposing.check_cache import CheckCache
 from tuneport.lifecycle.proposing.consent import ChooseBackend, choose_unnamed_backend, refuse_personal_upload
 from tuneport.lifecycle.proposing.held_out import absolute_dataset_path, hold_out_rows, with_hold_out_finding
 from tuneport.lifecycle.proposing.proposal import JobProposal
@@ -77,7 +78,6 @@ class JobSubmitter:
     def _checked(self, proposal: JobProposal, whole: Dataset | None) -> JobProposal:
         """Return the proposal with what the checks say of the data; `whole`: with the rows that are held out of it, so
         that the lines are those of the user's file."""
-        from tuneport.data.checks import check_dataset
         from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 
         planned, spec, data = proposal.plan, proposal.spec, proposal.data
@@ -92,11 +92,11 @@ class JobSubmitter:
         checked, validation = planned.dataset, planned.validation
         if proposal.held_out is not None:
             checked, validation = whole or Dataset(proposal.held_out.source, spec.columns), None
-        report = check_dataset(checked, validation=validation, vocabulary=vocabulary)
-        report = with_hold_out_finding(report, spec, proposal.held_out)
+        kept = CheckCache(self.settings.home / "cache" / "checks")
+        findings = with_hold_out_finding(kept.findings(checked, validation, vocabulary), spec, proposal.held_out)
         repeated = self.store.jobs.find_repeated(spec, proposal.data, backend=proposal.backend, model=proposal.model)
         terms = list_unshown_terms(self.store, planned.manifest, proposal.model, mark=False)
-        return replace(proposal, check=report, repeated=repeated, terms=tuple(terms))
+        return replace(proposal, check=findings, repeated=repeated, terms=tuple(terms))
 
     def add(
         self,
