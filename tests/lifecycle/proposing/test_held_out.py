@@ -161,3 +161,18 @@ def test_the_gateway_shows_it_of_a_job_of_the_command_line(run: Run, running: Ru
     assert code == 0, error
     shown = httpx.get(f"{running.url.removesuffix('v1')}tuneport/v1/jobs/{job['id']}").json()
     assert shown["held_out"] == job["held_out"] and shown["held_out"]["share"] == 0.1
+
+
+def test_other_names_of_columns_and_another_container(workspace: JobService, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    lines = [f"What is number {n}?,It is the number {n} of three hundred." for n in range(300)]
+    table.write_text("question,reply\n" + "\n".join(lines) + "\n")
+    columns = {"instruction": "question", "output": "reply"}
+    proposal = workspace.propose(
+        TuneSpec(model="base", dataset=table, columns=columns), backend="fake", hold_out="auto"
+    )
+    assert proposal.data.training.rows == 270 and proposal.source == table
+    assert proposal.data.validation is not None and proposal.data.validation.rows == 30
+    assert proposal.check is not None and proposal.failed_checks == []
+    row = workspace.submit_proposal(proposal, confirm=False)
+    assert workspace.drive(row.id, poll_seconds=0.01).status == "succeeded"

@@ -33,11 +33,13 @@ SEED = 0  # that of `tuneport split`; not the job's, so that jobs with different
 
 @dataclass(frozen=True)
 class JobData:
-    """The spec with the files that it trains on and is validated on; `held_out` says what they are parts of."""
+    """The spec with the files that it trains on and is validated on; `held_out` says what they are parts of, and
+    `whole` is that dataset."""
 
     spec: TuneSpec
     dataset: Dataset | None
     held_out: JobHoldOut | None = None
+    whole: Dataset | None = None
 
 
 def absolute_dataset_path(path: Path) -> Path:
@@ -87,9 +89,11 @@ def _is_enough(dataset: Dataset) -> bool:
 
 def _part(spec: TuneSpec, dataset: Dataset, share: float, home: Path) -> JobData:
     held_out = _split(dataset.for_method(spec.method), share, home / SPLITS)
-    files = {"dataset": held_out.train, "validation": held_out.validation}
-    train = Dataset(held_out.train, dataset.columns, dataset.given_format)
-    return JobData(spec.model_copy(update=files), train, held_out)
+    # `split` writes the columns with the format's own names.
+    files = {"dataset": held_out.train, "validation": held_out.validation, "columns": {}}
+    return JobData(
+        spec.model_copy(update=files), Dataset(held_out.train, None, dataset.given_format), held_out, dataset
+    )
 
 
 def _split(dataset: Dataset, share: float, kept: Path) -> JobHoldOut:

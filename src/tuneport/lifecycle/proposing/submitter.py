@@ -53,7 +53,6 @@ class JobSubmitter:
         """Return the job with its backend, price and converted data. No third party is taken by itself. `hold_out`:
         the share of its rows that it is validated on. `with_consent`: it has to be agreed to, so the data is checked,
         and earlier jobs are compared."""
-        whole = dataset
         job_data = hold_out_rows(spec, dataset, hold_out, home=self.settings.home)
         spec, dataset = job_data.spec, job_data.dataset
         options.check(spec)
@@ -73,7 +72,7 @@ class JobSubmitter:
         if options.delete_files is None:
             options = options.updated({"delete_files": self.settings.delete_files(choice.backend)})
         proposal = JobProposal(spec, options, planned, data, tuple(notes), held_out=job_data.held_out)
-        return self._checked(proposal, whole) if with_consent else proposal
+        return self._checked(proposal, job_data.whole) if with_consent else proposal
 
     def _checked(self, proposal: JobProposal, whole: Dataset | None) -> JobProposal:
         """Return the proposal with what the checks say of the data; `whole`: with the rows that are held out of it, so
@@ -90,8 +89,8 @@ class JobSubmitter:
         context = None if offered is None else offered.context_for(spec.method.value)
         vocabulary = TokenizerVocabulary((offered and offered.encoding) or DEFAULT_ENCODING, context=context)
         checked, validation = planned.dataset, planned.validation
-        if proposal.held_out is not None:
-            checked, validation = whole or Dataset(proposal.held_out.source, spec.columns), None
+        if whole is not None:
+            checked, validation = whole, None
         kept = CheckCache(self.settings.home / "cache" / "checks")
         findings = with_hold_out_finding(kept.findings(checked, validation, vocabulary), spec, proposal.held_out)
         repeated = self.store.jobs.find_repeated(spec, proposal.data, backend=proposal.backend, model=proposal.model)
