@@ -174,5 +174,6 @@ def test_other_names_of_columns_and_another_container(workspace: JobService, tmp
     assert proposal.data.training.rows == 270 and proposal.source == table
     assert proposal.data.validation is not None and proposal.data.validation.rows == 30
     assert proposal.check is not None and proposal.failed_checks == []
+    assert proposal.spec.columns == columns and '"question"' in rows(proposal.spec.dataset)[0]
     row = workspace.submit_proposal(proposal, confirm=False)
     assert workspace.drive(row.id, poll_seconds=0.01).status == "succeeded"

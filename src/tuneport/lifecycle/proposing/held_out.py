@@ -89,11 +89,9 @@ def _is_enough(dataset: Dataset) -> bool:
 
 def _part(spec: TuneSpec, dataset: Dataset, share: float, home: Path) -> JobData:
     held_out = _split(dataset.for_method(spec.method), share, home / SPLITS)
-    # `split` writes the columns with the format's own names.
-    files = {"dataset": held_out.train, "validation": held_out.validation, "columns": {}}
-    return JobData(
-        spec.model_copy(update=files), Dataset(held_out.train, None, dataset.given_format), held_out, dataset
-    )
+    files = {"dataset": held_out.train, "validation": held_out.validation}
+    train = Dataset(held_out.train, dataset.columns, dataset.given_format)
+    return JobData(spec.model_copy(update=files), train, held_out, dataset)
 
 
 def _split(dataset: Dataset, share: float, kept: Path) -> JobHoldOut:
@@ -107,7 +105,7 @@ def _split(dataset: Dataset, share: float, kept: Path) -> JobHoldOut:
     shutil.rmtree(folder, ignore_errors=True)
     temporary = kept / f".part-{secrets.token_hex(8)}"
     try:
-        made = split_dataset(dataset, share, SEED, temporary, private=True)
+        made = split_dataset(dataset, share, SEED, temporary, for_job=True)
         found = JobHoldOut(
             source=source,
             sha256=sha256,
