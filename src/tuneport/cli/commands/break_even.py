@@ -24,6 +24,8 @@ _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 def print_comparison_answer(comparison: Comparison, *, console: Console) -> None:
     """Print the answer, up to three cards, and the best option of each backend, at most 80 columns wide."""
     console.print(escape(comparison.answer), style="bold")
+    if comparison.rival is not None:
+        console.print(f"Without any training, {escape(str(comparison.rival))}.", style="dim")
     for card in comparison.cards:
         console.print(f"\n[cyan]{escape(card.title)}[/cyan]")
         choice = card.row.choice
