@@ -143,7 +143,7 @@ def test_the_price_on_the_page_is_what_is_agreed_to(lead_to: LeadTo) -> None:
         dashboard = Dashboard(gateway)
         path = uploaded(dashboard, TRAIN.read_bytes()).headers["location"]
         page = finished(dashboard, f"{path}?model=gpt-4.1-mini")
-        assert "the rows go to OpenAI, a third party" in page.text and "3 epochs" in page.text
+        assert "the rows go to OpenAI, a third party" in page.text and re.search(r"\d epochs", page.text)
         terms = list_job_terms("openai", "gpt-4.1-mini-2025-04-14")
         assert terms and all(str(term) in page.text for term in terms)
         hidden = {str(given.get("name")): str(given.get("value")) for tag, given in page.tags if tag == "input"}
