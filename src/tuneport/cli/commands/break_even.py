@@ -36,7 +36,7 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
     console.print()
     found = comparison.break_even
     amounts = ("train", "month")
-    table = output.console_table("option", *amounts, "shuts down", right=amounts)
+    table = output.console_table("option", *amounts, "shuts down", right=amounts, cut=("option",))
     shown = best_rows(comparison)
     for row in shown:
         table.add_row(
