@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # the same names as in the table below, which a test compares
     from tuneport.lifecycle.verbs import deploy as deploy
     from tuneport.lifecycle.verbs import job as job
     from tuneport.lifecycle.verbs import jobs as jobs
+    from tuneport.lifecycle.verbs import propose as propose
     from tuneport.lifecycle.verbs import submit as submit
     from tuneport.settings import Settings as Settings
     from tuneport.types import Hyperparameters as Hyperparameters
@@ -91,7 +92,7 @@ _EXPORTS = {
     "lifecycle.store.store": "UnknownJobError",
     "lifecycle.submitting.options": "JobOptions",
     "lifecycle.proposing.proposal": "JobProposal",
-    "lifecycle.verbs": "deploy job jobs submit",
+    "lifecycle.verbs": "deploy job jobs propose submit",
     "settings": "Settings",
     "types": "Hyperparameters TuneSpec",
     "workflows.advise": "advise",

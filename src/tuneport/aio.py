@@ -22,6 +22,7 @@ from tuneport.lifecycle.open_service import OpenJobService
 from tuneport.lifecycle.verbs import deploy as _deploy
 from tuneport.lifecycle.verbs import job as _job
 from tuneport.lifecycle.verbs import jobs as _jobs
+from tuneport.lifecycle.verbs import propose as _propose
 from tuneport.lifecycle.verbs import submit as _submit
 from tuneport.settings import Settings
 from tuneport.types import Completion, JobError, JobStatus
@@ -233,6 +234,7 @@ jobs = _making_jobs(_jobs)
 models = _in_thread(_models)
 plan = _in_thread(_plan)
 preview = _in_thread(_preview)
+propose = _in_thread(_propose)
 split = _in_thread(_split)
 submit = _making_job(_submit)
 doctor = _in_thread(functools.wraps(_doctor)(lambda *args, **given: list(_doctor(*args, **given))))
@@ -271,5 +273,6 @@ class Workspace:
     models = WorkspaceVerb(models)
     plan = WorkspaceVerb(plan)
     preview = WorkspaceVerb(preview)
+    propose = WorkspaceVerb(propose)
     split = WorkspaceVerb(split)
     submit = WorkspaceVerb(submit)

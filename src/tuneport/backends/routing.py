@@ -15,7 +15,8 @@ The first rule that applies decides:
 
 For 3 to 5, a backend that takes any name, or any model of the hub, counts only where no other lists the model.
 
-Verbs that choose by rank (`submit`, a job of the gateway) follow 1 and 2, and rank all backends instead of 3 to 5;
+Verbs that choose by rank (`submit`, a job of the gateway) follow 1 and 2, and rank all backends instead of 3 to 5, of
+which no third party is taken without being named, asked for or the only one that an alias leads to;
 `compare` and `plan_job_on_backends` show all backends, or the one of `BACKEND/MODEL`.
 """
 

@@ -36,6 +36,7 @@ OPEN_TO_OTHER_ROOMS = (
     "store.tokens",
     "submitting.flags",
     "submitting.option_list",
+    "submitting.hold_out",
     "submitting.options",
     "submitting.spec_file",
     "verbs",

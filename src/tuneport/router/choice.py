@@ -119,6 +119,11 @@ class BackendChoice:
         return not self.refusals
 
     @property
+    def highest_price(self) -> float | None:
+        """Return the most that training may cost, in US dollars, or None if that is not known."""
+        return self.quote.expected if self.quote.high is None else self.quote.high
+
+    @property
     def reasons(self) -> list[str]:
         """Return the reasons of the refusal, then the notes."""
         return [refusal.reason for refusal in self.refusals] + list(self.warnings)

@@ -13,7 +13,7 @@ from tuneport.data.conversion.convert import convert
 from tuneport.data.split import split
 from tuneport.lifecycle.handle import Prompt, job_prompt_messages
 from tuneport.lifecycle.open_service import OpenJobService
-from tuneport.lifecycle.verbs import deploy, job, jobs, submit
+from tuneport.lifecycle.verbs import deploy, job, jobs, propose, submit
 from tuneport.settings import Settings
 from tuneport.types import Completion
 from tuneport.workflows.advise import advise
@@ -84,6 +84,7 @@ class Workspace:
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     submit = WorkspaceVerb(submit)
+    propose = WorkspaceVerb(propose)
     job = WorkspaceVerb(job)
     jobs = WorkspaceVerb(jobs)
     deploy = WorkspaceVerb(deploy)
