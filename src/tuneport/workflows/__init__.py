@@ -31,6 +31,7 @@ OPEN_TO_OTHER_ROOMS = (
     "migration.inventory",
     "migration.plan",
     "migration.saving",
+    "models",
     "plan",
     "preview",
     "workspace",
