@@ -250,8 +250,10 @@ def plan_evaluation(
 def _classes(rows: HeldOutRows, dataset: Dataset, files: Mapping[str, Path]) -> ClassCounts | None:
     if rows.task != "classification":
         return None
-    first = next(iter(files.values()), None)
-    return count_classes(rows.rows, None if first is None else dataset.validation_like(first))
+    if not files:
+        return count_classes(rows.rows, None)
+    name, first = next(iter(files.items()))
+    return count_classes(rows.rows, dataset.validation_like(first), name)
 
 
 def _few_shot_examples(rows: HeldOutRows, dataset: Dataset, files: Mapping[str, Path], seed: int) -> list[Example]:

@@ -64,16 +64,16 @@ class MajorityBaseline:
         }
 
 
-def count_classes(rows: Sequence[Example], training: Dataset | None) -> ClassCounts:
+def count_classes(rows: Sequence[Example], training: Dataset | None, name: str = "") -> ClassCounts:
     """Return the classes of the training data, which are what a guess would rest on; of `rows` if there is none, or it
-    cannot be read."""
+    cannot be read. `name`: of the training data for people, by default the file's."""
     if training is not None:
         try:
             examples = [make_scoring_tool_example(record) for _, record in training.records()]
         except TuneportError:
             examples = []
         if answers := [example.expected for example in examples if example is not None and example.expected]:
-            return ClassCounts(Counter(answers), training.path.name)
+            return ClassCounts(Counter(answers), name or training.path.name)
     return ClassCounts(Counter(row.expected for row in rows), "the held-out rows")
 
 
