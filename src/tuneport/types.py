@@ -179,8 +179,10 @@ class TuneSpec(Model):
     method: Annotated[Method, CheckedByGateway("one of the methods")] = Method.SFT
     adapter: Annotated[Adapter | Auto, CheckedByGateway("one of the adapters")] = "auto"
     hyperparameters: Annotated[Hyperparameters, CheckedByGateway("each by its own rule")] = Hyperparameters()
-    provider_defaults: Annotated[bool, YES_NO] = Field(
-        default=False, description="what is `auto` is the provider's to choose, instead of tuneport's recommendation"
+    provider_defaults: Annotated[bool | Auto, YES_NO] = Field(
+        default=False,
+        description="what is `auto` is left to the provider, instead of tuneport's recommendation; `auto`: only where "
+        "its API defines `auto` itself",
     )
     suffix: Annotated[str | None, CheckedByGateway("text of at most 64 characters, in no path")] = Field(
         default=None, max_length=64

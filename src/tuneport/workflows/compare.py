@@ -26,6 +26,7 @@ from tuneport.types import Hyperparameters, Quote, TuneSpec
 from tuneport.validation import parse_or_config_error
 from tuneport.workflows.comparison.break_even import compared_cost_of_today, compared_model_name
 from tuneport.workflows.comparison.result import ComparisonResult
+from tuneport.workflows.comparison.words import compared_steps
 
 DEFAULT_TRAFFIC = Traffic.stated()
 """A month of 25,000 requests of 400 tokens in and 80 out."""
@@ -43,8 +44,10 @@ class Comparison(ComparisonResult):
             prices = [_price(each) for each in (choice.quote, choice.inference, choice.base)]
             ends = choice.retires.isoformat() if choice.retires else "-"
             time = duration(choice.duration.expected_seconds)
-            rows.append((compared_model_name(choice), choice.backend, *prices, time, ends))
-        head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
+            epochs = "-" if choice.epochs is None else str(choice.epochs)
+            trained = (epochs, compared_steps(choice))
+            rows.append((compared_model_name(choice), choice.backend, *trained, *prices, time, ends))
+        head = ("model", "backend", "epochs", "steps", "training", "a month", "base model", "time", "shuts down")
         marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
         facts = [("rows", f"{self.rows:,}"), ("method", self.method.value), ("on", self.day.isoformat())]
         return render_notebook_view(f"Training on {self.dataset.name}", facts, head=head, rows=rows, marks=marks)
@@ -73,6 +76,7 @@ def compare(
     method: str | None = None,
     adapter: str = "auto",
     epochs: int | None = None,
+    provider_defaults: bool = False,
     requests: int | None = None,
     tokens_per_request: tuple[float, float] | None = None,
     traffic_in: int | None = None,
@@ -92,7 +96,8 @@ def compare(
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; if none is
-    given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
+    given, each backend shows all that it offers. All train by the same recommendation, or, with `provider_defaults`, by
+    what each provider chooses itself. `backend` limits the table; `columns` maps names of columns (`--map`).
     `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
     of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
     break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
@@ -114,6 +119,7 @@ def compare(
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
+    asked = asked.model_copy(update={"provider_defaults": provider_defaults})
     read = data.for_method(asked.method)
     refuse_unused_signals_of_first_rows(read, asked.method)
     facts = read_job_dataset_facts(read, held_out, home=settings.home)
