@@ -16,6 +16,7 @@ from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.store.store import Store
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
+from tuneport.types import TuneSpec
 
 MODELS = {"openai": "gpt-4.1-mini", "together": "llama-3.1-8b-instruct"}
 
@@ -52,7 +53,7 @@ def test_openai_is_sent_the_recommendation_and_the_row_keeps_what_was_written(le
 
 
 def test_together_is_sent_it_in_its_own_words_and_packs_only_where_that_pays(lead_to: LeadTo, data: Path) -> None:
-    together = lead_to(TogetherEmulator(pace=600))
+    together = lead_to(TogetherEmulator(pace=0.01))
     row = submitted(data, "together")
     body = together_body(together)
     numbers = {**body, **body["training_type"]}
@@ -63,7 +64,7 @@ def test_together_is_sent_it_in_its_own_words_and_packs_only_where_that_pays(lea
 
 
 def test_provider_defaults_send_what_was_given_and_no_more(lead_to: LeadTo, data: Path) -> None:
-    openai, together = lead_to(OpenAIEmulator(pace=600)), lead_to(TogetherEmulator(pace=600))
+    openai, together = lead_to(OpenAIEmulator(pace=600)), lead_to(TogetherEmulator(pace=0.01))
     submitted(data, "openai", provider_defaults=True, hyperparameters={"batch_size": 2})
     assert openai_numbers(openai) == {"batch_size": 2}
     row = submitted(data, "together", provider_defaults=True)
@@ -72,8 +73,20 @@ def test_provider_defaults_send_what_was_given_and_no_more(lead_to: LeadTo, data
     assert row.job_estimate is not None and row.job_estimate.epochs == 1
 
 
+def test_a_program_of_openais_api_keeps_its_auto_there_and_its_events_say_so(lead_to: LeadTo, data: Path) -> None:
+    openai = lead_to(OpenAIEmulator(pace=600))
+    spec = TuneSpec(model=MODELS["openai"], dataset=data, provider_defaults="auto")  # as the gateway's /v1 asks
+    with JobService() as workspace:
+        row = workspace.start(workspace.submit(spec, backend="openai").id)
+        told = [event.message for _, event in workspace.events(row.id) if event.type == "settings"]
+    assert openai_numbers(openai) == {}
+    assert told == [
+        "OpenAI itself chooses n_epochs, batch_size, learning_rate_multiplier: they are auto, as its API defines it"
+    ]
+
+
 def test_an_option_for_packing_stands(lead_to: LeadTo, data: Path) -> None:
-    together = lead_to(TogetherEmulator(pace=600))
+    together = lead_to(TogetherEmulator(pace=0.01))
     submitted(data, "together", provider_options={"packing": True})
     assert together_body(together)["packing"] is True
     with pytest.raises(tuneport.ConfigError, match="packing is given twice"):
@@ -81,7 +94,7 @@ def test_an_option_for_packing_stands(lead_to: LeadTo, data: Path) -> None:
 
 
 def test_an_earlier_tuneport_reads_the_row_after_a_downgrade(lead_to: LeadTo, data: Path, settings: Settings) -> None:
-    lead_to(TogetherEmulator(pace=600))
+    lead_to(TogetherEmulator(pace=0.01))
     row = submitted(data, "together", hyperparameters={"packing": False})
     url = f"sqlite:///{settings.home / 'tuneport.db'}"
     store_admin.downgrade_store(url, 10)
