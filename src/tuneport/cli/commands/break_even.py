@@ -37,6 +37,7 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
     found = comparison.break_even
     amounts = ("epochs", "steps", "train", "month")
     table = output.console_table("option", *amounts, "shuts down", right=amounts)
+    table.columns[0].no_wrap = False  # a long name goes on in the next line, so that no number is cut
     shown = best_rows(comparison)
     for row in shown:
         table.add_row(
