@@ -122,11 +122,7 @@ def _judge(
     adapter = _adapter(spec, model)
     tokens = dataset.tokens(manifest, model)
     price = partial(_training_price, spec, manifest, model, adapter, dataset, tokens, machine, hours)
-    counted = TrainedRows(
-        max(1, dataset.rows), tokens.training, tokens.longest, tokens.usual, low=tokens.low, high=tokens.high
-    )
-    size = weigh(model.id) if weigh is not None and own_machine and model.params_b is None else None
-    settings = settle_training(spec, manifest, model, counted, adapter=adapter, params_b=size, price=price)
+    settings = _settled(spec, manifest, model, adapter, dataset, tokens, weigh, price)
     epochs = settings.epochs
     duration, memory = _elsewhere(manifest, model, epochs, tokens, history), None
     if own_machine:
@@ -169,6 +165,23 @@ def _judge(
         dataset=str(spec.dataset),
         demerits=demerits,
     )
+
+
+def _settled(
+    spec: TuneSpec,
+    manifest: Manifest,
+    model: OfferedModel,
+    adapter: Adapter,
+    dataset: DatasetFacts,
+    tokens: BackendChoiceTokens,
+    weigh: Callable[[str], float | None] | None,
+    price: Callable[[Hyperparameters, int], Quote],
+) -> TrainingSettings:
+    counted = TrainedRows(
+        max(1, dataset.rows), tokens.training, tokens.longest, tokens.usual, low=tokens.low, high=tokens.high
+    )
+    size = weigh(model.id) if weigh is not None and manifest.own_machine and model.params_b is None else None
+    return settle_training(spec, manifest, model, counted, adapter=adapter, params_b=size, price=price)
 
 
 def _training_price(
