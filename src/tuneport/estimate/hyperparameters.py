@@ -72,9 +72,10 @@ def planned_epochs(manifest: Manifest, given: Hyperparameters, rows: int) -> int
     ours."""
     if given.epochs != "auto":
         return given.epochs
-    if isinstance(manifest.auto_epochs, int):
-        return manifest.auto_epochs
-    return openai_auto_epochs(rows) if manifest.auto_epochs == "openai" else recommended_epochs(rows)
+    own = manifest.training.own_settings.get("epochs")
+    if isinstance(own, int):
+        return own
+    return openai_auto_epochs(rows) if own == "openai" else recommended_epochs(rows)
 
 
 def planned_validation_passes(options: Mapping[str, object], epochs: int) -> int:
