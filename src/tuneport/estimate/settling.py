@@ -68,6 +68,23 @@ def settle_training(
     return _Settling(spec, manifest, model, data, adapter, model.params_b or params_b, price).settle()
 
 
+def settle_batching(
+    spec: TuneSpec,
+    manifest: Manifest,
+    model: OfferedModel,
+    data: TrainedRows,
+    *,
+    adapter: Adapter,
+    examples: int,
+    price: Price | None = None,
+) -> Batching | None:
+    """Return the batch there, and packing and length where it counts sequences, that come nearest to `examples` in a
+    step, with the epochs of `spec`. None: it decides by itself, or the tokens that it packs are not known."""
+    settling = _Settling(spec, manifest, model, data, adapter, model.params_b, price)
+    epochs = spec.hyperparameters.epochs
+    return settling._choose_batching(_Draft({"batch_size": examples}, {}, {}), 1 if epochs == "auto" else epochs)
+
+
 @dataclass(frozen=True)
 class _Settling:
     """One job on one backend; `settle` is its result."""

@@ -10,17 +10,21 @@ import pytest
 
 from tests.support.workspaces import write_chats
 from tuneport.cli.views.job import print_job
+from tuneport.estimate.training_settings import TrainingSettings, TrainingSteps
 from tuneport.lifecycle.accounting.steps import describe_steps_difference, job_steps_text
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import JobService
 from tuneport.settings import Settings
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
-from tuneport.types import JobState, JobStatus, Progress, TuneSpec
+from tuneport.types import Hyperparameters, JobState, JobStatus, Progress, TuneSpec
 
 
 def row_of(seen: int | None, expected: int | None, low: int | None = None, high: int | None = None) -> JobRow:
-    estimate = JobEstimate(steps=expected, steps_low=low, steps_high=high)
+    why = None if expected else "b picks the batch"
+    steps = TrainingSteps(expected=expected, low=low, high=high, meant=100, unavailable=why)
+    numbers = Hyperparameters()
+    training = TrainingSettings(hyperparameters=numbers, epochs=5, recommended=numbers, steps=steps)
     state = JobState(
         remote_id="r", status=JobStatus.RUNNING, raw_status="x", model="m", progress=Progress(step=1, total_steps=seen)
     )
@@ -28,7 +32,7 @@ def row_of(seen: int | None, expected: int | None, low: int | None = None, high:
         id="job-1",
         backend="b",
         status="running",
-        estimate=estimate.model_dump(mode="json"),
+        estimate=JobEstimate(training=training).model_dump(mode="json"),
         state=state.model_dump(mode="json"),
     )
 
@@ -44,7 +48,7 @@ def row_of(seen: int | None, expected: int | None, low: int | None = None, high:
         (row_of(60, 100, 90, 120), "60 optimizer steps", "60, not the 100 expected"),
         (row_of(None, 1_628), None, "1,628 expected"),
         (row_of(1_628, None), None, "1,628"),
-        (row_of(None, None), None, None),
+        (row_of(None, None), None, "not known before: b picks the batch"),
     ],
 )
 def test_a_total_more_than_a_tenth_off_is_a_difference(row: Any, differs: str | None, shown: str | None) -> None:
@@ -72,7 +76,9 @@ def job(request: pytest.FixtureRequest, isolated: Path, lead_to: Any) -> Iterato
         with workspace.store.database.transaction() as session:
             stored = session.get(JobRow, row.id)
             assert stored is not None and stored.estimate is not None
-            stored.estimate = stored.estimate | {"steps": 1_800, "steps_low": 1_800, "steps_high": 1_800}
+            steps = {"expected": 1_800, "low": 1_800, "high": 1_800, "explanation": ""}
+            training = stored.estimate["training"]
+            stored.estimate = stored.estimate | {"training": training | {"steps": training["steps"] | steps}}
         yield workspace, emulator, row.id
 
 

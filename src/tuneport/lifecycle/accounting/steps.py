@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tuneport.estimate.training_settings import TrainingSteps
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.schema.tables import JobRow
 
@@ -15,25 +16,36 @@ nothing in a model."""
 def describe_steps_difference(row: JobRow | JobRecord) -> str | None:
     """Return in a sentence how the steps that the backend names differ from those expected, or None if they do not, or
     if either is unknown. A job that stops early keeps its total, so that it does not differ."""
-    seen, terms = None if row.job_state is None else row.job_state.progress.total_steps, row.job_estimate
-    if not seen or terms is None or terms.steps is None:
+    seen, steps = _seen_steps(row), _expected_steps(row)
+    if not seen or steps is None or steps.expected is None:
         return None
-    low, high = terms.steps_low or terms.steps, terms.steps_high or terms.steps
+    low, high = steps.low or steps.expected, steps.high or steps.expected
     if low * (1 - TOLERANCE) <= seen <= high * (1 + TOLERANCE):
         return None
     fewer = "it learns less than was meant" if seen < low else "it trains longer than was meant"
-    told = f"{row.backend} takes {seen:,} optimizer steps, not the {terms.steps:,} that were expected: {fewer}"
+    told = f"{row.backend} takes {seen:,} optimizer steps, not the {steps.expected:,} that were expected: {fewer}"
     return told if row.job_status.terminal else f"{told}; `tuneport cancel {row.id}` stops it"
 
 
 def job_steps_text(row: JobRecord) -> str | None:
-    """Return the steps of a job beside those expected, for people; None if neither is known."""
-    seen, terms = None if row.job_state is None else row.job_state.progress.total_steps, row.job_estimate
-    expected = None if terms is None else terms.steps
-    if expected is None:
-        return f"{seen:,}" if seen else None
+    """Return the steps of a job beside those expected, for people; None if nothing is known of them."""
+    seen, steps = _seen_steps(row), _expected_steps(row)
+    if steps is None or steps.expected is None:
+        unknown = None if steps is None else f"not known before: {steps.unavailable}"
+        return f"{seen:,}" if seen else unknown
+    because = f" ({steps.explanation})" if steps.explanation else ""
     if not seen:
-        return f"{expected:,} expected"
-    if seen == expected:
-        return f"{seen:,}, as expected"
-    return f"{seen:,}, {'not the' if describe_steps_difference(row) else 'about the'} {expected:,} expected"
+        return f"{steps.expected:,} expected{because}"
+    if seen == steps.expected:
+        return f"{seen:,}, as expected{because}"
+    return (
+        f"{seen:,}, {'not the' if describe_steps_difference(row) else 'about the'} {steps.expected:,} expected{because}"
+    )
+
+
+def _seen_steps(row: JobRow | JobRecord) -> int | None:
+    return None if row.job_state is None else row.job_state.progress.total_steps
+
+
+def _expected_steps(row: JobRow | JobRecord) -> TrainingSteps | None:
+    return None if row.job_estimate is None else row.job_estimate.steps

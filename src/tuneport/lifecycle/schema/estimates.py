@@ -43,9 +43,6 @@ class JobEstimate(Model):
     failed_pays: Literal["nothing", "unknown"] = "unknown"
     cancelled_pays: Literal["steps_done", "unknown"] = "unknown"
     usd_per_hour: float | None = None
-    steps: int | None = None
-    steps_low: int | None = None
-    steps_high: int | None = None
 
     @property
     def own_machine(self) -> bool:
