@@ -179,8 +179,10 @@ class TuneSpec(Model):
     method: Annotated[Method, CheckedByGateway("one of the methods")] = Method.SFT
     adapter: Annotated[Adapter | Auto, CheckedByGateway("one of the adapters")] = "auto"
     hyperparameters: Annotated[Hyperparameters, CheckedByGateway("each by its own rule")] = Hyperparameters()
-    provider_defaults: Annotated[bool, YES_NO] = Field(
-        default=False, description="what is `auto` is the provider's to choose, instead of tuneport's recommendation"
+    provider_defaults: Annotated[bool | Auto, YES_NO] = Field(
+        default=False,
+        description="what is `auto` is left to the provider, instead of tuneport's recommendation; `auto`: only where "
+        "its API defines `auto` itself",
     )
     suffix: Annotated[str | None, CheckedByGateway("text of at most 64 characters, in no path")] = Field(
         default=None, max_length=64
@@ -426,6 +428,10 @@ class Found(Model):
         return cls(answer="unknown", reason=reason)
 
 
+VAGUE = 10
+"""Bounds of which the higher is more than so many times the lower are no price."""
+
+
 class Quote(Model):
     """The cost of training a spec on one backend, in US dollars, or the reason why that is unknown.
 
@@ -449,6 +455,11 @@ class Quote(Model):
     explanation: str = ""
     source: str | None = None
     as_of: date | None = None
+
+    @property
+    def vague(self) -> bool:
+        """Return whether the bounds are so far apart that it decides nothing, and is not shown as a price."""
+        return self.low is not None and self.high is not None and self.high > VAGUE * self.low
 
     @classmethod
     def unknown(cls, backend: str, model: str, because: str) -> Quote:

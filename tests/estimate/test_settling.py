@@ -172,6 +172,12 @@ def test_the_providers_own_defaults_are_left_to_it() -> None:
     assert settled("local", spec={"provider_defaults": True}) == settled("local")  # it is tuneport's own trainer
 
 
+def test_auto_stays_the_services_own_only_where_its_api_defines_it() -> None:
+    asked = {"provider_defaults": "auto"}
+    assert settled("openai", spec=asked).sent == settled("azure", spec=asked).sent == {}
+    assert settled("together", spec=asked) == settled("together")
+
+
 def test_preferences_count_by_rows_and_may_be_packed() -> None:
     found = settled("together", TrainedRows(1_000, 75_000, 400), spec={"method": "dpo"})
     assert "packing" not in found.sent and found.sent["dpo_beta"] == 0.1

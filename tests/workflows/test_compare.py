@@ -28,7 +28,8 @@ def one(settings: Settings, dataset: Path, model: str, backend: str = "openai", 
 
 def test_a_published_bill_comes_out_to_the_token(shared_data: Path, settings: Settings) -> None:
     """Cainier/gpt-tokens, tests/index.js: 13 examples, gpt-3.5-turbo-1106, 4,445 trained tokens in 7 (auto) epochs."""
-    document = one(settings, shared_data / "gpt_tokens_fine-tuning-data.jsonl", "gpt-3.5-turbo-1106").as_dict()
+    path = shared_data / "gpt_tokens_fine-tuning-data.jsonl"
+    document = one(settings, path, "gpt-3.5-turbo-1106", provider_defaults=True).as_dict()
     (choice,) = document["choices"]
     assert choice["training"]["billed_tokens_per_epoch"] == 635 and choice["epochs"] == 7
     assert choice["training"]["billed_tokens_per_epoch"] * choice["epochs"] == 4_445

@@ -23,6 +23,7 @@ from tuneport.estimate.hyperparameters import (
     resolve_hyperparameters,
 )
 from tuneport.estimate.training_settings import FEWEST_STEPS, Chooser, StepsRemedy, TrainingSettings, TrainingSteps
+from tuneport.formatting import counted
 from tuneport.manifests import Manifest, OfferedModel
 from tuneport.manifests.schema import ManifestRange
 from tuneport.types import Adapter, Hyperparameters, Quote, TuneSpec
@@ -104,7 +105,8 @@ class _Settling:
             epochs = self._own_epochs() if given.epochs == "auto" else given.epochs
             why = f"{self.manifest.title} states no rules of training"
             return self._left_to_backend(epochs, TrainingSteps(meant=meant, unavailable=why))
-        by_provider = self.spec.provider_defaults and rules.own_settings
+        asked = self.spec.provider_defaults
+        by_provider = rules.own_settings and (rules.offers_auto if asked == "auto" else asked)
         settled = self._by_provider(meant) if by_provider else self._by_recommendation(meant)
         if not settled.steps.too_few:
             return settled
@@ -284,14 +286,16 @@ class _Settling:
     def _left_to_backend(self, epochs: int, steps: TrainingSteps) -> TrainingSettings:
         given, rules, named = self.spec.hyperparameters, self.manifest.training, self._named
         fixed = given.given()
-        own = {name: f"{self.manifest.title}'s own: {value}" for name, value in rules.own_settings.items()}
-        left = f"left to {self.manifest.title}"
+        title = self.manifest.title
+        stated = [f"{name} {value}" for name, value in rules.own_settings.items() if name not in ("epochs", *fixed)]
+        own = f"{title}'s own, as far as it says: {', '.join([f'epochs {epochs}', *stated])}"
+        left = own if rules.own_settings else f"left to {title}"
         return TrainingSettings(
             hyperparameters=given,
             epochs=epochs,
             recommended=resolve_hyperparameters(self._recommend()),
             chosen_by={name: "user" if name in fixed else "backend" for name in named},
-            because={name: "as given" if name in fixed else own.get(name, left) for name in named},
+            because={name: "as given" if name in fixed else left for name in named},
             names=named,
             steps=steps,
         )
@@ -307,16 +311,15 @@ class _Settling:
         if rule is not None and self.spec.method not in rule.methods:
             # Whether its other methods pack, too, is not documented.
             low = Batching(True, batching.batch, batching.length).steps(self.data, epochs)
-        what = f"{self.data.rows:,} rows"
+        what = counted(self.data.rows, "row")
         if batching.packing:
-            what = f"{batching.sequences(self.data):,} sequences of {batching.length:,} tokens"
+            what = f"{counted(batching.sequences(self.data) or 0, 'sequence')} of {batching.length:,} tokens"
         return TrainingSteps(
             expected=expected,
             low=min(expected, expected if low is None else low),
             high=max(expected, expected if high is None else high),
             meant=meant,
-            explanation=f"{what} / batch {batching.batch} = {expected // epochs:,} x {epochs} "
-            + ("epoch" if epochs == 1 else "epochs"),
+            explanation=f"{what} / batch {batching.batch} = {expected // epochs:,} x {counted(epochs, 'epoch')}",
         )
 
     def _remedies(self, settled: TrainingSettings) -> tuple[StepsRemedy, ...]:
@@ -334,7 +337,7 @@ class _Settling:
     def _tried_remedies(self, settled: TrainingSettings) -> Iterator[StepsRemedy]:
         """Yield what would make enough steps, each settled as the job with that change would be."""
         steps = settled.steps
-        if self.spec.provider_defaults:
+        if self.spec.provider_defaults is True:
             yield from self._remedy({}, steps, spec={"provider_defaults": False})
             return
         if self._packing and "packing" not in self.spec.provider_options:

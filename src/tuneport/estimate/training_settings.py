@@ -76,3 +76,14 @@ class TrainingSettings(Model):
     def sent(self) -> dict[str, Any]:
         """Return the numbers that are sent, under the backend's own names."""
         return {self.names.get(name, name): value for name, value in self.hyperparameters.given().items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is sent, in our words and in the backend's, who chose it and why, and the remedies."""
+        return {
+            "hyperparameters": self.hyperparameters.given(),
+            "sent": self.sent,
+            "options": self.options,
+            "chosen_by": self.chosen_by,
+            "because": self.because,
+            "remedies": [each.model_dump(mode="json") | {"words": each.words} for each in self.remedies],
+        }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from tuneport.backends import backend_manifest, training_backend_manifests
@@ -24,8 +25,10 @@ from tuneport.router import BackendChoice, Machine, backend_ranking_key, rank_ba
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Quote, TuneSpec
 from tuneport.validation import parse_or_config_error
-from tuneport.workflows.comparison.break_even import compared_cost_of_today, compared_model_name
+from tuneport.workflows.comparison.break_even import compared_cost_of_today, compared_model_name, served_at
 from tuneport.workflows.comparison.result import ComparisonResult
+from tuneport.workflows.comparison.serving_forms import machine_of_card, serving_forms
+from tuneport.workflows.comparison.words import compared_steps
 
 DEFAULT_TRAFFIC = Traffic.stated()
 """A month of 25,000 requests of 400 tokens in and 80 out."""
@@ -43,10 +46,17 @@ class Comparison(ComparisonResult):
             prices = [_price(each) for each in (choice.quote, choice.inference, choice.base)]
             ends = choice.retires.isoformat() if choice.retires else "-"
             time = duration(choice.duration.expected_seconds)
-            rows.append((compared_model_name(choice), choice.backend, *prices, time, ends))
-        head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
+            epochs = "-" if choice.epochs is None else str(choice.epochs)
+            trained = (epochs, compared_steps(choice))
+            rows.append((compared_model_name(choice), served_at(choice), *trained, *prices, time, ends))
+        head = ("model", "backend", "epochs", "steps", "training", "a month", "base model", "time", "shuts down")
         marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
-        facts = [("rows", f"{self.rows:,}"), ("method", self.method.value), ("on", self.day.isoformat())]
+        facts = [
+            ("answer", self.answer),
+            ("rows", f"{self.rows:,}"),
+            ("method", self.method.value),
+            ("on", self.day.isoformat()),
+        ]
         return render_notebook_view(f"Training on {self.dataset.name}", facts, head=head, rows=rows, marks=marks)
 
     def write_html(self, path: str | Path) -> None:
@@ -73,6 +83,7 @@ def compare(
     method: str | None = None,
     adapter: str = "auto",
     epochs: int | None = None,
+    provider_defaults: bool = False,
     requests: int | None = None,
     tokens_per_request: tuple[float, float] | None = None,
     traffic_in: int | None = None,
@@ -92,7 +103,8 @@ def compare(
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; if none is
-    given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
+    given, each backend shows all that it offers. All train by the same recommendation, or, with `provider_defaults`, by
+    what each provider chooses itself. `backend` limits the table; `columns` maps names of columns (`--map`).
     `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
     of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
     break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
@@ -114,27 +126,28 @@ def compare(
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
+    asked = asked.model_copy(update={"provider_defaults": provider_defaults})
     read = data.for_method(asked.method)
     refuse_unused_signals_of_first_rows(read, asked.method)
     facts = read_job_dataset_facts(read, held_out, home=settings.home)
     history = read_past_jobs(settings)
     manifests = [backend_manifest(name, settings) for name in _several(backend)] or training_backend_manifests(settings)
-    choices: dict[tuple[str, str | None], BackendChoice] = {}
+    judge = partial(
+        rank_backends,
+        today=today,
+        models=load_models(),
+        dataset=facts,
+        history=history,
+        traffic=traffic,
+        base_prices=load_base_price_manifest(),
+        hours=hours,
+    )
+    choices: dict[tuple[str, str, str], BackendChoice] = {}
     for manifest, name in _asked_models(manifests, _several(model), settings, today):
-        ranked = rank_backends(
-            asked.model_copy(update={"model": name}),
-            [manifest],
-            today=today,
-            models=load_models(),
-            dataset=facts,
-            aliases=settings.aliases(name),
-            machine=machine,
-            history=history,
-            traffic=traffic,
-            base_prices=load_base_price_manifest(),
-            hours=hours,
-        )
-        choices.setdefault((manifest.name, ranked[0].model or name), ranked[0])
+        named = partial(judge, asked.model_copy(update={"model": name}), [manifest], aliases=settings.aliases(name))
+        for each in serving_forms(manifest, partial(_best, named), machine, traffic, rents=own_gpu is None):
+            serving = "" if each.inference is None else each.inference.serving
+            choices.setdefault((manifest.name, each.model or name, serving), each)
     # A model that one backend lacks is no row, as long as another has it.
     rows = [choice for choice in choices.values() if choice.model is not None]
     if not rows:
@@ -143,6 +156,10 @@ def compare(
     days = [oldest_price_date(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     stale = [_is_stale(row, day, settings, today) for row, day in zip(rows, days, strict=True)]
     return Comparison(data.path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
+
+
+def _best(judge: Callable[..., list[BackendChoice]], machine: Machine) -> BackendChoice:
+    return judge(machine=machine)[0]
 
 
 def _asked_models(
@@ -186,6 +203,8 @@ def _spec(data: Dataset, held_out: Dataset | None, *, method: str, adapter: str,
 def _price(quote: Quote | InferenceQuote | None) -> str:
     if quote is None or quote.expected is None:
         return "-"
+    if quote.vague:
+        return "unclear"
     return ("" if quote.low == quote.high else "~") + money(quote.expected, short=True)
 
 
@@ -221,13 +240,7 @@ def compared_own_machine(
     own = OwnGPUCost(card, usd_per_hour, card.cheapest(), tokens_per_second)
     if own.usd_hourly is None:
         raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour with --own-hour")
-    return Machine(
-        memory_gib=card.vram_gib,
-        bf16_tflops=card.bf16_tflops,
-        gpu=card.name,
-        bandwidth_gbps=card.bandwidth_gbps,
-        own=own,
-    )
+    return machine_of_card(card, own)
 
 
 def _offered(manifest: Manifest, today: date) -> list[str]:

@@ -35,7 +35,12 @@ def compare_command(
     method: Annotated[
         str | None, typer.Option(help="sft, dpo, kto, reward, grpo, rloo, rft. Default: chosen by the data.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: what each provider's auto would choose.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Default: tuneport's recommendation, the same for all.")
+    ] = None,
+    provider_defaults: Annotated[
+        bool, typer.Option("--provider-defaults", help="Compare what each provider would choose by itself.")
+    ] = False,
     requests: Annotated[str | None, typer.Option(help="Requests a month, e.g. 25k. Default: 25k.")] = None,
     tokens_per_request: Annotated[
         str | None, typer.Option(metavar="IN:OUT", help="Tokens of each, in and out. Default: 400:80.")
@@ -71,6 +76,7 @@ def compare_command(
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report with charts.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line for each option.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All options, bounds, reasons and the break-even.")] = False,
     json_: output.Json = False,
 ) -> None:
     """Compare the cost of training and of a month of inference at all backends. Needs no key and no network."""
@@ -91,6 +97,7 @@ def compare_command(
         validation=validation,
         method=method,
         epochs=epochs,
+        provider_defaults=provider_defaults,
         requests=parse_count_option(requests, "--requests"),
         tokens_per_request=parse_tokens_per_request(tokens_per_request),
         traffic_in=parse_count_option(traffic_in, "--traffic-in"),
@@ -111,21 +118,25 @@ def compare_command(
         comparison.write_csv(csv)
         output.print_note(f"the table: {csv}")
     if not output.print_if_json(comparison.as_dict()):
-        from tuneport.cli.commands.break_even import print_break_even
+        from tuneport.cli.commands.break_even import print_break_even, print_comparison_answer
 
-        print_comparison(comparison, console=output.console())
-        print_break_even(comparison, console=output.console())
+        print_comparison_answer(comparison, console=output.console())
+        if all_:
+            print_comparison(comparison, console=output.console())
+            print_break_even(comparison, console=output.console())
 
 
 def print_comparison(comparison: Comparison, *, console: Console) -> None:
-    """Print two lines for each backend and model, the second with licence, bounds and the price's date; then remarks
-    on each backend. At most 80 columns wide."""
+    """Print two lines for each backend and model, the second with licence, steps, bounds, time and the price's date;
+    then remarks on each backend. At most 80 columns wide."""
     from rich.text import Text
 
+    from tuneport.cli.commands.break_even import quoted_price
     from tuneport.workflows.comparison.break_even import compared_model_name
+    from tuneport.workflows.comparison.words import compared_steps, compared_training
 
-    money = ("train", "month", "base", "time")
-    table = output.console_table("backend", "model", *money, "shuts down", right=money, cut=("model",))
+    numbers = ("epochs\nsteps", "train", "month", "base\ntime")
+    table = output.console_table("backend", "model", *numbers, "shuts down", right=numbers, cut=("model",))
     remarks: dict[str, list[str]] = {}
     for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True):
         listed = remarks.setdefault(choice.title, [])
@@ -133,28 +144,29 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
         table.add_row(
             choice.backend,
             Text(compared_model_name(choice), style="bold"),
-            _price(choice.quote),
-            _price(choice.inference),
-            _price(choice.base),
-            _time(choice.duration),
+            "-" if choice.epochs is None else str(choice.epochs),
+            quoted_price(choice.quote),
+            quoted_price(choice.inference),
+            quoted_price(choice.base),
             choice.retires.isoformat() if choice.retires else "-",
             style="" if choice.allowed else "dim",
         )
         table.add_row(
             "",
-            Text(choice.licence or "licence unknown"),
+            Text("; ".join(_serving_and_licence(choice))),
+            compared_steps(choice),
             _bounds(choice.quote),
             _bounds(choice.inference),
-            "",
-            "",
+            _time(choice.duration),
             "" if day is None else f"{day.isoformat()}{'!' if stale else ''}",
             style="dim",
         )
     console.print(table)
+    trained = compared_training(comparison.choices)
     console.print(
-        f"{comparison.rows:,} rows, {comparison.method.value}. {_month(comparison.traffic)}. Under each price its "
-        "bounds, under the shutdown date that of the oldest price; ~ marks an estimate, ! an old price. base: the base "
-        "model, with today's prompts.",
+        f"{comparison.rows:,} rows, {comparison.method.value}. {trained} {_month(comparison.traffic)}. Under each "
+        "price its bounds, under the shutdown date that of the oldest price; ~ marks an estimate, ! an old price. "
+        "base: the base model, with today's prompts.",
         style="dim",
     )
     asked = [(choice, choice.inference) for choice in comparison.choices]
@@ -177,6 +189,8 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
 def _remarks(choice: BackendChoice) -> list[str]:
     """Return refusals and warnings, then why a number is missing or is a range."""
     found = list(choice.reasons)
+    if choice.settings is not None and choice.steps is not None and choice.steps.unavailable:
+        found.append(f"steps unavailable, because {choice.steps.unavailable}")
     for name, quote in (("training price", choice.quote), ("monthly price", choice.inference)):
         if quote is not None and quote.expected is None and quote.unavailable:
             found.append(f"{name} unavailable, because {quote.unavailable}")
@@ -189,12 +203,6 @@ def _remarks(choice: BackendChoice) -> list[str]:
     elif choice.duration.runs:
         found.append(f"time: {choice.duration.explanation}")
     return list(dict.fromkeys(found))
-
-
-def _price(quote: Quote | None) -> str:
-    if quote is None or quote.expected is None:
-        return "-"
-    return ("" if quote.low == quote.high else "~") + output.money(quote.expected, short=quote.expected >= 1000)
 
 
 def _bounds(quote: Quote | None) -> str:
@@ -215,6 +223,13 @@ def _month(traffic: Traffic) -> str:
     if traffic.saved_tokens:
         shares.append(f"{traffic.saved_per_request:,} tokens of each prompt not sent to a tuned model")
     return f"A month is {tokens}" + (f" ({', '.join(shares)})" if shares else "")
+
+
+def _serving_and_licence(choice: BackendChoice) -> list[str]:
+    from tuneport.workflows.comparison.break_even import served_at
+
+    place = served_at(choice)
+    return [*([] if place == choice.backend else [place]), choice.licence or "licence unknown"]
 
 
 def _time(duration: Duration) -> str:

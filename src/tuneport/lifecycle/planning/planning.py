@@ -190,6 +190,8 @@ def expected_job_estimate(
         seconds_unavailable=took.unavailable,
         seconds_because=took.explanation,
         uncorrected_seconds=took.uncorrected_seconds or took.expected_seconds,
+        # Remedies are for who decides; what is kept is what was sent.
+        training=None if choice.settings is None else choice.settings.model_copy(update={"remedies": ()}),
         epochs=choice.epochs,
         tokens=None if per_epoch is None or choice.epochs is None else per_epoch * choice.epochs,
         params_b=model.params_b,

@@ -56,7 +56,8 @@ class JobSubmitter:
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
         opened = self.open_backend(choice.backend)
         spec = self._with_references(spec, choice.backend)
-        opened.check(spec.model_copy(update={"model": choice.model}))
+        settled = {} if choice.settings is None else {"hyperparameters": choice.settings.hyperparameters}
+        opened.check(spec.model_copy(update={"model": choice.model} | ({} if opened.settles_numbers else settled)))
         unclear_start_wait(opened)  # a wrong setting is told now, not when an answer was lost
         data, notes = self._prepare(spec, planned)
         if planned.third_party and not options.allow_personal_data:
@@ -110,6 +111,8 @@ class JobSubmitter:
             monthly_budget=self.monthly_budget,
             claim=claim,
         )
+        if proposal.left_to_service:
+            self.worker.events.add_tuneport_event(row.id, proposal.left_to_service, type_="settings")
         for note in proposal.notes:
             self.worker.events.add_tuneport_event(
                 row.id, note, level="warning", type_="dataset", once=f"{row.id} {note}"[:190]

@@ -232,6 +232,7 @@ def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
         "method": Method.of_openai(method) or method,
         "seed": _number(given("seed")),
         "budget": None if budget is None else _dollars(budget),
+        "provider_defaults": given("provider_defaults") == "yes",
         "hyperparameters": {
             name: _hyperparameter(name, field, value)
             for name, field in _HYPERPARAMETERS.items()

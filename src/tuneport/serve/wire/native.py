@@ -85,6 +85,7 @@ class Job(ResponseModel, ClientOptions):
     wandb: dict[str, Any] | None
     metadata: dict[str, str]
     provider_options: dict[str, Any]
+    provider_defaults: bool | Literal["auto"]
     quote: Quote | None
     estimate: JobEstimate | None
     actual: JobActual | None
@@ -238,6 +239,9 @@ class NotYet(ResponseModel):
 
 class SubmitJob(SpecFields, ClientOptions):
     backend: str | None = None
+    provider_defaults: bool = Field(
+        default=False, description="Leave what is not set to the provider, not to tuneport's recommendation."
+    )
     suffix: str | None = Field(default=None, min_length=1, max_length=64)
     seed: Integer | None = Field(default=None, ge=0, le=2**31 - 1)
     metadata: Metadata | None = None
@@ -262,6 +266,7 @@ class AskComparison(RequestModel):
     columns: dict[str, str] = Field(default_factory=dict)
     method: Methods | None = None
     epochs: Integer | None = Field(default=None, ge=1, le=50)
+    provider_defaults: bool = False
     requests: Integer | None = Field(default=None, ge=0, le=10**12, description="Requests a month. Default: 25,000.")
     input_tokens_per_request: Integer | None = Field(default=None, ge=0, le=10**7)
     output_tokens_per_request: Integer | None = Field(default=None, ge=0, le=10**7)

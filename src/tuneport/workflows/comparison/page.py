@@ -15,7 +15,13 @@ from tuneport.pages.templates import render_template
 from tuneport.workflows.comparison.break_even import YEAR, ComparisonBreakEven, ComparisonBreakEvenRow
 from tuneport.workflows.comparison.charts import chart_over_months, chart_over_traffic, options_for_chart
 from tuneport.workflows.comparison.verdict import comparison_verdict
-from tuneport.workflows.comparison.words import compared_months, cross_over_sentence, payback_sentence
+from tuneport.workflows.comparison.words import (
+    compared_months,
+    compared_steps,
+    compared_training,
+    cross_over_sentence,
+    payback_sentence,
+)
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -51,6 +57,11 @@ def render_comparison_page(comparison: ComparisonResult) -> str:
             ("cached", f"{traffic.cached_share:.0%}"),
             ("in batches", f"{traffic.batch_share:.0%}"),
         ],
+        answer=comparison.answer,
+        cards=[
+            (card.title, card.row.name, money(card.month), money(card.training), card.notes)
+            for card in comparison.cards
+        ],
         verdict=[
             (about, max((each.kind for each in sentences), key=("pass", "warn", "fail").index), sentences)
             for about, sentences in verdict
@@ -58,6 +69,7 @@ def render_comparison_page(comparison: ComparisonResult) -> str:
         charts=break_even_charts(found),
         compared=[_row(row) for row in found.rows if row.compared],
         others=[_row(row) for row in found.rows if not row.compared],
+        trained=compared_training(comparison.choices),
         year=YEAR,
         saved=traffic.saved_per_request,
         savings=_savings(found),
@@ -90,8 +102,14 @@ def _row(row: ComparisonBreakEvenRow) -> dict[str, Any]:
     return {
         "name": row.name,
         "allowed": choice.allowed,
+        "epochs": "-" if choice.epochs is None else choice.epochs,
+        "steps": compared_steps(choice),
         "training": _range(choice.quote.low, choice.quote.expected, choice.quote.high),
-        "month": None if month is None else _range(month.low, month.expected, month.high),
+        "month": None
+        if month is None
+        else ["unclear"]
+        if month.vague
+        else _range(month.low, month.expected, month.high),
         "total": None if row.total is None else _range(row.total.low, row.total.expected, row.total.high),
         "back": _back(row),
         "retires": choice.retires or "-",
@@ -116,6 +134,8 @@ def _back(row: ComparisonBreakEvenRow) -> str:
 def _reasons(row: ComparisonBreakEvenRow) -> Iterable[str]:
     choice = row.choice
     yield from choice.reasons
+    if choice.steps is not None:
+        yield f"steps: {choice.steps.explanation or f'unavailable, because {choice.steps.unavailable}'}"
     for name, quote in (("training", choice.quote), ("a month", choice.inference), ("the base model", choice.base)):
         if quote is not None:
             told = quote.explanation if quote.expected is not None else f"unavailable, because {quote.unavailable}"
