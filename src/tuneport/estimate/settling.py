@@ -214,7 +214,7 @@ class _Settling:
         lengths = [length if given.max_length == "auto" else given.max_length]
         longer = [context] if given.max_length == "auto" and context is not None and context > length else []
         # A batch above the model's limit is refused after the upload; a limit that is not known may be one.
-        most = range(1, (self.model.batch_size_max or 1) + 1)
+        most = range(1, (self.model.batch_max_for(method) or 1) + 1)
         return choose_batching(
             list_batchings(
                 packing=(True, False) if packs is None else (packs,),
@@ -272,7 +272,7 @@ class _Settling:
         given, rules = self.spec.hyperparameters, self.manifest.training
         own, epochs = rules.own_settings, self._own_epochs() if given.epochs == "auto" else given.epochs
         batch = own.get("batch_size") if given.batch_size == "auto" else given.batch_size
-        batch = self.model.batch_size_max if batch == "max" else batch
+        batch = self.model.batch_max_for(self.spec.method) if batch == "max" else batch
         batching = None
         if isinstance(batch, int):
             packing = self._packing

@@ -148,7 +148,10 @@ class TrainingPlan:
             "options": {name: vars(row) for name, row in self.options.items()},
             "settings": {name: dict(values) for name, values in self.settings.items()},
             "knobs": {name: dict(values) for name, values in self.settings.items()},  # until the next release
-            "training": {name: row.model_dump(mode="json") for name, row in self.training.items()},
+            "training": {
+                name: row.as_dict() | {"steps": row.steps.model_dump(mode="json")}
+                for name, row in self.training.items()
+            },
             "offered_by": list(self.offered_by),
             "run": vars(self.run),
             "accumulation": self.accumulation,

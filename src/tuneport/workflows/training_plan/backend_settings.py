@@ -22,8 +22,9 @@ def planned_numbers(settled: TrainingSettings, spec: TuneSpec, longest: int | No
     for name, value in settled.recommended.given().items():
         if name == "max_length" and settled.chosen_by.get(name) == "backend" and longest is not None:
             value = min(value, longest)
-        by = "user" if settled.chosen_by.get(name) == "user" else "rule"
-        numbers[name] = Recommended(value, settled.because.get(name, ""), by)
+        because = settled.because.get(name, "")
+        given = settled.chosen_by.get(name) == "user"
+        numbers[name] = Recommended(value, because, "user") if given else Recommended(value, because)
     multiplier = spec.hyperparameters.learning_rate_multiplier
     if multiplier != "auto":
         numbers["learning_rate_multiplier"] = Recommended(multiplier, "as given", "user")

@@ -122,8 +122,8 @@ class EmulatedTogetherJob:
     def total_steps(self) -> int:
         """Return the steps of the optimizer: a batch counts sequences, and steps may be accumulated."""
         most = self.model.max_batch_dpo if self.is_dpo else self.model.max_batch
-        batch = most if self.request["batch_size"] == "max" else self.request["batch_size"]
-        batch *= self.request.get("gradient_accumulation_steps", 1)
+        batch = most if self.request["batch_size"] == "max" else int(self.request["batch_size"])
+        batch *= int(self.request.get("gradient_accumulation_steps", 1))
         return max(1, math.ceil(self.sequences / batch)) * int(self.request["n_epochs"])
 
     def steps(self, now: float) -> int:
