@@ -1,4 +1,4 @@
-"""How examples come together in an optimizer step, and how many steps that makes. Pure arithmetic.
+"""Batches of examples or packed sequences, and the optimizer steps that they make. Pure arithmetic.
 
 A provider's batch counts examples, or sequences of a fixed length that hold several packed examples.
 """
@@ -17,7 +17,7 @@ ENOUGH = 1.5
 
 @dataclass(frozen=True)
 class TrainedRows:
-    """What is trained on, as one model counts it: examples, their tokens (once), and the longest of them.
+    """The data that is trained on, as one model counts it: examples, their tokens (once), and the longest of them.
 
     `usual`: the length that 99 of 100 examples stay below. Approximate tokens lie between `low` and `high` times
     `tokens`.

@@ -29,7 +29,7 @@ from tuneport.manifests.schema import ManifestRange
 from tuneport.types import Adapter, Hyperparameters, Quote, TuneSpec
 
 MOST_EPOCHS = 10
-"""More epochs are never the remedy for few steps: the rows would be learnt by heart."""
+"""More epochs are never the remedy for few steps: the rows would only be memorised."""
 PATIENCE = 2
 """Epochs without a better validation loss that end a run which keeps the best: one may be chance."""
 

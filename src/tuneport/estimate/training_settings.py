@@ -40,7 +40,7 @@ class TrainingSteps(Model):
 
 
 class StepsRemedy(Model):
-    """What makes more steps: changed hyperparameters (none: the job without `--provider-defaults`), and its price."""
+    """A change that makes more steps: hyperparameters (none: the job without `--provider-defaults`), and its price."""
 
     changes: dict[str, Any] = Field(default_factory=dict)
     steps: int
@@ -55,7 +55,7 @@ class StepsRemedy(Model):
 
 
 class TrainingSettings(Model):
-    """What one job trains with on one backend, in tuneport's names.
+    """The settings that one job trains with on one backend, in tuneport's names.
 
     `hyperparameters` is what is sent: `auto` is left to the backend. `options`: options that the mapping itself sets.
     `epochs`: how often the data is read, also where the backend decides. `recommended`: the recommendation, in numbers.

@@ -1,4 +1,4 @@
-"""How a provider trains: the words of its hyperparameters, what its batch counts, and what it takes by itself.
+"""Rules by which a provider trains: the words of its hyperparameters, what its batch counts, its own defaults.
 
 The router cannot import backends, so the names stand here as data; `FineTuneBackend.hyperparameter_names` says the same
 in code, and a test holds both together.
@@ -39,7 +39,7 @@ class OwnMultiplier(Model):
 
 
 class TrainingRules(Model):
-    """Without `names` nothing is known: hyperparameters go there as they were given.
+    """Rules of one provider. Without `names` nothing is known: hyperparameters go there as they were given.
 
     `rate`: it takes an absolute learning rate, or a multiplier of one that it does not publish. `batch_of`: what its
     batch size counts. `length`: `longest` if it finds the longest example itself. `own_settings`: what it takes where

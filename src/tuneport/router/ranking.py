@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
 
@@ -61,17 +61,19 @@ def rank_backends(
     base_prices: BasePriceManifest | None = None,
     hours: float | None = None,
     history: DurationHistory | None = None,
+    weigh: Callable[[str], float | None] | None = None,
 ) -> list[BackendChoice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
     Models that shut down soon or take days rank behind these, and then models without a known price. `aliases`
     is the project's table for `spec.model`. `ready` None: keys and extras are not checked (a comparison before any
     account exists). `base_prices`: the table for the same month of the base model, by default the installed one.
-    `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected.
+    `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected. `weigh`
+    gives the billions of parameters of weights that no list has, in a folder of this machine.
     """
     place, past = machine or Machine(), history or DurationHistory()
     choices = [
-        _judge(spec, manifest, today, models, dataset, aliases, ready, place, traffic, base_prices, hours, past)
+        _judge(spec, manifest, today, models, dataset, aliases, ready, place, traffic, base_prices, hours, past, weigh)
         for manifest in candidates
     ]
     return sorted(choices, key=backend_ranking_key)
@@ -98,6 +100,7 @@ def _judge(
     base_prices: BasePriceManifest | None,
     hours: float | None,
     history: DurationHistory,
+    weigh: Callable[[str], float | None] | None,
 ) -> BackendChoice:
     try:
         model = find_manifest_model(
@@ -119,10 +122,7 @@ def _judge(
     adapter = _adapter(spec, model)
     tokens = dataset.tokens(manifest, model)
     price = partial(_training_price, spec, manifest, model, adapter, dataset, tokens, machine, hours)
-    counted = TrainedRows(
-        max(1, dataset.rows), tokens.training, tokens.longest, tokens.usual, low=tokens.low, high=tokens.high
-    )
-    settings = settle_training(spec, manifest, model, counted, adapter=adapter, price=price)
+    settings = _settled(spec, manifest, model, adapter, dataset, tokens, weigh, price)
     epochs = settings.epochs
     duration, memory = _elsewhere(manifest, model, epochs, tokens, history), None
     if own_machine:
@@ -165,6 +165,23 @@ def _judge(
         dataset=str(spec.dataset),
         demerits=demerits,
     )
+
+
+def _settled(
+    spec: TuneSpec,
+    manifest: Manifest,
+    model: OfferedModel,
+    adapter: Adapter,
+    dataset: DatasetFacts,
+    tokens: BackendChoiceTokens,
+    weigh: Callable[[str], float | None] | None,
+    price: Callable[[Hyperparameters, int], Quote],
+) -> TrainingSettings:
+    counted = TrainedRows(
+        max(1, dataset.rows), tokens.training, tokens.longest, tokens.usual, low=tokens.low, high=tokens.high
+    )
+    size = weigh(model.id) if weigh is not None and manifest.own_machine and model.params_b is None else None
+    return settle_training(spec, manifest, model, counted, adapter=adapter, params_b=size, price=price)
 
 
 def _training_price(

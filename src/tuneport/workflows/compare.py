@@ -102,14 +102,14 @@ def compare(
 ) -> Comparison:
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
-    `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; if none is
-    given, each backend shows all that it offers. All train by the same recommendation, or, with `provider_defaults`, by
-    what each provider chooses itself. `backend` limits the table; `columns` maps names of columns (`--map`).
-    `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
-    of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
-    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
-    is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of
-    training, if a provider bills those. Raises DatasetError or ConfigError for data or an argument that cannot be used.
+    `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; by default all
+    that each offers. All train by the same recommendation, or by each provider's own with `provider_defaults`.
+    `backend` limits the table; `columns` maps names of columns (`--map`). `requests` to `prompt_saved` are a month's
+    traffic, as the command line's flags say it (by default 25,000 requests of 400 tokens in and 80 out); `traffic` is
+    the same in one object. `instead_of` is today's model or bill, for the break-even: a model by its name in the table
+    of prices, or US dollars a month ("$2000"); without it each tuned model is compared with its own base model.
+    `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of training, if a provider bills those.
+    Raises DatasetError or ConfigError for data or an argument that cannot be used.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
@@ -121,23 +121,20 @@ def compare(
         saved_per_request=prompt_saved,
     )
     now = None if instead_of is None else compared_cost_of_today(instead_of, traffic, load_base_price_manifest())
-    settings, today = settings or Settings.load(), today or date.today()
-    data = Dataset.of(dataset, columns)
+    settings, today, data = settings or Settings.load(), today or date.today(), Dataset.of(dataset, columns)
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
-    asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
-    asked = asked.model_copy(update={"provider_defaults": provider_defaults})
+    asked = _spec(data, held_out, method or data.method, adapter, epochs, provider_defaults)
     read = data.for_method(asked.method)
     refuse_unused_signals_of_first_rows(read, asked.method)
     facts = read_job_dataset_facts(read, held_out, home=settings.home)
-    history = read_past_jobs(settings)
     manifests = [backend_manifest(name, settings) for name in _several(backend)] or training_backend_manifests(settings)
     judge = partial(
         rank_backends,
         today=today,
         models=load_models(),
         dataset=facts,
-        history=history,
+        history=read_past_jobs(settings),
         traffic=traffic,
         base_prices=load_base_price_manifest(),
         hours=hours,
@@ -181,7 +178,9 @@ def _several(given: str | Sequence[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def _spec(data: Dataset, held_out: Dataset | None, *, method: str, adapter: str, epochs: int | None) -> TuneSpec:
+def _spec(
+    data: Dataset, held_out: Dataset | None, method: str, adapter: str, epochs: int | None, provider_defaults: bool
+) -> TuneSpec:
     """Return what is to be trained, without a model: that is filled in for each row of the table."""
     return parse_or_config_error(
         TuneSpec,
@@ -195,6 +194,7 @@ def _spec(data: Dataset, held_out: Dataset | None, *, method: str, adapter: str,
             "grader": {} if method in methods_where(lambda each: each.takes_grader) else None,
             "reward": "any:one" if method in methods_where(lambda each: each.takes_reward) else None,
             "adapter": adapter,
+            "provider_defaults": provider_defaults,
             "hyperparameters": parse_or_config_error(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )

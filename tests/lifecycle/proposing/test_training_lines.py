@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tiny import tiny_model
 from tests.support.workspaces import write_chats
+from tuneport.backends.local.request import resolve_local_request
 from tuneport.lifecycle.service import JobService
+from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, TuneSpec
 
@@ -60,3 +63,15 @@ def test_the_providers_defaults_are_told_as_such(keys: None, isolated: Path) -> 
     assert "Together.ai's own, as far as it says: epochs 1, batch_size max" in together["auto"]
     assert "leave --provider-defaults out: 100 steps, still $4.00" in together["WARNING"]
     assert lines(isolated, "openai", own=True)["steps"] == "not known, because OpenAI picks the batch"
+
+
+def test_a_folder_of_weights_is_shown_with_the_rate_that_its_run_takes(isolated: Path, tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "tiny")
+    data = write_chats(isolated / "train.jsonl", rows=77)
+    settings = Settings.load(isolated)
+    with JobService(settings) as workspace:
+        proposal = workspace.propose(TuneSpec(model=str(model), dataset=data), backend="local")
+    shown = proposal.plan.chosen.settings
+    run = resolve_local_request(proposal.spec, proposal.data.training, load_manifest("local"), settings).hyperparameters
+    assert shown is not None and shown.hyperparameters.model_dump() == run | {"packing": "auto"}
+    assert run["learning_rate"] == 2.5e-4  # of a small model; one of an unknown size would get 1e-4

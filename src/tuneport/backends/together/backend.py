@@ -430,8 +430,8 @@ class TogetherBackend(TogetherServing):
                 self.manifest, spec, arguments, because, files, prepared, padded_to=padded_to
             )
             # Packed it is shorter, so Together's own estimate is the least that the job costs.
-            dearer = own is not None and (own.expected or 0.0) > (padded.expected or 0.0)
-            return own if dearer and padded.expected is not None else padded
+            least = own is not None and (own.expected or 0.0) >= (padded.expected or 0.0)
+            return own if least and padded.expected is not None else padded
         if unavailable is not None:
             images = estimate.get("unavailable_reason") == "multimodal_dataset"
             return together_quote_from_table(

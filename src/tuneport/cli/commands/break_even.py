@@ -57,9 +57,9 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
     more = f"{output.counted(left, 'more option')}, " if left else ""
     models = {row.choice.model for row in shown}
     size = " A price says nothing about quality: tuneport eval compares the models." if len(models) > 1 else ""
+    console.print(compared_training([row.choice for row in shown]), style="dim")
     console.print(
-        f"{compared_training([row.choice for row in shown])} A month is {output.compact(found.unit.stated)} "
-        f"{found.unit.word}. ~ marks an estimate. --all shows "
+        f"A month is {output.compact(found.unit.stated)} {found.unit.word}. ~ marks an estimate. --all shows "
         f"{more}bounds, licences, reasons and the break-even.{size}",
         style="dim",
     )

@@ -163,8 +163,19 @@ def _ranked(
         ready=find_job_backend_readiness(settings, manifests),
         machine=machine,
         history=history,
+        weigh=_billion_parameters,
     )
     return RankedJob(spec, settings, choices, dataset, validation, facts, machine)
+
+
+def _billion_parameters(model: str) -> float | None:
+    """Return the size of weights in a folder, as the run will count it; None if they are not there or not readable."""
+    from tuneport.backends.local.request import local_billion_parameters
+
+    try:
+        return local_billion_parameters(Path(model).expanduser())
+    except ConfigError:  # the run says what is wrong with it
+        return None
 
 
 def expected_job_estimate(

@@ -83,7 +83,11 @@ class JobSubmitter:
         context = None if offered is None else offered.context_for(spec.method.value)
         vocabulary = TokenizerVocabulary((offered and offered.encoding) or DEFAULT_ENCODING, context=context)
         report = check_dataset(planned.dataset, validation=planned.validation, vocabulary=vocabulary)
-        repeated = self.store.jobs.find_repeated(spec, proposal.data, backend=proposal.backend, model=proposal.model)
+        settings = planned.chosen.settings
+        settled = {} if settings is None else {"hyperparameters": settings.hyperparameters}
+        repeated = self.store.jobs.find_repeated(
+            spec.model_copy(update=settled), proposal.data, backend=proposal.backend, model=proposal.model
+        )
         terms = list_unshown_terms(self.store, planned.manifest, proposal.model)
         return replace(proposal, check=report, repeated=repeated, terms=tuple(terms))
 

@@ -1,4 +1,4 @@
-"""What a job trains with, as a person reads it before it starts: steps, what is sent, what the provider picks."""
+"""Lines on what a job trains with, before it starts: steps, what is sent, what the provider picks."""
 
 from __future__ import annotations
 

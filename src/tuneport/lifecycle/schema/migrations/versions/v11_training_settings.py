@@ -1,4 +1,4 @@
-"""What a job trains with on its backend, and its steps: in the document of its estimate, and two fields of its spec.
+"""Settings that a job trains with on its backend, and its steps, in its estimate; and two fields of its spec.
 
 Nothing is added to the tables. An earlier tuneport refuses keys that it does not know, so they are taken out for it.
 """
@@ -16,7 +16,7 @@ _JOBS = sa.table("jobs", sa.column("id", sa.String), sa.column("spec", sa.JSON),
 
 
 def upgrade() -> None:
-    """Nothing changes: rows of earlier versions have no settings, and are sent as they were."""
+    """Leave all as it is: rows of earlier versions have no settings, and are sent as they were."""
 
 
 def downgrade() -> None:
