@@ -47,7 +47,7 @@ OVER_BUDGET = "over_budget"
 
 @dataclass(frozen=True)
 class JobFindings:
-    """What a row just written shows that its owner is told in an event: a projected cost above the budget, other
+    """Findings of a row just written that its owner is told in events: a projected cost above the budget, other
     optimizer steps than expected."""
 
     over_budget: JobCostProjection | None = None

@@ -30,8 +30,8 @@ BATCHING = ("batch_size", "packing", "max_length")
 
 @dataclass(frozen=True)
 class OldTraining:
-    """What the old job did, or is meant to do after an edit of its spec file: `steps` of the optimizer, and the
-    examples in each. None: not known."""
+    """The training of the old job, or what an edited spec file asks for: `steps` of the optimizer, and the examples in
+    each. None: not known."""
 
     source: Manifest | None
     epochs: int | None

@@ -1,4 +1,4 @@
-"""What became of one setting of the old job."""
+"""The fate of one setting of the old job."""
 
 from __future__ import annotations
 

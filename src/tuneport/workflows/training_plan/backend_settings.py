@@ -1,4 +1,4 @@
-"""What each backend that offers the model would train with: the same recommendation, in its own terms."""
+"""The same recommendation for each backend that offers the model, in its own terms."""
 
 from __future__ import annotations
 
