@@ -19,6 +19,7 @@ OPEN_TO_OTHER_ROOMS = (
     "proposing.consent",
     "proposing.proposal",
     "proposing.terms",
+    "proposing.training_lines",
     "schema.database",
     "schema.estimates",
     "schema.records",

@@ -188,9 +188,14 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
 
 def _remarks(choice: BackendChoice) -> list[str]:
     """Return refusals and warnings, then why a number is missing or is a range."""
+    from tuneport.lifecycle.proposing.training_lines import few_steps_warning
+
     found = list(choice.reasons)
-    if choice.settings is not None and choice.steps is not None and choice.steps.unavailable:
-        found.append(f"steps unavailable, because {choice.steps.unavailable}")
+    if choice.settings is not None:
+        if choice.settings.steps.unavailable:
+            found.append(f"steps unavailable, because {choice.settings.steps.unavailable}")
+        if few := few_steps_warning(choice.settings, choice.quote):
+            found.append(few)
     for name, quote in (("training price", choice.quote), ("monthly price", choice.inference)):
         if quote is not None and quote.expected is None and quote.unavailable:
             found.append(f"{name} unavailable, because {quote.unavailable}")

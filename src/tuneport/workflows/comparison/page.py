@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.formatting import compact, duration, money
+from tuneport.lifecycle.proposing.training_lines import few_steps_warning
 from tuneport.pages.templates import render_template
 from tuneport.workflows.comparison.break_even import YEAR, ComparisonBreakEven, ComparisonBreakEvenRow
 from tuneport.workflows.comparison.charts import chart_over_months, chart_over_traffic, options_for_chart
@@ -134,8 +135,11 @@ def _back(row: ComparisonBreakEvenRow) -> str:
 def _reasons(row: ComparisonBreakEvenRow) -> Iterable[str]:
     choice = row.choice
     yield from choice.reasons
-    if choice.steps is not None:
-        yield f"steps: {choice.steps.explanation or f'unavailable, because {choice.steps.unavailable}'}"
+    if choice.settings is not None:
+        steps = choice.settings.steps
+        yield f"steps: {steps.explanation or f'unavailable, because {steps.unavailable}'}"
+        if few := few_steps_warning(choice.settings, choice.quote):
+            yield few
     for name, quote in (("training", choice.quote), ("a month", choice.inference), ("the base model", choice.base)):
         if quote is not None:
             told = quote.explanation if quote.expected is not None else f"unavailable, because {quote.unavailable}"
