@@ -69,6 +69,23 @@ def settle_training(
     return _Settling(spec, manifest, model, data, adapter, model.params_b or params_b, price).settle()
 
 
+def settle_batching(
+    spec: TuneSpec,
+    manifest: Manifest,
+    model: OfferedModel,
+    data: TrainedRows,
+    *,
+    adapter: Adapter,
+    examples: int,
+    price: Price | None = None,
+) -> Batching | None:
+    """Return the batch there, and packing and length where it counts sequences, that come nearest to `examples` in a
+    step, with the epochs of `spec`. None: it decides by itself, or the tokens that it packs are not known."""
+    settling = _Settling(spec, manifest, model, data, adapter, model.params_b, price)
+    epochs = spec.hyperparameters.epochs
+    return settling._choose_batching(_Draft({"batch_size": examples}, {}, {}), 1 if epochs == "auto" else epochs)
+
+
 @dataclass(frozen=True)
 class _Settling:
     """One job on one backend; `settle` is its result."""
@@ -197,7 +214,7 @@ class _Settling:
         lengths = [length if given.max_length == "auto" else given.max_length]
         longer = [context] if given.max_length == "auto" and context is not None and context > length else []
         # A batch above the model's limit is refused after the upload; a limit that is not known may be one.
-        most = range(1, (self.model.batch_size_max or 1) + 1)
+        most = range(1, (self.model.batch_max_for(method) or 1) + 1)
         return choose_batching(
             list_batchings(
                 packing=(True, False) if packs is None else (packs,),
@@ -255,7 +272,7 @@ class _Settling:
         given, rules = self.spec.hyperparameters, self.manifest.training
         own, epochs = rules.own_settings, self._own_epochs() if given.epochs == "auto" else given.epochs
         batch = own.get("batch_size") if given.batch_size == "auto" else given.batch_size
-        batch = self.model.batch_size_max if batch == "max" else batch
+        batch = self.model.batch_max_for(self.spec.method) if batch == "max" else batch
         batching = None
         if isinstance(batch, int):
             packing = self._packing

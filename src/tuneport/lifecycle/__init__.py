@@ -4,6 +4,7 @@ entry."""
 OPEN_TO_OTHER_ROOMS = (
     "accounting.accuracy",
     "accounting.budgets",
+    "accounting.steps",
     "contents.contents",
     "contents.remote_contents",
     "document",

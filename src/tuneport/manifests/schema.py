@@ -200,6 +200,12 @@ class OfferedModel(Model):
     def context_for(self, method: str) -> int | None:
         return self.context_dpo if method == "dpo" and self.context_dpo is not None else self.context
 
+    def batch_max_for(self, method: str) -> int | None:
+        """Return the largest batch of the method, or None if it is not known. Of pairs half as many fit: the provider's
+        own limit for them is asked when a job is sent, and may allow more."""
+        most = self.batch_size_max
+        return max(1, most // 2) if method == "dpo" and most is not None else most
+
     def retired(self, today: date) -> bool:
         return self.retires is not None and today >= self.retires
 

@@ -26,12 +26,25 @@ class PackingRule(Model):
     source: str
 
 
+class OwnMultiplier(Model):
+    """The multipliers, from `low` to `high`, that a provider picks by itself: what a job shows that named none."""
+
+    low: float
+    high: float
+    source: str
+
+    def times_own(self, multiplier: float) -> float:
+        """Return how many times the provider's own pick a multiplier is: 1 if it may be that pick itself."""
+        return min(1.0, multiplier / self.low) if multiplier < self.high else multiplier / self.high
+
+
 class TrainingRules(Model):
     """Rules of one provider. Without `names` nothing is known: hyperparameters go there as they were given.
 
     `rate`: it takes an absolute learning rate, or a multiplier of one that it does not publish. `batch_of`: what its
     batch size counts. `length`: `longest` if it finds the longest example itself. `own_settings`: what it takes where
     nothing is sent (epochs may be `openai`, the cookbook's rule; batch_size `max`, the model's largest).
+    `own_multiplier`: those that it picks itself where its rate is a multiplier.
     `keeps_best_epoch`: with a validation file, a run whose epochs are auto keeps its best one. `offers_auto`: its API
     defines `auto`, which a program of its own relies on.
     """
@@ -43,6 +56,7 @@ class TrainingRules(Model):
     keeps_best_epoch: bool = False
     offers_auto: bool = False
     own_settings: dict[str, int | float | str] = Field(default_factory=dict)
+    own_multiplier: OwnMultiplier | None = None
     names: dict[str, str] = Field(default_factory=dict, description="hyperparameters: our name = its name")
     only_for: dict[str, tuple[Method, ...]] = Field(
         default_factory=dict, description="hyperparameters of some methods only: our name = methods"
@@ -60,7 +74,8 @@ class TrainingRules(Model):
     def sourced(self, source: str) -> TrainingRules:
         """Return the same rules with another source, for a server that speaks this provider's wire format."""
         packing = None if self.packing is None else self.packing.model_copy(update={"source": source})
-        return self.model_copy(update={"source": source, "packing": packing})
+        own = None if self.own_multiplier is None else self.own_multiplier.model_copy(update={"source": source})
+        return self.model_copy(update={"source": source, "packing": packing, "own_multiplier": own})
 
     def names_for(self, method: Method, adapter: Adapter) -> dict[str, str]:
         """Return the hyperparameters that such a job takes, with the provider's names."""

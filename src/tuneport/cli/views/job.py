@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_job(row: JobRecord) -> None:
+    from tuneport.lifecycle.accounting.steps import job_steps_text
     from tuneport.lifecycle.service import describe_job
 
     facts = describe_job(row)
@@ -29,6 +30,7 @@ def print_job(row: JobRecord) -> None:
         "dataset": facts["dataset"]["path"],
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": job_progress_text(row),
+        "steps": job_steps_text(row),
         "quote": _quote_line(quote),
         "budget": budget_line(row),
         "cost": cost_line(row),

@@ -229,7 +229,7 @@ def _escaped(text: str) -> str:
 
 def _trained(spec: TuneSpec, prepared: PreparedData) -> dict[str, Any]:
     """Return what decides the trained weights: paths, names and limits of money do not. The numbers in `spec` are those
-    that were settled for the backend, whoever chose them."""
+    that were settled for the backend, by the user or by a rule."""
     held_out = None if prepared.validation is None else prepared.validation.sha256
     left_out = {
         "model",

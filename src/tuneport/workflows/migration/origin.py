@@ -26,7 +26,7 @@ _NAMES = {
     "max_seq_length": "max_length",
     "lora_r": "lora_rank",
     "dpo_beta": "beta",
-} | {name: name for name in Hyperparameters.model_fields if name != "packing"}  # which is told beside the numbers
+} | {name: name for name in Hyperparameters.model_fields}
 _ADAPTERS = {"Lora": Adapter.LORA, "Full": Adapter.FULL}
 
 
