@@ -26,6 +26,8 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
     from tuneport.workflows.comparison.words import compared_steps, compared_training
 
     console.print(escape(comparison.answer), style="bold")
+    if comparison.rival is not None:
+        console.print(f"Without any training, {escape(str(comparison.rival))}.", style="dim")
     for card in comparison.cards:
         console.print(f"\n[cyan]{escape(card.title)}[/cyan]")
         choice = card.row.choice
