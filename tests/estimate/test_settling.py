@@ -181,7 +181,7 @@ def test_auto_stays_the_services_own_only_where_its_api_defines_it() -> None:
 def test_preferences_count_by_rows_and_may_be_packed() -> None:
     found = settled("together", TrainedRows(1_000, 75_000, 400), spec={"method": "dpo"})
     assert "packing" not in found.sent and found.sent["dpo_beta"] == 0.1
-    assert (found.steps.low, found.steps.expected) == (57, 750)  # half as many pairs fit a batch
+    assert (found.steps.low, found.steps.expected) == (57, 750)  # half as many pairs as rows in a batch
 
 
 def test_rollouts_leave_out_a_batch_that_is_not_full() -> None:
