@@ -121,7 +121,7 @@ OF_A_TERMINAL = {
 """What a command writes and asks: in Python a method of the result, or a `with`."""
 OTHER_NAMES = {
     "data": "dataset", "format_": "format", "map_": "columns", "out": "output", "set_": "hyperparameters",
-    "option": "options", "not_delete_files": "delete_files",
+    "option": "options", "not_delete_files": "delete_files", "not_validation": "validation",
 }  # fmt: skip
 """Where Python has another word for a flag: `--map` and `--set` take pairs of text, `-o` and `--format` are short."""
 

@@ -140,6 +140,8 @@ def _judge(
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
         warnings += (f"the training price is approximate: {tokens.reason}",)
+    if ready is not None and manifest.name in ready.downloads:
+        warnings += (ready.downloads[manifest.name],)
     inference = base = None
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.option_list import option_list_callback
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError
 from tuneport.formatting import counted, money
@@ -37,11 +38,24 @@ def plan_command(
     ] = None,
     adapter: Annotated[str, typer.Option(help="auto, full, lora, qlora, prefix or prompt.")] = "auto",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. epochs=3.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A hyperparameter, e.g. epochs=3. `--set help` lists them.",
+            callback=option_list_callback("--set", "local"),
+            is_eager=True,
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="NAME=VALUE", help="Same options as submit: workers=4, precision=fp32 ..."),
+        typer.Option(
+            "--option",
+            metavar="NAME=VALUE",
+            help="Same options as submit: workers=4, precision=fp32 ... `--option help` lists them.",
+            callback=option_list_callback("--option", "local"),
+            is_eager=True,
+        ),
     ] = None,
     map_: Map = None,
     allow_large: output.AllowLarge = False,

@@ -32,6 +32,7 @@ def print_job(row: JobRecord) -> None:
         "tuned model": facts["tuned_model"],
         "method": f"{facts['method']}, adapter {facts['adapter']}",
         "dataset": facts["dataset"]["path"],
+        "validation": _validation(row, facts["validation"]),
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": job_progress_text(row),
         "steps": job_steps_text(row),
@@ -63,6 +64,13 @@ def stopped_line(row: JobRecord) -> str | None:
     from tuneport.lifecycle.worker.stopping import StoppedEarly
 
     return None if row.stopped_early is None else str(StoppedEarly.model_validate(row.stopped_early))
+
+
+def _validation(row: JobRecord, path: str | None) -> str | None:
+    from tuneport.lifecycle.submitting.hold_out import find_held_out_rows
+
+    held_out = find_held_out_rows(row.tune_spec.dataset)
+    return path if held_out is None else f"{held_out} are held out"
 
 
 def _chosen(details: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[tuple[str, str]]:
