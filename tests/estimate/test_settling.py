@@ -50,7 +50,7 @@ def settled(
     return settle_training(job, manifest, model, data, adapter=Adapter.LORA, price=price)
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "fake"])  # which always takes six steps
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_77_rows_take_the_same_epochs_and_steps_everywhere(backend: str) -> None:
     found = settled(backend)
     assert (found.epochs, found.hyperparameters.epochs, found.hyperparameters.batch_size) == (5, 5, 4)
