@@ -70,6 +70,12 @@ SPEC_FLAGS = (
         "values",
         "NAME=VALUE",
     ),
+    Flag(
+        "provider_defaults",
+        "--provider-defaults",
+        "Leave what is not set to the provider, instead of sending tuneport's recommendation.",
+        "switch",
+    ),
     Flag("suffix", "--suffix", "Suffix of the tuned model's name."),
     Flag("seed", "--seed", "Seed of the data order and of new weights.", "whole"),
     Flag(
@@ -189,6 +195,8 @@ def _words(flag: Flag, value: Any, held_out: bool) -> list[str]:
             if _sayable(flag, name, item)
         ]
         return [word for pair in said for word in (flag.flag, pair)]
+    if flag.kind == "switch":
+        return [flag.flag]
     if flag.kind in ("path", "path_or_share"):
         return [flag.flag, _path(value)]
     if flag.kind == "json_file":

@@ -123,6 +123,8 @@ def build_client_requested_spec(gateway: Gateway, body: dict[str, Any]) -> TuneS
             "method": Method.of_openai(method.type),
             "grader": method.reinforcement.grader.model_dump(exclude_unset=True) if method.reinforcement else None,
             "hyperparameters": parse_or_config_error(Hyperparameters, given),
+            # OpenAI's API defines what `auto` is: a program that was written for it goes on getting that there.
+            "provider_defaults": "auto",
             "suffix": body.get("suffix"),
             "seed": body.get("seed"),
             "metadata": _metadata(body),
@@ -157,7 +159,16 @@ def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
         }
         | {
             name: own[name]
-            for name in ("method", "adapter", "columns", "grader", "reward", "budget", "provider_options")
+            for name in (
+                "method",
+                "adapter",
+                "columns",
+                "grader",
+                "reward",
+                "budget",
+                "provider_options",
+                "provider_defaults",
+            )
             if name in own
         },
     )
