@@ -127,7 +127,8 @@ OTHER_NAMES = {
 
 
 @pytest.mark.parametrize(
-    "name", ["advise", "check", "clean", "compare", "convert", "deploy", "eval", "plan", "preview", "split", "submit"]
+    "name",
+    ["advise", "check", "clean", "compare", "convert", "deploy", "eval", "label", "plan", "preview", "split", "submit"],
 )
 def test_a_function_has_the_names_of_its_command(name: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]

@@ -71,6 +71,7 @@ if TYPE_CHECKING:  # the same names as in the table below, which a test compares
     from tuneport.workflows.compare import compare as compare
     from tuneport.workflows.doctor import doctor as doctor
     from tuneport.workflows.evaluate import evaluate as evaluate
+    from tuneport.workflows.label import label as label
     from tuneport.workflows.migrate import migrate as migrate
     from tuneport.workflows.models import models as models
     from tuneport.workflows.plan import plan as plan
@@ -100,6 +101,7 @@ _EXPORTS = {
     "workflows.compare": "compare",
     "workflows.doctor": "doctor",
     "workflows.evaluate": "evaluate",
+    "workflows.label": "label",
     "workflows.migrate": "migrate",
     "workflows.models": "models",
     "workflows.plan": "plan",

@@ -31,6 +31,7 @@ from tuneport.workflows.check import check as _check
 from tuneport.workflows.compare import compare as _compare
 from tuneport.workflows.doctor import doctor as _doctor
 from tuneport.workflows.evaluate import evaluate as _evaluate
+from tuneport.workflows.label import label as _label
 from tuneport.workflows.models import models as _models
 from tuneport.workflows.plan import plan as _plan
 from tuneport.workflows.preview import preview as _preview
@@ -229,6 +230,7 @@ compare = _in_thread(_compare)
 convert = _in_thread(_convert)
 deploy = _in_thread(_deploy)
 evaluate = _in_thread(_evaluate)
+label = _in_thread(_label)
 job = _making_job(_job)
 jobs = _making_jobs(_jobs)
 models = _in_thread(_models)
@@ -268,6 +270,7 @@ class Workspace:
     deploy = WorkspaceVerb(deploy)
     doctor = WorkspaceVerb(doctor)
     evaluate = WorkspaceVerb(evaluate)
+    label = WorkspaceVerb(label)
     job = WorkspaceVerb(job)
     jobs = WorkspaceVerb(jobs)
     models = WorkspaceVerb(models)

@@ -245,6 +245,13 @@ class Settings(_Configured):
         """Return whether evaluations ask that backend in batches, at another price: its option `batches`."""
         return self.project.backends.get(backend, BackendSettings()).options.get("batches") is True
 
+    def asking_in_batches(self, backend: str, batches: bool) -> Settings:
+        """Return these settings with that backend's option `batches` set so."""
+        table = self.project.backends.get(backend, BackendSettings())
+        table = table.model_copy(update={"options": {**table.options, "batches": batches}})
+        project = self.project.model_copy(update={"backends": {**self.project.backends, backend: table}})
+        return self.model_copy(update={"project": project})
+
     def delete_files(self, backend: str) -> bool:
         """Return whether files uploaded to that backend are deleted there when their job has ended."""
         own = self.project.backends.get(backend, BackendSettings()).delete_files

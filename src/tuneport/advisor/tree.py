@@ -108,7 +108,8 @@ def _to_save(s: Situation, need: Need, solved: Approach | None) -> tuple[Approac
         )
     if not s.enough:
         return solved or Approach.FEW_SHOT, (
-            f"{s.too_few}; collect the large model's good answers until there are enough for a small one"
+            f"{s.too_few}; collect the large model's good answers until there are enough for a small one "
+            "(`tuneport label`)"
         )
     return (
         Approach.SMALLER_MODEL,

@@ -61,6 +61,9 @@ class FineTuneBackend(ABC):
     """Names what of `wandb` and `python_graders` the provider does itself, with no key and no process of this machine.
     A gateway's clients may ask for these; for the others its operator decides."""
 
+    has_batches: ClassVar[bool] = False
+    """Whether its option `batches` asks many chats at a lower price, answered later."""
+
     chats_per_call: ClassVar[int] = 256
     """How many chats `complete_many` is given at once."""
 

@@ -49,6 +49,12 @@ COMMANDS: dict[str, Command] = {
         "Write a dataset in another format; lists what would be lost.",
         "convert train.jsonl --to openai -o openai.jsonl",
     ),
+    "label": Command(
+        "label",
+        "Data",
+        "Let a large model answer, to tune a small one on its answers.",
+        "label prompts.jsonl -m anthropic/claude-haiku-4-5 -o labelled.jsonl",
+    ),
     "advise": Command(
         "advise",
         "Decide",

@@ -222,12 +222,12 @@ def plan_evaluation(
     limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
     with _cache(workspace) as cache:
         planned = tuple(
-            plan_model_answers(workspace, cache, each, rows.rows, shots, limit, instruction=instruction)
+            plan_model_answers(workspace.settings, cache, each, rows.rows, shots, limit, instruction=instruction)
             for each in asked
         )
         besides = tuple(
             plan_model_answers(
-                workspace,
+                workspace.settings,
                 cache,
                 each,
                 evaluated_ability_rows(workspace.backend(each.backend)),
@@ -356,7 +356,7 @@ def _refuse_without_likelihood(workspace: JobService, wanted: Metric, asked: Seq
 
 
 def _cache(workspace: JobService) -> EvaluationAnswerCache:
-    return EvaluationAnswerCache(workspace.settings.home / "evaluations" / "answers.sqlite")
+    return EvaluationAnswerCache.in_home(workspace.settings.home)
 
 
 def _measure_model(

@@ -21,6 +21,7 @@ from tuneport.workflows.check import check
 from tuneport.workflows.compare import compare
 from tuneport.workflows.doctor import doctor
 from tuneport.workflows.evaluate import evaluate
+from tuneport.workflows.label import label
 from tuneport.workflows.migrate import migrate
 from tuneport.workflows.models import models
 from tuneport.workflows.plan import plan
@@ -98,6 +99,7 @@ class Workspace:
     convert = WorkspaceVerb(convert)
     doctor = WorkspaceVerb(doctor)
     evaluate = WorkspaceVerb(evaluate)
+    label = WorkspaceVerb(label)
     migrate = WorkspaceVerb(migrate)
     models = WorkspaceVerb(models)
     plan = WorkspaceVerb(plan)

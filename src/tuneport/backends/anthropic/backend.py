@@ -43,6 +43,7 @@ class AnthropicOptions(HostedOptions):
 class AnthropicBackend(HostedBackend):
     options_model: ClassVar[type[HostedOptions]] = AnthropicOptions
     options: AnthropicOptions
+    has_batches: ClassVar[bool] = True
     chats_per_call: ClassVar[int] = MOST_REQUESTS
     statuses: ClassVar[dict[str, JobStatus]] = {}
     client_chat_rules: ClassVar[Mapping[str, Rule]] = {"top_k": client_whole_number_rule(0, 1_000_000)}

@@ -34,6 +34,11 @@ class EvaluationAnswerCache:
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"answers cannot be kept in {path}: {error}; is the disk full or read-only?") from error
 
+    @classmethod
+    def in_home(cls, home: Path) -> EvaluationAnswerCache:
+        """Open the one of a home, which all commands share: what one has paid for, no other pays again."""
+        return cls(home / "evaluations" / "answers.sqlite")
+
     def __enter__(self) -> EvaluationAnswerCache:
         return self
 

@@ -9,6 +9,7 @@ from typing import Any
 from tuneport.data.pii.search import find_personal_data
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.formatting import money
+from tuneport.scoring.examples import Messages
 from tuneport.scoring.general import GeneralAbilityComparison
 from tuneport.scoring.metrics import Metric, current_metric_name
 from tuneport.scoring.scores import Score, Scored
@@ -21,6 +22,17 @@ from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation, LmEvalPlan
 from tuneport.workflows.evaluation.majority import MajorityBaseline, MajorityClass
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, plain_model_name
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan
+
+
+def refuse_personal_data_of_messages(messages: Messages, third_party: str, expected: str = "") -> None:
+    """Raise ConfigError if the conversation, or the answer that is expected, holds what looks like personal data."""
+    calls = [call["function"]["arguments"] for each in messages for call in each.get("tool_calls", ())]
+    if matches := find_personal_data("\n".join([*(str(each["content"]) for each in messages), *calls, expected])):
+        raise ConfigError(
+            f"what is sent holds what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
+            f"{third_party} is a third party; `tuneport clean --redact` replaces it, "
+            "--allow-personal-data sends it anyway"
+        )
 
 
 @dataclass(frozen=True)
@@ -84,15 +96,7 @@ class EvaluationPlan:
         # The examples of few-shot prompts are training rows, and the same ones in each of them.
         sent += [(each.prompts[0].messages, "") for each in self.models if each.third_party and each.shots]
         for messages, expected in sent:
-            calls = [call["function"]["arguments"] for each in messages for call in each.get("tool_calls", ())]
-            if matches := find_personal_data(
-                "\n".join([*(str(each["content"]) for each in messages), *calls, expected])
-            ):
-                raise ConfigError(
-                    f"what is sent holds what looks like personal data ({matches[0].kind} {matches[0].masked}) and "
-                    f"{self.third_parties[0]} is a third party; `tuneport clean --redact` replaces it, "
-                    "--allow-personal-data sends it anyway"
-                )
+            refuse_personal_data_of_messages(messages, self.third_parties[0], expected)
 
 
 @dataclass(frozen=True)

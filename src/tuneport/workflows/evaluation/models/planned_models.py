@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuneport.backends import backend_manifest
-from tuneport.lifecycle.service import JobService
 from tuneport.manifests import find_manifest_model
 from tuneport.scoring.examples import Example, prepend_few_shot_turns
 from tuneport.settings import Settings
@@ -53,7 +52,7 @@ class ModelAnswersPlan:
 
 
 def plan_model_answers(
-    workspace: JobService,
+    settings: Settings,
     cache: EvaluationAnswerCache,
     asked: EvaluatedModel,
     rows: Sequence[Example],
@@ -66,7 +65,7 @@ def plan_model_answers(
     """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples or with the `instruction` if it is
     instructed, with at most `limit` tokens an answer (and `THOUGHT_TOKENS` if it thinks first); `timed`: some once more
     by themselves. Nothing is sent."""
-    manifest = backend_manifest(asked.backend, workspace.settings)
+    manifest = backend_manifest(asked.backend, settings)
     offered = find_manifest_model(manifest, asked.base)
     if offered is not None and offered.thinks:
         limit += THOUGHT_TOKENS
@@ -81,12 +80,12 @@ def plan_model_answers(
         elif asked.prompting == "instructed":
             messages = add_instruction(row.messages, instruction)
         prompts.append(Prompt(messages, options))
-    keys = answer_cache_keys(answer_cache_location(asked, workspace.settings), prompts)
-    alone = latency_cache_keys(answer_cache_location(asked, workspace.settings), prompts) if timed else []
+    keys = answer_cache_keys(answer_cache_location(asked, settings), prompts)
+    alone = latency_cache_keys(answer_cache_location(asked, settings), prompts) if timed else []
     there = cache.get([*keys, *alone])
     missing = list({key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in there}.values())
     again = [prompt for key, prompt in zip(alone, prompts, strict=False) if key not in there]
-    input_tokens, usd, why = price_waiting_prompts(asked, workspace.settings, missing, again, estimate_input_tokens)
+    input_tokens, usd, why = price_waiting_prompts(asked, settings, missing, again, estimate_input_tokens)
     return ModelAnswersPlan(
         asked,
         tuple(prompts),
