@@ -104,7 +104,9 @@ class JobProposal:
             "serving": _serving(self.plan),
             "method": self.spec.method.value,
             "adapter": chosen.adapter,
-            "hyperparameters": dict(self._numbers()),
+            "epochs": chosen.epochs,
+            "settings": None if chosen.settings is None else chosen.settings.as_dict(),
+            "steps": None if chosen.steps is None else chosen.steps.model_dump(mode="json"),
             "seconds": self.plan.estimate.seconds,
             "checks": [
                 {"check": each.check, "verdict": each.verdict.value, "message": each.message, "fix": each.fix}
