@@ -20,7 +20,7 @@ MODELS = {
     "azure": "gpt-4.1-mini-2025-04-14",
 }
 SMALL = TrainedRows(rows=77, tokens=3_273, longest=60)
-BACKENDS = ["together", "openai", "azure", "local", "fake"]
+BACKENDS = ["together", "openai", "azure", "local"]
 
 
 def offered(manifest: Manifest) -> OfferedModel:

@@ -174,7 +174,7 @@ def test_from_any_backend_to_any_other(account: Account, isolated: Path, capsys:
     document = json.loads(capsys.readouterr().out)
     assert [job["status"] for job in document["jobs"]] == ["succeeded"]
     settings = {line["setting"]: line["fate"] for line in document["plans"][0]["settings"]}
-    assert settings["lora_rank"] == "same" and settings["packing"] == "dropped"
+    assert settings["lora_rank"] == "same" and settings["packing"] == "same"
 
 
 # --- comparing ------------------------------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ class _Settling:
             chosen_by=draft.chosen_by,
             because=draft.because,
             names=named,
-            steps=self._steps(batching, epochs, meant, "the tokens of the dataset were not counted"),
+            steps=self._steps(batching, epochs, meant, self._why_uncounted),
         )
 
     def _keep_within_limits(self, draft: _Draft) -> None:
@@ -202,7 +202,7 @@ class _Settling:
     def _choose_batching(self, draft: _Draft, epochs: int) -> Batching | None:
         """Return how examples come together, or None if the backend decides or the tokens are not known."""
         rules, method = self.manifest.training, self.spec.method
-        if "batch_size" not in self._named:
+        if "batch_size" not in self._named or rules.batch_of == "unknown":
             return None
         batch = int(draft.numbers["batch_size"])
         if rules.batch_of == "examples":
@@ -227,6 +227,11 @@ class _Settling:
             ceil(self.data.rows / batch) * epochs,
             cache(partial(self._price_of, epochs)),
         )
+
+    @property
+    def _why_uncounted(self) -> str:
+        told = f"{self.manifest.title} does not say what its batch counts"
+        return told if self.manifest.training.batch_of == "unknown" else "the tokens of the dataset were not counted"
 
     @property
     def _packing(self) -> bool | None:

@@ -50,7 +50,7 @@ class TrainingRules(Model):
     """
 
     rate: Literal["absolute", "multiplier"] = "absolute"
-    batch_of: Literal["examples", "sequences"] = "examples"
+    batch_of: Literal["examples", "sequences", "unknown"] = "examples"
     length: Literal["recommended", "longest"] = "recommended"
     packing: PackingRule | None = None
     keeps_best_epoch: bool = False

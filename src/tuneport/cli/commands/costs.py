@@ -11,6 +11,7 @@ from rich.padding import Padding
 
 from tuneport.cli.counts import parse_count_option, parse_tokens_per_request
 from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.outputs import Force, refuse_existing_outputs
 from tuneport.cli.views import output
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def compare_command(
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report with charts.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line for each option.")] = None,
+    force: Force = False,
     all_: Annotated[bool, typer.Option("--all", help="All options, bounds, reasons and the break-even.")] = False,
     json_: output.Json = False,
 ) -> None:
@@ -86,10 +88,8 @@ def compare_command(
     data = Dataset(dataset, parse_map_option(map_))
     outputs = [path for path in (html, csv) if path is not None]
     if outputs:
-        from tuneport.data.running.writing import refuse_overwriting
-
         held_out = [] if validation is None else Dataset(validation).files
-        refuse_overwriting(outputs, [*data.files, *held_out])
+        refuse_existing_outputs(outputs, [*data.files, *held_out], force=force)
     comparison = run(
         data,
         model=model or (),

@@ -12,11 +12,12 @@ import typer
 
 from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
 from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.outputs import Force, refuse_existing_outputs
 from tuneport.cli.views import output
 from tuneport.data.formats import FORMATS
 from tuneport.errors import DatasetError
 
-DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
+DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet, .txt, .md; .gz, .zst), a folder or hf://owner/name."
 TO = f"The format to write: {', '.join(FORMATS)}."
 OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
@@ -44,6 +45,7 @@ def check_command(
     map_: Map = None,
     allow_large: output.AllowLarge = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
+    force: Force = False,
     all_: Annotated[bool, typer.Option("--all", help="Show what the checks say that passed, too.")] = False,
     json_: output.Json = False,
 ) -> None:
@@ -54,9 +56,8 @@ def check_command(
 
     data = Dataset.of(dataset, parse_map_option(map_), format_)
     if html is not None:
-        from tuneport.data.running.writing import refuse_overwriting
-
-        refuse_overwriting([html], [*data.files, *([] if validation is None else Dataset(validation).files)])
+        read = [*data.files, *([] if validation is None else Dataset(validation).files)]
+        refuse_existing_outputs([html], read, force=force)
     try:
         with report_data_activity(f"checking {dataset}"):
             report = run(data, model=model, backend=backend, validation=validation, task=task, context=context)
@@ -139,6 +140,7 @@ def clean_command(
     format_: Format = None,
     map_: Map = None,
     allow_large: output.AllowLarge = False,
+    force: Force = False,
     json_: output.Json = False,
 ) -> None:
     """Remove duplicates, empty answers and broken rows; a log says what was removed or changed, and why.
@@ -147,11 +149,14 @@ def clean_command(
     """
     from tuneport.data.checks.kinds import KINDS
     from tuneport.data.clean import clean as run
+    from tuneport.data.clean import clean_log
+    from tuneport.data.dataset import Dataset
 
+    data = Dataset.of(dataset, parse_map_option(map_), format_)
+    refuse_existing_outputs([out, clean_log(out)], data.files, force=force)
     made = run(
-        dataset,
+        data,
         out,
-        format=format_,
         validation=validation,
         task=task,
         drop=drop or (),
@@ -159,7 +164,6 @@ def clean_command(
         redact=redact,
         repair=repair,
         review=review,
-        columns=parse_map_option(map_),
     )
     if output.print_if_json(made.as_dict()):
         return
@@ -224,12 +228,17 @@ def split_command(
     format_: Format = None,
     map_: Map = None,
     allow_large: output.AllowLarge = False,
+    force: Force = False,
     json_: output.Json = False,
 ) -> None:
     """Hold rows out for validation, by class; rows with the same or nearly the same input stay on one side."""
+    from tuneport.data.dataset import Dataset
     from tuneport.data.split import split as run
+    from tuneport.data.split import split_files
 
-    made = run(dataset, share, seed, output=out, format=format_, columns=parse_map_option(map_))
+    data = Dataset.of(dataset, parse_map_option(map_), format_)
+    refuse_existing_outputs(split_files(data, out), data.files, force=force)
+    made = run(data, share, seed, output=out)
     if output.print_if_json(made.as_dict()):
         return
     output.print_line(f"{output.counted(made.train_rows, 'record')} to train on: {made.train}")
@@ -246,12 +255,16 @@ def convert_command(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Convert anyway: drop what the target format cannot hold.")
     ] = False,
+    force: Force = False,
     json_: output.Json = False,
 ) -> None:
     """Write a dataset in another format. It stops if something would be lost, and lists it."""
     from tuneport.data.conversion.convert import convert as run
+    from tuneport.data.dataset import Dataset
 
-    report = run(dataset, to, out, format=format_, columns=parse_map_option(map_), allow_loss=allow_loss)
+    data = Dataset.of(dataset, parse_map_option(map_), format_)
+    refuse_existing_outputs([out], data.files, force=force)
+    report = run(data, to, out, allow_loss=allow_loss)
     if output.print_if_json(report.as_dict()):
         return
     for loss in report.losses:

@@ -103,7 +103,7 @@ def carry_batching(old: OldTraining, given: Mapping[str, Any], spec: TuneSpec, p
     Returns None if both count alike, or the new one takes no batch: then each number stands for itself.
     """
     rules, source = place.target.training, old.source
-    if "batch_size" not in rules.names_for(spec.method, place.adapter):
+    if "batch_size" not in rules.names_for(spec.method, place.adapter) or rules.batch_of == "unknown":
         return None
     if source is not None and source.training.names and source.training.batch_of == rules.batch_of:
         return None
