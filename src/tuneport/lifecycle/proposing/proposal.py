@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tuneport.data.checks import CheckReport, Finding, Verdict
 from tuneport.estimate.cost import HOURS_PER_MONTH, endpoint_hourly_price
-from tuneport.formatting import counted, duration, money, size
+from tuneport.formatting import counted, duration, listed_names, money, size
 from tuneport.lifecycle.planning.planning import Plan
 from tuneport.lifecycle.proposing.terms import BindingTerm
 from tuneport.lifecycle.schema.records import JobRecord
@@ -61,6 +61,7 @@ class JobProposal:
             ("repeats", self._repeats()),
             ("backend", self._backend()),
             ("data", self._data()),
+            ("not used", self._left_out()),
             ("price", self._price()),
             ("serving", _serving(self.plan)),
             ("training", self._training()),
@@ -111,6 +112,11 @@ class JobProposal:
         if self.plan.manifest.own_machine:
             return f"{what} stay on your machines"
         return f"{what} go to {self.plan.manifest.title}, which you run yourself"
+
+    def _left_out(self) -> str:
+        """Return the columns that are not trained on, and those that hold training signal and are left out anyway."""
+        names = self.data.training.left_out
+        return f"{listed_names(names)} (columns that are not trained on)" if names else ""
 
     def _price(self) -> str:
         quote = self.plan.chosen.quote

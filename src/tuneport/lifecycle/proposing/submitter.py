@@ -81,7 +81,9 @@ class JobSubmitter:
         offered = find_manifest_model(planned.manifest, proposal.model)
         context = None if offered is None else offered.context_for(spec.method.value)
         vocabulary = TokenizerVocabulary((offered and offered.encoding) or DEFAULT_ENCODING, context=context)
-        report = check_dataset(planned.dataset, validation=planned.validation, vocabulary=vocabulary)
+        report = check_dataset(
+            planned.dataset, validation=planned.validation, vocabulary=vocabulary, method=spec.method
+        )
         repeated = self.store.jobs.find_repeated(spec, proposal.data, backend=proposal.backend, model=proposal.model)
         terms = list_unshown_terms(self.store, planned.manifest, proposal.model)
         return replace(proposal, check=report, repeated=repeated, terms=tuple(terms))
