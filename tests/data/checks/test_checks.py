@@ -52,7 +52,7 @@ def complaints(report: CheckReport) -> dict[str, str]:
 
 
 ALWAYS = {"schema", "sample-size", "diversity", "consistency", "answers", "generated", "personal", "duplicates"}
-ALWAYS |= {"contradictions", "classes", "hold-out", "lengths"}
+ALWAYS |= {"contradictions", "classes", "hold-out", "lengths", "columns"}
 """Checks whose verdict a report has for any dataset; others may have come."""
 
 
