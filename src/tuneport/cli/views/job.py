@@ -19,6 +19,7 @@ _DATA_SUFFIX = re.compile(r"\.(jsonl?|csv|tsv|parquet)(\.(gz|zst))?$")
 
 
 def print_job(row: JobRecord) -> None:
+    from tuneport.data.rows.reading_options import ReadingOptions
     from tuneport.lifecycle.accounting.steps import job_steps_text
     from tuneport.lifecycle.service import describe_job
 
@@ -33,6 +34,7 @@ def print_job(row: JobRecord) -> None:
         "method": f"{facts['method']}, adapter {facts['adapter']}",
         "dataset": facts["dataset"]["path"],
         "validation": _validation(row, facts["validation"]),
+        **ReadingOptions.of_spec(row.tune_spec).shown(),
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": job_progress_text(row),
         "steps": job_steps_text(row),
