@@ -188,6 +188,24 @@ class TuneSpec(Model):
     columns: Annotated[dict[str, str], CheckedByGateway("names of columns of the uploaded file")] = Field(
         default_factory=dict, description="the format's names for columns of the dataset"
     )
+    format: Annotated[str | None, CheckedByGateway("one of the formats")] = Field(
+        default=None, description="of the dataset; None: detected from its rows"
+    )
+    system: Annotated[str | None, CheckedByGateway("text")] = Field(
+        default=None, min_length=1, description="the system prompt of records that have none"
+    )
+    template: Annotated[str | None, CheckedByGateway("text with names of columns in braces; nothing is evaluated")] = (
+        Field(default=None, min_length=1, description="the user's message, with {column} for a column of the row")
+    )
+    ignored_columns: Annotated[tuple[str, ...], CheckedByGateway("names of columns of the uploaded file")] = Field(
+        default=(), description="columns with training signal that are left out on purpose"
+    )
+    keep_unliked: Annotated[bool, YES_NO] = Field(
+        default=False, description="sft: train on the answers that are marked as bad, too"
+    )
+    inline_images: Annotated[bool, OperatorOnly("reads files of the operator's machine", never=True)] = Field(
+        default=False, description="read pictures that are named by a path into the rows"
+    )
     method: Annotated[Method, CheckedByGateway("one of the methods")] = Method.SFT
     adapter: Annotated[Adapter | Auto, CheckedByGateway("one of the adapters")] = "auto"
     hyperparameters: Annotated[Hyperparameters, CheckedByGateway("each by its own rule")] = Hyperparameters()
@@ -226,6 +244,8 @@ class TuneSpec(Model):
             )
         if not self.method.takes_reward and self.reward is not None:
             raise ValueError(f"a reward belongs to {_named(lambda each: each.takes_reward)}, not to {self.method}")
+        if self.keep_unliked and self.method is not Method.SFT:
+            raise ValueError(f"keep_unliked belongs to the method sft, not to {self.method}; leave one of them out")
         if self.hyperparameters.beta == 0 and not self.method.writes_answers:
             raise ValueError(f"beta must be above 0 for {self.method}: without a reference it would not be trained")
 

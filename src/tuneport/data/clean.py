@@ -117,7 +117,7 @@ def clean(
         raise ConfigError("records that cannot be read cannot be redacted either; leave out --keep schema.invalid")
     judged = read_review_verdicts(review) if review is not None else {}
     if review is not None and not judged:
-        raise ConfigError(f"{review} holds no verdicts; give some with `tuneport review {path}`")
+        raise ConfigError(f"{review} holds no verdicts; give some with `{data.command('review')}`")
     report = check_dataset(data, validation=validation, task=task)
     known, losses = load_dataset_format(report.format.format), ConversionLossReport()
     unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}
@@ -152,7 +152,7 @@ def clean(
         if judged and not choice.used:
             raise ConfigError(f"no verdict in {review} is about a record of {path}; name the reviewed file")
         if lost_all := losses.losses(source.numbering):
-            raise ConversionLossError(known.NAME, lost_all)
+            raise ConversionLossError(known.NAME, lost_all, remedy="change these records by hand first")
         if not written:
             fix = f"keep some kinds with --keep; what was found: {', '.join(why)}"
             raise DatasetError(DatasetProblem(str(path), None, "", "would have no record left", fix))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 from tuneport.data.containers.bad_row import reading_file
 from tuneport.data.containers.dataset_info import find_dataset_info_entry
@@ -19,6 +22,8 @@ from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import DatasetFormat
 from tuneport.data.formats.openai.format import NAME as CHATS
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
+from tuneport.data.formats.prompt_completion import NAME as PLAIN
+from tuneport.data.formats.trl.format import NAME as TRL
 from tuneport.data.reading import (
     DatasetSample,
     FormatDetection,
@@ -28,15 +33,19 @@ from tuneport.data.reading import (
     records_in,
     scan_dataset_rows,
 )
-from tuneport.data.rows.kinds import method_for_record, untrainable_record_words
+from tuneport.data.rows.kinds import method_for_record, record_without_mark, untrainable_record_words
+from tuneport.data.rows.reading_options import MoreReadingOptions, ReadingOptions
 from tuneport.data.rows.records import Record
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.files import replace_file_atomically
 from tuneport.private import make_private_folder
-from tuneport.types import Method
+from tuneport.types import Method, TuneSpec
 
 SETTLED_NS = 20_000_000
 """A file that has just changed may change again within one tick of its file system's clock (1 to 10 ms), unseen."""
+
+_OF_TRAINING = frozenset(("check", "preview", "compare", "plan", "submit"))
+"""The commands that also take the options of what is trained on."""
 
 
 class Dataset:
@@ -47,7 +56,8 @@ class Dataset:
     A list of dicts, a pandas DataFrame or a `datasets.Dataset` is written to a private file, which is there as long as
     this object is; what is missing in a table leaves its key out (see `containers/python_objects.py`).
 
-    `columns` maps the names that the format expects to those in the files, as `--map instruction=question` does.
+    `columns` maps the names that the format expects to those in the files, as `--map instruction=question` does. The
+    other options are those of `ReadingOptions`, which `reading` holds.
     Without a `format`, the first rows are looked at when it is asked for, once: what they told holds for every later
     use, as long as no file has changed. So hand the same `Dataset` on instead of its path. Nothing is read before it is
     needed; a dataset that cannot be read, or whose format is unknown, is a DatasetError then, and a format that does
@@ -55,7 +65,11 @@ class Dataset:
     """
 
     def __init__(
-        self, path: Path | str | Rows, columns: Mapping[str, str] | None = None, format: str | None = None
+        self,
+        path: Path | str | Rows,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        **more: Unpack[MoreReadingOptions],
     ) -> None:
         self._rows: RowsFile | None = None
         if isinstance(path, str | os.PathLike):
@@ -65,26 +79,53 @@ class Dataset:
         else:
             self._rows = RowsFile(path)
             self.path = self._rows.path
-        self.columns: Mapping[str, str] = dict(columns or {})
-        self.given_format = format
+        self.reading = ReadingOptions(dict(columns or {}), format, **more)
         self._samples: dict[tuple[object, ...], DatasetSample] = {}  # one at most, by the state of the files
 
     @classmethod
-    def of(cls, dataset: DatasetLike, columns: Mapping[str, str] | None = None, format: str | None = None) -> Dataset:
+    def of(
+        cls,
+        dataset: DatasetLike,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        **more: Unpack[MoreReadingOptions],
+    ) -> Dataset:
         """Return the dataset itself, that at the path, or that of the rows.
 
-        ConfigError if a `Dataset` is given other columns; DatasetError and TypeError as of `RowsFile`.
+        ConfigError if a `Dataset` is given other options of reading; DatasetError and TypeError as of `RowsFile`.
         """
         if not isinstance(dataset, Dataset):
-            return cls(dataset, columns, format or None)
-        if columns or format:
+            return cls(dataset, columns, format or None, **more)
+        if columns or format or any(more.values()):
             raise ConfigError(f"{dataset!r} has its own columns and format; give them to Dataset(...) instead")
         return dataset
 
+    @classmethod
+    def of_spec(cls, spec: TuneSpec, path: Path | None = None) -> Dataset:
+        """Return a job's training data as its spec says that it is read; `path` if the file lies elsewhere now."""
+        return cls(path or spec.dataset, **vars(ReadingOptions.of_spec(spec)))
+
+    def _like(self, path: Path, reading: ReadingOptions) -> Dataset:
+        return Dataset(path, **vars(reading))
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        return self.reading.columns
+
+    @property
+    def given_format(self) -> str | None:
+        """Return the format that was given. A prompt and its completion are chats once a system prompt is added."""
+        return TRL if self.reading.format == PLAIN and self.reading.system is not None else self.reading.format
+
+    def command(self, verb: str, *more: str) -> str:
+        """Return the command that does something with the dataset, read in the same way, for a person to type."""
+        path = str(self.path) if self.in_file else "DATA"
+        words = [f"./{path}" if path.startswith("-") else path, *self.reading.flags(for_training=verb in _OF_TRAINING)]
+        return shlex.join(["tuneport", verb, *words, *more])
+
     def __repr__(self) -> str:
-        told = {"columns": dict(self.columns), "format": self.given_format}
         what = repr(str(self.path)) if self._rows is None else f"<{self._rows.kind}: {self._rows.count:,} rows>"
-        return f"Dataset({what}{''.join(f', {name}={value!r}' for name, value in told.items() if value)})"
+        return f"Dataset({what}{''.join(f', {name}={value!r}' for name, value in self.reading.given().items())})"
 
     @property
     def in_file(self) -> bool:
@@ -127,12 +168,13 @@ class Dataset:
     @property
     def method(self) -> Method:
         """Return the method that the dataset is made for: dpo for preference pairs, kto for answers marked good or bad,
-        rft for questions with references, else sft.
+        rft for questions with references, else sft. With `keep_unliked` marks do not count.
 
         Judged by the first record; if that is bad, the DatasetError lists all that is wrong.
         """
         record = self._first(self.known).record
-        return method_for_record(next(self.records())[1] if record is None else record)
+        record = next(self.records())[1] if record is None else record
+        return method_for_record(record_without_mark(record) if self.reading.keep_unliked else record)
 
     def digest(self) -> str:
         """Return the SHA-256 of its bytes, file after file, in hexadecimal. Raises DatasetError if they cannot be
@@ -148,7 +190,7 @@ class Dataset:
 
     def open(self) -> RowSource:
         """Open it for one pass over its rows."""
-        return RowSource(self.path, self.columns)
+        return RowSource(self.path, self.columns, template=self.reading.template, system=self.reading.system)
 
     def scan(self) -> Iterator[ScannedRow]:
         """Yield every row, the bad ones with their problems."""
@@ -163,7 +205,7 @@ class Dataset:
 
     def read_as(self, format: str) -> Dataset:
         """Return the same dataset, read in that format."""
-        other = Dataset(self.path, self.columns, format)
+        other = self._like(self.path, replace(self.reading, format=format))
         other._samples, other._rows = self._samples, self._rows
         return other
 
@@ -176,7 +218,7 @@ class Dataset:
             make_private_folder(folder)
             with self.path.open("rb") as written, replace_file_atomically(target) as file:
                 shutil.copyfileobj(written, file, 1 << 20)
-        return Dataset(target, self.columns, self.given_format)
+        return self._like(target, self.reading)
 
     def for_method(self, method: Method) -> Dataset:
         """Return the dataset as the method reads it.
@@ -187,7 +229,10 @@ class Dataset:
         """
         read = self._read_for(method)
         first = self._first(read.known).record
-        words = None if first is None else untrainable_record_words(first, method)
+        words = None
+        if first is not None:
+            good = self.command("convert", "--to", CHATS, "--allow-loss", "-o", "good.jsonl")
+            words = untrainable_record_words(first, method, keep_unliked=self.reading.keep_unliked, convert=good)
         if words is not None:
             raise ConfigError(f"{self.path.name if self.in_file else 'the dataset'} {words[0]}; {words[1]}")
         return read
@@ -207,25 +252,27 @@ class Dataset:
         return self
 
     def validation_like(self, validation: DatasetLike) -> Dataset:
-        """Return a validation file, with the same columns if it has them: one that `split` wrote has the format's own.
+        """Return a validation file, read as this one; without its columns, template and format as far as the file's
+        first row has none of them: one that `split` wrote has the format's own.
 
-        Raises DatasetError if the file can be read neither way.
+        Raises DatasetError if the file can be read no way.
         """
         given = Dataset.of(validation)
         if given._rows is None and given is validation:
             return given
-        if given.path == self.path and self.given_format is None:
+        if given.path == self.path:
             return self
-        found = Dataset(given.path, given.columns or self.columns, given.given_format)
+        plain = replace(self.reading, columns={}, template=None)
+        for reading in (self.reading,) if plain == self.reading else (self.reading, plain):
+            found = self._like(given.path, reading)
+            found._rows = given._rows
+            with contextlib.suppress(DatasetError):
+                if not found._first(found.known).problems:
+                    return found
+        found = self._like(given.path, replace(plain, format=None))
         found._rows = given._rows
-        try:
-            found._sample()
-        except DatasetError:
-            if not self.columns:
-                raise
-            found = given
-            found._sample()
-        return found
+        detected = found.format
+        return found if self.given_format is None else found.read_as(detected)
 
     # --- the first rows ---------------------------------------------------------------------------------------------
 

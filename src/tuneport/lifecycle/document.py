@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tuneport.data.rows.reading_options import READING_FIELDS, ReadingOptions
 from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
 from tuneport.lifecycle.submitting.hold_out import find_held_out_rows
@@ -39,7 +40,8 @@ def describe_job(row: JobRecord) -> dict[str, Any]:
         },
         "validation": None if spec.validation is None else str(spec.validation),
         "held_out": None if held_out is None else held_out.model_dump(mode="json"),
-        "columns": spec.columns,
+        **vars(ReadingOptions.of_spec(spec)),
+        "ignored_columns": list(spec.ignored_columns),
         "hyperparameters": {
             "given": spec.hyperparameters.given(),
             "resolved": {} if state is None else state.hyperparameters,
@@ -126,7 +128,9 @@ def describe_job_request(request: RequestRecord) -> dict[str, Any]:
             "left_out": [],
         },
         "validation": body.get("validation_file"),
-        "columns": own.get("columns") or {},
+        **vars(ReadingOptions()),
+        "ignored_columns": [],
+        **{name: own[name] for name in READING_FIELDS if own.get(name) is not None},
         "hyperparameters": {"given": given, "resolved": {}},
         "grader": own.get("grader") or details.get("grader"),
         "reward": own.get("reward"),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, get_type_hints, overload
 
 from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.data.rows.reading_options import READING_FIELDS
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job, JobFailedError, given_job_options
 from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
@@ -35,6 +36,12 @@ class SpecKeywords(OptionKeywords, total=False):
 
     validation: DatasetLike | float | None
     columns: Mapping[str, str] | None
+    format: str | None
+    system: str | None
+    template: str | None
+    ignored_columns: Sequence[str]
+    keep_unliked: bool
+    inline_images: bool
     method: str | None
     grader: Mapping[str, Any] | None
     reward: str | None
@@ -116,16 +123,17 @@ def submit(
     `anyway` trains on data that fails a check, `again` repeats an earlier job.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked, but no third party by itself. `method`
-    None: what the data is made for. `validation` is a file or rows, or a share of the rows to hold out; by default
-    0.1 of a dataset of 200 rows or more, False trains on all rows. `columns` maps the names that a format expects to
-    those in the files (`--map`); a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is grpo's and
-    rloo's: `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a finished job
-    (ours or the backend's id), `:STEP` behind it for one of its checkpoints; `wandb` has project, and name, entity
-    and tags if wanted. `show_terms` is given the terms that apply at a backend, and the licence of the base model,
-    before the first job there; by default they are logged. `opened` is the workspace to use in place of the shared
-    one, as `JobService.submit` does. Raises DatasetError, ConsentError, CheckFailedError, ModelNotOfferedError,
-    BudgetError, UnsupportedError or ConfigError before anything is sent, and JobFailedError if the backend refused
-    the job. Raises ProviderError if the backend is out of reach; the job's row stays, and `tuneport.job(ID).wait()`
+    None: what the data is made for. `validation` is a file or rows, or a share of the rows to hold out; by default 0.1
+    of a dataset of 200 rows or more, False trains on all rows. `columns` maps the names that a format expects to those
+    in the files (`--map`); `format`, `system`, `template`, `ignored_columns` and `keep_unliked` say further how the
+    data is read (see `ReadingOptions`); a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is
+    grpo's and rloo's: `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a
+    finished job (ours or the backend's id), `:STEP` behind it for one of its checkpoints; `wandb` has project, and
+    name, entity and tags if wanted. `show_terms` is given the terms that apply at a backend, and the licence of the
+    base model, before the first job there; by default they are logged. `opened` is the workspace to use in place of the
+    shared one, as `JobService.submit` does. Raises DatasetError, ConsentError, CheckFailedError, ModelNotOfferedError,
+    BudgetError, UnsupportedError or ConfigError before anything is sent, and JobFailedError if the backend refused the
+    job. Raises ProviderError if the backend is out of reach; the job's row stays, and `tuneport.job(ID).wait()`
     continues it.
     """
     opened = opened or open_shared_job_service(settings)
@@ -223,9 +231,7 @@ def _spec_of(verb: str, dataset: DatasetLike, given: dict[str, Any], kept: Path)
         raise TypeError(f"{verb}() got an unexpected keyword argument {min(unknown)!r}")
     if "model" not in given:
         raise TypeError(f"{verb}() missing 1 required keyword-only argument: 'model'")
-    data = Dataset.of(dataset, given.pop("columns", None)).kept_in(kept)
-    if data.given_format is not None:
-        raise ConfigError(f"{data!r}: a job reads its dataset in the format that the rows show; leave the format out")
+    data = Dataset.of(dataset, **{name: given.pop(name) for name in READING_FIELDS if name in given}).kept_in(kept)
     if given.get("validation") is not None:
         given["validation"] = Dataset.of(given["validation"]).kept_in(kept).path
     return build_job_tune_spec(data, given), data

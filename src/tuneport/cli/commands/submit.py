@@ -23,6 +23,7 @@ from tuneport.lifecycle.submitting.flags import (
     parse_job_option_pairs,
     parse_job_option_texts,
     parse_job_wandb_flag,
+    parse_template_flag,
 )
 from tuneport.lifecycle.submitting.hold_out import HoldOut, parse_hold_out_share
 from tuneport.lifecycle.submitting.options import JobOptions
@@ -66,6 +67,7 @@ _TYPES: Mapping[str, Any] = {
     "columns": list[str] | None,
     "texts": list[str] | None,
     "values": list[str] | None,
+    "names": list[str] | None,
     "switch": bool,
 }
 
@@ -111,15 +113,15 @@ def _off(flag: Flag) -> str:
 
 def _parameter(flag: Flag) -> inspect.Parameter:
     if flag.kind == "switch":
-        return _switch(flag.field, flag.flag, flag.help)
+        return _switch(flag.field, flag.flag, flag.help, hidden=flag.hidden)
     names = [flag.flag] if flag.short is None else [flag.flag, flag.short]
     option = typer.Option(*names, help=flag.help, metavar=flag.metavar)
     annotation: Any = Annotated[_TYPES.get(flag.kind, str | None), option]
     return inspect.Parameter(flag.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _switch(name: str, flag: str, help_: str) -> inspect.Parameter:
-    annotation = Annotated[bool, typer.Option(flag, help=help_)]
+def _switch(name: str, flag: str, help_: str, *, hidden: bool = False) -> inspect.Parameter:
+    annotation = Annotated[bool, typer.Option(flag, help=help_, hidden=hidden)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
 
 
@@ -174,6 +176,7 @@ def submit_command(
 def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     """Return the job that the parsed arguments ask for. Raises ConfigError if something is missing or contradictory."""
     from tuneport.data.dataset import Dataset
+    from tuneport.data.rows.reading_options import READING_FIELDS
     from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec, read_job_spec_values
 
     values: dict[str, Any] = {} if given["spec_file"] is None else read_job_spec_values(given["spec_file"])
@@ -186,7 +189,8 @@ def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     for name, what in (("dataset", "training file: tuneport submit DATA"), ("model", "model: --model MODEL")):
         if values.get(name) is None:
             raise ConfigError(f"there is no {what}, or a file that has it: --spec FILE")
-    data = Dataset(values.pop("dataset"), values.pop("columns", None))
+    reading = {name: values.pop(name) for name in READING_FIELDS if name in values}
+    data = Dataset(values.pop("dataset"), **reading)
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
     spec = build_job_tune_spec(data, values)
     return SubmitArguments(spec, data, parse_or_config_error(JobOptions, options), given["backend"], hold_out)
@@ -221,6 +225,8 @@ def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
         case "path_or_share":
             share = parse_hold_out_share(value)
             return Path(value) if share is None else share
+        case "template":
+            return parse_template_flag(value)
         case "json_file":
             return _json_file(value, flag.flag)
     return value

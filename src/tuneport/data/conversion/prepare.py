@@ -15,14 +15,14 @@ from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import Unrepresentable
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import RowProblemTally, ScannedRow, scan_dataset_rows
-from tuneport.data.rows.kinds import untrainable_record_words
+from tuneport.data.rows.kinds import record_without_mark, untrainable_record_words
 from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
 from tuneport.data.rows.signals import UnusedSignals
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.data.tokens.tokens import TokenCounter
 from tuneport.digests import sha256_of
-from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
+from tuneport.errors import ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 from tuneport.types import DataFile, Method
 
 NO_QUESTION = Unrepresentable("messages", "this method needs a user's message before the last answer")
@@ -46,8 +46,8 @@ def prepare_dataset(
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
     message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
     train nothing. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or if a column
-    holds training signal that is left out (`data.rows.signals`), unless loss is allowed; ConversionLossError if
-    training would miss something, unless that is allowed; and StorageError if `store` cannot be written.
+    holds training signal that is left out and not ignored on purpose (`data.rows.signals`), and ConversionLossError if
+    training would miss something, both unless loss is allowed; and StorageError if `store` cannot be written.
     """
     dataset, store = Dataset.of(dataset), Path(store)
     if dataset.given_format is None and target == REINFORCEMENT and not questions:
@@ -55,7 +55,8 @@ def prepare_dataset(
     format = load_dataset_format(target)
     known, source = dataset.known, dataset.open()
     losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter()
-    signals = UnusedSignals()
+    signals, ignored = UnusedSignals(), dataset.reading.ignored_columns
+    unmarked = dataset.reading.keep_unliked and method in (None, Method.SFT)
     untrained = untrained or UntrainedDatasetRecords()
     untrained.words = source.numbering.words
     digest = hashlib.sha256()
@@ -65,10 +66,11 @@ def prepare_dataset(
     make_output_folder(store, otherwise=otherwise, private=True)
     with temporary_file(store, otherwise=otherwise) as (file, temporary):
         for found in scan_dataset_rows(source, known):
-            wrong = found.problems or _of_another_kind(found, method, source)
+            wrong = found.problems or _of_another_kind(found, method, source, keep_unliked=unmarked)
             if not problems.accept(wrong) or found.record is None:
                 continue
-            record = record_as_prompt(found.record) if questions else found.record
+            read = record_without_mark(found.record) if unmarked else found.record
+            record = record_as_prompt(read) if questions else read
             if record is None:
                 losses.add(found.line, [NO_QUESTION])
                 continue
@@ -86,14 +88,12 @@ def prepare_dataset(
             digest.update(line)
             size, written = size + len(line), written + 1
         problems.end()
-        if not allow_loss:
-            refuse_unused_signals(signals, source, f"{written:,}")
         lost_all = losses.losses(source.numbering)
-        if lost_all and not allow_loss:
-            raise ConversionLossError(target, lost_all)
+        if not allow_loss:
+            refuse_unused_signals(signals, source, f"{written:,}", ignored=ignored)
+            _refuse_losses(lost_all, dataset, target)
         if not written:
-            rule = f"no record can be written as {target}: {lost_all[0].reason}"
-            raise DatasetError(DatasetProblem(str(dataset.path), None, "", rule, "choose another method or dataset"))
+            raise _nothing_written(dataset, target, lost_all[0].reason)
         untrained.refuse_if_all_untrained(dataset.path)
         final = store / f"{digest.hexdigest()}.jsonl"
         if not (final.is_file() and sha256_of(final) == digest.hexdigest()):  # not there, or damaged since
@@ -110,8 +110,25 @@ def prepare_dataset(
     )
 
 
-def _of_another_kind(found: ScannedRow, method: Method | None, source: RowSource) -> tuple[DatasetProblem, ...]:
-    words = None if method is None or found.record is None else untrainable_record_words(found.record, method)
+def _refuse_losses(losses: Sequence[ConversionLoss], dataset: Dataset, target: str) -> None:
+    """Raise ConversionLossError if there are any."""
+    if losses:
+        keep = dataset.command("convert", "--to", target, "--allow-loss", "-o", "kept.jsonl")
+        remedy = f"change these records, or train on what can be kept: {keep}"
+        raise ConversionLossError(target, losses, remedy=remedy)
+
+
+def _nothing_written(dataset: Dataset, target: str, reason: str) -> DatasetError:
+    rule = f"no record can be written as {target}: {reason}"
+    return DatasetError(DatasetProblem(str(dataset.path), None, "", rule, "choose another method or dataset"))
+
+
+def _of_another_kind(
+    found: ScannedRow, method: Method | None, source: RowSource, *, keep_unliked: bool
+) -> tuple[DatasetProblem, ...]:
+    words = None
+    if method is not None and found.record is not None:
+        words = untrainable_record_words(found.record, method, keep_unliked=keep_unliked)
     if words is None:
         return ()
     place = source.locate(found.line)

@@ -7,9 +7,10 @@ that has it, and a text is none if the record's own texts contain it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from shlex import quote
 from typing import Any, Literal
 
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
@@ -45,6 +46,8 @@ _PIECES = ("<image>", "<video>", "<audio>", "<|", "<img>")
 _UNTRAINED_TURN = ("train", "loss")
 
 MARKS = "marks of pictures in the texts"
+_IGNORED_MARKS = "marks"
+"""The name of the same for --ignore."""
 
 _FIXES: Mapping[SignalKind, str] = {
     "media": "give the pictures as parts of the messages or in a column images (--format llamafactory)",
@@ -79,9 +82,7 @@ class UnusedSignal:
         """Return what to do about it."""
         unheard = self.kind == "media" and re.match("video|audio|speech", self.name.casefold())
         fix = "films and sounds are not trained on yet; keep the records without them" if unheard else _FIXES[self.kind]
-        if self.name == MARKS or "[]" in self.name:
-            return fix
-        return f"{fix}, or leave it out on purpose: --map ignored_{self.name}={self.name}"
+        return f"{fix}, or leave it out on purpose: --ignore {quote(_said_as(self.name))}"
 
 
 class UnusedSignals:
@@ -99,9 +100,23 @@ class UnusedSignals:
             if value is not None and len(found.values) < 3:
                 found.values.add(value)
 
-    def found(self) -> list[UnusedSignal]:
-        """Return the signals of all records, those in most records first."""
-        return sorted((each for each in self._found.values() if each.tells_something), key=lambda each: -each.count)
+    def merge(self, other: UnusedSignals) -> None:
+        """Add what was found in other records."""
+        for name, theirs in other._found.items():
+            ours = self._found.setdefault(name, UnusedSignal(name, theirs.kind, theirs.line))
+            ours.line = min(ours.line, theirs.line)
+            ours.count += theirs.count
+            ours.values |= theirs.values
+
+    def found(self, ignored: Iterable[str] = ()) -> list[UnusedSignal]:
+        """Return the signals of all records, but of the columns `ignored`, those in most records first."""
+        left_out = frozenset(ignored)
+        told = (each for each in self._found.values() if each.tells_something and _said_as(each.name) not in left_out)
+        return sorted(told, key=lambda each: -each.count)
+
+
+def _said_as(name: str) -> str:
+    return _IGNORED_MARKS if name == MARKS else name
 
 
 def _signals(record: Record) -> Iterator[tuple[str, SignalKind, float | bool | None]]:

@@ -84,7 +84,7 @@ class JobSubmitter:
         if data.validation is not None and data.validation.sha256 == data.training.sha256:
             raise ConfigError(
                 f"{spec.validation} is the training file, so it would show nothing; name rows that are not trained on: "
-                f"`tuneport split {spec.dataset} -o FOLDER` holds some out"
+                f"`{planned.dataset.command('split', '-o', 'FOLDER')}` holds some out"
             )
         offered = find_manifest_model(planned.manifest, proposal.model)
         context = None if offered is None else offered.context_for(spec.method.value)
@@ -93,7 +93,8 @@ class JobSubmitter:
         if whole is not None:
             checked, validation = whole, None
         kept = CheckCache(self.settings.home / "cache" / "checks")
-        findings = with_hold_out_finding(kept.findings(checked, validation, vocabulary), spec, proposal.held_out)
+        findings = kept.findings(checked, validation, vocabulary, method=spec.method)
+        findings = with_hold_out_finding(findings, spec, proposal.held_out)
         settings = planned.chosen.settings
         settled = {} if settings is None else {"hyperparameters": settings.hyperparameters}
         repeated = self.store.jobs.find_repeated(

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 
+from tuneport.data.rows.reading_options import READING_FIELDS
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.accounting.budgets import hold_monthly_budget
 from tuneport.lifecycle.schema.database import split_for_store_statement
@@ -235,12 +236,12 @@ def _trained(spec: TuneSpec, prepared: PreparedData) -> dict[str, Any]:
         "model",
         "dataset",
         "validation",
-        "columns",
         "budget",
         "suffix",
         "metadata",
         "wandb",
         "provider_defaults",
+        *READING_FIELDS,
     }
     return spec.model_dump(mode="json", exclude=left_out) | {"validation": held_out}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tuneport.backends import backend_manifest
 from tuneport.backends.openai.request import TOKEN_KEY
 from tuneport.backends.routing import BackendOffers
+from tuneport.data.rows.reading_options import READING_FIELDS
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.jobs.model_access import is_hidden_from_caller
@@ -162,12 +163,12 @@ def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
             for name in (
                 "method",
                 "adapter",
-                "columns",
                 "grader",
                 "reward",
                 "budget",
                 "provider_options",
                 "provider_defaults",
+                *READING_FIELDS,
             )
             if name in own
         },
