@@ -9,6 +9,7 @@ OPEN_TO_OTHER_ROOMS = (
     "checks.report",
     "checks.rows.personal",
     "checks.rows.shapes",
+    "checks.rows.task",
     "checks.rows.words.language_names",
     "clean",
     "containers.bad_row",

@@ -1,4 +1,4 @@
-"""The workflows: check, preview, compare, plan, advise, evaluate, migrate. Each has a file, and a folder for its
+"""The workflows: check, preview, compare, plan, advise, evaluate, label, migrate. Each has a file, and a folder for its
 parts."""
 
 OPEN_TO_OTHER_ROOMS = (
@@ -25,6 +25,7 @@ OPEN_TO_OTHER_ROOMS = (
     "evaluation.mistakes",
     "evaluation.result",
     "evaluation.words",
+    "label",
     "migrate",
     "migration.comparison",
     "migration.folder",

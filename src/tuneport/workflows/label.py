@@ -14,7 +14,6 @@ from tuneport.data.checks.rows.task import DatasetTaskGuess
 from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_dataset_format
-from tuneport.data.formats.openai.format import NAME as CHATS
 from tuneport.data.rows.records import Record
 from tuneport.data.running.writing import publish_output_file, refuse_overwriting, temporary_file
 from tuneport.errors import BudgetError, ConfigError, ConversionLossError
@@ -30,15 +29,16 @@ from tuneport.workflows.evaluation.models.asked_models import find_evaluated_mod
 from tuneport.workflows.evaluation.models.instruction import MOST_CLASSES, add_instruction, instruct_classes
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan, plan_model_answers
 from tuneport.workflows.evaluation.result import refuse_personal_data_of_messages
-from tuneport.workflows.labelling.questions import LabelQuestion, read_label_questions
+from tuneport.workflows.labelling.questions import CHATS, LabelQuestion, read_label_questions
 
 MOST_ANSWER_TOKENS = 1024
 
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """What will be asked, before anything is sent. `labels`: the only answers that count, if there are any. `in_batches`:
-    at the provider's lower price, answered within a day. `kept`: the records whose own answer stays."""
+    """The plan of a labelling, before anything is sent. `labels`: the only answers that count, if there are any.
+
+    `in_batches`: at the provider's lower price, answered within a day. `kept`: the records whose own answer stays."""
 
     questions: tuple[LabelQuestion, ...]
     kept: int
@@ -67,8 +67,9 @@ class LabelPlan:
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What was written. Of the `asked` records, `had_answer` had one, and `agree` of those have the same now. Left out
-    are `no_label` (an answer that is none of the labels), `cut_off` at the most tokens, `refused` by the provider or
+    """The counts of a labelling. Of the `asked` records, `had_answer` had one, and `agree` of those have the same now.
+
+    Left out are `no_label` (an answer that is none of the labels), `cut_off` at the most tokens, `refused` by the provider or
     `empty`, and the records that ask nothing (`unusable`). `kept` records are written as they were."""
 
     source: Path

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuneport.cli.commands.data import DATA, Format, Task
-from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.commands.data import DATA, Task
 from tuneport.cli.outputs import Force, refuse_existing_outputs
+from tuneport.cli.reading import READS, takes_reading_options
 from tuneport.cli.views import output
+from tuneport.data.rows.reading_options import ReadingOptions
 
 if TYPE_CHECKING:
     from tuneport.workflows.label import LabelPlan, LabelReport
 
 
+@takes_reading_options(*(name for name in READS if name != "system"))  # of what is asked here, not of the rows
 def label_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     model: Annotated[
@@ -37,8 +39,7 @@ def label_command(
     answer_tokens: Annotated[
         int | None, typer.Option(min=1, help="Most tokens of an answer. Default: 1024, for labels theirs.")
     ] = None,
-    format_: Format = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     force: Force = False,
     budget: Annotated[float | None, typer.Option(min=0, help="The most that it may cost, in US dollars.")] = None,
@@ -53,7 +54,7 @@ def label_command(
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.label import label as run
 
-    data = Dataset(dataset, parse_map_option(map_), format_)
+    data = Dataset(dataset, **vars(reading))
     refuse_existing_outputs([out], data.files, force=force)
     with ExitStack() as shown:
         progress = AnswerProgress()

@@ -1,4 +1,4 @@
-"""What a model is asked to label: each record's conversation up to its last answer, and that answer if it has one."""
+"""The questions of a labelling: each record's conversation up to its last answer, and that answer if it has one."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import msgspec
 from tuneport.data.dataset import Dataset
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import DatasetFormat
-from tuneport.data.formats.openai.format import NAME as CHATS
 from tuneport.data.formats.openai.messages import write_openai_message
-from tuneport.data.formats.openai.reinforcement import NAME as QUESTIONS
 from tuneport.data.reading import RowProblemTally, ScannedRow, read_dataset_row
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, Record, ToolCall
 from tuneport.data.rows.text import split_record_answer
 from tuneport.errors import DatasetError
 from tuneport.scoring.examples import Example, make_scoring_tool_example, scored_tool_calls
 
+CHATS, QUESTIONS = "openai", "openai-reinforcement"
 PROMPTS = "prompt-completion"
 EARLIER = "earlier_answer"
 
 
 @dataclass(frozen=True)
 class LabelQuestion:
-    """`asked`: the conversation without its last answer, with the record's tools and columns. `earlier`: the columns
-    for what the record had there, empty if it had no answer; `answer` is that answer's text."""
+    """A record as it is asked: `asked` is the conversation without its last answer, with the tools and columns.
+
+    `earlier`: the columns for what the record had there, empty if it had no answer; `answer` is that answer's text.
+    """
 
     line: int
     record: Record
