@@ -91,12 +91,12 @@ def test_what_submit_would_not_use_is_not_planned(
 ) -> None:
     asked = [
         command,
-        str(write(tmp_path / "a.jsonl", [{**CHAT, "image": "a.jpg"}] * 40)),
+        str(write(tmp_path / "a.jsonl", [{**CHAT, "video": "a.mp4"}] * 40)),
         "-m",
         "llama-3.1-8b-instruct",
     ]
     assert main(asked) == 2
-    assert "a.jsonl:1: image: 40 of 40 records have it, and the model would not see it" in capsys.readouterr().err
+    assert "a.jsonl:1: video: 40 of 40 records have it, and the model would not see it" in capsys.readouterr().err
     assert main([*asked, "--method", "grpo"]) == 0
 
 

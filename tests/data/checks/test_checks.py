@@ -88,6 +88,16 @@ def test_schema_problems_are_a_finding_and_the_rest_is_checked(tmp_path: Path) -
     assert complaints(run(tmp_path, rows)) == {"schema": "fail", "hold-out": "warn"}
 
 
+def test_films_and_pictures_that_no_model_would_see_fail_the_schema(tmp_path: Path) -> None:
+    rows = [{**chat(f"<video>What is in {number}?", "A cat."), "videos": ["a.mp4"]} for number in range(4)]
+    found = run(tmp_path, [chat("a", "b"), *rows], format="llamafactory").finding("schema")
+    assert found.verdict == "fail" and found.message.startswith(
+        "videos: 4 of 5 records have it, and no model would see"
+    )
+    assert "films and sounds are not trained on yet" in str(found.fix)
+    assert [evidence.lines for evidence in found.evidence] == [(2,), (2,)]
+
+
 def test_schema_counts_records_and_numbers_them_as_all_checks_do(tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     write(tmp_path / "all" / "a.jsonl", stories(120))

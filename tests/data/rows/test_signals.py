@@ -24,12 +24,13 @@ def prepared(folder: Path, rows: list[dict[str, Any]], columns: dict[str, str] |
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([{**ASKED, "image": "a.jpg"}] * 2, "a.jsonl:1: image: 2 of 2 records have it, and the model would not see it"),
+        ([{**ASKED, "image": "a"}] * 2, "a.jsonl:1: image: 2 of 2 records have it, and the model would not see it"),
         ([ASKED, {**ASKED, "Image_Path": "a.jpg"}], "a.jsonl:2: Image_Path: 1 of 2 records"),
         ([{"prompt": "a", "completion": "b", "video": "a.mp4"}], "--map ignored_video=video"),
         ([{**ASKED, "label": 1}, {**ASKED, "label": 0}], "label: 2 of 2 .* --method kto"),
         ([{**ASKED, "feedback": "bad"}], "feedback: 1 of 1 "),
         ([{**ASKED, "rating": 4}, {**ASKED, "rating": 2}], "rating: 2 of 2 "),
+        ([{**ASKED, "rejected_messages": [1]}], "rejected_messages: 1 of 1 "),
         ([{**ASKED, "rejected": "Nowhere."}], "rejected: 1 of 1 .* --method dpo"),
         ([{"prompt": "a", "completion": "b", "context": "c d"}], "context: 1 of 1 .* put it into the prompt"),
         ([{"prompt": "a", "completion": "b", "documents": [{"id": 7, "text": "c d"}]}], "documents: 1 of 1 "),

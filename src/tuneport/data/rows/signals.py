@@ -20,7 +20,8 @@ _NAMES: Mapping[SignalKind, str] = {
     "media": "image images img imgs picture pictures imagepath imagepaths imageurl imageurls imagefile "
     "video videos videopath audio audios audiopath speech",
     "verdict": "ktotag label labels rating reward score thumbs thumbsup feedback liked preferred isgood desirable",
-    "pair": "chosen rejected preferredoutput nonpreferredoutput rejectedresponse rejectedresponses",
+    "pair": "chosen rejected preferredoutput nonpreferredoutput rejectedresponse rejectedresponses rejectedmessages "
+    "rejectedimages",
     "weight": "weight lossweight",
     "context": "system systemprompt context contexts document documents passage passages history input",
     "tools": "tools functions",
@@ -98,6 +99,13 @@ class UnusedSignals:
             found.count += 1
             if value is not None and len(found.values) < 3:
                 found.values.add(value)
+
+    def merge(self, later: UnusedSignals) -> None:
+        """Add those of other records of the same dataset."""
+        for name, more in later._found.items():
+            found = self._found.setdefault(name, UnusedSignal(name, more.kind, more.line))
+            found.line, found.count = min(found.line, more.line), found.count + more.count
+            found.values |= more.values
 
     def found(self) -> list[UnusedSignal]:
         """Return the signals of all records, those in most records first."""

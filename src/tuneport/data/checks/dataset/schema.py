@@ -1,4 +1,4 @@
-"""Are all records of the format?"""
+"""Are all records of the format, and is there nothing in them that no model would see?"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tuneport.data.checks.finding import MAX_EVIDENCE, CheckEvidence, Finding, V
 from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.reading import MAX_PROBLEMS
+from tuneport.data.rows.signals import UnusedSignals
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.formatting import counted
 
@@ -23,6 +24,7 @@ class DatasetSchemaCheck:
         self.problems: list[DatasetProblem] = []
         self.count = 0
         self.changes: list[CheckEvidence] = []
+        self.unused = UnusedSignals()
 
     def add(self, line: int, problems: tuple[DatasetProblem, ...]) -> None:
         self.count += len(problems)
@@ -30,11 +32,12 @@ class DatasetSchemaCheck:
         self.hits.add("invalid", line, "; and ".join(map(_words, problems[:2])))
 
     def state(self) -> Any:
-        return self.hits, self.problems, self.count
+        return self.hits, self.problems, self.count, self.unused
 
     def merge(self, state: Any) -> None:
-        hits, problems, count = state
+        hits, problems, count, unused = state
         self.hits.merge(hits)
+        self.unused.merge(unused)
         self.problems = sorted([*self.problems, *problems], key=lambda problem: problem.line or 0)[:MAX_PROBLEMS]
         self.count += count
 
@@ -61,6 +64,14 @@ class DatasetSchemaCheck:
             raise DatasetError(self.problems, count=self.count)
 
     def finding(self, format: str, rows: int) -> Finding:
+        media = [signal for signal in self.unused.found() if signal.kind == "media"]
+        if media and not self.hits:
+            first = media[0]
+            message = f"{first.name}: {first.count:,} of {counted(rows, 'record')} have it, and no model would see it"
+            evidence = tuple(
+                CheckEvidence((each.line,), f"{each.name}: {counted(each.count, 'record')}") for each in media
+            )
+            return Finding("schema", Verdict.FAIL, message, evidence[:MAX_EVIDENCE], first.fix, first.count)
         if not self.hits:
             all_of = f"all {rows:,} records are" if rows != 1 else "the one record is"
             return Finding("schema", Verdict.PASS, f"{all_of} in the format {format}")
