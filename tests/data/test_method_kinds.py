@@ -100,6 +100,22 @@ def test_what_submit_would_not_use_is_not_planned(
     assert main([*asked, "--method", "grpo"]) == 0
 
 
+@pytest.mark.parametrize("command", ["plan", "submit"])
+def test_pictures_are_planned_for_models_that_take_them_alone(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    shown = {"messages": [{"role": "user", "content": [url]}, {"role": "assistant", "content": "A cat."}]}
+    data = str(write(tmp_path / "a.jsonl", [CHAT] * 14 + [shown] * 6))
+    asked = [command, data, "-m", "gpt-4.1-mini", "-b", "openai", "--yes", "--anyway"]
+    if command == "plan":
+        asked = [command, data, "-m", "llama-3.1-8b-instruct"]
+    assert main(asked) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "takes no images, and 6 rows show some; take a model that does (" in told, told
+    assert "openai/gpt-4o-2024-08-06" in told and "together/Qwen/Qwen3-VL-8B-Instruct" in told
+
+
 def test_pairs_are_not_uploaded_for_another_method(tmp_path: Path) -> None:
     """Together takes files of pairs, and its own sft job would have got them."""
     data = write(tmp_path / "a.jsonl", [PAIR] * 40)

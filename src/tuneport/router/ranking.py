@@ -30,6 +30,7 @@ from tuneport.manifests import (
 from tuneport.router.choice import BackendChoice, BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
 from tuneport.router.refusals import (
     refuse_backend_for_dataset,
+    refuse_backend_for_images,
     refuse_backend_for_spec,
     refuse_backend_of_retired_model,
     refuse_backend_over_budget,
@@ -148,6 +149,7 @@ def _judge(
         *refuse_backend_of_retired_model(manifest, model, today),
         *refuse_backend_for_spec(spec, manifest, model),
         *refuse_backend_for_dataset(spec, manifest, model, dataset, tokens),
+        *refuse_backend_for_images(spec.method, manifest, model, dataset, today),
         *refuse_unready_backend(manifest, ready),
         *refuse_backend_short_of_memory(spec, memory, machine, model),
         *refuse_backend_over_budget(spec, quote, manifest),
@@ -155,6 +157,8 @@ def _judge(
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
         warnings += (f"the training price is approximate: {tokens.reason}",)
+    if dataset.image_rows and model.takes_images is None:
+        warnings += (f"{dataset.image_rows:,} rows show images, and it is not known whether {model.id} takes any",)
     inference = base = None
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from tuneport.lifecycle.planning.past_jobs import read_past_jobs
 from tuneport.lifecycle.planning.planning import find_job_gpu, plan_job_machine, read_job_dataset_facts
 from tuneport.manifests import find_manifest_model, load_gpus
 from tuneport.pages.notebook import render_notebook_view
-from tuneport.router import BackendChoiceTokens, Machine
+from tuneport.router import BackendChoiceTokens, Machine, refuse_backend_for_images
 from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
@@ -304,4 +305,6 @@ def _count_training_tokens(
     manifest = backend_manifest("local", settings)
     offered = find_manifest_model(manifest, model)
     assert offered is not None  # the backend local takes every name
+    for refusal in refuse_backend_for_images(method, manifest, offered, facts, date.today()):
+        raise UnsupportedError(refusal.reason)
     return max(1, facts.rows), facts.tokens(manifest, offered)

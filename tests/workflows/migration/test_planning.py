@@ -124,6 +124,9 @@ def test_suggestions_can_run_the_job_and_say_why(settings: Settings) -> None:
     for suggestion in found:
         assert suggestion.choice.model and "dpo" in offered[suggestion.choice.model].methods
     long = DatasetFacts(rows=100, tokens=lambda manifest, model: BackendChoiceTokens(10_000, longest=10**7))
+    shown = DatasetFacts(rows=100, image_rows=1, tokens=dataset.tokens)
+    for suggestion in suggest_migration_replacements(spec, MINI, "openai", together, settings, shown, TODAY):
+        assert offered[suggestion.choice.model or ""].takes_images
     for suggestion in suggest_migration_replacements(spec, MINI, "openai", together, settings, long, TODAY):
         assert offered[suggestion.choice.model or ""].context_for("dpo") is None  # where it is known, it is too short
 
