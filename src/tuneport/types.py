@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tuneport.client_rules import (
+    YES_NO,
     CheckedByGateway,
     OperatorOnly,
     client_choice_rule,
@@ -170,6 +171,24 @@ class TuneSpec(Model):
     validation: Annotated[Path | None, CheckedByGateway("the content of an uploaded file")] = None
     columns: Annotated[dict[str, str], CheckedByGateway("names of columns of the uploaded file")] = Field(
         default_factory=dict, description="the format's names for columns of the dataset"
+    )
+    format: Annotated[str | None, CheckedByGateway("one of the formats")] = Field(
+        default=None, description="of the dataset; None: detected from its rows"
+    )
+    system: Annotated[str | None, CheckedByGateway("text")] = Field(
+        default=None, min_length=1, description="the system prompt of records that have none"
+    )
+    template: Annotated[str | None, CheckedByGateway("text with names of columns in braces; nothing is evaluated")] = (
+        Field(default=None, min_length=1, description="the user's message, with {column} for a column of the row")
+    )
+    ignored_columns: Annotated[tuple[str, ...], CheckedByGateway("names of columns of the uploaded file")] = Field(
+        default=(), description="columns with training signal that are left out on purpose"
+    )
+    keep_unliked: Annotated[bool, YES_NO] = Field(
+        default=False, description="sft: train on the answers that are marked as bad, too"
+    )
+    inline_images: Annotated[bool, OperatorOnly("reads files of the operator's machine", never=True)] = Field(
+        default=False, description="read pictures that are named by a path into the rows"
     )
     method: Annotated[Method, CheckedByGateway("one of the methods")] = Method.SFT
     adapter: Annotated[Adapter | Auto, CheckedByGateway("one of the adapters")] = "auto"

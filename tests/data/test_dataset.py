@@ -153,8 +153,6 @@ def test_a_given_format_is_not_doubted(tmp_path: Path, counts: Counts) -> None:
     assert not counts["detections"] and not counts["likeness"]
     with pytest.raises(ConfigError, match="known formats"):
         _ = tuneport.Dataset(tmp_path / "a.jsonl", format="trlx").format
-    with pytest.raises(ConfigError, match="leave the format out"):
-        tuneport.submit(dataset, model="fake-small", backend="fake", confirm=False, anyway=True)
 
 
 def test_a_file_that_changes_is_looked_at_again(tmp_path: Path, counts: Counts) -> None:

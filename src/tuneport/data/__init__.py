@@ -34,6 +34,7 @@ OPEN_TO_OTHER_ROOMS = (
     "review.session",
     "rows.json_files",
     "rows.kinds",
+    "rows.reading_options",
     "rows.records",
     "rows.text",
     "running.journal",

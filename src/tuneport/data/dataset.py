@@ -7,8 +7,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 from tuneport.data.containers.bad_row import reading_file
 from tuneport.data.containers.numbering import RowPosition
@@ -28,11 +29,12 @@ from tuneport.data.reading import (
     scan_dataset_rows,
 )
 from tuneport.data.rows.kinds import method_for_record, untrainable_record_words
+from tuneport.data.rows.reading_options import MoreReadingOptions, ReadingOptions
 from tuneport.data.rows.records import Record
 from tuneport.errors import ConfigError, DatasetError
 from tuneport.files import replace_file_atomically
 from tuneport.private import make_private_folder
-from tuneport.types import Method
+from tuneport.types import Method, TuneSpec
 
 SETTLED_NS = 20_000_000
 """A file that has just changed may change again within one tick of its file system's clock (1 to 10 ms), unseen."""
@@ -44,7 +46,8 @@ class Dataset:
     A list of dicts, a pandas DataFrame or a `datasets.Dataset` is written to a private file, which is there as long as
     this object is; what is missing in a table leaves its key out (see `containers/python_objects.py`).
 
-    `columns` maps the names that the format expects to those in the files, as `--map instruction=question` does.
+    `columns` maps the names that the format expects to those in the files, as `--map instruction=question` does. The
+    other options are those of `ReadingOptions`, which `reading` holds.
     Without a `format`, the first rows are looked at when it is asked for, once: what they told holds for every later
     use, as long as no file has changed. So hand the same `Dataset` on instead of its path. Nothing is read before it is
     needed; a dataset that cannot be read, or whose format is unknown, is a DatasetError then, and a format that does
@@ -52,7 +55,11 @@ class Dataset:
     """
 
     def __init__(
-        self, path: Path | str | Rows, columns: Mapping[str, str] | None = None, format: str | None = None
+        self,
+        path: Path | str | Rows,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        **more: Unpack[MoreReadingOptions],
     ) -> None:
         self._rows: RowsFile | None = None
         if isinstance(path, str | os.PathLike):
@@ -60,26 +67,46 @@ class Dataset:
         else:
             self._rows = RowsFile(path)
             self.path = self._rows.path
-        self.columns: Mapping[str, str] = dict(columns or {})
-        self.given_format = format
+        self.reading = ReadingOptions(dict(columns or {}), format, **more)
         self._samples: dict[tuple[object, ...], DatasetSample] = {}  # one at most, by the state of the files
 
     @classmethod
-    def of(cls, dataset: DatasetLike, columns: Mapping[str, str] | None = None, format: str | None = None) -> Dataset:
+    def of(
+        cls,
+        dataset: DatasetLike,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        **more: Unpack[MoreReadingOptions],
+    ) -> Dataset:
         """Return the dataset itself, that at the path, or that of the rows.
 
-        ConfigError if a `Dataset` is given other columns; DatasetError and TypeError as of `RowsFile`.
+        ConfigError if a `Dataset` is given other options of reading; DatasetError and TypeError as of `RowsFile`.
         """
         if not isinstance(dataset, Dataset):
-            return cls(dataset, columns, format or None)
-        if columns or format:
+            return cls(dataset, columns, format or None, **more)
+        if columns or format or any(more.values()):
             raise ConfigError(f"{dataset!r} has its own columns and format; give them to Dataset(...) instead")
         return dataset
 
+    @classmethod
+    def of_spec(cls, spec: TuneSpec, path: Path | None = None) -> Dataset:
+        """Return a job's training data as its spec says that it is read; `path` if the file lies elsewhere now."""
+        return cls(path or spec.dataset, **vars(ReadingOptions.of_spec(spec)))
+
+    def _like(self, path: Path, reading: ReadingOptions) -> Dataset:
+        return Dataset(path, **vars(reading))
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        return self.reading.columns
+
+    @property
+    def given_format(self) -> str | None:
+        return self.reading.format
+
     def __repr__(self) -> str:
-        told = {"columns": dict(self.columns), "format": self.given_format}
         what = repr(str(self.path)) if self._rows is None else f"<{self._rows.kind}: {self._rows.count:,} rows>"
-        return f"Dataset({what}{''.join(f', {name}={value!r}' for name, value in told.items() if value)})"
+        return f"Dataset({what}{''.join(f', {name}={value!r}' for name, value in self.reading.given().items())})"
 
     @property
     def in_file(self) -> bool:
@@ -158,7 +185,7 @@ class Dataset:
 
     def read_as(self, format: str) -> Dataset:
         """Return the same dataset, read in that format."""
-        other = Dataset(self.path, self.columns, format)
+        other = self._like(self.path, replace(self.reading, format=format))
         other._samples, other._rows = self._samples, self._rows
         return other
 
@@ -171,7 +198,7 @@ class Dataset:
             make_private_folder(folder)
             with self.path.open("rb") as written, replace_file_atomically(target) as file:
                 shutil.copyfileobj(written, file, 1 << 20)
-        return Dataset(target, self.columns, self.given_format)
+        return self._like(target, self.reading)
 
     def for_method(self, method: Method) -> Dataset:
         """Return the dataset as the method reads it.
@@ -202,24 +229,26 @@ class Dataset:
         return self
 
     def validation_like(self, validation: DatasetLike) -> Dataset:
-        """Return a validation file, with the same columns if it has them: one that `split` wrote has the format's own.
+        """Return a validation file, read as this one; without its columns and template if the file has none of them:
+        one that `split` wrote has the format's own.
 
         Raises DatasetError if the file can be read neither way.
         """
         given = Dataset.of(validation)
         if given._rows is None and given is validation:
             return given
-        if given.path == self.path and self.given_format is None:
+        if given.path == self.path:
             return self
-        found = Dataset(given.path, given.columns or self.columns, given.given_format)
+        found = self._like(given.path, self.reading)
         found._rows = given._rows
         try:
-            found._sample()
+            found._check_first(mapped=bool(self.columns or self.reading.template))
         except DatasetError:
-            if not self.columns:
+            if not (self.columns or self.reading.template):
                 raise
-            found = given
-            found._sample()
+            found = self._like(given.path, replace(self.reading, columns={}, template=None))
+            found._rows = given._rows
+            found._check_first()
         return found
 
     # --- the first rows ---------------------------------------------------------------------------------------------
@@ -239,6 +268,13 @@ class Dataset:
         if settled:
             self._samples[state] = sample
         return sample
+
+    def _check_first(self, *, mapped: bool = False) -> None:
+        """Raise DatasetError if the first rows fit no format; if `mapped`, also if they do not fit the given one."""
+        if self.given_format is None:
+            self._sample()
+        elif mapped and (problems := self._first(self.known).problems):
+            raise DatasetError(problems)
 
     def _first(self, known: DatasetFormat) -> ScannedRow:
         """Return the first row, read in a format."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tuneport.data.rows.reading_options import READING_FIELDS, ReadingOptions
 from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
 from tuneport.lifecycle.submitting.options import JobOptions
@@ -37,7 +38,8 @@ def describe_job(row: JobRecord) -> dict[str, Any]:
             "left_out": list(data.training.left_out),
         },
         "validation": None if spec.validation is None else str(spec.validation),
-        "columns": spec.columns,
+        **vars(ReadingOptions.of_spec(spec)),
+        "ignored_columns": list(spec.ignored_columns),
         "hyperparameters": {
             "given": spec.hyperparameters.given(),
             "resolved": {} if state is None else state.hyperparameters,
@@ -123,7 +125,9 @@ def describe_job_request(request: RequestRecord) -> dict[str, Any]:
             "left_out": [],
         },
         "validation": body.get("validation_file"),
-        "columns": own.get("columns") or {},
+        **vars(ReadingOptions()),
+        "ignored_columns": [],
+        **{name: own[name] for name in READING_FIELDS if own.get(name) is not None},
         "hyperparameters": {"given": given, "resolved": {}},
         "grader": own.get("grader") or details.get("grader"),
         "reward": own.get("reward"),

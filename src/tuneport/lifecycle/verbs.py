@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, get_type_hints, overload
 
 from tuneport.data.dataset import Dataset, DatasetLike
+from tuneport.data.rows.reading_options import READING_FIELDS
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job, JobFailedError, given_job_options
 from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
@@ -33,6 +34,12 @@ class SpecKeywords(OptionKeywords, total=False):
 
     validation: DatasetLike | None
     columns: Mapping[str, str] | None
+    format: str | None
+    system: str | None
+    template: str | None
+    ignored_columns: Sequence[str]
+    keep_unliked: bool
+    inline_images: bool
     method: str | None
     grader: Mapping[str, Any] | None
     reward: str | None
@@ -114,7 +121,8 @@ def submit(
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked, but no third party by itself. `method`
     None: what the data is made for. `columns` maps the names that a format expects to those in the files (`--map`);
-    a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is grpo's and rloo's:
+    `format`, `system`, `template`, `ignored_columns` and `keep_unliked` say further how the data is read (see
+    `ReadingOptions`); a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is grpo's and rloo's:
     `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a finished job
     (ours or the backend's id), `:STEP` behind it for one of its checkpoints; `wandb` has project, and name, entity
     and tags if wanted. `show_terms` is given the terms that apply at a backend, and the licence of the base model,
@@ -152,9 +160,7 @@ def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[T
         raise TypeError(f"submit() got an unexpected keyword argument {min(unknown)!r}")
     if "model" not in given:
         raise TypeError("submit() missing 1 required keyword-only argument: 'model'")
-    data = Dataset.of(dataset, given.pop("columns", None)).kept_in(kept)
-    if data.given_format is not None:
-        raise ConfigError(f"{data!r}: a job reads its dataset in the format that the rows show; leave the format out")
+    data = Dataset.of(dataset, **{name: given.pop(name) for name in READING_FIELDS if name in given}).kept_in(kept)
     if given.get("validation") is not None:
         given["validation"] = Dataset.of(given["validation"]).kept_in(kept).path
     return build_job_tune_spec(data, given), data

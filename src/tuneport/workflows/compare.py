@@ -172,7 +172,7 @@ def _spec(data: Dataset, held_out: Dataset | None, *, method: str, adapter: str,
             "model": "",
             "dataset": data.path,
             "validation": None if held_out is None else held_out.path,
-            "columns": data.columns,
+            **vars(data.reading),
             "method": method,
             # Which grader or reward it is makes no difference to what it costs.
             "grader": {} if method in methods_where(lambda each: each.takes_grader) else None,

@@ -248,7 +248,7 @@ class Migration:
 
 
 def _validation_of(spec: TuneSpec) -> Dataset | None:
-    return None if spec.validation is None else Dataset(spec.dataset, spec.columns).validation_like(spec.validation)
+    return None if spec.validation is None else Dataset.of_spec(spec).validation_like(spec.validation)
 
 
 def _has_failed(row: JobRecord) -> bool:

@@ -96,7 +96,7 @@ def test_what_a_job_may_hold_is_what_a_spec_holds_and_what_the_gateway_does_with
         "stop_on_overfit",
         "delete_files",
     }
-    of_the_spec = {name for name in TuneSpec.model_fields} - {"dataset", "validation", "reward_folder"}
+    of_the_spec = {name for name in TuneSpec.model_fields} - {"dataset", "validation", "reward_folder", "inline_images"}
     assert set(SubmitJob.model_fields) == at_the_gateway | of_the_spec
 
 

@@ -15,6 +15,12 @@ from tuneport.types import Hyperparameters, TuneSpec
 MODEL = "smollm2-135m-instruct"
 LEFT_OUT = {
     "columns": "the page reports on the file by its own columns",
+    "format": "the page reports on the file by the format that its rows show",
+    "system": "the page reports on the rows as they are in the file",
+    "template": "the page reports on the rows as they are in the file",
+    "ignored_columns": "the page reports on the file by its own columns",
+    "keep_unliked": "the page trains on marked answers by the method made for them",
+    "inline_images": "reads files of the operator's machine",
     "grader": "data that is graded is sent to `tuneport submit`",
     "reward": "data that is graded is sent to `tuneport submit`",
     "reward_folder": "names a folder with code on the operator's machine",

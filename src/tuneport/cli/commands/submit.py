@@ -22,6 +22,7 @@ from tuneport.lifecycle.submitting.flags import (
     parse_job_option_pairs,
     parse_job_option_texts,
     parse_job_wandb_flag,
+    parse_template_flag,
 )
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.types import TuneSpec
@@ -64,6 +65,7 @@ _TYPES: Mapping[str, Any] = {
     "columns": list[str] | None,
     "texts": list[str] | None,
     "values": list[str] | None,
+    "names": list[str] | None,
     "switch": bool,
 }
 
@@ -104,15 +106,15 @@ def _off(flag: Flag) -> str:
 
 def _parameter(flag: Flag) -> inspect.Parameter:
     if flag.kind == "switch":
-        return _switch(flag.field, flag.flag, flag.help)
+        return _switch(flag.field, flag.flag, flag.help, hidden=flag.hidden)
     names = [flag.flag] if flag.short is None else [flag.flag, flag.short]
     option = typer.Option(*names, help=flag.help, metavar=flag.metavar)
     annotation: Any = Annotated[_TYPES.get(flag.kind, str | None), option]
     return inspect.Parameter(flag.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _switch(name: str, flag: str, help_: str) -> inspect.Parameter:
-    annotation = Annotated[bool, typer.Option(flag, help=help_)]
+def _switch(name: str, flag: str, help_: str, *, hidden: bool = False) -> inspect.Parameter:
+    annotation = Annotated[bool, typer.Option(flag, help=help_, hidden=hidden)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
 
 
@@ -162,6 +164,7 @@ def submit_command(
 def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     """Return the job that the parsed arguments ask for. Raises ConfigError if something is missing or contradictory."""
     from tuneport.data.dataset import Dataset
+    from tuneport.data.rows.reading_options import READING_FIELDS
     from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec, read_job_spec_values
 
     values: dict[str, Any] = {} if given["spec_file"] is None else read_job_spec_values(given["spec_file"])
@@ -171,7 +174,8 @@ def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     for name, what in (("dataset", "training file: tuneport submit DATA"), ("model", "model: --model MODEL")):
         if values.get(name) is None:
             raise ConfigError(f"there is no {what}, or a file that has it: --spec FILE")
-    data = Dataset(values.pop("dataset"), values.pop("columns", None))
+    reading = {name: values.pop(name) for name in READING_FIELDS if name in values}
+    data = Dataset(values.pop("dataset"), **reading)
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
     return SubmitArguments(
         build_job_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"]
@@ -204,6 +208,8 @@ def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
             return parse_job_option_texts(value, flag.flag)
         case "wandb":
             return parse_job_wandb_flag(value)
+        case "template":
+            return parse_template_flag(value)
         case "json_file":
             return _json_file(value, flag.flag)
     return value

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_job(row: JobRecord) -> None:
+    from tuneport.data.rows.reading_options import ReadingOptions
     from tuneport.lifecycle.service import describe_job
 
     facts = describe_job(row)
@@ -27,6 +28,7 @@ def print_job(row: JobRecord) -> None:
         "tuned model": facts["tuned_model"],
         "method": f"{facts['method']}, adapter {facts['adapter']}",
         "dataset": facts["dataset"]["path"],
+        **ReadingOptions.of_spec(row.tune_spec).shown(),
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": job_progress_text(row),
         "quote": _quote_line(quote),

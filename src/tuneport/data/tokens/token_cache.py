@@ -32,9 +32,8 @@ class TokenCache:
         dataset = Dataset.of(dataset)
         if dataset.bytes < SMALL_BYTES:
             return count_dataset_tokens(dataset, encoding, context=context)
-        columns, files = sorted(dataset.columns.items()), [_digest(file) for file in dataset.files]
-        key = [RULES, encoding, dataset.given_format, columns, context, files]
-        entry = self.folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.json"
+        key = [RULES, encoding, dataset.reading.given(), context, [_digest(file) for file in dataset.files]]
+        entry = self.folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()}.json"
         try:
             return TokenCounts(**json.loads(entry.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

@@ -14,6 +14,7 @@ from pathlib import Path
 from tuneport.backends import backend_manifest, training_backend_manifests
 from tuneport.backends.routing import BackendCatalogue, backend_has_address, backend_has_key, is_backend_installed
 from tuneport.data.dataset import Dataset
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.data.tokens.token_cache import TokenCache
 from tuneport.data.tokens.tokens import OTHER_VOCABULARY, TokenCounts
 from tuneport.errors import ConfigError
@@ -147,8 +148,8 @@ def _ranked(
     manifests = [backend_manifest(name, settings) for name in only] or training_backend_manifests(settings, spec.model)
     if also is not None and also not in [manifest.name for manifest in manifests]:
         manifests.append(backend_manifest(also, settings))  # one that `choose_backend` will refuse by name, or hidden
-    if dataset is None or (dataset.path, dataset.columns) != (spec.dataset, spec.columns):
-        dataset = Dataset(spec.dataset, spec.columns)
+    if dataset is None or (dataset.path, dataset.reading) != (spec.dataset, ReadingOptions.of_spec(spec)):
+        dataset = Dataset.of_spec(spec)
     as_read = dataset.for_method(spec.method)
     validation = None if spec.validation is None else dataset.validation_like(spec.validation)
     facts = read_job_dataset_facts(as_read, validation, home=settings.home)

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 
+from tuneport.data.rows.reading_options import READING_FIELDS
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.accounting.budgets import hold_monthly_budget
 from tuneport.lifecycle.schema.database import split_for_store_statement
@@ -227,5 +228,5 @@ def _escaped(text: str) -> str:
 def _trained(spec: TuneSpec, prepared: PreparedData) -> dict[str, Any]:
     """Return what decides the trained weights: paths, names and limits of money do not."""
     held_out = None if prepared.validation is None else prepared.validation.sha256
-    left_out = {"model", "dataset", "validation", "columns", "budget", "suffix", "metadata", "wandb"}
+    left_out = {"model", "dataset", "validation", "budget", "suffix", "metadata", "wandb", *READING_FIELDS}
     return spec.model_dump(mode="json", exclude=left_out) | {"validation": held_out}

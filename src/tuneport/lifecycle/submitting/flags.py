@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from tuneport.errors import ConfigError
@@ -17,7 +18,9 @@ from tuneport.lifecycle.submitting.options import JobOptions, OffFlag, job_optio
 from tuneport.types import TuneSpec, Wandb
 from tuneport.validation import decode_json
 
-Kind = Literal["text", "path", "whole", "number", "columns", "texts", "values", "wandb", "json_file", "switch"]
+Kind = Literal[
+    "text", "path", "whole", "number", "columns", "texts", "values", "wandb", "json_file", "switch", "names", "template"
+]
 GRADER_FILE = "GRADER.json"
 """Stands in a printed command for a file with the job's grader."""
 
@@ -34,12 +37,37 @@ class Flag:
     short: str | None = None
     off: str | None = None
     off_help: str = ""
+    hidden: bool = False
 
 
 SPEC_FLAGS = (
     Flag("model", "--model", "An alias, a weights name or a provider's model id.", short="-m"),
     Flag("validation", "--validation", "A validation file.", "path"),
     Flag("columns", "--map", "The column to read as the format's field NAME.", "columns", "NAME=COLUMN"),
+    Flag("format", "--format", "The format of the files. Default: detected from the data."),
+    Flag("system", "--system", "The system prompt of records that have none.", metavar="TEXT"),
+    Flag(
+        "template",
+        "--template",
+        "A file with the user's message, {column} in it for a column of the row; or that text itself.",
+        "template",
+        "FILE",
+    ),
+    Flag(
+        "ignored_columns",
+        "--ignore",
+        "A column with training signal to leave out on purpose.",
+        "names",
+        "COLUMN",
+    ),
+    Flag("keep_unliked", "--keep-unliked", "sft: train on the answers that are marked as bad, too.", "switch"),
+    Flag(
+        "inline_images",
+        "--inline-images",
+        "Read pictures that are named by a path into the rows.",
+        "switch",
+        hidden=True,
+    ),
     Flag("method", "--method", "sft, dpo, kto, reward, grpo, rloo or rft. Default: detected from the data."),
     Flag("grader", "--grader", "rft: a JSON file with the grader, in OpenAI's shape.", "json_file"),
     Flag(
@@ -115,6 +143,22 @@ def parse_job_option_texts(given: list[str] | None, option: str) -> dict[str, st
     return found
 
 
+def parse_template_flag(given: str) -> str:
+    """Return the text of `--template`: a file's, or the argument itself if it has a column in braces.
+
+    Raises ConfigError for a file that cannot be read as text.
+    """
+    if "{" in given:
+        return given
+    try:
+        return Path(given).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(
+            f"--template {given} cannot be read: {reason}; give a text file with the names of columns in braces"
+        ) from error
+
+
 def parse_job_wandb_flag(given: str) -> dict[str, Any]:
     """Return the value of `--wandb`: a project, or JSON with all settings for W&B."""
     if not given.startswith("{"):
@@ -173,6 +217,10 @@ def _words(flag: Flag, value: Any) -> list[str]:
         return [word for pair in said for word in (flag.flag, pair)]
     if flag.kind == "path":
         return [flag.flag, _path(value)]
+    if flag.kind == "switch":
+        return [flag.flag]
+    if flag.kind == "names":
+        return [word for name in value for word in (flag.flag, name)]
     if flag.kind == "json_file":
         return [flag.flag, GRADER_FILE]
     if isinstance(value, Wandb):

@@ -72,7 +72,7 @@ def build_job_tune_spec(data: Dataset, values: Mapping[str, Any]) -> TuneSpec:
     numbers = given.get("hyperparameters", {})
     if not isinstance(numbers, Hyperparameters):
         numbers = parse_or_config_error(Hyperparameters, numbers)
-    fixed = {"dataset": data.path, "columns": data.columns, "method": method, "hyperparameters": numbers}
+    fixed = {"dataset": data.path, **vars(data.reading), "method": method, "hyperparameters": numbers}
     return parse_or_config_error(TuneSpec, given | fixed)
 
 

@@ -35,7 +35,7 @@ def _as_submitted(row: JobRecord, file: DataFile, source: Path, files: Path, fet
     first = source == spec.dataset
     if not source.is_file() and (sha256 := content_hash_in_path(source)) is not None:
         source = fetch(sha256)
-    dataset = Dataset(source, spec.columns) if first else Dataset(spec.dataset, spec.columns).validation_like(source)
+    dataset = Dataset.of_spec(spec, source) if first else Dataset.of_spec(spec).validation_like(source)
     again = convert_dataset_for_method(spec.method, dataset, file.format, files)
     if again.sha256 != file.sha256:
         rule = f"has changed since {row.id} was submitted, and the copy made then is gone or damaged"

@@ -10,6 +10,7 @@ from typing import Any
 from tuneport.backends.hosted.http.loop_guard import current_gateway_hops
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.dataset import Dataset
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import DatasetError, TuneportError
 from tuneport.lifecycle.contents.contents import ContentGoneError
 from tuneport.lifecycle.schema.records import FileRecord, RequestRecord
@@ -48,7 +49,7 @@ def create_native_job(gateway: Gateway, asked: SubmitJob, *, key: str | None) ->
     body = {name: value for name, value in given.items() if name in _SAID_ALIKE}
     if "method" not in own:
         row = require_client_training_file(gateway, asked.training_file, "training_file")
-        own["method"] = _method_of(gateway, row, asked.columns)
+        own["method"] = _method_of(gateway, row, asked.reading())
     for name, told, form in (
         ("from_checkpoint", asked.from_checkpoint, _JOB_AND_STEP),
         ("reward", asked.reward, _JOB),
@@ -61,9 +62,9 @@ def create_native_job(gateway: Gateway, asked: SubmitJob, *, key: str | None) ->
     return _create(gateway, asked, body | {"method": shown, "tuneport": own}, key)
 
 
-def _method_of(gateway: Gateway, row: FileRecord, columns: Mapping[str, str]) -> str:
+def _method_of(gateway: Gateway, row: FileRecord, reading: ReadingOptions) -> str:
     try:
-        return Dataset(gateway.contents.fetch_content(row.sha256), columns).method.value
+        return Dataset(gateway.contents.fetch_content(row.sha256), **vars(reading)).method.value
     except (DatasetError, ContentGoneError) as error:
         raise gateway_refusal_for_file(error, {row.sha256: row.id}) from error
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tuneport.backends.openai.request import TOKEN_KEY
+from tuneport.data.rows.reading_options import READING_FIELDS
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal
 from tuneport.serve.jobs.model_access import is_hidden_from_caller
@@ -133,7 +134,7 @@ def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
         }
         | {
             name: own[name]
-            for name in ("method", "adapter", "columns", "grader", "reward", "budget", "provider_options")
+            for name in ("method", "adapter", "grader", "reward", "budget", "provider_options", *READING_FIELDS)
             if name in own
         },
     )

@@ -145,7 +145,8 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
     refuse_operator_numbers(asked.hyperparameters)
     where = None if asked.backends else _route(asked.model, gateway.settings)
     try:
-        dataset = Dataset(gateway.contents.fetch_content(training.sha256), asked.columns)
+        reading = vars(asked.reading())
+        dataset = Dataset(gateway.contents.fetch_content(training.sha256), **reading)
         method = Method(asked.method or dataset.method)
         spec = parse_or_config_error(
             TuneSpec,
@@ -153,7 +154,7 @@ def _quotes(gateway: Gateway, asked: AskQuotes) -> QuoteList:
                 "model": asked.model if where is None else where.model,
                 "dataset": dataset.path,
                 "validation": None if validation is None else gateway.contents.fetch_content(validation.sha256),
-                "columns": asked.columns,
+                **reading,
                 "method": method,
                 "grader": {} if method.takes_grader else None,  # which one makes no difference to what it costs
                 "reward": "any:one" if method.takes_reward else None,
@@ -199,11 +200,10 @@ def _compare(gateway: Gateway, asked: AskComparison) -> tuple[Any, Mapping[str, 
             saved_per_request=asked.saved_per_request,
         )
         found = compare(
-            gateway.contents.fetch_content(training.sha256),
+            Dataset(gateway.contents.fetch_content(training.sha256), **vars(asked.reading())),
             model=asked.models,
             backend=asked.backends,
             validation=None if validation is None else gateway.contents.fetch_content(validation.sha256),
-            columns=asked.columns,
             method=asked.method,
             epochs=asked.epochs,
             traffic=traffic,
@@ -246,14 +246,12 @@ def _report(gateway: Gateway, reports: GatewayTaskCache, asked: AskDataReport) -
     def work() -> dict[str, Any]:
         try:
             report = check(
-                gateway.contents.fetch_content(file.sha256),
+                Dataset(gateway.contents.fetch_content(file.sha256), **vars(asked.reading())),
                 model=asked.model,
                 backend=backend,
-                format=asked.format,
                 validation=None if validation is None else gateway.contents.fetch_content(validation.sha256),
                 task=asked.task,
                 context=asked.context,
-                columns=asked.columns,
                 settings=gateway.settings,
             )
         except TuneportError as error:

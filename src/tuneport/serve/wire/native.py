@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from tuneport.curves import CurveVerdict
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 from tuneport.lifecycle.schema.submission import SubmissionCandidate
 from tuneport.lifecycle.submitting.options import ClientOptions
@@ -76,6 +77,12 @@ class Job(ResponseModel, ClientOptions):
     dataset: DatasetTold
     validation: str | None
     columns: dict[str, str]
+    format: str | None
+    system: str | None
+    template: str | None
+    ignored_columns: list[str]
+    keep_unliked: bool
+    inline_images: bool
     hyperparameters: HyperparametersTold
     grader: dict[str, Any] | None
     reward: str | None
@@ -202,7 +209,27 @@ class ModelCatalogue(ResponseModel):
     not_asked: dict[str, str]
 
 
-class SpecFields(RequestModel):
+class ReadingFields(RequestModel):
+    """Options of reading a file, as `tuneport submit` has them."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    format: str | None = Field(default=None, description="Default: detected from the data.")
+    system: str | None = Field(default=None, min_length=1, description="The system prompt of records that have none.")
+    template: str | None = Field(
+        default=None, min_length=1, description="The user's message, with {column} for a column of the row."
+    )
+    ignored_columns: Names = Field(
+        default_factory=list, description="Columns with training signal that are left out on purpose."
+    )
+    keep_unliked: bool = Field(default=False, description="sft: train on the answers marked as bad, too.")
+
+    def reading(self) -> ReadingOptions:
+        """Return the options as a dataset takes them."""
+        given = {name: getattr(self, name) for name in ReadingFields.model_fields}
+        return ReadingOptions(**given)
+
+
+class SpecFields(ReadingFields):
     """A job to quote, with the options of `tuneport submit` and files by id."""
 
     model: str = Field(min_length=1)
@@ -211,7 +238,6 @@ class SpecFields(RequestModel):
     method: Methods | None = Field(default=None, description="Default: chosen by the data.")
     adapter: Adapters = "auto"
     hyperparameters: dict[str, float | str] = Field(default_factory=dict)
-    columns: dict[str, str] = Field(default_factory=dict)
 
 
 class AskQuotes(SpecFields):
@@ -252,14 +278,13 @@ class SubmitJob(SpecFields, ClientOptions):
     )
 
 
-class AskComparison(RequestModel):
+class AskComparison(ReadingFields):
     """The options of `tuneport compare`."""
 
     training_file: str
     validation_file: str | None = None
     models: Names = Field(default_factory=list)
     backends: Names = Field(default_factory=list)
-    columns: dict[str, str] = Field(default_factory=dict)
     method: Methods | None = None
     epochs: Integer | None = Field(default=None, ge=1, le=50)
     requests: Integer | None = Field(default=None, ge=0, le=10**12, description="Requests a month. Default: 25,000.")
@@ -288,17 +313,15 @@ class Comparison(ResponseModel):
     break_even: dict[str, Any]
 
 
-class AskDataReport(RequestModel):
+class AskDataReport(ReadingFields):
     """The options of `tuneport check`."""
 
     file: str
     validation_file: str | None = None
     model: str | None = None
     backend: str | None = None
-    format: str | None = None
     task: Literal["classification", "extraction", "style", "domain", "code"] | None = None
     context: Integer | None = Field(default=None, ge=1, le=10**8)
-    columns: dict[str, str] = Field(default_factory=dict)
 
 
 class DataReport(ResponseModel):

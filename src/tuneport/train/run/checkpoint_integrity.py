@@ -127,7 +127,7 @@ def check_training_files(run: TrainingRunFolder) -> None:
     for purpose, file, source in parts:
         if _is_whole(file):
             continue
-        training = Dataset(spec.dataset, spec.columns)
+        training = Dataset.of_spec(spec)
         dataset = training if purpose == "training" else training.validation_like(source)
         try:
             again = convert_dataset_for_method(spec.method, dataset, file.format, file.path.parent)

@@ -11,6 +11,7 @@ from tuneport.data.checks.rows.personal import scan_personal_data
 from tuneport.data.conversion.convert import convert
 from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format, prepare_dataset
 from tuneport.data.dataset import Dataset
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.digests import sha256_of
 from tuneport.errors import ConversionLossError, DatasetError
 from tuneport.lifecycle.service import JobService
@@ -34,7 +35,7 @@ def convert_migration_files(
     """Convert the spec's files as a submit would; losses and problems go into `plan`.
 
     If something is lost and that is allowed, the returned spec names converted files in the saved folder. Those have
-    the format's own names, so with a map of columns both files are converted or none.
+    the format's own names, so with options of reading both files are converted or none.
     """
     plan.source_format = dataset.format
     wanted = dataset_upload_format(spec.method, plan.source_format, target.data_format, target.also_takes)
@@ -61,18 +62,18 @@ def convert_migration_files(
             plan.validation_rows = file.rows
         if target.third_party:
             _look_for_personal_data(plan, what, file, target, choices)
-    if changes and spec.columns:
+    if changes and ReadingOptions.of_spec(spec).given():
         for name, _, source in sources:
             if name not in changes:
                 changes[name] = _convert_with_loss(folder, source, wanted)
-        changes["columns"] = {}
+        changes |= vars(ReadingOptions())  # converted files have the format's own names, and all that was added
     return spec.model_copy(update=changes)
 
 
 def _convert_with_loss(folder: SavedAccountFolder, dataset: Dataset, format: str) -> Path:
     """Write the converted file beside what was saved, so that the job's dataset is the very file that is trained on.
 
-    The name has a digest of the source and its columns: the files of two jobs may have the same name.
+    The name has a digest of the source and how it is read: the files of two jobs may have the same name.
     """
     target = folder.path / "converted"
     target.mkdir(mode=0o700, exist_ok=True)
@@ -83,7 +84,7 @@ def _convert_with_loss(folder: SavedAccountFolder, dataset: Dataset, format: str
 
 
 def _digest(dataset: Dataset) -> str:
-    digest = hashlib.sha256(json.dumps(dict(dataset.columns), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(dataset.reading.given(), sort_keys=True).encode())
     for file in dataset.files:
         digest.update(sha256_of(file).encode())
     return digest.hexdigest()[:_DIGEST_LENGTH]

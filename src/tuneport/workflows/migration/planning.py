@@ -63,12 +63,12 @@ def plan_migration_move(
         here = dataset or Path("missing")
         old = read_job_spec_file(spec_path, dataset=here, method=job.method and job.method.value)
         if "method" not in old.model_fields_set and dataset is not None:
-            old = read_job_spec_file(spec_path, dataset=here, method=Dataset(dataset, old.columns).method.value)
+            old = read_job_spec_file(spec_path, dataset=here, method=Dataset.of_spec(old, dataset).method.value)
         if job.id in choices.data:
             old = old.model_copy(update={"dataset": choices.data[job.id].absolute()})
         if job.base_model != job.model:
             plan.notes.append(f"it continued from {job.model}; the new one starts from a base model")
-        data = Dataset(old.dataset, old.columns)
+        data = Dataset.of_spec(old)
         facts = _facts(plan, record, old, data, workspace.settings.home, given=job.id in choices.data)
         plan.model = _model(workspace, job, old, backend.manifest, choices, facts, today)
         _plan_new_spec(workspace, folder, plan, old, data, facts, choices, today)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.local.request import local_run_keeps_best_epoch
 from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
 from tuneport.estimate.hyperparameters import recommend_hyperparameters
 from tuneport.formatting import money
@@ -97,10 +98,9 @@ def translate_migrated_spec(
     if old.budget is not None:
         lines.append(MigratedSetting("budget", money(old.budget), money(old.budget)))
         changes["budget"] = old.budget
-    if old.columns:
-        names = ", ".join(f"{ours}={theirs}" for ours, theirs in old.columns.items())
-        lines.append(MigratedSetting("columns", names, names))
-        changes["columns"] = old.columns
+    reading = ReadingOptions.of_spec(old)
+    lines += [MigratedSetting(label, text, text) for label, text in reading.shown().items()]
+    changes |= reading.given()
     start = old.from_checkpoint or job.other.get(FROM_CHECKPOINT)
     if start is not None:
         lines.append(MigratedSetting(FROM_CHECKPOINT, str(start), None, "the new job starts from a base model"))
