@@ -12,7 +12,7 @@ import pytest
 import tuneport
 from tests.support.emulated import LeadTo
 from tests.support.rows import write
-from tuneport.errors import TuneportError
+from tuneport.errors import DatasetError, TuneportError
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(24)
@@ -42,11 +42,16 @@ def shown(row: dict[str, Any]) -> list[str]:
 def test_a_job_with_pictures_runs_where_they_are_taken(tmp_path: Path, lead_to: LeadTo[Any], backend: str) -> None:
     emulator = lead_to(EMULATORS[backend](pace=0.01))
     url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-    data = write(tmp_path / "llava.jsonl", [llava(number, url) for number in range(12)])
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(PNG)
+    data = write(tmp_path / "llava.jsonl", [llava(number, "pictures/a.png") for number in range(12)])
     asked: dict[str, Any] = {"backend": backend, "confirm": False, "anyway": True}
     with pytest.raises(TuneportError, match="takes no images, and 12 rows show some; take a model that does"):
         tuneport.submit(data, model=BLIND[backend], **asked)
-    job = tuneport.submit(data, model=VISION[backend], **asked)
+    with pytest.raises(DatasetError, match="12 of 12 records show pictures by a path.*--inline-images"):
+        tuneport.submit(data, model=VISION[backend], **asked)
+    job = tuneport.submit(data, model=VISION[backend], inline_images=True, **asked)
     job.wait()
     assert job.status == "succeeded"
     assert [shown(row) for row in uploaded(emulator)] == [[url]] * 12
+    assert any("12 pictures, 384 B, read into the rows" in event.message for event in job.events())

@@ -157,6 +157,8 @@ def _judge(
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
         warnings += (f"the training price is approximate: {tokens.reason}",)
+    if dataset.path_rows and not spec.inline_images:
+        warnings += (f"{dataset.path_rows:,} rows name pictures by a path; submit reads them in with --inline-images",)
     if dataset.image_rows and model.takes_images is None:
         warnings += (f"{dataset.image_rows:,} rows show images, and it is not known whether {model.id} takes any",)
     inference = base = None

@@ -340,7 +340,10 @@ def test_llamafactory_older_forms() -> None:
     second = ImagePart(data="AAAA", media_type="image/png")
     assert record.messages[0].content == [ImagePart(url="a.png"), TextPart("What is "), second, TextPart("?")]
     assert write("openai", record)[1] == [
-        Unrepresentable("messages[].content[].image", "an image is inline or on the web; a path is left out")
+        Unrepresentable(
+            "messages[].content[].image",
+            "an image is inline or on the web; a path is left out (--inline-images reads it in)",
+        )
     ]
     assert problems("llamafactory", {**row, "images": [PNG]})[0].startswith("images: 1 images for 2 places")
     alpaca = {"instruction": "Hi", "input": "", "output": "What", "kto_tag": False}

@@ -243,12 +243,28 @@ def convert_command(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Convert anyway: drop what the target format cannot hold.")
     ] = False,
+    inline_images: Annotated[
+        bool, typer.Option("--inline-images", help="Read pictures that are named by a path into the rows.")
+    ] = False,
+    image_folder: Annotated[
+        Path | None,
+        typer.Option("--image-folder", metavar="DIR", help="Where they are, and none is read from elsewhere."),
+    ] = None,
     json_: output.Json = False,
 ) -> None:
     """Write a dataset in another format. It stops if something would be lost, and lists it."""
     from tuneport.data.conversion.convert import convert as run
 
-    report = run(dataset, to, out, format=format_, columns=parse_map_option(map_), allow_loss=allow_loss)
+    report = run(
+        dataset,
+        to,
+        out,
+        format=format_,
+        columns=parse_map_option(map_),
+        allow_loss=allow_loss,
+        inline_images=inline_images,
+        image_folder=image_folder,
+    )
     if output.print_if_json(report.as_dict()):
         return
     for loss in report.losses:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
+from tuneport.data.conversion.inline_images import ImageInliner
 from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 from tuneport.data.conversion.unused_signals import refuse_unused_signals
 from tuneport.data.dataset import Dataset
@@ -20,9 +22,9 @@ from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
 from tuneport.data.rows.signals import UnusedSignals
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
-from tuneport.data.tokens.tokens import TokenCounter
+from tuneport.data.tokens.tokens import TokenCounter, TokenCounts
 from tuneport.digests import sha256_of
-from tuneport.errors import ConversionLossError, DatasetError, DatasetProblem
+from tuneport.errors import ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 from tuneport.types import DataFile, Method
 
 NO_QUESTION = Unrepresentable("messages", "this method needs a user's message before the last answer")
@@ -37,17 +39,20 @@ def prepare_dataset(
     questions: bool = False,
     method: Method | None = None,
     untrained: UntrainedDatasetRecords | None = None,
+    pictures: ImageInliner | None = None,
 ) -> DataFile:
     """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
 
     `questions`: each record becomes its question (`data.rows.prompt_only`), with all its columns. `method`: a record
-    that it cannot train on is a problem of the dataset.
+    that it cannot train on is a problem of the dataset. `pictures` reads those that records name by a path, and counts
+    them; by default they are read if the dataset's options say so.
 
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
     message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
     train nothing. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or if a column
-    holds training signal that is left out (`data.rows.signals`), unless loss is allowed; ConversionLossError if
-    training would miss something, unless that is allowed; and StorageError if `store` cannot be written.
+    holds training signal that is left out (`data.rows.signals`), or pictures are paths, unless loss is allowed;
+    ConversionLossError if training would miss something, unless that is allowed; and StorageError if `store` cannot be
+    written.
     """
     dataset, store = Dataset.of(dataset), Path(store)
     if dataset.given_format is None and target == REINFORCEMENT and not questions:
@@ -57,6 +62,8 @@ def prepare_dataset(
     losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter()
     signals = UnusedSignals()
     untrained = untrained or UntrainedDatasetRecords()
+    if pictures is None and dataset.reading.inline_images:
+        pictures = ImageInliner.of(dataset)
     untrained.words = source.numbering.words
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}
@@ -65,8 +72,7 @@ def prepare_dataset(
     make_output_folder(store, otherwise=otherwise, private=True)
     with temporary_file(store, otherwise=otherwise) as (file, temporary):
         for found in scan_dataset_rows(source, known):
-            wrong = found.problems or _of_another_kind(found, method, source)
-            if not problems.accept(wrong) or found.record is None:
+            if not problems.accept(_problems_of(found, method, source, pictures)) or found.record is None:
                 continue
             record = record_as_prompt(found.record) if questions else found.record
             if record is None:
@@ -86,19 +92,15 @@ def prepare_dataset(
             digest.update(line)
             size, written = size + len(line), written + 1
         problems.end()
+        counts, lost_all = counter.counts(), losses.losses(source.numbering)
         if not allow_loss:
             refuse_unused_signals(signals, source, f"{written:,}")
-        lost_all = losses.losses(source.numbering)
-        if lost_all and not allow_loss:
-            raise ConversionLossError(target, lost_all)
+            _refuse_loss(dataset, target, counts, lost_all)
         if not written:
             rule = f"no record can be written as {target}: {lost_all[0].reason}"
             raise DatasetError(DatasetProblem(str(dataset.path), None, "", rule, "choose another method or dataset"))
         untrained.refuse_if_all_untrained(dataset.path)
-        final = store / f"{digest.hexdigest()}.jsonl"
-        if not (final.is_file() and sha256_of(final) == digest.hexdigest()):  # not there, or damaged since
-            publish_output_file(file, temporary, final, private=True)
-    counts = counter.counts()
+        final = _publish(file, temporary, store, digest.hexdigest())
     return DataFile(
         path=final,
         sha256=digest.hexdigest(),
@@ -108,6 +110,32 @@ def prepare_dataset(
         trained_tokens=None if counts.approximate else counts.total,
         left_out=tuple(left_out),
     )
+
+
+def _publish(file: IO[bytes], temporary: Path, store: Path, sha256: str) -> Path:
+    final = store / f"{sha256}.jsonl"
+    if not (final.is_file() and sha256_of(final) == sha256):  # not there, or damaged since
+        publish_output_file(file, temporary, final, private=True)
+    return final
+
+
+def _problems_of(
+    found: ScannedRow, method: Method | None, source: RowSource, pictures: ImageInliner | None
+) -> tuple[DatasetProblem, ...]:
+    """Return what is wrong with the row, once its pictures are read into its record."""
+    wrong = found.problems or _of_another_kind(found, method, source)
+    if wrong or pictures is None or found.record is None:
+        return wrong
+    return pictures.inline(found.line, found.record, source.locate)
+
+
+def _refuse_loss(dataset: Dataset, target: str, counts: TokenCounts, lost: Sequence[ConversionLoss]) -> None:
+    if counts.path_rows:
+        rule = f"{counts.path_rows:,} of {counts.rows:,} records show pictures by a path, which no provider can open"
+        fix = "read them into the rows: --inline-images"
+        raise DatasetError(DatasetProblem(str(dataset.path), None, "images", rule, fix))
+    if lost:
+        raise ConversionLossError(target, lost)
 
 
 def _of_another_kind(found: ScannedRow, method: Method | None, source: RowSource) -> tuple[DatasetProblem, ...]:
@@ -161,9 +189,17 @@ def dataset_upload_format(method: Method, source: str, usual: str, also: Sequenc
 
 
 def convert_dataset_for_method(
-    method: Method, dataset: Dataset, target: str, store: Path, *, untrained: UntrainedDatasetRecords | None = None
+    method: Method,
+    dataset: Dataset,
+    target: str,
+    store: Path,
+    *,
+    untrained: UntrainedDatasetRecords | None = None,
+    pictures: ImageInliner | None = None,
 ) -> DataFile:
     """Prepare the dataset as the method reads it: only its questions for a method with a reward."""
     questions = method.traits.records == "questions"
     read = dataset.for_method(method)
-    return prepare_dataset(read, target, store, questions=questions, method=method, untrained=untrained)
+    return prepare_dataset(
+        read, target, store, questions=questions, method=method, untrained=untrained, pictures=pictures
+    )

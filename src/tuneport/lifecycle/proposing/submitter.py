@@ -162,6 +162,7 @@ class JobSubmitter:
     def _prepare(self, spec: TuneSpec, planned: Plan) -> tuple[PreparedData, list[str]]:
         """Return the files for the backend, and notes on rows that train nothing. Raises DatasetError if all rows are
         such."""
+        from tuneport.data.conversion.inline_images import ImageInliner
         from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format
         from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 
@@ -172,8 +173,11 @@ class JobSubmitter:
 
         def prepared(dataset: Dataset) -> tuple[DataFile, list[str]]:
             seen = UntrainedDatasetRecords(limit)
-            file = convert_dataset_for_method(spec.method, dataset, target, self.worker.files, untrained=seen)
-            return file, seen.warnings(dataset.path)
+            pictures = ImageInliner.of(dataset) if dataset.reading.inline_images else None
+            file = convert_dataset_for_method(
+                spec.method, dataset, target, self.worker.files, untrained=seen, pictures=pictures
+            )
+            return file, [*seen.warnings(dataset.path), *([] if pictures is None else [pictures.note])]
 
         training, warnings = prepared(planned.dataset)
         if planned.validation is None:
