@@ -115,7 +115,9 @@ def test_the_coroutines_of_a_job_are_its_methods() -> None:
     }  # what wait and follow are made of
 
 
-OF_A_TERMINAL = {"json_", "html", "csv", "pairs", "yes", "allow_large", "tokens", "wait", "push", "spec_file"}
+OF_A_TERMINAL = {
+    "all_", "json_", "html", "csv", "pairs", "yes", "allow_large", "tokens", "wait", "push", "spec_file",
+}  # fmt: skip
 """What a command writes and asks: in Python a method of the result, or a `with`."""
 OTHER_NAMES = {
     "data": "dataset", "format_": "format", "map_": "columns", "out": "output", "set_": "hyperparameters",

@@ -437,6 +437,10 @@ class Found(Model):
         return cls(answer="unknown", reason=reason)
 
 
+VAGUE = 10
+"""Bounds of which the higher is more than so many times the lower are no price."""
+
+
 class Quote(Model):
     """The cost of training a spec on one backend, in US dollars, or the reason why that is unknown.
 
@@ -460,6 +464,11 @@ class Quote(Model):
     explanation: str = ""
     source: str | None = None
     as_of: date | None = None
+
+    @property
+    def vague(self) -> bool:
+        """Return whether the bounds are so far apart that it decides nothing, and is not shown as a price."""
+        return self.low is not None and self.high is not None and self.high > VAGUE * self.low
 
     @classmethod
     def unknown(cls, backend: str, model: str, because: str) -> Quote:

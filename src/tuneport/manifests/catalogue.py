@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -103,11 +103,19 @@ class ModelCatalogue(Sourced):
         return None
 
 
+OfferKind = Literal["on demand", "community", "marketplace", "serverless", "part"]
+
+
 class Offer(Model):
-    """One priced way to rent a GPU: US dollars per GPU and hour."""
+    """One priced way to rent a GPU: US dollars per GPU and hour.
+
+    `kind` is its class: `community` and `marketplace` GPUs stand at other people's and may be taken away, `serverless`
+    is billed while it works and for a short time after, and a `part` is no machine to rent alone.
+    """
 
     provider: str
     usd_per_gpu_hour: float = Field(ge=0)
+    kind: OfferKind
     instance: str = ""
     gpus_in_instance: int = 1
     region: str = ""
@@ -135,8 +143,13 @@ class CatalogueGPU(Model):
         return self
 
     def cheapest(self, provider: str | None = None) -> Offer | None:
-        """Return the cheapest offer, of `provider` if given; an unverified one only if there is no other."""
-        offers = [row for row in self.offers if provider is None or row.provider.lower() == provider.lower()]
+        """Return the cheapest offer of a whole machine, of `provider` if given; an unverified one only if there is no
+        other."""
+        offers = [
+            row
+            for row in self.offers
+            if row.kind != "part" and (provider is None or row.provider.lower() == provider.lower())
+        ]
         return min(
             offers, key=lambda row: (row.confidence is Confidence.UNVERIFIED, row.usd_per_gpu_hour), default=None
         )

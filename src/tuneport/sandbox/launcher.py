@@ -9,6 +9,7 @@ Whatever it started is dead afterwards. Needs sandlock and the standard library 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -48,10 +49,8 @@ def main() -> int:
     kill_sandbox_descendants()
     if not order["own_root"]:
         empty_sandbox_folder(order["folder"])
-    try:
+    with contextlib.suppress(OSError):  # another run of this user is using it
         os.rmdir(f"/dev/shm/sandlock-{os.getuid()}")
-    except OSError:  # another run of this user is using it
-        pass
     return code
 
 
@@ -149,8 +148,7 @@ def supervise_confined_process(process: Any, order: dict[str, Any]) -> int:
             began = time.monotonic()
             if fills_sandbox_disk(order["folder"], there, limits):
                 reason = f"OSError: the run wrote more than {limits['disk_mib']} MiB, or hid what it wrote"
-            took = time.monotonic() - began
-            folder_due = began + took + max(_FOLDER_SECONDS, 10 * took)
+            folder_due = time.monotonic() + max(_FOLDER_SECONDS, 10 * (time.monotonic() - began))
         if reason:
             kill_sandbox_descendants()
             write_sandbox_stderr_line(reason)

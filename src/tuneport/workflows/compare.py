@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from tuneport.backends import backend_manifest, training_backend_manifests
@@ -24,8 +25,9 @@ from tuneport.router import BackendChoice, Machine, backend_ranking_key, rank_ba
 from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Quote, TuneSpec
 from tuneport.validation import parse_or_config_error
-from tuneport.workflows.comparison.break_even import compared_cost_of_today, compared_model_name
+from tuneport.workflows.comparison.break_even import compared_cost_of_today, compared_model_name, served_at
 from tuneport.workflows.comparison.result import ComparisonResult
+from tuneport.workflows.comparison.serving_forms import machine_of_card, serving_forms
 
 DEFAULT_TRAFFIC = Traffic.stated()
 """A month of 25,000 requests of 400 tokens in and 80 out."""
@@ -43,10 +45,15 @@ class Comparison(ComparisonResult):
             prices = [_price(each) for each in (choice.quote, choice.inference, choice.base)]
             ends = choice.retires.isoformat() if choice.retires else "-"
             time = duration(choice.duration.expected_seconds)
-            rows.append((compared_model_name(choice), choice.backend, *prices, time, ends))
+            rows.append((compared_model_name(choice), served_at(choice), *prices, time, ends))
         head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
         marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
-        facts = [("rows", f"{self.rows:,}"), ("method", self.method.value), ("on", self.day.isoformat())]
+        facts = [
+            ("answer", self.answer),
+            ("rows", f"{self.rows:,}"),
+            ("method", self.method.value),
+            ("on", self.day.isoformat()),
+        ]
         return render_notebook_view(f"Training on {self.dataset.name}", facts, head=head, rows=rows, marks=marks)
 
     def write_html(self, path: str | Path) -> None:
@@ -119,22 +126,22 @@ def compare(
     facts = read_job_dataset_facts(read, held_out, home=settings.home)
     history = read_past_jobs(settings)
     manifests = [backend_manifest(name, settings) for name in _several(backend)] or training_backend_manifests(settings)
-    choices: dict[tuple[str, str | None], BackendChoice] = {}
+    judge = partial(
+        rank_backends,
+        today=today,
+        models=load_models(),
+        dataset=facts,
+        history=history,
+        traffic=traffic,
+        base_prices=load_base_price_manifest(),
+        hours=hours,
+    )
+    choices: dict[tuple[str, str, str], BackendChoice] = {}
     for manifest, name in _asked_models(manifests, _several(model), settings, today):
-        ranked = rank_backends(
-            asked.model_copy(update={"model": name}),
-            [manifest],
-            today=today,
-            models=load_models(),
-            dataset=facts,
-            aliases=settings.aliases(name),
-            machine=machine,
-            history=history,
-            traffic=traffic,
-            base_prices=load_base_price_manifest(),
-            hours=hours,
-        )
-        choices.setdefault((manifest.name, ranked[0].model or name), ranked[0])
+        named = partial(judge, asked.model_copy(update={"model": name}), [manifest], aliases=settings.aliases(name))
+        for each in serving_forms(manifest, partial(_best, named), machine, traffic, rents=own_gpu is None):
+            serving = "" if each.inference is None else each.inference.serving
+            choices.setdefault((manifest.name, each.model or name, serving), each)
     # A model that one backend lacks is no row, as long as another has it.
     rows = [choice for choice in choices.values() if choice.model is not None]
     if not rows:
@@ -143,6 +150,10 @@ def compare(
     days = [oldest_price_date(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     stale = [_is_stale(row, day, settings, today) for row, day in zip(rows, days, strict=True)]
     return Comparison(data.path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
+
+
+def _best(judge: Callable[..., list[BackendChoice]], machine: Machine) -> BackendChoice:
+    return judge(machine=machine)[0]
 
 
 def _asked_models(
@@ -186,6 +197,8 @@ def _spec(data: Dataset, held_out: Dataset | None, *, method: str, adapter: str,
 def _price(quote: Quote | InferenceQuote | None) -> str:
     if quote is None or quote.expected is None:
         return "-"
+    if quote.vague:
+        return "unclear"
     return ("" if quote.low == quote.high else "~") + money(quote.expected, short=True)
 
 
@@ -221,13 +234,7 @@ def compared_own_machine(
     own = OwnGPUCost(card, usd_per_hour, card.cheapest(), tokens_per_second)
     if own.usd_hourly is None:
         raise ConfigError(f"no rental offer of the {card.name} is known; give its cost an hour with --own-hour")
-    return Machine(
-        memory_gib=card.vram_gib,
-        bf16_tflops=card.bf16_tflops,
-        gpu=card.name,
-        bandwidth_gbps=card.bandwidth_gbps,
-        own=own,
-    )
+    return machine_of_card(card, own)
 
 
 def _offered(manifest: Manifest, today: date) -> list[str]:

@@ -22,16 +22,28 @@ def test_the_page_and_the_rows_are_written_beside_the_table(
     monkeypatch.setenv("COLUMNS", "80")
     page, rows = tmp_path / "report.html", tmp_path / "rows.csv"
     files = ("--html", str(page), "--csv", str(rows))
-    code, out, error = run("compare", TRAIN, *MODELS, "--instead-of", "$2000", *files)
+    code, out, error = run("compare", TRAIN, *MODELS, "--instead-of", "$2000", "--all", *files)
     assert code == 0, error
-    assert "Break-even at 25,000 requests a month" in out and "keep what you use ($2,000.00 a month)" in " ".join(
-        out.split()
-    )
+    words = " ".join(out.split())
+    assert words.startswith("Instead of what you use ($2,000.00 a month), at 25,000 requests a month: llama-3.1-8b-")
+    assert "Break-even at 25,000 requests a month" in words and "you pay $2,000.00 a month" in words
     assert max(map(len, out.splitlines())) <= 80
     assert str(page) in error and str(rows) in error
     Document(page.read_text(encoding="utf-8")).expect_no_way_out()
     with rows.open(newline="", encoding="utf-8") as file:
         assert {row["backend"] for row in csv.DictReader(file, strict=True)} >= {"openai", "together", "local"}
+
+
+def test_the_answer_comes_first_and_fits_two_screens(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, error = run("compare", TRAIN, "--requests", "200k", "--instead-of", "gpt-4.1")
+    assert code == 0, error
+    lines = out.splitlines()
+    assert lines[0].startswith("Keep gpt-4.1 ($") and max(map(len, lines)) <= 80
+    assert len(lines) <= 48, "two screens of 24 lines"
+    assert "--all shows" in out and "Break-even" not in out
+    for title in ("cheapest now", "cheapest that lasts", "cheapest that you host"):
+        assert title in out
 
 
 def test_the_document_has_the_break_even(run: Run) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from tests.support.folders import CHECKOUT
-from tuneport.data.running import ordered_map as ordered
 from tuneport.data.running.ordered_map import ordered_map
 from tuneport.errors import StorageError, TuneportError
 
@@ -49,8 +48,8 @@ def _two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     always(monkeypatch)
 
 
-def made(word: str, scratch: Path) -> Generator[tuple[bytes, Any], None, None]:
-    return ordered_map(PARTS, f"{HERE}:Making", word, os.getpid(), scratch=scratch)
+def made(word: str, scratch: Path, worth_seconds: float = 0.0) -> Generator[tuple[bytes, Any], None, None]:
+    return ordered_map(PARTS, f"{HERE}:Making", word, os.getpid(), scratch=scratch, worth_seconds=worth_seconds)
 
 
 @pytest.mark.parametrize("word", ["print", "tell"])
@@ -64,9 +63,8 @@ def test_every_part_is_made_once_and_comes_in_its_place(word: str, tmp_path: Pat
     assert not list(scratch.iterdir())
 
 
-def test_little_work_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ordered, "WORTH_SECONDS", 3600)
-    assert {pid for _, (_, pid, _) in made("", tmp_path)} == {os.getpid()}
+def test_little_work_starts_no_process(tmp_path: Path) -> None:
+    assert {pid for _, (_, pid, _) in made("", tmp_path, worth_seconds=3600)} == {os.getpid()}
 
 
 def test_what_a_helper_raises_is_raised_here(tmp_path: Path) -> None:
@@ -104,9 +102,9 @@ def test_an_interrupted_parent_takes_its_helpers_along(tmp_path: Path) -> None:
     script.write_text(
         "import os, pathlib\n"
         "from tuneport.data.running import ordered_map as ordered\n"
-        "ordered.WORTH_SECONDS, ordered.count_worker_processes, seen = 0.0, lambda: 2, set()\n"
+        "ordered.count_worker_processes, seen = lambda: 2, set()\n"
         f"for _, (_, pid, _) in ordered.ordered_map(range(10**9), '{HERE}:Making', '', os.getpid(), "
-        "scratch=pathlib.Path()):\n"
+        "scratch=pathlib.Path(), worth_seconds=0.0):\n"
         "    if pid != os.getpid() and pid not in seen:\n"
         "        seen.add(pid)\n"
         "        print(pid, flush=True)\n"

@@ -68,7 +68,7 @@ def test_endpoints_multiply_with_the_traffic() -> None:
     assert busy.at(0.01) == pytest.approx(busy.parts.machine)
 
 
-def test_a_gpu_that_is_owned_costs_its_hours_and_one_that_is_rented_may_stop() -> None:
+def test_a_gpu_that_is_owned_or_rented_costs_its_hours() -> None:
     smol = model(LOCAL, "llama-3.1-8b-instruct")
     traffic = Traffic.of_requests(100_000, 400, 80)
     own = inference_quote(LOCAL, smol, traffic, own=OwnGPUCost(gpu=H100, usd_per_hour=1.20))
@@ -77,7 +77,7 @@ def test_a_gpu_that_is_owned_costs_its_hours_and_one_that_is_rented_may_stop() -
     assert offer is not None
     rented = inference_quote(LOCAL, smol, traffic, own=OwnGPUCost(gpu=H100, offer=offer))
     assert rented.expected == pytest.approx(3.99 * HOURS_PER_MONTH) and rented.as_of == offer.as_of
-    assert rented.low is not None and 0 < rented.low < 0.1 * (rented.expected or 0)
+    assert rented.low == rented.expected and rented.serving == "Lambda's H100 SXM, always up" and rented.offer == offer
     slow = OwnGPUCost(gpu=H100, usd_per_hour=1.20, tokens_per_second=3)
     measured = inference_quote(LOCAL, smol, traffic, own=slow)
     assert measured.expected == pytest.approx(4 * 1.20 * HOURS_PER_MONTH)  # 3.04 tokens/s, three times in busy hours
@@ -121,18 +121,10 @@ def test_the_price_of_a_whole_machine_is_not_multiplied_by_its_gpus() -> None:
     assert "1 x your own machine with 3 x H100 SXM at $4.00" in whole.explanation
 
 
-def test_an_endpoint_that_stops_when_idle_costs_at_least_the_hours_in_which_it_works() -> None:
-    llama = model(TOGETHER, LLAMA)
-    little, busy = (Traffic.of_requests(n, 400, 80) for n in (25_000, 100_000_000))
-    quote = inference_quote(TOGETHER, llama, little)
-    assert quote.parts_low is not None and quote.parts_low.machine == 0 and quote.parts_low.growing == quote.low
-    assert quote.expected == pytest.approx(3.99 * HOURS_PER_MONTH)
-    assert quote.low is not None and 0 < quote.low < 0.05 * 3.99 * HOURS_PER_MONTH
-    assert "low end: the endpoint is switched off when idle (after 30 minutes)" in quote.explanation
-    assert inference_quote(TOGETHER, llama, busy).low == pytest.approx(4_000 * quote.low)
-    rows = tuple(row.model_copy(update={"idle_stop_minutes": None}) for row in TOGETHER.hosting)
-    never = inference_quote(TOGETHER.model_copy(update={"hosting": rows}), llama, little)
-    assert never.low == never.expected and "idle" not in never.explanation
+def test_an_endpoint_is_quoted_as_always_up_and_says_when_it_could_stop() -> None:
+    quote = inference_quote(TOGETHER, model(TOGETHER, LLAMA), Traffic.of_requests(25_000, 400, 80))
+    assert quote.low == quote.expected == pytest.approx(3.99 * HOURS_PER_MONTH)
+    assert quote.idle_stop_minutes == 30 and not quote.stops_when_idle
 
 
 @pytest.mark.parametrize(("hour", "speed"), [(25_000.0, None), (-1.0, None), (2.0, 0.0), (2.0, 10_000_000.0)])

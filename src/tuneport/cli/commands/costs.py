@@ -71,6 +71,7 @@ def compare_command(
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report with charts.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line for each option.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All options, bounds, reasons and the break-even.")] = False,
     json_: output.Json = False,
 ) -> None:
     """Compare the cost of training and of a month of inference at all backends. Needs no key and no network."""
@@ -111,10 +112,12 @@ def compare_command(
         comparison.write_csv(csv)
         output.print_note(f"the table: {csv}")
     if not output.print_if_json(comparison.as_dict()):
-        from tuneport.cli.commands.break_even import print_break_even
+        from tuneport.cli.commands.break_even import print_break_even, print_comparison_answer
 
-        print_comparison(comparison, console=output.console())
-        print_break_even(comparison, console=output.console())
+        print_comparison_answer(comparison, console=output.console())
+        if all_:
+            print_comparison(comparison, console=output.console())
+            print_break_even(comparison, console=output.console())
 
 
 def print_comparison(comparison: Comparison, *, console: Console) -> None:
@@ -122,6 +125,7 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
     on each backend. At most 80 columns wide."""
     from rich.text import Text
 
+    from tuneport.cli.commands.break_even import quoted_price
     from tuneport.workflows.comparison.break_even import compared_model_name
 
     money = ("train", "month", "base", "time")
@@ -133,16 +137,16 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
         table.add_row(
             choice.backend,
             Text(compared_model_name(choice), style="bold"),
-            _price(choice.quote),
-            _price(choice.inference),
-            _price(choice.base),
+            quoted_price(choice.quote),
+            quoted_price(choice.inference),
+            quoted_price(choice.base),
             _time(choice.duration),
             choice.retires.isoformat() if choice.retires else "-",
             style="" if choice.allowed else "dim",
         )
         table.add_row(
             "",
-            Text(choice.licence or "licence unknown"),
+            Text("; ".join(_serving_and_licence(choice))),
             _bounds(choice.quote),
             _bounds(choice.inference),
             "",
@@ -191,12 +195,6 @@ def _remarks(choice: BackendChoice) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _price(quote: Quote | None) -> str:
-    if quote is None or quote.expected is None:
-        return "-"
-    return ("" if quote.low == quote.high else "~") + output.money(quote.expected, short=quote.expected >= 1000)
-
-
 def _bounds(quote: Quote | None) -> str:
     if quote is None or quote.low is None or quote.high is None or quote.low == quote.high:
         return ""
@@ -215,6 +213,13 @@ def _month(traffic: Traffic) -> str:
     if traffic.saved_tokens:
         shares.append(f"{traffic.saved_per_request:,} tokens of each prompt not sent to a tuned model")
     return f"A month is {tokens}" + (f" ({', '.join(shares)})" if shares else "")
+
+
+def _serving_and_licence(choice: BackendChoice) -> list[str]:
+    from tuneport.workflows.comparison.break_even import served_at
+
+    place = served_at(choice)
+    return [*([] if place == choice.backend else [place]), choice.licence or "licence unknown"]
 
 
 def _time(duration: Duration) -> str:

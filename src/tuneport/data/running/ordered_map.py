@@ -29,19 +29,21 @@ class PartWorker(Protocol):
         """Return the result of the part: bytes, and anything else to report (short, and it can be pickled)."""
 
 
-def ordered_map(parts: Sequence[Any], make: str, *arguments: Any, scratch: Path) -> Generator[Made, None, None]:
+def ordered_map(
+    parts: Sequence[Any], make: str, *arguments: Any, scratch: Path, worth_seconds: float | None = None
+) -> Generator[Made, None, None]:
     """Yield what workers made by calling `make` ("module:name") with `arguments` make of each part, in order.
 
     The first worker is in this process; once the rest clearly takes longer than starting processes costs, those on the
-    other cores help. Scratch files are in the folder `scratch`. Errors of a worker are raised here. Close the generator
-    to end the processes.
+    other cores help, where `worth_seconds` (`WORTH_SECONDS`) or more are left. Scratch files are in the folder
+    `scratch`. Errors of a worker are raised here. Close the generator to end the processes.
     """
     worker: PartWorker = import_worker(make)(*arguments)
-    began = time.perf_counter()
+    worth_seconds, began = WORTH_SECONDS if worth_seconds is None else worth_seconds, time.perf_counter()
     for done, part in enumerate(parts, start=1):
         yield worker.process_part(part)
         left = (time.perf_counter() - began) / done * (len(parts) - done)
-        if left > WORTH_SECONDS and count_worker_processes() > 1 and hasattr(os, "pwrite"):
+        if left > worth_seconds and count_worker_processes() > 1 and hasattr(os, "pwrite"):
             break
     else:
         return

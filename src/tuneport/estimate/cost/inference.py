@@ -20,18 +20,31 @@ from tuneport.estimate.cost.serving import (
 )
 from tuneport.estimate.cost.traffic import HOURS_PER_MONTH, MonthlyCost, Traffic
 from tuneport.formatting import money
-from tuneport.manifests import HostingPrice, InferencePrice, Manifest, OfferedModel, load_gpus
+from tuneport.manifests import HostingPrice, InferencePrice, Manifest, Offer, OfferedModel, load_gpus
 from tuneport.types import Quote
+
+SERVERLESS_IDLE_MINUTES = 1.0
+"""A serverless GPU waits so long for the next request before it stops: Modal's default `scaledown_window`, 60 s
+(modal.com/docs/guide/cold-start)."""
 
 
 class InferenceQuote(Quote):
     """US dollars of a month. `expected`, `low` and `high` are those of `parts`, `parts_low`, `parts_high` at the stated
-    traffic; at another one ask `at`. `prompt_saving`: what the shorter prompt of a tuned model saves here a month."""
+    traffic; at another one ask `at`. `prompt_saving`: what the shorter prompt of a tuned model saves here a month.
+
+    `serving` names what answers, empty if the tokens are billed; `offer` is that of a rented card. `idle_stop_minutes`:
+    it can stop after so long without a request; with `stops_when_idle` it does, and the price is right for the stated
+    traffic only.
+    """
 
     parts: MonthlyCost | None = None
     parts_low: MonthlyCost | None = None
     parts_high: MonthlyCost | None = None
     prompt_saving: float | None = None
+    serving: str = ""
+    offer: Offer | None = None
+    idle_stop_minutes: float | None = None
+    stops_when_idle: bool = False
 
     def at(self, scale: float = 1.0) -> float | None:
         """Return expected dollars at `scale` times the stated traffic, or None if the price is unknown."""
@@ -142,10 +155,6 @@ def _endpoint_on(
     low, expected, high = (
         MonthlyCost(machine=usd, load=load) for usd, load in zip((month, month, dearest), loads, strict=True)
     )
-    idle = ""
-    if row.idle_stop_minutes is not None:
-        low = MonthlyCost(growing=month * loads[0])
-        idle = f"; low end: the endpoint is switched off when idle (after {row.idle_stop_minutes} minutes)"
     replicas = f"{expected.machines()} replica{'s' if expected.machines() > 1 else ''}"
     capacity = f"{replicas}: {speed.explanation or speed.unavailable}"
     disputed = "" if row.usd_per_hour_high is None else f"; another page says {money(row.usd_per_hour_high)}"
@@ -156,9 +165,11 @@ def _endpoint_on(
         expected,
         high,
         f"a dedicated endpoint on {count} x {row.gpu} at {money(row.usd_per_hour)} x {HOURS_PER_MONTH} h, always up "
-        f"whatever the traffic (tuned models are not served per token){idle}{disputed}; {capacity}",
+        f"whatever the traffic (tuned models are not served per token){disputed}; {capacity}",
         source=manifest.sources[row.source].url,
         as_of=row.as_of,
+    ).model_copy(
+        update={"serving": f"{manifest.title}'s endpoint, always up", "idle_stop_minutes": row.idle_stop_minutes}
     )
 
 
@@ -191,11 +202,10 @@ def _own_machine_quote(
         return _unknown(manifest, model, f"{because}; give --own-speed or --own-gpu")
     month = (1 if own.whole_machine else count) * own.usd_hourly * HOURS_PER_MONTH
     low, expected, high = (MonthlyCost(machine=month, load=load) for load in loads)
-    if offer is not None:
-        low = MonthlyCost(growing=month * loads[0])  # rented only while there is something to do
     machines = f"{expected.machines() * count} x {own.name}"
     if own.whole_machine and own.gpu is not None:
         machines = f"{expected.machines()} x your own machine with {count} x {own.gpu.name}"
+    serverless = offer is not None and offer.kind == "serverless"
     return _quoted(
         manifest.name,
         model.id,
@@ -207,6 +217,12 @@ def _own_machine_quote(
         authority="local",
         source=None if offer is None else offer.note or offer.source,
         as_of=None if offer is None else offer.as_of,
+    ).model_copy(
+        update={
+            "serving": f"{'' if count == 1 or own.whole_machine else f'{count} x '}{own.name}, always up",
+            "offer": offer,
+            "idle_stop_minutes": SERVERLESS_IDLE_MINUTES if serverless else None,
+        }
     )
 
 

@@ -35,14 +35,17 @@ class DashboardOfferRow:
 def list_dashboard_offers(
     comparison: Comparison, backends: Sequence[Mapping[str, Any]]
 ) -> tuple[list[DashboardOfferRow], list[DashboardOfferRow]]:
-    """Return the best offer of every backend, and all others. In both, offers that cannot be chosen here come last,
-    else in the comparison's order."""
+    """Return the best offer of every backend, and all others, each model of a backend once: a job is the same however
+    the model is served, and does not rent a card. In both, offers that cannot be chosen here come last, else in the
+    comparison's order."""
     missing = {row["name"]: _missing(row) for row in backends}
     found = [
         DashboardOfferRow(choice, day, stale, missing.get(choice.backend))
         for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True)
+        if choice.inference is None or choice.inference.offer is None
     ]
     found.sort(key=lambda offer: not offer.can_be_chosen)
+    found = list({(each.choice.backend, each.choice.model): each for each in reversed(found)}.values())[::-1]
     seen: Counter[str] = Counter()
     best: list[DashboardOfferRow] = []
     others: list[DashboardOfferRow] = []

@@ -22,7 +22,7 @@ from tuneport.estimate.break_even import (
 )
 from tuneport.estimate.cost import HOURS_PER_MONTH, InferenceQuote, MonthlyCost, Traffic, per_token_quote
 from tuneport.formatting import money
-from tuneport.manifests import BasePriceManifest, load_manifest, load_models, manifest_names
+from tuneport.manifests import BasePriceManifest, Offer, load_manifest, load_models, manifest_names
 from tuneport.router import BackendChoice
 
 YEAR = 12
@@ -76,6 +76,16 @@ class ComparisonBreakEvenRow:
     def compared(self) -> bool:
         """Return whether its numbers may be compared with others': it is available, and its costs are counted."""
         return self.option is not None and not self.uncounted and self.choice.allowed
+
+    @property
+    def stops_when_idle(self) -> bool:
+        """Return whether it is quoted for the stated traffic only."""
+        return self.choice.inference is not None and self.choice.inference.stops_when_idle
+
+    @property
+    def offer(self) -> Offer | None:
+        """Return the offer of the rented card that it is served from, or None if it is served otherwise."""
+        return None if self.choice.inference is None else self.choice.inference.offer
 
     def month(self, unit: ComparisonTrafficUnit) -> float:
         """Return expected US dollars at the stated traffic; 0 if a price is unknown."""
@@ -134,7 +144,8 @@ class ComparisonBreakEven:
         )
 
     def options(self) -> list[ServingCostOption]:
-        rows = [row.option for row in self.rows if row.compared and row.option is not None]
+        """Return the options whose cost is known at any traffic: not those that stop when idle."""
+        rows = [row.option for row in self.rows if row.compared and row.option is not None and not row.stops_when_idle]
         return [*rows, *([] if self.today is None else [self.today])]
 
     def as_dict(self) -> dict[str, Any]:
@@ -172,6 +183,7 @@ class ComparisonBreakEven:
                 alike = [other for other in seen if other.choice.backend == row.choice.backend]
                 if (
                     row not in seen
+                    and not row.stops_when_idle
                     and len(seen) < most
                     and not any(first or self._alike(row, other) for other in alike)
                 ):
@@ -272,7 +284,7 @@ def _row(
     day: date,
     today: ServingCostOption | None,
 ) -> ComparisonBreakEvenRow:
-    name = f"{compared_model_name(choice)} ({choice.backend})"
+    name = f"{compared_model_name(choice)} ({served_at(choice)})"
     row = ComparisonBreakEvenRow(choice, name, priced_on, stale)
     month, training = choice.inference, choice.quote
     if month is None or training.expected is None or training.low is None or training.high is None:
@@ -304,12 +316,24 @@ def _row(
         instead_of=before,
         payback=payback_time(made, before, unit.stated),
         saved=before.monthly_cost(unit.stated) - spent,
-        pays_from=payback_traffic(made, before, min(YEAR, left or YEAR), until) if until and left != 0 else None,
+        pays_from=None
+        if row.stops_when_idle or not until or left == 0
+        else payback_traffic(made, before, min(YEAR, left or YEAR), until),
     )
 
 
 def _three(span: CostRange) -> tuple[float, float, float]:
     return span.low, span.expected, span.high
+
+
+def served_at(choice: BackendChoice) -> str:
+    """Return the backend, or the rented card; and whether that stops when idle."""
+    month = choice.inference
+    if month is None:
+        return choice.backend
+    if month.offer is not None:
+        return month.serving.removesuffix(", always up")
+    return f"{choice.backend}, stopped when idle" if month.stops_when_idle else choice.backend
 
 
 def compared_model_name(choice: BackendChoice) -> str:

@@ -49,6 +49,8 @@ def _cells(row: ComparisonBreakEvenRow, comparison: ComparisonResult) -> dict[st
         "billed_tokens_per_epoch_low": choice.quote.billed_tokens_per_epoch_low,
         "billed_tokens_per_epoch": choice.quote.billed_tokens_per_epoch,
         "billed_tokens_per_epoch_high": choice.quote.billed_tokens_per_epoch_high,
+        "serving": None if choice.inference is None else choice.inference.serving or None,
+        "rented_card": None if row.offer is None else row.offer.kind,
         **_usd("training_usd", choice.quote),
         **_usd("inference_usd_per_month", choice.inference),
         **_usd("base_model_usd_per_month", choice.base),

@@ -51,6 +51,11 @@ def render_comparison_page(comparison: ComparisonResult) -> str:
             ("cached", f"{traffic.cached_share:.0%}"),
             ("in batches", f"{traffic.batch_share:.0%}"),
         ],
+        answer=comparison.answer,
+        cards=[
+            (card.title, card.row.name, money(card.month), money(card.training), card.notes)
+            for card in comparison.cards
+        ],
         verdict=[
             (about, max((each.kind for each in sentences), key=("pass", "warn", "fail").index), sentences)
             for about, sentences in verdict
@@ -91,7 +96,11 @@ def _row(row: ComparisonBreakEvenRow) -> dict[str, Any]:
         "name": row.name,
         "allowed": choice.allowed,
         "training": _range(choice.quote.low, choice.quote.expected, choice.quote.high),
-        "month": None if month is None else _range(month.low, month.expected, month.high),
+        "month": None
+        if month is None
+        else ["unclear"]
+        if month.vague
+        else _range(month.low, month.expected, month.high),
         "total": None if row.total is None else _range(row.total.low, row.total.expected, row.total.high),
         "back": _back(row),
         "retires": choice.retires or "-",

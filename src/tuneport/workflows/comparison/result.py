@@ -12,6 +12,7 @@ from tuneport.estimate.cost import InferenceQuote, Traffic
 from tuneport.router import BackendChoice, Machine
 from tuneport.types import Method
 from tuneport.workflows.comparison.break_even import ComparisonBreakEven, compare_break_even
+from tuneport.workflows.comparison.cards import ComparisonCard, comparison_answer, comparison_cards
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class ComparisonResult:
             self.choices, self.priced_on, self.stale, self.traffic, day=self.day, today=self.instead_of
         )
 
+    @cached_property
+    def cards(self) -> list[ComparisonCard]:
+        """Return the cheapest option now, the cheapest that lasts, and the cheapest on a machine of one's own."""
+        return comparison_cards(self.break_even)
+
+    @cached_property
+    def answer(self) -> str:
+        """Return in one sentence what costs least, and whether that beats what is used today."""
+        return comparison_answer(self.break_even, self.cards)
+
     def as_dict(self) -> dict[str, Any]:
         rows = []
         for choice, day, stale, row in zip(self.choices, self.priced_on, self.stale, self.break_even.rows, strict=True):
@@ -57,6 +68,8 @@ class ComparisonResult:
                 "tokens_per_second": self.machine.own.tokens_per_second if self.machine.own else None,
             },
             "instead_of": self.instead_of.model_dump(mode="json") if self.instead_of else None,
+            "answer": self.answer,
+            "cards": [card.as_dict() for card in self.cards],
             "choices": rows,
             "break_even": self.break_even.as_dict(),
         }

@@ -96,10 +96,8 @@ def _risks(found: ComparisonBreakEven, day: date) -> list[VerdictSentence]:
         said.append(VerdictSentence("warn", "old prices", words))
     for row in (found.lasting(), found.ending()):
         if row is not None and row.total is not None and row.total.high > WIDE * row.total.low:
-            stops = row.option is not None and row.option.expected.step > 0 and row.option.low.step == 0
-            least = "; low end: the machine is switched off when idle" if stops else ""
             said.append(
-                VerdictSentence("warn", "wide range", f"{row.name}: a year is {compared_money_range(row.total)}{least}")
+                VerdictSentence("warn", "wide range", f"{row.name}: a year is {compared_money_range(row.total)}")
             )
     unpriced = [row for row in had if row.option is None]
     if unpriced:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,15 @@ def start(tmp_path: Path) -> Iterator[Callable[..., LocalRun]]:
     """A run whose child is the script; what still lives at the end is killed."""
     made: list[LocalRun] = []
 
-    def begin(script: str, *arguments: str) -> LocalRun:
+    def begin(
+        script: str, *arguments: str, still_limit: Mapping[str, timedelta] = local_starting.STILL_LIMIT
+    ) -> LocalRun:
         folder = tmp_path / "home" / "runs" / f"run-{len(made):016x}"
         folder.mkdir(parents=True)
         request = {"run_id": folder.name, "model": "tiny", "model_name_or_path": "tiny", "spec": {}}
         (folder / "run.json").write_text(json.dumps(request))
         command = [sys.executable, "-c", script, *arguments]
-        made.append(LocalRun(folder, command, lambda: os.environ, seconds_to_die=0.3))
+        made.append(LocalRun(folder, command, lambda: os.environ, seconds_to_die=0.3, still_limit=still_limit))
         made[-1].start()
         return made[-1]
 
@@ -56,9 +58,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., LocalRun]]:
             os.killpg(json.loads((run.folder / "spawn.json").read_text())["pid"], signal.SIGKILL)
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_starting, "STILL_LIMIT", {local_starting.NOT_UP: timedelta(seconds=3)})
+IMPATIENT = {local_starting.NOT_UP: timedelta(seconds=3)}
 
 
 def looked_after(run: LocalRun, until: Callable[[], Any], seconds: float) -> bool:
@@ -76,8 +76,8 @@ def failed(run: LocalRun) -> bool:
     return reported is not None and reported.status == "failed"
 
 
-def test_a_trainer_that_only_spins_is_ended_with_one_line(start: Callable[..., LocalRun], impatient: None) -> None:
-    run = start(SPINS)
+def test_a_trainer_that_only_spins_is_ended_with_one_line(start: Callable[..., LocalRun]) -> None:
+    run = start(SPINS, still_limit=IMPATIENT)
     assert looked_after(run, lambda: failed(run), 60)
     reported = run.read_trainer_report()
     assert reported is not None and reported.error is not None
@@ -89,11 +89,9 @@ def test_a_trainer_that_only_spins_is_ended_with_one_line(start: Callable[..., L
     assert run.events()[-1].message == error.message
 
 
-def test_a_trainer_that_reads_for_long_is_left_alone(
-    start: Callable[..., LocalRun], impatient: None, tmp_path: Path
-) -> None:
+def test_a_trainer_that_reads_for_long_is_left_alone(start: Callable[..., LocalRun], tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(bytes(1 << 22))
-    run = start(READS, str(tmp_path / "weights"))
+    run = start(READS, str(tmp_path / "weights"), still_limit=IMPATIENT)
     assert not looked_after(run, lambda: failed(run), 1.6)
     assert run.is_alive()
 
@@ -111,9 +109,9 @@ def test_where_it_stands_is_told_and_for_how_long(start: Callable[..., LocalRun]
     assert "phase" not in read_local_job_state(run).details
 
 
-def test_a_trainer_of_an_earlier_version_is_left_alone(start: Callable[..., LocalRun], impatient: None) -> None:
+def test_a_trainer_of_an_earlier_version_is_left_alone(start: Callable[..., LocalRun]) -> None:
     """It tells of no phases, and its state says that it trains."""
-    run = start("import time; time.sleep(600)")
+    run = start("import time; time.sleep(600)", still_limit=IMPATIENT)
     (run.folder / "state.json").write_text('{"status": "running"}')
     assert not looked_after(run, lambda: failed(run), 1.4)
     assert run.is_alive() and "phase" not in read_local_job_state(run).details

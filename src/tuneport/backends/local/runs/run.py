@@ -15,7 +15,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -68,8 +68,8 @@ _Record = TypeVar("_Record", RunRequest, TrainerState)
 class LocalRun:
     """`command` and `environment` are what starts the child; the command gets the folder as its last argument.
 
-    A cancelled child on this machine is killed after `cancel_grace`. One that never begins has `seconds_to_die` after
-    SIGTERM to end, and as long after SIGKILL.
+    A cancelled child on this machine is killed after `cancel_grace`. One that makes no progress in a phase before the
+    training for as long as `still_limit` says has `seconds_to_die` after SIGTERM to end, and as long after SIGKILL.
     """
 
     folder: Path
@@ -77,6 +77,7 @@ class LocalRun:
     environment: Callable[[], Mapping[str, str]]
     cancel_grace: timedelta = CANCEL_GRACE
     seconds_to_die: float = local_process.SECONDS_TO_DIE
+    still_limit: Mapping[str, timedelta] = field(default_factory=lambda: local_starting.STILL_LIMIT)
 
     @property
     def id(self) -> str:
@@ -445,7 +446,7 @@ class LocalRun:
         if not self._watches_start():
             return None
         spawn = self._spawn()
-        found = local_starting.read_local_start_progress(self.folder, spawn)
+        found = local_starting.read_local_start_progress(self.folder, spawn, self.still_limit)
         return None if found is None else found.description
 
     def _watches_start(self) -> bool:
@@ -458,7 +459,7 @@ class LocalRun:
         """End a child that makes no progress before training: TERM, then KILL; the run has failed then."""
         if self.cancel_requested or not self._watches_start():
             return
-        found = local_starting.read_local_start_progress(self.folder, self._spawn())
+        found = local_starting.read_local_start_progress(self.folder, self._spawn(), self.still_limit)
         if found is None or not found.overdue:
             return
         with hold_file_lock(self.folder / SPAWN_LOCK):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -80,12 +81,14 @@ def local_run_start_phase(folder: Path, spawn: SpawnRecord | None) -> StartPhase
     return StartPhase(phase=NOT_UP, since=spawn.spawned_at)
 
 
-def read_local_start_progress(folder: Path, spawn: SpawnRecord | None) -> LocalStartProgress | None:
-    """Return the trainer's progress since the last look, or None if no process runs."""
+def read_local_start_progress(
+    folder: Path, spawn: SpawnRecord | None, still_limit: Mapping[str, timedelta] = STILL_LIMIT
+) -> LocalStartProgress | None:
+    """Return the trainer's progress since the last look, or None if no process runs. `still_limit`: by phase."""
     found = local_run_start_phase(folder, spawn)
     if spawn is None or spawn.pid is None or found is None or found.phase in WITHOUT_LIMIT:
         return None
-    limit, moment = STILL_LIMIT.get(found.phase), now()
+    limit, moment = still_limit.get(found.phase), now()
     if moment - found.since < (limit or QUIET_LIMIT) / 10:
         return LocalStartProgress(
             found.phase, found.since, overdue=False, cpu_share=0.0
