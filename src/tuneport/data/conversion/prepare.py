@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from io import BufferedWriter
 from pathlib import Path
-from typing import IO
 
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
@@ -112,7 +112,7 @@ def prepare_dataset(
     )
 
 
-def _publish(file: IO[bytes], temporary: Path, store: Path, sha256: str) -> Path:
+def _publish(file: BufferedWriter, temporary: Path, store: Path, sha256: str) -> Path:
     final = store / f"{sha256}.jsonl"
     if not (final.is_file() and sha256_of(final) == sha256):  # not there, or damaged since
         publish_output_file(file, temporary, final, private=True)
