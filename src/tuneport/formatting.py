@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import floor, isnan, log10
 
@@ -32,6 +33,17 @@ def compact(number: float) -> str:
         if number >= size * 0.9995:
             return f"{number / size:.3g}{letter}" if number < size * 999.5 else f"{number / size:,.0f}{letter}"
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+_NAMES_LISTED = 60
+_LONGEST_NAME = 30  # characters
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Return names from a user's file, such as its columns: all, but of very many only the first; "none" for none."""
+    more = len(names) - _NAMES_LISTED
+    short = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…" for name in names[:_NAMES_LISTED]]
+    return ", ".join(short) + (f" and {more:,} more" if more > 0 else "") or "none"
 
 
 def counted(number: int, noun: str) -> str:

@@ -49,15 +49,15 @@ def test_python_code_maps_them(tmp_path: Path, settings: Settings) -> None:
 
 def test_a_prepare_that_is_made_again_reads_the_format_that_was_given(tmp_path: Path, workspace: JobService) -> None:
     rows = [
-        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-        | {"prompt": f"ask {number}", "completion": "reply"}
+        {"messages": [{"role": "user", "content": f"ask {number}"}, {"role": "assistant", "content": "reply"}]}
+        | {"prompt": "a", "completion": "b"}  # by which the rows would be told
         for number in range(20)
     ]
     files = [write(tmp_path / "a.jsonl", rows), write(tmp_path / "held.jsonl", rows[7:9])]
-    spec = TuneSpec(model="base", dataset=files[0], validation=files[1], format="prompt-completion")
+    spec = TuneSpec(model="base", dataset=files[0], validation=files[1], format="openai")
     row = workspace.submit(spec, backend="fake")
     training, held_out = row.prepared_data.training, row.prepared_data.validation
-    assert row.tune_spec.format == "prompt-completion" and held_out is not None
+    assert row.tune_spec.format == "openai" and held_out is not None
     assert "ask 7" in training.path.read_text() and "ask 7" in held_out.path.read_text()
     training.path.unlink()
     held_out.path.unlink()

@@ -112,7 +112,7 @@ def clean(
         raise ConfigError("records that cannot be read cannot be redacted either; leave out --keep schema.invalid")
     judged = read_review_verdicts(review) if review is not None else {}
     if review is not None and not judged:
-        raise ConfigError(f"{review} holds no verdicts; give some with `tuneport review {path}`")
+        raise ConfigError(f"{review} holds no verdicts; give some with `{data.command('review')}`")
     report = check_dataset(data, validation=validation, task=task)
     known, losses = load_dataset_format(report.format.format), ConversionLossReport()
     unlisted = {kind: of for kind, of in report.unlisted.items() if kind in kinds}

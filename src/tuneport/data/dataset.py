@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,9 @@ from tuneport.types import Method, TuneSpec
 
 SETTLED_NS = 20_000_000
 """A file that has just changed may change again within one tick of its file system's clock (1 to 10 ms), unseen."""
+
+_OF_TRAINING = frozenset(("check", "preview", "compare", "plan", "submit"))
+"""The commands that also take the options of what is trained on."""
 
 
 class Dataset:
@@ -103,6 +107,12 @@ class Dataset:
     @property
     def given_format(self) -> str | None:
         return self.reading.format
+
+    def command(self, verb: str, *more: str) -> str:
+        """Return the command that does something with the dataset, read in the same way, for a person to type."""
+        path = str(self.path) if self.in_file else "DATA"
+        words = [f"./{path}" if path.startswith("-") else path, *self.reading.flags(for_training=verb in _OF_TRAINING)]
+        return shlex.join(["tuneport", verb, *words, *more])
 
     def __repr__(self) -> str:
         what = repr(str(self.path)) if self._rows is None else f"<{self._rows.kind}: {self._rows.count:,} rows>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -9,6 +10,7 @@ from typing import Any
 
 from tuneport.data.containers.folder import container_suffix
 from tuneport.data.formats import FORMATS
+from tuneport.formatting import listed_names
 
 _KEYS = (
     ("openai-preference", ("preferred_output", "non_preferred_output")),
@@ -22,12 +24,17 @@ _KEYS = (
 )
 """By what tells most."""
 
-_PROMPTS = ("prompt", "question", "query", "instruction", "input", "user", "problem", "request", "q")
-_COMPLETIONS = ("completion", "answer", "response", "output", "assistant", "solution", "reply", "target", "label", "a")
+_PROMPTS = (
+    *("prompt", "question", "query", "instruction", "input", "user", "problem", "request", "q"),
+    *("message", "body", "utterance", "description", "subject"),
+)
+_COMPLETIONS = (
+    *("completion", "answer", "response", "output", "assistant", "solution", "reply", "target", "label", "a"),
+    *("category", "class", "intent", "team", "department"),
+)
 """Names that columns have, the likeliest first."""
 
-_KEYS_SHOWN = 8
-_KEY_SHOWN = 30  # characters
+_MOST_WORDS = 4  # of a column's name; a longer one is a cell
 
 
 def nearest_dataset_format(row: Mapping[str, Any]) -> str | None:
@@ -41,10 +48,15 @@ def unknown_dataset_format_hint(row: Mapping[str, Any], file: Path, records: int
     if records == 1 and len(lists) == 1:
         rule = f"is one object, which seems to hold the records as {lists[0]!r}"
         return rule, f"give the list alone, as `jq .{lists[0]} {file.name}` prints it"
-    keys = [key if len(key) <= _KEY_SHOWN else f"{key[:_KEY_SHOWN]}…" for key in list(row)[:_KEYS_SHOWN]]
-    rule = f"no known format has such a record (its keys: {', '.join(keys) or 'none'})"
-    header = "name the columns in its first line; or " if container_suffix(file) in (".csv", ".tsv") else ""
+    rule = f"no known format has such a record (its keys: {listed_names(list(row))})"
+    table = container_suffix(file) in (".csv", ".tsv")
+    header = "name the columns in its first line; or " if table and any(map(_is_no_name, row)) else ""
     return rule, f"{header}map its columns, as in {_mapping(row)}; known formats: {', '.join(FORMATS)}"
+
+
+def _is_no_name(key: str) -> bool:
+    """Return whether the key looks like a cell of a table without a header."""
+    return len(key.split()) > _MOST_WORDS or re.fullmatch(r"[\d\W]+", key) is not None
 
 
 def _mapping(row: Mapping[str, Any]) -> str:

@@ -203,6 +203,7 @@ def gather_advice_facts(
     epochs: int | None = None,
     validation: DatasetLike | None = None,
     columns: Mapping[str, str] | None = None,
+    format: str | None = None,
     settings: Settings | None = None,
 ) -> AdviceFacts:
     """Return the facts from the user's statements and the dataset's check; statements take precedence.
@@ -231,7 +232,7 @@ def gather_advice_facts(
         if validation is not None:
             raise ConfigError("a held-out file says nothing without the dataset; give DATA as well")
         return AdviceFacts(settings, known)
-    data = Dataset.of(dataset, columns)
+    data = Dataset.of(dataset, columns, format)
     report = check(data, validation=validation, task=task, settings=settings)
     seen = advising_evidence_in_report(report)
     evidence = {name: text for name, text in seen.evidence.items() if name not in known}
@@ -258,6 +259,7 @@ def advise(
     epochs: int | None = None,
     validation: DatasetLike | None = None,
     columns: Mapping[str, str] | None = None,
+    format: str | None = None,
     model: str | None = None,
     backend: str | None = None,
     probe: bool = False,
@@ -272,13 +274,13 @@ def advise(
 ) -> AdviseResult:
     """Recommend fine-tuning or another option by the decision tree of the reference.
 
-    The arguments up to `columns` are the facts, as in `gather_advice_facts`; `need` is required. The call needs no key
+    The arguments up to `format` are the facts, as in `gather_advice_facts`; `need` is required. The call needs no key
     and uses no network, unless `probe` is set: then the base `model` on `backend` answers `rows` held-out rows, with a
     plain and with a few-shot prompt; see `AdviceFacts.plan_probe` and `AdviceFacts.run_probe`, also for what they
     raise. With a dataset and a `model`, each option has its price in US dollars, for a month of so many `requests`: see
     `AdviceFacts.price`.
     """
-    data = None if dataset is None else Dataset.of(dataset, columns)
+    data = None if dataset is None else Dataset.of(dataset, columns, format)
     facts = gather_advice_facts(
         data,
         needs=(need,) if isinstance(need, str) else need,

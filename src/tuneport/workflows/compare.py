@@ -77,6 +77,7 @@ def compare(
     backend: str | Sequence[str] = (),
     validation: DatasetLike | None = None,
     columns: Mapping[str, str] | None = None,
+    format: str | None = None,
     method: str | None = None,
     adapter: str = "auto",
     epochs: int | None = None,
@@ -99,12 +100,12 @@ def compare(
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; if none is
-    given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
-    `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
-    of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
-    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
-    is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of
-    training, if a provider bills those. Raises DatasetError or ConfigError for data or an argument that cannot be used.
+    given, each backend shows all that it offers. `backend` limits the table; `columns` is `--map`. `requests` to
+    `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests of 400 tokens
+    in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the break-even: a
+    model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model is compared
+    with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of training, if
+    a provider bills those. Raises DatasetError or ConfigError for data or an argument that cannot be used.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
@@ -117,7 +118,7 @@ def compare(
     )
     now = None if instead_of is None else compared_cost_of_today(instead_of, traffic, load_base_price_manifest())
     settings, today = settings or Settings.load(), today or date.today()
-    data = Dataset.of(dataset, columns)
+    data = Dataset.of(dataset, columns, format)
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)

@@ -63,6 +63,7 @@ def evaluate(
     rows: int | None = None,
     task: str | None = None,
     columns: Mapping[str, str] | None = None,
+    format: str | None = None,
     schema: Mapping[str, Any] | Path | str | None = None,
     encoder: Path | str | None = None,
     allow_code: bool = False,
@@ -99,7 +100,7 @@ def evaluate(
     if rubric is not None and judge is None:
         raise ConfigError("a rubric is for a judge: name one with --judge MODEL (in Python: judge=)")
     least, gates = dict(fail_under or {}), [_gate(name) for name in fail_on]
-    opened, data = opened or open_shared_job_service(settings), Dataset.of(dataset, columns)
+    opened, data = opened or open_shared_job_service(settings), Dataset.of(dataset, columns, format)
     training = None if train is None else Dataset.of(train)
     here = opened.service
     if allow_code:

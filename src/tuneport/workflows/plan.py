@@ -180,6 +180,7 @@ def plan(
     hyperparameters: Hyperparameters | Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     columns: Mapping[str, str] | None = None,
+    format: str | None = None,
     gpu: str | Sequence[str] = (),
     exact: bool = False,
     compare: bool = False,
@@ -198,7 +199,7 @@ def plan(
     neither the model's shape nor its size is known, and UnsupportedError for unknown options.
     """
     settings = settings or Settings.load()
-    data = Dataset.of(dataset, columns)
+    data = Dataset.of(dataset, columns, format)
     how = Method(method or data.method)
     chosen = parse_or_config_error(TuneSpec, {"model": model, "dataset": data.path, "adapter": adapter}).adapter
     kind = Adapter.LORA if chosen == "auto" else chosen

@@ -299,7 +299,7 @@ def test_of_nothing_no_leak_is_denied(tmp_path: Path, rows: int, held_out: int) 
         lookup = partial(examples_at_lines, path, "openai", None)
         columns.append((path, holdout.HeldOutColumns(found.columns, lookup, found.numbering)))
     path, (ours, lookup, _) = columns[0]
-    finding = holdout.HoldoutLeakCheck(path, ours, lookup, columns[1][1]).finding()
+    finding = holdout.HoldoutLeakCheck(Dataset(path), ours, lookup, columns[1][1]).finding()
     assert finding.verdict == "warn" and "training data" not in finding.message
     assert f"{'held_out' if rows else 'train'}.jsonl has no record to compare" in finding.fix
 

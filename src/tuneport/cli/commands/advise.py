@@ -11,8 +11,9 @@ import typer
 
 from tuneport.cli.commands.data import DATA, Task
 from tuneport.cli.counts import parse_count_option, parse_tokens_per_request
-from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.reading import takes_reading_options
 from tuneport.cli.views import output
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ RESULT = "no, fails, partly or works."
 RESULTS = ("prompt", "few_shot")
 
 
+@takes_reading_options("columns", "format", "template")
 def advise_command(
     dataset: Annotated[Path | None, typer.Argument(metavar="DATA", help=DATA, show_default=False)] = None,
     need: Annotated[list[str] | None, typer.Option("--need", "-n", help=NEEDS)] = None,
@@ -49,7 +51,7 @@ def advise_command(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs that you have in mind.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A held-out file, checked for leaks.")] = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     probe: Annotated[
         bool, typer.Option("--probe", help="First measure --model with a plain and a few-shot prompt on held-out rows.")
@@ -74,10 +76,11 @@ def advise_command(
     json_: output.Json = False,
 ) -> None:
     """Recommend fine-tuning, a prompt, examples in the prompt or retrieval. Without --need, it asks on a terminal."""
+    from tuneport.data.dataset import Dataset
     from tuneport.workflows.advise import advise_option, gather_advice_facts
 
     facts = gather_advice_facts(
-        dataset,
+        None if dataset is None else Dataset(dataset, **vars(reading)),
         needs=need or (),
         prompt=prompt,
         few_shot=few_shot,
@@ -91,7 +94,6 @@ def advise_command(
         generated_only=generated_only,
         epochs=epochs,
         validation=validation,
-        columns=parse_map_option(map_),
     )
     if probe:
         plan = facts.plan_probe(model, backend, rows=rows, system=system)

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from tuneport.cli.counts import parse_count_option, parse_tokens_per_request
-from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.reading import TRAINS, takes_reading_options
 from tuneport.cli.views import output
+from tuneport.data.rows.reading_options import ReadingOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 REMARKS_SHOWN = 8
 
 
+@takes_reading_options(*TRAINS)
 def compare_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="May be repeated. Default: all.")] = None,
     backend: Annotated[list[str] | None, typer.Option("--backend", "-b", help="May be repeated.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A validation file; some providers bill it.")] = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     method: Annotated[
         str | None, typer.Option(help="sft, dpo, kto, reward, grpo, rloo, rft. Default: chosen by the data.")
@@ -78,7 +80,7 @@ def compare_command(
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.compare import compare as run
 
-    data = Dataset(dataset, parse_map_option(map_))
+    data = Dataset(dataset, **vars(reading))
     outputs = [path for path in (html, csv) if path is not None]
     if outputs:
         from tuneport.data.running.writing import refuse_overwriting

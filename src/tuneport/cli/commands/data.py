@@ -11,16 +11,16 @@ from typing import Annotated, Literal
 import typer
 
 from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
-from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.reading import READS, TRAINS, takes_reading_options
 from tuneport.cli.views import output
 from tuneport.data.formats import FORMATS
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import DatasetError
 
 DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
 TO = f"The format to write: {', '.join(FORMATS)}."
 OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
-Format = Annotated[str | None, typer.Option("--format", help="Default: detected from the data.")]
 Task = Annotated[
     str | None,
     typer.Option("--task", help="classification, extraction, style, domain or code. Default: guessed from the data."),
@@ -33,6 +33,7 @@ Backend = Annotated[
 ]
 
 
+@takes_reading_options(*TRAINS)
 def check_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     validation: Annotated[Path | None, typer.Option(help="A held-out file; looked at for leaks.")] = None,
@@ -40,8 +41,7 @@ def check_command(
     model: Model = None,
     backend: Backend = None,
     context: Annotated[int | None, typer.Option(min=1, help="Tokens of one record; default: the model's.")] = None,
-    format_: Format = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
     json_: output.Json = False,
@@ -50,7 +50,7 @@ def check_command(
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.check import check as run
 
-    data = Dataset.of(dataset, parse_map_option(map_), format_)
+    data = Dataset(dataset, **vars(reading))
     if html is not None:
         from tuneport.data.running.writing import refuse_overwriting
 
@@ -76,6 +76,7 @@ def check_command(
         raise typer.Exit(2)
 
 
+@takes_reading_options(*READS)
 def review_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The file to review.", show_default=False)],
     sample: Annotated[int, typer.Option(min=1, max=10_000, help="How many records to show.")] = 50,
@@ -87,20 +88,18 @@ def review_command(
     remote_pictures: Annotated[
         bool, typer.Option("--remote-pictures", help="Load pictures from the addresses that the records name.")
     ] = False,
-    format_: Format = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     json_: output.Json = False,
 ) -> None:
     """Accept, reject or edit a sample of records on a local page; the verdicts are saved in DATA.review.jsonl."""
     with serve_extra_for("review"):
         from tuneport.serve.local_pages.review import create_app
+    from tuneport.data.dataset import Dataset
     from tuneport.data.review.session import ReviewSession, read_check_flags
 
     flags = {} if flagged is None else read_check_flags(flagged)
-    session = ReviewSession(
-        dataset, sample=sample, seed=seed, format=format_, columns=parse_map_option(map_), flags=flags
-    )
+    session = ReviewSession(Dataset(dataset, **vars(reading)), sample=sample, seed=seed, flags=flags)
     token = secrets.token_urlsafe(24)
     end = partial(signal.raise_signal, signal.SIGINT)  # as Ctrl-C, after the answer
     app = create_app(session, token, finish=end, remote_pictures=remote_pictures)
@@ -117,6 +116,7 @@ def review_command(
     )
 
 
+@takes_reading_options(*READS)
 def clean_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", help="The file to write (.jsonl).", show_default=False)],
@@ -133,8 +133,7 @@ def clean_command(
     ] = None,
     validation: Annotated[Path | None, typer.Option(help="A held-out file; what leaks into it is removed.")] = None,
     task: Task = None,
-    format_: Format = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     json_: output.Json = False,
 ) -> None:
@@ -144,11 +143,11 @@ def clean_command(
     """
     from tuneport.data.checks.kinds import KINDS
     from tuneport.data.clean import clean as run
+    from tuneport.data.dataset import Dataset
 
     made = run(
-        dataset,
+        Dataset(dataset, **vars(reading)),
         out,
-        format=format_,
         validation=validation,
         task=task,
         drop=drop or (),
@@ -156,7 +155,6 @@ def clean_command(
         redact=redact,
         repair=repair,
         review=review,
-        columns=parse_map_option(map_),
     )
     if output.print_if_json(made.as_dict()):
         return
@@ -171,6 +169,7 @@ def clean_command(
     output.print_line(f"{made.removed:,} removed; what and why: {made.log}")
 
 
+@takes_reading_options(*TRAINS)
 def preview_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[str, typer.Option("--model", "-m", help="An alias, a weights name or a provider's model id.")],
@@ -187,24 +186,22 @@ def preview_command(
         typer.Option(help="The local option: assistant, last (the last answer) or completion."),
     ] = "assistant",
     tokens: Annotated[bool, typer.Option("--tokens", help="Show each token with its number.")] = False,
-    format_: Format = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     json_: output.Json = False,
 ) -> None:
     """Show exactly what is trained on: tokens and which are in the loss, or the file as it will be uploaded."""
+    from tuneport.data.dataset import Dataset
     from tuneport.workflows.preview import preview as run
 
     made = run(
-        dataset,
+        Dataset(dataset, **vars(reading)),
         model=model,
         backend=backend,
         rows=rows,
         line=line,
         max_length=max_length,
         loss_on=loss_on,
-        format=format_,
-        columns=parse_map_option(map_),
     )
     if output.print_if_json(made.as_dict()):
         return
@@ -213,32 +210,33 @@ def preview_command(
     print_preview(made, tokens=tokens)
 
 
+@takes_reading_options(*READS)
 def split_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     share: Annotated[float, typer.Option(help="Share of rows to hold out; 0.1 to 0.2 is usual.")] = 0.1,
     seed: Annotated[int, typer.Option(help="The same seed draws the same rows.")] = 0,
     out: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")] = Path("."),
-    format_: Format = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     json_: output.Json = False,
 ) -> None:
     """Hold rows out for validation, by class; rows with the same or nearly the same input stay on one side."""
+    from tuneport.data.dataset import Dataset
     from tuneport.data.split import split as run
 
-    made = run(dataset, share, seed, output=out, format=format_, columns=parse_map_option(map_))
+    made = run(Dataset(dataset, **vars(reading)), share, seed, output=out)
     if output.print_if_json(made.as_dict()):
         return
     output.print_line(f"{output.counted(made.train_rows, 'record')} to train on: {made.train}")
     output.print_line(f"{output.counted(made.validation_rows, 'record')} held out: {made.validation}")
 
 
+@takes_reading_options(*READS)
 def convert_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help=DATA, show_default=False)],
     to: Annotated[str, typer.Option("--to", help=TO, show_default=False)],
     out: Annotated[Path, typer.Option("--output", "-o", help=OUTPUT, show_default=False)],
-    format_: Format = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Convert anyway: drop what the target format cannot hold.")
@@ -254,13 +252,12 @@ def convert_command(
 ) -> None:
     """Write a dataset in another format. It stops if something would be lost, and lists it."""
     from tuneport.data.conversion.convert import convert as run
+    from tuneport.data.dataset import Dataset
 
     report = run(
-        dataset,
+        Dataset(dataset, **vars(reading)),
         to,
         out,
-        format=format_,
-        columns=parse_map_option(map_),
         allow_loss=allow_loss,
         inline_images=inline_images,
         image_folder=image_folder,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneport.cli.commands.data import DATA, Task
-from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.reading import READS, takes_reading_options
 from tuneport.cli.views import output
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import ConfigError
 from tuneport.workflows.evaluation.gates import EvaluationGate
 
@@ -23,6 +24,7 @@ BELOW_LIMIT = 4
 """The exit code if a limit of --fail-under or a gate of --fail-on is missed."""
 
 
+@takes_reading_options(*READS)
 def eval_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help=f"The held-out rows. {DATA}")],
     models: Annotated[
@@ -43,7 +45,7 @@ def eval_command(
     ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Most rows to ask, drawn by --seed.")] = None,
     task: Task = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     schema: Annotated[Path | None, typer.Option(help="A JSON schema, for schema_valid.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="The folder of an encoder, for bertscore.")] = None,
@@ -109,7 +111,7 @@ def eval_command(
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.evaluate import evaluate as run
 
-    dataset = Dataset(data, parse_map_option(map_))
+    dataset = Dataset(data, **vars(reading))
     if pairs is not None and len(models) < 2:
         raise ConfigError("--pairs sets one model's answers beside another's: name two")
     outputs = [path for path in (pairs, html) if path is not None]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from tuneport.cli.mapping import Map, parse_map_option
+from tuneport.cli.reading import TRAINS, takes_reading_options
 from tuneport.cli.views import output
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import ConfigError
 from tuneport.formatting import counted, money
 from tuneport.lifecycle.submitting.flags import parse_job_option_pairs
@@ -23,6 +24,7 @@ BAR = 24  # characters of the largest part of the memory
 PERCENT_DIGITS = 2
 
 
+@takes_reading_options(*TRAINS)
 def plan_command(
     dataset: Annotated[Path, typer.Argument(metavar="DATA", help="The training file.", show_default=False)],
     model: Annotated[
@@ -40,7 +42,7 @@ def plan_command(
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="Same options as submit: workers=4, precision=fp32 ..."),
     ] = None,
-    map_: Map = None,
+    reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     exact: Annotated[
         bool, typer.Option("--exact", help="Trace the model's own code for its memory, too; needs torch, no weights.")
@@ -57,6 +59,7 @@ def plan_command(
     json_: output.Json = False,
 ) -> None:
     """Plan a run: its settings and the reasons, the memory it needs, which GPUs hold it, how long it takes."""
+    from tuneport.data.dataset import Dataset
     from tuneport.workflows.plan import plan as run
 
     if budget is not None and not compare:
@@ -64,13 +67,12 @@ def plan_command(
     if probe:
         output.print_note("measuring what this machine's processor trains in a few seconds ...")
     found = run(
-        dataset,
+        Dataset(dataset, **vars(reading)),
         model=model,
         method=method,
         adapter=adapter,
         hyperparameters=parse_job_option_pairs(set_, "--set"),
         options=parse_job_option_pairs(option, "--option"),
-        columns=parse_map_option(map_),
         gpu=gpu or (),
         exact=exact,
         compare=compare,

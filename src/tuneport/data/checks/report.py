@@ -172,7 +172,7 @@ def check_dataset(
         with found.diversity.cluster_topics():
             duplicates = DuplicateCheck(remembered, lookup, templated=templated)
             contradictions = ContradictionCheck(remembered, lookup, task or guess.name, templated=templated)
-            hold_out = HoldoutLeakCheck(dataset.path, remembered, lookup, held_out, templated=templated)
+            hold_out = HoldoutLeakCheck(dataset, remembered, lookup, held_out, templated=templated)
             repeats = len(find_exact_duplicates(remembered.key("question"), remembered.lines)[0])
     lengths = LengthCheck(found.tokens, found.numbering, uncounted)
     distinct = 1 - repeats / max(1, len(remembered))

@@ -11,8 +11,8 @@ import msgspec
 from tuneport.data.containers.bad_row import BadRow, unreadable_file_error
 from tuneport.data.rows.repeated_keys import is_row_fully_decoded, repeated_keys
 from tuneport.errors import ConfigError, DatasetError
+from tuneport.formatting import listed_names
 
-_SHOWN = 20
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -66,6 +66,6 @@ class ColumnMapping:
 
     def absent(self, path: Path | str) -> DatasetError:
         """Return the error once all rows were read, if some mapped name was in none of them."""
-        columns = ", ".join(list(self._seen)[:_SHOWN]) or "none"
+        columns = listed_names(list(self._seen))
         rule = f"no record has the column {self.missing[0]!r}, which is mapped to {self._names[self.missing[0]]!r}"
         return unreadable_file_error(path, rule, f"map one of its columns: {columns}")

@@ -42,6 +42,7 @@ from tuneport.data.rows.records import (
     Record,
     TextPart,
 )
+from tuneport.formatting import listed_names
 
 NAME = "together"
 MAX_IMAGES = 10
@@ -77,7 +78,7 @@ def read_format_row(line: bytes) -> Record:
     weight = row.get("weight")
     form = next((form for form, columns in _FORMS if any(key in columns for key in row)), None)
     if form is None:
-        rule = f"no form has such a record (its keys: {', '.join(list(row)[:8]) or 'none'})"
+        rule = f"no form has such a record (its keys: {listed_names(list(row))})"
         raise InvalidRecord(Problem("", rule, "give messages, prompt and completion, text, or a preference pair"))
     problems = []
     if weight is not None and not _is_weight(weight):

@@ -77,7 +77,9 @@ class ReviewSession:
         self.dataset = dataset.path
         self.rows, self.shown = _sample(dataset, sample, seed, flags or {})
         if not self.shown:
-            raise ConfigError(f"{self.dataset} holds no good record to look at; `tuneport check` says what is wrong")
+            raise ConfigError(
+                f"{self.dataset} holds no good record to look at; `{dataset.command('check')}` says what is wrong"
+            )
         self._file = ReviewVerdictFile(review_verdicts_path(self.dataset))
         self._lock = threading.Lock()
 

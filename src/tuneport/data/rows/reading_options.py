@@ -51,6 +51,16 @@ class ReadingOptions:
         """Return those that are not the default, as fields of a spec."""
         return {name: value for name in READING_FIELDS if (value := getattr(self, name)) not in (None, {}, (), False)}
 
+    def flags(self, *, for_training: bool) -> list[str]:
+        """Return those that are given as the command line's flags; those of what is trained on only `for_training`."""
+        words = [word for name, column in self.columns.items() for word in ("--map", f"{name}={column}")]
+        for flag, text in (("--format", self.format), ("--system", self.system), ("--template", self.template)):
+            words += [] if text is None else [flag, text]
+        if for_training:
+            words += [word for name in self.ignored_columns for word in ("--ignore", name)]
+            words += ["--keep-unliked"] if self.keep_unliked else []
+        return words
+
     def shown(self) -> dict[str, str]:
         """Return what `tuneport show` says of those that are given, by label."""
         words = {

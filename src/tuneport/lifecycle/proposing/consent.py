@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from tuneport.backends.base import FineTuneBackend
+from tuneport.data.dataset import Dataset
 from tuneport.errors import CheckFailedError, ConfigError, ConsentError
 from tuneport.estimate.cost import HOURS_PER_MONTH
 from tuneport.formatting import money
@@ -32,11 +33,12 @@ def refuse_personal_upload(spec: TuneSpec, data: PreparedData, backend: str) -> 
             continue
         found = scan_personal_data(file.path, file.format)
         if found.count:
-            first = found.matches[0]
+            first, read = found.matches[0], Dataset.of_spec(spec, source)
             raise ConfigError(
                 f"{source} holds what looks like personal data ({found.count} places; {first.kind} in record "
-                f"{first.line}) and {backend} is a third party; `tuneport check` shows them, `tuneport clean "
-                "--redact` replaces them, --allow-personal-data uploads them anyway"
+                f"{first.line}) and {backend} is a third party; `{read.command('check')}` shows them, "
+                f"`{read.command('clean', '--redact', '-o', 'REDACTED.jsonl')}` replaces them, --allow-personal-data "
+                "uploads them anyway"
             )
 
 
@@ -76,8 +78,9 @@ def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: floa
     if failed and not proposal.options.anyway:
         first = failed[0]
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        command = Dataset.of_spec(proposal.spec).command("check")
         raise CheckFailedError(
-            f"{proposal.spec.dataset} fails the check {first.check}{more}: {first.message}; `tuneport check` shows the "
+            f"{proposal.spec.dataset} fails the check {first.check}{more}: {first.message}; `{command}` shows the "
             "rows, --anyway trains on them"
         )
     if proposal.repeated is not None and not proposal.options.again:

@@ -76,7 +76,7 @@ class JobSubmitter:
         if data.validation is not None and data.validation.sha256 == data.training.sha256:
             raise ConfigError(
                 f"{spec.validation} is the training file, so it would show nothing; name rows that are not trained on: "
-                f"`tuneport split {spec.dataset} -o FOLDER` holds some out"
+                f"`{planned.dataset.command('split', '-o', 'FOLDER')}` holds some out"
             )
         offered = find_manifest_model(planned.manifest, proposal.model)
         context = None if offered is None else offered.context_for(spec.method.value)

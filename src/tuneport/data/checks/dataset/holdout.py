@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from tuneport.data.checks.near.near_duplicates import (
     split_duplicate_pair_batches,
 )
 from tuneport.data.containers.numbering import RowNumbering
+from tuneport.data.dataset import Dataset
 from tuneport.formatting import counted
 
 MIN_SHARE = 0.05  # of all rows; the reference card says to hold out 10 to 20 %
@@ -43,7 +43,7 @@ class HoldoutLeakCheck:
 
     def __init__(
         self,
-        path: Path,
+        dataset: Dataset,
         columns: DuplicateCheckColumns,
         lookup: Lookup,
         held_out: HeldOutColumns | None,
@@ -52,7 +52,7 @@ class HoldoutLeakCheck:
     ) -> None:
         self.hits = FlaggedRecords()
         self._similar = near_duplicate_threshold(templated)
-        self._path, self._rows, self._given = path, len(columns), held_out is not None
+        self._dataset, self._rows, self._given = dataset, len(columns), held_out is not None
         self._held_out = 0
         self._leaks: set[int] = set()
         if held_out is not None:
@@ -123,13 +123,13 @@ class HoldoutLeakCheck:
 
     def finding(self) -> Finding:
         if not self._given:
-            fix = f"hold out 10 to 20 %: `tuneport split {self._path}`"
+            fix = f"hold out 10 to 20 %: `{self._dataset.command('split')}`"
             return Finding("hold-out", Verdict.WARN, "no rows are held out to evaluate the model", fix=fix)
         share = self._held_out / max(1, self._held_out + self._rows)
         details = {"held_out": self._held_out, "share": round(share, 3), "leaks": len(self._leaks)}
         message = f"{counted(self._held_out, 'record')} held out ({share:.0%})"
         if not self._held_out or not self._rows:
-            empty = self._path if self._held_out else self._validation.files[0]
+            empty = self._dataset.path if self._held_out else self._validation.files[0]
             fix = f"{empty.name} has no record to compare; fix or add records"
             return Finding("hold-out", Verdict.WARN, message, fix=fix, details=details)
         if self._leaks:
