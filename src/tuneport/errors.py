@@ -131,13 +131,17 @@ class ConversionLoss:
 
 
 class ConversionLossError(TuneportError):
-    def __init__(self, target: str, losses: Sequence[ConversionLoss]) -> None:
+    """`remedy`: what to do about it, where loss can be allowed and where it cannot."""
+
+    def __init__(
+        self, target: str, losses: Sequence[ConversionLoss], remedy: str = "pass --allow-loss to go on without it"
+    ) -> None:
         self.target = target
         self.losses = list(losses)
         listed = "; ".join(str(loss) for loss in self.losses[:LOSSES_TOLD])
         if len(self.losses) > LOSSES_TOLD:
             listed += f"; and {len(self.losses) - LOSSES_TOLD} more, which --json lists"
-        super().__init__(f"converting to {target} would lose data: {listed}; pass --allow-loss to go on without it")
+        super().__init__(f"converting to {target} would lose data: {listed}; {remedy}")
 
     def as_dict(self) -> dict[str, object]:
         rows = [vars(loss) for loss in self.losses]

@@ -88,6 +88,13 @@ def test_schema_problems_are_a_finding_and_the_rest_is_checked(tmp_path: Path) -
     assert complaints(run(tmp_path, rows)) == {"schema": "fail", "hold-out": "warn"}
 
 
+def test_pictures_that_are_read_are_told(tmp_path: Path) -> None:
+    shown = {**chat("<image>What is it?", "A cat."), "images": ["a.jpg"]}
+    finding = run(tmp_path, [shown, {**chat("a", "b"), "images": []}]).finding("schema")
+    assert finding.verdict == "pass"
+    assert finding.message == "all 2 records are in the format llamafactory, 1 of them with pictures"
+
+
 def test_films_and_pictures_that_no_model_would_see_fail_the_schema(tmp_path: Path) -> None:
     rows = [{**chat(f"<video>What is in {number}?", "A cat."), "videos": ["a.mp4"]} for number in range(4)]
     found = run(tmp_path, [chat("a", "b"), *rows], format="llamafactory").finding("schema")

@@ -16,7 +16,7 @@ from tuneport.data.conversion.convert import convert
 from tuneport.data.conversion.inline_images import MOST_BYTES, picture_kind
 from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.dataset import Dataset
-from tuneport.errors import ConfigError, DatasetError
+from tuneport.errors import ConfigError, ConversionLossError, DatasetError
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(24)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(24)
@@ -65,6 +65,15 @@ def test_without_the_option_a_job_stops_with_the_number_of_records(folder: Path,
     with pytest.raises(DatasetError, match="1 of 2 records show pictures by a path, .*--inline-images"):
         prepare_dataset(data, "openai", tmp_path / "files")
     assert not list((tmp_path / "files").glob("*.jsonl"))
+
+
+def test_a_job_is_not_told_of_an_option_that_it_has_not(folder: Path, tmp_path: Path) -> None:
+    data = write(folder / "a.jsonl", [asked("https://example.com/a.png")])
+    with pytest.raises(
+        ConversionLossError, match="one by URL is left out .*change the data, or name another"
+    ) as raised:
+        prepare_dataset(data, "together", tmp_path / "files")
+    assert "--allow-loss" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

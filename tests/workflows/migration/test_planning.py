@@ -164,6 +164,7 @@ def test_personal_data_and_losses_stop_as_in_a_submit(
     plan = plans_of(saved, account, "together", **given)["gone"]
     assert plan.losses and plan.training is None
     assert "the training file: converting to together would lose data" in plan.problems[0]
+    assert "pass --allow-loss" in plan.problems[0]
     plan = plans_of(saved, account, "together", allow_loss=True, **given)["gone"]
     assert "personal data (12 places; email in record 1)" in plan.problems[0]
     assert "third party" in plan.problems[0]

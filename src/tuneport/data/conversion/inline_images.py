@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.dataset import Dataset
-from tuneport.data.rows.records import Chat, Graded, ImagePart, Labelled, Message, Preference, Record
+from tuneport.data.rows.records import ImagePart, Record, record_messages
 from tuneport.errors import ConfigError, DatasetProblem
 from tuneport.formatting import counted, size
 
@@ -124,11 +124,6 @@ def picture_kind(content: bytes) -> str | None:
 
 def image_parts(record: Record) -> Iterator[ImagePart]:
     """Yield the images that the record shows."""
-    messages: list[Message] = []
-    if isinstance(record, Preference):
-        messages = [*record.context, *record.chosen, *record.rejected]
-    elif isinstance(record, Chat | Labelled | Graded):
-        messages = record.messages
-    for message in messages:
+    for message in record_messages(record):
         if isinstance(message.content, list):
             yield from (part for part in message.content if isinstance(part, ImagePart))

@@ -19,7 +19,7 @@ from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import RowProblemTally, ScannedRow, scan_dataset_rows
 from tuneport.data.rows.kinds import untrainable_record_words
 from tuneport.data.rows.prompt_only import record_as_prompt
-from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
+from tuneport.data.rows.records import Record, record_messages
 from tuneport.data.rows.signals import UnusedSignals
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
 from tuneport.data.tokens.tokens import TokenCounter, TokenCounts
@@ -27,6 +27,7 @@ from tuneport.digests import sha256_of
 from tuneport.errors import ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 from tuneport.types import DataFile, Method
 
+NO_LOSS = "change the data, or name another backend"
 NO_QUESTION = Unrepresentable("messages", "this method needs a user's message before the last answer")
 
 
@@ -135,7 +136,7 @@ def _refuse_loss(dataset: Dataset, target: str, counts: TokenCounts, lost: Seque
         fix = "read them into the rows: --inline-images"
         raise DatasetError(DatasetProblem(str(dataset.path), None, "images", rule, fix))
     if lost:
-        raise ConversionLossError(target, lost)
+        raise ConversionLossError(target, lost, NO_LOSS)
 
 
 def _of_another_kind(found: ScannedRow, method: Method | None, source: RowSource) -> tuple[DatasetProblem, ...]:
@@ -150,7 +151,7 @@ def strip_untrained_row_fields(record: Record) -> list[str]:
     """Remove, in place, what no model is trained on, and return the removed names."""
     gone = list(record.metadata)
     record.metadata = {}
-    for message in _messages(record):
+    for message in record_messages(record):
         refusal = {key: value for key, value in message.extra.items() if key == "refusal"}  # a part of OpenAI's format
         gone += [f"messages[].{key}" for key in message.extra if key not in refusal]
         message.extra = refusal
@@ -164,12 +165,6 @@ def strip_untrained_row_fields(record: Record) -> list[str]:
         gone += [f"tools[].{key}" for key in tool.extra]
         tool.extra = {}
     return gone
-
-
-def _messages(record: Record) -> list[Message]:
-    if isinstance(record, Preference):
-        return [*record.context, *record.chosen, *record.rejected]
-    return record.messages if isinstance(record, Chat | Labelled | Graded) else []
 
 
 def dataset_upload_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:

@@ -132,3 +132,14 @@ class PlainText(_Common, tag="text", tag_field="kind"):
 
 
 Record = Chat | Preference | Labelled | Graded | PromptCompletion | PlainText
+
+
+def record_messages(record: Record) -> list[Message]:
+    """Return the messages of a record, of a pair both answers'; a prompt with its completion and a text have none."""
+    if isinstance(record, Preference):
+        return [*record.context, *record.chosen, *record.rejected]
+    return record.messages if isinstance(record, Chat | Labelled | Graded) else []
+
+
+def record_shows_image(record: Record) -> bool:
+    return any(message.has_image for message in record_messages(record))

@@ -49,7 +49,7 @@ def convert_migration_files(
         except ConversionLossError as error:
             plan.losses += error.losses
             if not choices.allow_loss:
-                plan.problems.append(f"{what}: {error}")
+                plan.problems.append(f"{what}: {ConversionLossError(error.target, error.losses)}")
                 continue
             changes[name] = _convert_with_loss(folder, source, wanted)
             file = prepare_dataset(changes[name], wanted, workspace.worker.files)
