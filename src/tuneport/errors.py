@@ -131,10 +131,10 @@ class ConversionLoss:
 
 
 class ConversionLossError(TuneportError):
-    """`remedy`: what to do about it, where loss can be allowed and where it cannot."""
+    """`remedy`: what whoever asked for the conversion can do about it."""
 
     def __init__(
-        self, target: str, losses: Sequence[ConversionLoss], remedy: str = "pass --allow-loss to go on without it"
+        self, target: str, losses: Sequence[ConversionLoss], *, remedy: str = "pass --allow-loss to go on without it"
     ) -> None:
         self.target = target
         self.losses = list(losses)

@@ -223,6 +223,8 @@ class TuneSpec(Model):
             )
         if not self.method.takes_reward and self.reward is not None:
             raise ValueError(f"a reward belongs to {_named(lambda each: each.takes_reward)}, not to {self.method}")
+        if self.keep_unliked and self.method is not Method.SFT:
+            raise ValueError(f"keep_unliked belongs to the method sft, not to {self.method}; leave one of them out")
         if self.hyperparameters.beta == 0 and not self.method.writes_answers:
             raise ValueError(f"beta must be above 0 for {self.method}: without a reference it would not be trained")
 

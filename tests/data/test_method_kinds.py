@@ -116,6 +116,39 @@ def test_pictures_are_planned_for_models_that_take_them_alone(
     assert "openai/gpt-4o-2024-08-06" in told and "together/Qwen/Qwen3-VL-8B-Instruct" in told
 
 
+def test_bad_answers_are_trained_on_where_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], isolated: Path
+) -> None:
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Where is {number}?"},
+                {"role": "assistant", "content": f"{number}"},
+            ],
+            "kto_tag": number % 2 == 0,
+        }
+        for number in range(40)
+    ]
+    data = write(tmp_path / "a.jsonl", rows)
+    asked = [str(data), "-m", "llama-3.1-8b-instruct", "--method", "sft"]
+    for command in ("plan", "compare"):
+        assert main([command, *asked]) == 2
+        assert "--method sft --keep-unliked" in capsys.readouterr().err
+        assert main([command, *asked, "--keep-unliked"]) == 0
+    with pytest.raises(ConfigError, match="--method sft --keep-unliked"):
+        tuneport.submit(data, model="fake-small", backend="fake", method="sft", confirm=False, anyway=True)
+    job = tuneport.submit(
+        data, model="fake-small", backend="fake", method="sft", keep_unliked=True, confirm=False, anyway=True
+    )
+    assert job.as_dict()["keep_unliked"] and job.as_dict()["dataset"]["rows"] == 40
+    again = tuneport.submit(
+        data, model="fake-small", backend="fake", keep_unliked=True, confirm=False, anyway=True, again=True
+    )
+    assert again.as_dict()["method"] == "sft", "marks do not say the method where they do not matter"
+    with pytest.raises(ConfigError, match="belongs to the method sft, not to kto"):
+        tuneport.submit(data, model="fake-small", backend="fake", method="kto", keep_unliked=True)
+
+
 def test_pairs_are_not_uploaded_for_another_method(tmp_path: Path) -> None:
     """Together takes files of pairs, and its own sft job would have got them."""
     data = write(tmp_path / "a.jsonl", [PAIR] * 40)

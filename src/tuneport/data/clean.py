@@ -147,7 +147,7 @@ def clean(
         if judged and not choice.used:
             raise ConfigError(f"no verdict in {review} is about a record of {path}; name the reviewed file")
         if lost_all := losses.losses(source.numbering):
-            raise ConversionLossError(known.NAME, lost_all)
+            raise ConversionLossError(known.NAME, lost_all, remedy="change these records by hand first")
         if not written:
             fix = f"keep some kinds with --keep; what was found: {', '.join(why)}"
             raise DatasetError(DatasetProblem(str(path), None, "", "would have no record left", fix))

@@ -29,7 +29,7 @@ from tuneport.data.reading import (
     records_in,
     scan_dataset_rows,
 )
-from tuneport.data.rows.kinds import method_for_record, untrainable_record_words
+from tuneport.data.rows.kinds import method_for_record, record_without_mark, untrainable_record_words
 from tuneport.data.rows.reading_options import MoreReadingOptions, ReadingOptions
 from tuneport.data.rows.records import Record
 from tuneport.errors import ConfigError, DatasetError
@@ -159,12 +159,13 @@ class Dataset:
     @property
     def method(self) -> Method:
         """Return the method that the dataset is made for: dpo for preference pairs, kto for answers marked good or bad,
-        rft for questions with references, else sft.
+        rft for questions with references, else sft. With `keep_unliked` marks do not count.
 
         Judged by the first record; if that is bad, the DatasetError lists all that is wrong.
         """
         record = self._first(self.known).record
-        return method_for_record(next(self.records())[1] if record is None else record)
+        record = next(self.records())[1] if record is None else record
+        return method_for_record(record_without_mark(record) if self.reading.keep_unliked else record)
 
     def digest(self) -> str:
         """Return the SHA-256 of its bytes, file after file, in hexadecimal. Raises DatasetError if they cannot be
@@ -219,7 +220,10 @@ class Dataset:
         """
         read = self._read_for(method)
         first = self._first(read.known).record
-        words = None if first is None else untrainable_record_words(first, method)
+        words = None
+        if first is not None:
+            good = self.command("convert", "--to", CHATS, "--allow-loss", "-o", "good.jsonl")
+            words = untrainable_record_words(first, method, keep_unliked=self.reading.keep_unliked, convert=good)
         if words is not None:
             raise ConfigError(f"{self.path.name if self.in_file else 'the dataset'} {words[0]}; {words[1]}")
         return read

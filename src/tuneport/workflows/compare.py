@@ -117,8 +117,7 @@ def compare(
         saved_per_request=prompt_saved,
     )
     now = None if instead_of is None else compared_cost_of_today(instead_of, traffic, load_base_price_manifest())
-    settings, today = settings or Settings.load(), today or date.today()
-    data = Dataset.of(dataset, columns, format)
+    settings, today, data = settings or Settings.load(), today or date.today(), Dataset.of(dataset, columns, format)
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)

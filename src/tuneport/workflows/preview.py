@@ -16,6 +16,7 @@ from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import DatasetFormat, Unrepresentable
 from tuneport.data.reading import RowProblemTally, scan_dataset_rows
+from tuneport.data.rows.kinds import record_without_mark
 from tuneport.data.rows.records import Record
 from tuneport.data.templates.rendering import (
     IGNORED,
@@ -188,7 +189,8 @@ def preview(
         raise UnsupportedError(f"{where.manifest.title} decides itself what the loss is on; leave loss_on out")
     limits = [limit for limit in (max_length, vocabulary.context) if limit is not None]
     counter = TokenCounter(DEFAULT_ENCODING if local else vocabulary.name, context=min(limits, default=None))
-    for index, converted in enumerate(_converted(source, known, target, losses, left_out)):
+    records = _converted(source, known, target, losses, left_out, keep_unliked=data.reading.keep_unliked)
+    for index, converted in enumerate(records):
         counted = not local or index < RENDERED_RECORDS
         if not counted and len(shown) == rows:
             complete = False
@@ -371,17 +373,20 @@ def _converted(
     target: DatasetFormat,
     losses: ConversionLossReport,
     left_out: dict[str, None],
+    *,
+    keep_unliked: bool,
 ) -> Iterator[_Converted]:
     """Yield each record as `prepare` would write it. Raises DatasetError, with all problems, at the end of the file."""
     problems = RowProblemTally()
     for found in scan_dataset_rows(source, known):
         if not problems.accept(found.problems) or found.record is None:
             continue
-        left_out |= dict.fromkeys(strip_untrained_row_fields(found.record))
-        row, lost = write_converted_row(target, found.record)
+        record = record_without_mark(found.record) if keep_unliked else found.record
+        left_out |= dict.fromkeys(strip_untrained_row_fields(record))
+        row, lost = write_converted_row(target, record)
         if lost:
             losses.add(found.line, lost)
-        yield _Converted(found.line, source.numbering.words([found.line]), found.record, row, lost)
+        yield _Converted(found.line, source.numbering.words([found.line]), record, row, lost)
     problems.end()
 
 

@@ -103,6 +103,8 @@ def test_films_and_pictures_that_no_model_would_see_fail_the_schema(tmp_path: Pa
     )
     assert "films and sounds are not trained on yet" in str(found.fix)
     assert [evidence.lines for evidence in found.evidence] == [(2,), (2,)]
+    data = Dataset(tmp_path / "train.jsonl", format="llamafactory", ignored_columns=("videos", "marks"))
+    assert check(data).finding("schema").verdict == "pass"
 
 
 def test_schema_counts_records_and_numbers_them_as_all_checks_do(tmp_path: Path) -> None:

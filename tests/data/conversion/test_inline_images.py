@@ -69,11 +69,9 @@ def test_without_the_option_a_job_stops_with_the_number_of_records(folder: Path,
 
 def test_a_job_is_not_told_of_an_option_that_it_has_not(folder: Path, tmp_path: Path) -> None:
     data = write(folder / "a.jsonl", [asked("https://example.com/a.png")])
-    with pytest.raises(
-        ConversionLossError, match="one by URL is left out .*change the data, or name another"
-    ) as raised:
+    with pytest.raises(ConversionLossError, match="by URL is left out .*; change these records, or train") as raised:
         prepare_dataset(data, "together", tmp_path / "files")
-    assert "--allow-loss" not in str(raised.value)
+    assert "pass --allow-loss" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

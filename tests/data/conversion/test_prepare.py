@@ -126,3 +126,14 @@ def test_a_store_that_is_a_file_is_told(tmp_path: Path, store: str) -> None:
 def test_method_by_data(tmp_path: Path) -> None:
     assert Dataset(write(tmp_path / "a.jsonl", [PAIR])).method is Method.DPO
     assert Dataset(write(tmp_path / "b.jsonl", [chat("a", "b")])).method is Method.SFT
+
+
+def test_a_loss_is_not_answered_with_a_flag_that_submit_lacks(tmp_path: Path) -> None:
+    weighted = chat("a", "b")
+    weighted["messages"][1]["weight"] = 0
+    path = write(tmp_path / "a.jsonl", [weighted, chat("a", "b")])
+    with pytest.raises(ConversionLossError) as raised:
+        prepare_dataset(Dataset(path, format="openai"), "alpaca", tmp_path / "files")
+    said = str(raised.value)
+    assert "pass --allow-loss" not in said
+    assert said.endswith(f"tuneport convert {path} --format openai --to alpaca --allow-loss -o kept.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def prepared(folder: Path, rows: list[dict[str, Any]], columns: dict[str, str] |
     [
         ([{**ASKED, "image": "a"}] * 2, "a.jsonl:1: image: 2 of 2 records have it, and the model would not see it"),
         ([ASKED, {**ASKED, "Image_Path": "a.jpg"}], "a.jsonl:2: Image_Path: 1 of 2 records"),
-        ([{"prompt": "a", "completion": "b", "video": "a.mp4"}], "--map ignored_video=video"),
+        ([{"prompt": "a", "completion": "b", "video": "a.mp4"}], "--ignore video"),
         ([{**ASKED, "label": 1}, {**ASKED, "label": 0}], "label: 2 of 2 .* --method kto"),
         ([{**ASKED, "feedback": "bad"}], "feedback: 1 of 1 "),
         ([{**ASKED, "rating": 4}, {**ASKED, "rating": 2}], "rating: 2 of 2 "),
@@ -80,6 +81,26 @@ def test_all_of_them_are_named_in_one_line(tmp_path: Path) -> None:
 
 def test_a_column_is_left_out_on_purpose_by_another_name(tmp_path: Path) -> None:
     assert prepared(tmp_path, [{**ASKED, "image": "a.jpg"}], {"ignored_image": "image"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "ignored"),
+    [
+        ({**ASKED, "image": "a.jpg"}, "image"),
+        (UNTRAINED, "messages[].train"),
+        (chat("<image>\nWhat is it?", "A cat."), "marks"),
+    ],
+)
+def test_a_column_is_ignored_on_purpose_as_the_error_says(tmp_path: Path, row: dict[str, Any], ignored: str) -> None:
+    path = write(tmp_path / "a.jsonl", [row])
+    with pytest.raises(DatasetError) as raised:
+        prepare_dataset(path, "openai", tmp_path / "files")
+    said = shlex.split(str(raised.value).rpartition("leave it out on purpose: ")[2])
+    assert said == ["--ignore", ignored]
+    told = prepare_dataset(Dataset(path, ignored_columns=(ignored,)), "openai", tmp_path / "files")
+    assert told.rows == 1 and ("image" in told.left_out) is (ignored == "image")
+    with pytest.raises(DatasetError):
+        prepare_dataset(Dataset(path, ignored_columns=("other",)), "openai", tmp_path / "files")
 
 
 def test_a_grader_is_given_all_columns(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def specs(draw: st.DrawFn) -> TuneSpec:
         "system": draw(maybe),
         "template": draw(st.one_of(st.none(), TEXT.map(lambda text: f"{text} {{question}}\n"))),
         "ignored_columns": tuple(draw(st.lists(TEXT, max_size=2))),
-        "keep_unliked": draw(st.booleans()),
+        "keep_unliked": draw(st.booleans()) if method is Method.SFT else False,
         "inline_images": draw(st.booleans()),
         "method": method,
         "grader": draw(st.dictionaries(TEXT, VALUES, max_size=2)) if method is Method.RFT else None,

@@ -174,6 +174,7 @@ def check_dataset(
             contradictions = ContradictionCheck(remembered, lookup, task or guess.name, templated=templated)
             hold_out = HoldoutLeakCheck(dataset, remembered, lookup, held_out, templated=templated)
             repeats = len(find_exact_duplicates(remembered.key("question"), remembered.lines)[0])
+    found.schema.unused.ignore(dataset.reading.ignored_columns)
     lengths = LengthCheck(found.tokens, found.numbering, uncounted)
     distinct = 1 - repeats / max(1, len(remembered))
     findings = (

@@ -17,7 +17,7 @@ from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import Unrepresentable
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import RowProblemTally, ScannedRow, scan_dataset_rows
-from tuneport.data.rows.kinds import untrainable_record_words
+from tuneport.data.rows.kinds import record_without_mark, untrainable_record_words
 from tuneport.data.rows.prompt_only import record_as_prompt
 from tuneport.data.rows.records import Record, record_messages
 from tuneport.data.rows.signals import UnusedSignals
@@ -27,7 +27,6 @@ from tuneport.digests import sha256_of
 from tuneport.errors import ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 from tuneport.types import DataFile, Method
 
-NO_LOSS = "change the data, or name another backend"
 NO_QUESTION = Unrepresentable("messages", "this method needs a user's message before the last answer")
 
 
@@ -51,9 +50,9 @@ def prepare_dataset(
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
     message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
     train nothing. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or if a column
-    holds training signal that is left out (`data.rows.signals`), or pictures are paths, unless loss is allowed;
-    ConversionLossError if training would miss something, unless that is allowed; and StorageError if `store` cannot be
-    written.
+    holds training signal that is left out and not ignored on purpose (`data.rows.signals`), or pictures are paths, and
+    ConversionLossError if training would miss something, both unless loss is allowed; and StorageError if `store`
+    cannot be written.
     """
     dataset, store = Dataset.of(dataset), Path(store)
     if dataset.given_format is None and target == REINFORCEMENT and not questions:
@@ -61,7 +60,8 @@ def prepare_dataset(
     format = load_dataset_format(target)
     known, source = dataset.known, dataset.open()
     losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter()
-    signals = UnusedSignals()
+    signals = UnusedSignals(dataset.reading.ignored_columns)
+    unmarked = dataset.reading.keep_unliked and method in (None, Method.SFT)
     untrained = untrained or UntrainedDatasetRecords()
     if pictures is None and dataset.reading.inline_images:
         pictures = ImageInliner.of(dataset)
@@ -73,9 +73,11 @@ def prepare_dataset(
     make_output_folder(store, otherwise=otherwise, private=True)
     with temporary_file(store, otherwise=otherwise) as (file, temporary):
         for found in scan_dataset_rows(source, known):
-            if not problems.accept(_problems_of(found, method, source, pictures)) or found.record is None:
+            wrong = _problems_of(found, method, source, pictures, keep_unliked=unmarked)
+            if not problems.accept(wrong) or found.record is None:
                 continue
-            record = record_as_prompt(found.record) if questions else found.record
+            read = record_without_mark(found.record) if unmarked else found.record
+            record = record_as_prompt(read) if questions else read
             if record is None:
                 losses.add(found.line, [NO_QUESTION])
                 continue
@@ -96,10 +98,9 @@ def prepare_dataset(
         counts, lost_all = counter.counts(), losses.losses(source.numbering)
         if not allow_loss:
             refuse_unused_signals(signals, source, f"{written:,}")
-            _refuse_loss(dataset, target, counts, lost_all)
+            _refuse_losses(lost_all, counts, dataset, target)
         if not written:
-            rule = f"no record can be written as {target}: {lost_all[0].reason}"
-            raise DatasetError(DatasetProblem(str(dataset.path), None, "", rule, "choose another method or dataset"))
+            raise _nothing_written(dataset, target, lost_all[0].reason)
         untrained.refuse_if_all_untrained(dataset.path)
         final = _publish(file, temporary, store, digest.hexdigest())
     return DataFile(
@@ -121,26 +122,43 @@ def _publish(file: BufferedWriter, temporary: Path, store: Path, sha256: str) ->
 
 
 def _problems_of(
-    found: ScannedRow, method: Method | None, source: RowSource, pictures: ImageInliner | None
+    found: ScannedRow,
+    method: Method | None,
+    source: RowSource,
+    pictures: ImageInliner | None,
+    *,
+    keep_unliked: bool,
 ) -> tuple[DatasetProblem, ...]:
     """Return what is wrong with the row, once its pictures are read into its record."""
-    wrong = found.problems or _of_another_kind(found, method, source)
+    wrong = found.problems or _of_another_kind(found, method, source, keep_unliked=keep_unliked)
     if wrong or pictures is None or found.record is None:
         return wrong
     return pictures.inline(found.line, found.record, source.locate)
 
 
-def _refuse_loss(dataset: Dataset, target: str, counts: TokenCounts, lost: Sequence[ConversionLoss]) -> None:
+def _refuse_losses(losses: Sequence[ConversionLoss], counts: TokenCounts, dataset: Dataset, target: str) -> None:
+    """Raise DatasetError if pictures are paths, and ConversionLossError if there are other losses."""
     if counts.path_rows:
         rule = f"{counts.path_rows:,} of {counts.rows:,} records show pictures by a path, which no provider can open"
         fix = "read them into the rows: --inline-images"
         raise DatasetError(DatasetProblem(str(dataset.path), None, "images", rule, fix))
-    if lost:
-        raise ConversionLossError(target, lost, NO_LOSS)
+    if losses:
+        keep = dataset.command("convert", "--to", target, "--allow-loss", "-o", "kept.jsonl")
+        remedy = f"change these records, or train on what can be kept: {keep}"
+        raise ConversionLossError(target, losses, remedy=remedy)
 
 
-def _of_another_kind(found: ScannedRow, method: Method | None, source: RowSource) -> tuple[DatasetProblem, ...]:
-    words = None if method is None or found.record is None else untrainable_record_words(found.record, method)
+def _nothing_written(dataset: Dataset, target: str, reason: str) -> DatasetError:
+    rule = f"no record can be written as {target}: {reason}"
+    return DatasetError(DatasetProblem(str(dataset.path), None, "", rule, "choose another method or dataset"))
+
+
+def _of_another_kind(
+    found: ScannedRow, method: Method | None, source: RowSource, *, keep_unliked: bool
+) -> tuple[DatasetProblem, ...]:
+    words = None
+    if method is not None and found.record is not None:
+        words = untrainable_record_words(found.record, method, keep_unliked=keep_unliked)
     if words is None:
         return ()
     place = source.locate(found.line)

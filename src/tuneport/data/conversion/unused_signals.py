@@ -32,7 +32,7 @@ def refuse_unused_signals_of_first_rows(dataset: Dataset, method: Method) -> Non
     """Raise DatasetError if the first rows have any that the method would not use."""
     if method.writes_answers:
         return  # its reward or grader is given all columns
-    signals, source, rows = UnusedSignals(), dataset.open(), 0
+    signals, source, rows = UnusedSignals(dataset.reading.ignored_columns), dataset.open(), 0
     for found in islice(scan_dataset_rows(source, dataset.known), SAMPLE_ROWS):
         rows += 1
         if found.record is not None:

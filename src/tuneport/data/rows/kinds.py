@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tuneport.data.rows.records import Graded, Labelled, PlainText, Preference, PromptCompletion, Record
+from tuneport.data.rows.records import Chat, Graded, Labelled, PlainText, Preference, PromptCompletion, Record
 from tuneport.methods import Method, Records
 
 _KINDS: dict[type, Records] = {Preference: "pairs", Labelled: "labelled", Graded: "graded"}
@@ -26,8 +26,27 @@ def record_kind(record: Record) -> Records:
     return _KINDS.get(type(record), "chats")
 
 
-def untrainable_record_words(record: Record, method: Method) -> tuple[str, str] | None:
-    """Return what is wrong with training on the record by that method, and what to do instead; None if it can."""
+def record_without_mark(record: Record) -> Record:
+    """Return the record without its mark good or bad, as sft trains on all answers alike."""
+    if not isinstance(record, Labelled):
+        return record
+    told = {name: getattr(record, name) for name in Chat.__struct_fields__}
+    return Chat(**told)
+
+
+def untrainable_record_words(
+    record: Record,
+    method: Method,
+    *,
+    keep_unliked: bool = False,
+    convert: str = "tuneport convert FILE --to openai --allow-loss -o good.jsonl",
+) -> tuple[str, str] | None:
+    """Return what is wrong with training on the record by that method, and what to do instead; None if it can.
+
+    `keep_unliked`: marks do not matter to sft. `convert`: the command that keeps the good answers alone.
+    """
+    if keep_unliked and method is Method.SFT:
+        record = record_without_mark(record)
     needed, kind = method.traits.records, record_kind(record)
     if kind == needed or (needed == "questions" and not isinstance(record, PlainText)):
         return None
@@ -39,5 +58,6 @@ def untrainable_record_words(record: Record, method: Method) -> tuple[str, str] 
     elif needed == "pairs" and kind == "chats":
         remedy += ", or name the columns with the two answers: --map chosen=COLUMN --map rejected=COLUMN"
     elif kind == "labelled" and needed == "chats":
-        remedy += ", or keep the good answers alone: tuneport convert FILE --to openai --allow-loss -o good.jsonl"
+        remedy += ", or --method sft --keep-unliked to train on the bad answers, too, "
+        remedy += f"or keep the good answers alone: {convert}"
     return f"holds {held}, and {method} trains on {_WORDS[needed]}", remedy

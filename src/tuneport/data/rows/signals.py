@@ -7,9 +7,10 @@ that has it, and a text is none if the record's own texts contain it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from shlex import quote
 from typing import Any, Literal
 
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
@@ -46,6 +47,8 @@ _PIECES = ("<image>", "<video>", "<audio>", "<|", "<img>")
 _UNTRAINED_TURN = ("train", "loss")
 
 MARKS = "marks of pictures in the texts"
+_IGNORED_MARKS = "marks"
+"""The name of the same for --ignore."""
 
 _FIXES: Mapping[SignalKind, str] = {
     "media": "give the pictures as parts of the messages or in a column images (--format llamafactory)",
@@ -80,25 +83,30 @@ class UnusedSignal:
         """Return what to do about it."""
         unheard = self.kind == "media" and re.match("video|audio|speech", self.name.casefold())
         fix = "films and sounds are not trained on yet; keep the records without them" if unheard else _FIXES[self.kind]
-        if self.name == MARKS or "[]" in self.name:
-            return fix
-        return f"{fix}, or leave it out on purpose: --map ignored_{self.name}={self.name}"
+        return f"{fix}, or leave it out on purpose: --ignore {quote(_said_as(self.name))}"
 
 
 class UnusedSignals:
-    """`add` each record as it was read."""
+    """`add` each record as it was read. Those of the columns `ignored` are left out on purpose."""
 
-    def __init__(self) -> None:
+    def __init__(self, ignored: Iterable[str] = ()) -> None:
+        self._ignored = frozenset(ignored)
         self._found: dict[str, UnusedSignal] = {}
 
     def add(self, line: int, record: Record) -> None:
         for name, kind, value in _signals(record):
+            if _said_as(name) in self._ignored:
+                continue
             found = self._found.get(name)
             if found is None:
                 found = self._found[name] = UnusedSignal(name, kind, line)
             found.count += 1
             if value is not None and len(found.values) < 3:
                 found.values.add(value)
+
+    def ignore(self, names: Iterable[str]) -> None:
+        """Leave out those of these columns, too."""
+        self._ignored |= frozenset(names)
 
     def merge(self, later: UnusedSignals) -> None:
         """Add those of other records of the same dataset."""
@@ -109,7 +117,12 @@ class UnusedSignals:
 
     def found(self) -> list[UnusedSignal]:
         """Return the signals of all records, those in most records first."""
-        return sorted((each for each in self._found.values() if each.tells_something), key=lambda each: -each.count)
+        found = (each for each in self._found.values() if _said_as(each.name) not in self._ignored)
+        return sorted((each for each in found if each.tells_something), key=lambda each: -each.count)
+
+
+def _said_as(name: str) -> str:
+    return _IGNORED_MARKS if name == MARKS else name
 
 
 def _signals(record: Record) -> Iterator[tuple[str, SignalKind, float | bool | None]]:
