@@ -20,6 +20,7 @@ from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import DatasetFormat
 from tuneport.data.formats.openai.format import NAME as CHATS
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
+from tuneport.data.formats.shared.media import PICTURE_COLUMNS
 from tuneport.data.reading import (
     DatasetSample,
     FormatDetection,
@@ -181,7 +182,8 @@ class Dataset:
 
     def open(self) -> RowSource:
         """Open it for one pass over its rows."""
-        return RowSource(self.path, self.columns)
+        pictures = {f"ignored_{name}": name for name in self.reading.ignored_columns if name in PICTURE_COLUMNS}
+        return RowSource(self.path, {**self.columns, **pictures})  # else a format would read them as parts of messages
 
     def scan(self) -> Iterator[ScannedRow]:
         """Yield every row, the bad ones with their problems."""

@@ -44,8 +44,7 @@ def prepare_dataset(
     """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
 
     `questions`: each record becomes its question (`data.rows.prompt_only`), with all its columns. `method`: a record
-    that it cannot train on is a problem of the dataset. `pictures` reads those that records name by a path, and counts
-    them; by default they are read if the dataset's options say so.
+    that it cannot train on is a problem of the dataset. `pictures` reads those that are paths; default: by its options.
 
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
     message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
@@ -63,8 +62,7 @@ def prepare_dataset(
     signals = UnusedSignals(dataset.reading.ignored_columns)
     unmarked = dataset.reading.keep_unliked and method in (None, Method.SFT)
     untrained = untrained or UntrainedDatasetRecords()
-    if pictures is None and dataset.reading.inline_images:
-        pictures = ImageInliner.of(dataset)
+    pictures = pictures or (ImageInliner.of(dataset) if dataset.reading.inline_images else None)
     untrained.words = source.numbering.words
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}

@@ -15,6 +15,7 @@ from tuneport.data.formats.contract import Problem, RecordProblems
 from tuneport.data.rows.records import ImagePart
 
 MEDIA_COLUMNS = ("images", "videos", "audios")
+PICTURE_COLUMNS = ("images", "image")
 MEDIA_MARKS = ("<image>", "<video>", "<audio>")
 """Where the media of those columns belong in the texts."""
 
