@@ -17,6 +17,7 @@ import typer
 import tuneport
 from tuneport import errors
 from tuneport.cli.main import app
+from tuneport.data.rows.reading_options import MoreReadingOptions
 from tuneport.lifecycle.handle import Job
 
 SOURCE = Path(tuneport.__file__)
@@ -119,6 +120,8 @@ OF_A_TERMINAL = {
     "all_", "json_", "html", "csv", "pairs", "yes", "allow_large", "tokens", "wait", "push", "spec_file",
 }  # fmt: skip
 """What a command writes and asks: in Python a method of the result, or a `with`."""
+OF_A_DATASET = {"system", "template", "ignored_columns", "keep_unliked"}
+"""What a command says of its data beside columns and format: in Python keywords of `tuneport.Dataset`."""
 OTHER_NAMES = {
     "data": "dataset", "format_": "format", "map_": "columns", "out": "output", "set_": "hyperparameters",
     "option": "options", "not_delete_files": "delete_files",
@@ -132,5 +135,6 @@ OTHER_NAMES = {
 def test_a_function_has_the_names_of_its_command(name: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
     flags = {OTHER_NAMES.get(each.name, each.name) for each in command.params} - OF_A_TERMINAL
+    assert flags & OF_A_DATASET <= set(MoreReadingOptions.__annotations__)
     function = getattr(tuneport, {"eval": "evaluate"}.get(name, name))
-    assert flags <= set(inspect.signature(function).parameters)
+    assert flags - OF_A_DATASET <= set(inspect.signature(function).parameters)

@@ -131,7 +131,7 @@ class ConversionLoss:
 
 
 class ConversionLossError(TuneportError):
-    """`remedy`: what whoever asked for the conversion can do about it."""
+    """`remedy`: what to do about it where the conversion was asked for."""
 
     def __init__(
         self, target: str, losses: Sequence[ConversionLoss], *, remedy: str = "pass --allow-loss to go on without it"

@@ -35,7 +35,7 @@ def takes_reading_options(*fields: str) -> Callable[[Callable[..., None]], Calla
                 parameters.append(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
         def command(**given: Any) -> None:
-            reading = {flag.field: _value(flag, given.pop(f"{flag.field}_")) for flag in flags}
+            reading = {flag.field: _value(flag, given.pop(flag.field)) for flag in flags}
             function(**given, reading=ReadingOptions(**reading))
 
         command.__name__, command.__module__, command.__doc__ = function.__name__, function.__module__, function.__doc__
@@ -49,8 +49,7 @@ def _parameter(flag: Flag) -> inspect.Parameter:
     option = typer.Option(flag.flag, help=flag.help, metavar=flag.metavar)
     annotation: Any = Annotated[_TYPES.get(flag.kind, str | None), option]
     default = False if flag.kind == "switch" else None
-    name = f"{flag.field}_"  # a command may have an option of the same name
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(flag.field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _value(flag: Flag, given: Any) -> Any:

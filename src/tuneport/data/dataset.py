@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -20,7 +21,9 @@ from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import DatasetFormat
 from tuneport.data.formats.openai.format import NAME as CHATS
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
+from tuneport.data.formats.prompt_completion import NAME as PLAIN
 from tuneport.data.formats.shared.media import PICTURE_COLUMNS
+from tuneport.data.formats.trl.format import NAME as TRL
 from tuneport.data.reading import (
     DatasetSample,
     FormatDetection,
@@ -107,7 +110,8 @@ class Dataset:
 
     @property
     def given_format(self) -> str | None:
-        return self.reading.format
+        """Return the format that was given. A prompt and its completion are chats once a system prompt is added."""
+        return TRL if self.reading.format == PLAIN and self.reading.system is not None else self.reading.format
 
     def command(self, verb: str, *more: str) -> str:
         """Return the command that does something with the dataset, read in the same way, for a person to type."""
@@ -183,7 +187,8 @@ class Dataset:
     def open(self) -> RowSource:
         """Open it for one pass over its rows."""
         pictures = {f"ignored_{name}": name for name in self.reading.ignored_columns if name in PICTURE_COLUMNS}
-        return RowSource(self.path, {**self.columns, **pictures})  # else a format would read them as parts of messages
+        columns = {**self.columns, **pictures}  # under their own names, a format would read them
+        return RowSource(self.path, columns, template=self.reading.template, system=self.reading.system)
 
     def scan(self) -> Iterator[ScannedRow]:
         """Yield every row, the bad ones with their problems."""
@@ -245,27 +250,27 @@ class Dataset:
         return self
 
     def validation_like(self, validation: DatasetLike) -> Dataset:
-        """Return a validation file, read as this one; without its columns and template if the file has none of them:
-        one that `split` wrote has the format's own.
+        """Return a validation file, read as this one; without its columns, template and format as far as the file's
+        first row has none of them: one that `split` wrote has the format's own.
 
-        Raises DatasetError if the file can be read neither way.
+        Raises DatasetError if the file can be read no way.
         """
         given = Dataset.of(validation)
         if given._rows is None and given is validation:
             return given
         if given.path == self.path:
             return self
-        found = self._like(given.path, self.reading)
-        found._rows = given._rows
-        try:
-            found._check_first(mapped=bool(self.columns or self.reading.template))
-        except DatasetError:
-            if not (self.columns or self.reading.template):
-                raise
-            found = self._like(given.path, replace(self.reading, columns={}, template=None))
+        plain = replace(self.reading, columns={}, template=None)
+        for reading in (self.reading,) if plain == self.reading else (self.reading, plain):
+            found = self._like(given.path, reading)
             found._rows = given._rows
-            found._check_first()
-        return found
+            with contextlib.suppress(DatasetError):
+                if not found._first(found.known).problems:
+                    return found
+        found = self._like(given.path, replace(plain, format=None))
+        found._rows = given._rows
+        detected = found.format
+        return found if self.given_format is None else found.read_as(detected)
 
     # --- the first rows ---------------------------------------------------------------------------------------------
 
@@ -284,13 +289,6 @@ class Dataset:
         if settled:
             self._samples[state] = sample
         return sample
-
-    def _check_first(self, *, mapped: bool = False) -> None:
-        """Raise DatasetError if the first rows fit no format; if `mapped`, also if they do not fit the given one."""
-        if self.given_format is None:
-            self._sample()
-        elif mapped and (problems := self._first(self.known).problems):
-            raise DatasetError(problems)
 
     def _first(self, known: DatasetFormat) -> ScannedRow:
         """Return the first row, read in a format."""

@@ -40,7 +40,7 @@ from tuneport.workflows.evaluation.general_ability import (
     evaluated_weights,
     store_evaluated_forgetting,
 )
-from tuneport.workflows.evaluation.held_out import HeldOutRows, find_held_out_rows
+from tuneport.workflows.evaluation.held_out import HeldOutRows, find_held_out_rows, read_as_trained
 from tuneport.workflows.evaluation.judging.judging import plan_judge, run_judge
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed, evaluate_answer_speed
 from tuneport.workflows.evaluation.lm_eval import evaluate_with_lm_eval, plan_lm_eval
@@ -204,8 +204,9 @@ def plan_evaluation(
     files = {} if training is None else {training.name: training}
     for each in asked:
         files |= {name: path for name, path in each.trained_on.items() if path not in files.values()}
-    dataset = Dataset.of(data, columns)
-    rows = find_held_out_rows(dataset, files, most=most, seed=seed, task=task)
+    trained = {each.plain_name: each.training for each in asked if each.training is not None}
+    dataset, read_as = read_as_trained(Dataset.of(data, columns), trained)
+    rows = replace(find_held_out_rows(dataset, files, most=most, seed=seed, task=task), read_as=read_as)
     names = dict.fromkeys(map(current_metric_name, [*(metrics or suitable_metric_names(rows.rows, rows.task)), *also]))
     chosen = tuple(load_metric(name, **(options or {}).get(name, {})) for name in names)
     for each_metric in chosen:

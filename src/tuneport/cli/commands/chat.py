@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tuneport.cli.views import output
 from tuneport.errors import ConfigError, TuneportError
+
+if TYPE_CHECKING:
+    from tuneport.lifecycle.service import JobService
 
 Json = output.Json
 
@@ -20,7 +23,9 @@ def chat_command(
         str | None,
         typer.Argument(metavar="MESSAGE", help="The message. Default: read from standard input, or typed in."),
     ] = None,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="A system prompt. Default: the one that --system gave the job.")
+    ] = None,
     backend: Annotated[
         str | None, typer.Option("--backend", "-b", help="The backend of a model without a job here.")
     ] = None,
@@ -34,10 +39,14 @@ def chat_command(
     """
     from tuneport.lifecycle.service import JobService
 
-    history: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    history: list[dict[str, Any]] = []
     options = {"max_tokens": max_tokens, "temperature": temperature}
     with JobService() as workspace:
         name, model_id = workspace.locate(model, backend=backend)
+        if system is None:
+            system = _system_of(workspace, model)
+        if system:
+            history.append({"role": "system", "content": system})
 
         def stream() -> Iterator[str]:
             return workspace.backend(name).stream(model_id, history, **options)
@@ -55,6 +64,19 @@ def chat_command(
         answer = workspace.backend(name).answer(model_id, history, **options)
         if not output.print_if_json(answer.model_dump(mode="json") | {"backend": name}):
             output.print_text(f"{answer.text}\n")
+
+
+def _system_of(workspace: JobService, model: str) -> str | None:
+    """Return the system prompt that the model's job was given for its rows, and say that it is used; None for none."""
+    from tuneport.data.rows.reading_options import ReadingOptions
+    from tuneport.lifecycle.service import CHECKPOINT
+
+    row = workspace.job_behind(model) or workspace.job_behind(CHECKPOINT.sub("", model))
+    system = None if row is None else row.tune_spec.system
+    if row is not None and system is not None:
+        shown = ReadingOptions.of_spec(row.tune_spec).shown()["system"]
+        output.print_note(f"with the system prompt that {row.id} was trained with: {shown} (--system '' for none)")
+    return system
 
 
 def _converse(history: list[dict[str, Any]], stream: Callable[[], Iterator[str]]) -> None:

@@ -172,6 +172,8 @@ def eval_command(
 def _confirm_evaluation(plan: EvaluationPlan, *, yes: bool) -> None:
     """Print the cost, and ask before rows leave this machine."""
     output.print_note(f"{plan.held_out.path.name}: {len(plan.held_out.rows):,} rows; {plan.held_out.proof}")
+    if plan.held_out.read_as:
+        output.print_note(f"the rows are {plan.held_out.read_as}")
     for each in plan.requests:
         if each.third_party is not None and each.waiting:
             cost = (

@@ -27,6 +27,7 @@ from tuneport.data.containers.json_text import (
 )
 from tuneport.data.containers.limits import large_files_allowed
 from tuneport.data.containers.numbering import LINE, RECORD, RowNumbering, RowPosition
+from tuneport.data.containers.row_prompts import RowPrompts
 from tuneport.data.containers.unpacking import open_unpacked
 from tuneport.errors import DatasetError
 
@@ -46,15 +47,23 @@ class RowSource:
     """The rows of a dataset.
 
     `path` is a file, a folder or `hf://owner/name`; a split of the latter two is named as in `folder#train`. `columns`
-    maps the names that a format expects to those in the files. Numbers are lines in JSON lines and CSV, records
-    elsewhere; in a folder they go on from file to file, and `numbering` says which file and line a number is, once it
-    was read.
+    maps the names that a format expects to those in the files; `template` and `system` are those of `RowPrompts`.
+    Numbers are lines in JSON lines and CSV, records elsewhere; in a folder they go on from file to file, and
+    `numbering` says which file and line a number is, once it was read.
     """
 
-    def __init__(self, path: Path | str, columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        columns: Mapping[str, str] | None = None,
+        *,
+        template: str | None = None,
+        system: str | None = None,
+    ) -> None:
         self.path = Path(path)
-        self._mapping = columns
+        self._mapping, self._template, self._system = columns, template, system
         self._columns = ColumnMapping(columns)
+        self._prompts = RowPrompts(template, system, columns)
         self._allow_large = large_files_allowed()
         self.files = list_dataset_files(self.path)
         self.numbering = self._unread()
@@ -63,20 +72,21 @@ class RowSource:
 
     @property
     def missing(self) -> list[str]:
-        """Return the mapped columns that no row had so far."""
-        return self._columns.missing
+        """Return the columns that are mapped or in the template, and that no row had so far."""
+        return [*self._columns.missing, *self._prompts.missing]
 
     def rows(self) -> Iterator[Row]:
         """Yield each row's JSON, undecoded. Raises DatasetError for a file that is missing, empty or unreadable, and at
         the end for a mapped column that no row had."""
         self._columns = ColumnMapping(self._mapping)
+        self._prompts = RowPrompts(self._template, self._system, self._mapping)
         self.numbering = numbering = self._unread()
         numbering.starts.clear()
         self.notes.clear()
         before = 0
         for file in self.files:
             numbering.starts.append(before)
-            rows = self._read(file)
+            rows = self._prompted(self._read(file)) if self._prompts else self._read(file)
             first = next(rows, None)
             if first is None:
                 raise empty_file_error(file)
@@ -90,10 +100,12 @@ class RowSource:
             before += number
         if self._columns.missing:
             raise self._columns.absent(self.path)
+        if self._prompts.missing:
+            raise self._prompts.absent(self.path)
 
     def batches(self) -> Iterator[LineBlock | Batch]:
         """Yield the same rows, many at a time: few enough that one odd row sends few others the slow way."""
-        if len(self.files) == 1 and not self._columns and container_suffix(self.files[0]) not in _TABLES:
+        if len(self.files) == 1 and self._is_as_written and container_suffix(self.files[0]) not in _TABLES:
             file = self.files[0]
             self.numbering = self._unread()
             with open_unpacked(file, allow_large=self._allow_large) as unpacked:
@@ -110,7 +122,7 @@ class RowSource:
         """Return the dataset as lines that can be read from any position: a single file of JSON lines, or None for
         anything else. Raises DatasetError for a file that cannot be read or is empty."""
         file = self.files[0]
-        if len(self.files) > 1 or self._columns or container_suffix(file) in _TABLES or not file.is_file():
+        if len(self.files) > 1 or not self._is_as_written or container_suffix(file) in _TABLES or not file.is_file():
             return None
         with open_unpacked(file, allow_large=self._allow_large) as unpacked:
             size = file.stat().st_size
@@ -123,6 +135,16 @@ class RowSource:
     def locate(self, number: int) -> RowPosition:
         """Return the file of a row that was read, and its line or record number there."""
         return self.numbering.place(number)
+
+    @property
+    def _is_as_written(self) -> bool:
+        """Return whether rows are read as they are in the file."""
+        return not self._columns and not self._prompts
+
+    def _prompted(self, rows: Iterator[Row]) -> Iterator[Row]:
+        make = self._prompts.row
+        for number, raw in rows:
+            yield number, make(raw)
 
     def _unread(self) -> RowNumbering:
         return RowNumbering(self.path.parent if self.files == [self.path] else self._folder(), self.files)

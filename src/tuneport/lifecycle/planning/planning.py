@@ -212,7 +212,7 @@ def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home
     are kept under `home`. A format given for the dataset applies to the validation file, too. Raises DatasetError,
     which lists the problems."""
     kept = TokenCache(home / "cache" / "tokens")
-    if validation is not None and dataset.given_format is not None:
+    if validation is not None and dataset.given_format is not None and validation.given_format is None:
         validation = validation.read_as(dataset.given_format)
 
     @cache

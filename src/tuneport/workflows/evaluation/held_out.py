@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tuneport.data.checks import check_dataset
 from tuneport.data.dataset import Dataset
+from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import ConfigError
 from tuneport.scoring.examples import Example, make_scoring_tool_example
 
@@ -23,7 +24,8 @@ class HeldOutRows:
     are held out.
 
     `exact` and `near` are the lines whose input is in a training file, which are left out. `unusable`: records that are
-    no question and answer, or have an image. `against`: the hash of each training file, by its name.
+    no question and answer, or have an image. `against`: the hash of each training file, by its name. `read_as`: a
+    sentence on the system prompt and the columns that a job's training data was given, if they matter.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class HeldOutRows:
     task: str
     against: Mapping[str, str]
     sha256: str
+    read_as: str = ""
 
     @property
     def different(self) -> int:
@@ -69,6 +72,30 @@ class HeldOutRows:
             "against": dict(self.against),
             "task": self.task,
         }
+
+
+def read_as_trained(dataset: Dataset, training: Mapping[str, Dataset]) -> tuple[Dataset, str]:
+    """Return the held-out rows, read as the `training` data of the jobs (by their names) if nothing else was said and
+    all were read alike, and a sentence for people if any of them was given a system prompt, a template or columns."""
+    ways = {name: _rows_made_by(each) for name, each in training.items()}
+    told = {name: way for name, way in ways.items() if way.given()}
+    if not told:
+        return dataset, ""
+    name, way = next(iter(told.items()))
+    words = "; ".join(f"{label} {text}" for label, text in way.shown().items())
+    if dataset.reading.given():
+        own = _rows_made_by(dataset)
+        same = (own.system, own.template) == (way.system, way.template)
+        return dataset, "" if same else f"asked otherwise than {name} was trained, whose rows have: {words}"
+    if any(each != way for each in ways.values()):
+        return dataset, f"read as they are, while {name} was trained with: {words}; give the same options for all"
+    given = dataset.path if dataset.in_file else dataset
+    return training[name].validation_like(given), f"read as the training data of {name}: {words}"
+
+
+def _rows_made_by(dataset: Dataset) -> ReadingOptions:
+    """Return the options of reading that change what a row says."""
+    return replace(dataset.reading, ignored_columns=(), keep_unliked=False, inline_images=False)
 
 
 def find_held_out_rows(

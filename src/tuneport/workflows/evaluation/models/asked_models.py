@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tuneport.backends import backend_manifest
 from tuneport.backends.routing import BackendCatalogue
+from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import CHECKPOINT, JobService, tuned_model_of_job
@@ -26,6 +27,7 @@ class EvaluatedModel:
     if none were).
 
     `trained_on`: the uploaded training file by its name for people, then those of the jobs that it continued from.
+    `training`: the job's dataset, as the job reads it.
     """
 
     name: str
@@ -34,6 +36,7 @@ class EvaluatedModel:
     base: str
     few_shot: bool = False
     trained_on: Mapping[str, Path] = field(default_factory=dict)
+    training: Dataset | None = None
 
     @property
     def plain_name(self) -> str:
@@ -78,12 +81,17 @@ def _found(workspace: JobService, name: str) -> EvaluatedModel:
     row = workspace.job_behind(name)
     if row is not None:
         backend, model = tuned_model_of_job(row)
-        return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
+        return _of_job(workspace, name, row, backend, model)
     backend, model = workspace.locate(name)
     row = workspace.store.models.find_job(CHECKPOINT.sub("", model))
     if row is None or row.backend != backend:
         return EvaluatedModel(name, backend, model, model)
-    return EvaluatedModel(name, backend, model, row.model, trained_on=_training_files_of(workspace, row))
+    return _of_job(workspace, name, row, backend, model)
+
+
+def _of_job(workspace: JobService, name: str, row: JobRecord, backend: str, model: str) -> EvaluatedModel:
+    files, training = _training_files_of(workspace, row), Dataset.of_spec(row.tune_spec)
+    return EvaluatedModel(name, backend, model, row.model, trained_on=files, training=training)
 
 
 def _training_files_of(workspace: JobService, row: JobRecord) -> dict[str, Path]:
