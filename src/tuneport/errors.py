@@ -160,11 +160,24 @@ class UnsupportedError(TuneportError):
 
 
 class NotDeployedError(UnsupportedError):
-    """`starting`: there is an endpoint, and it will answer in some minutes. Else the user has to start one."""
+    """`starting`: there is an endpoint, and it will answer in some minutes. Else the user has to start one.
+    `needs`: from what the model answers, and its price, without what to do."""
 
-    def __init__(self, message: str, *, starting: bool) -> None:
-        self.starting = starting
+    def __init__(self, message: str, *, starting: bool, needs: str | None = None) -> None:
+        self.starting, self.needs = starting, needs
         super().__init__(message, param="model")
+
+    def of_job(self, job: str) -> NotDeployedError:
+        """Return the error as one of a job's model: it names what to run, and in Python, for an answer."""
+        if self.needs is None:
+            return self
+        return NotDeployedError(
+            f"{self.needs}: `tuneport deploy {job}` (job.deploy() in Python) starts one; or, which is cheaper, "
+            f"download the weights and run them here: `tuneport download {job} -o FOLDER` (job.download), then "
+            "`tuneport chat FOLDER --backend local`",
+            starting=False,
+            needs=self.needs,
+        )
 
 
 class BudgetError(TuneportError):

@@ -32,6 +32,36 @@ def test_the_branches_of_the_tree(situation: Situation, approach: Approach) -> N
     assert [option.approach for option in advice.options] == list(Approach)
 
 
+@pytest.mark.parametrize("few_shot", list(Tried))
+@pytest.mark.parametrize("prompt", [Tried.FAILS, Tried.PARTLY])
+@pytest.mark.parametrize("need", [Need.TASK, Need.STYLE, Need.BEHAVIOUR, Need.FORMAT])
+def test_advice_to_tune_claims_only_what_was_tried(prompt: Tried, few_shot: Tried, need: Need) -> None:
+    advice = recommend_approach(Situation([need], prompt=prompt, few_shot=few_shot, examples=20_000, requests=200_000))
+    if advice.approach is Approach.FINE_TUNE:
+        assert ("examples in it were tried" in advice.reason) == (few_shot is not Tried.NO)
+        assert ("were not tried" in advice.reason) == (few_shot is Tried.NO)
+
+
+def test_retrieval_stands_beside_tuning_where_both_are_lacking() -> None:
+    style = recommend_approach(Situation([Need.STYLE, Need.KNOWLEDGE], task=Task.STYLE, examples=800, **TRIED))
+    assert (style.approach, style.beside) == (Approach.FINE_TUNE, Approach.RAG)
+    facts = recommend_approach(Situation([Need.KNOWLEDGE, Need.STYLE], sources=True, examples=800, **TRIED))
+    assert (facts.approach, facts.beside) == (Approach.RAG, Approach.FINE_TUNE)
+    assert {option.verdict for option in facts.options if option.approach is facts.beside} == {"together with this one"}
+    assert recommend_approach(Situation([Need.STYLE], task=Task.STYLE, examples=800, **TRIED)).beside is None
+    few = recommend_approach(Situation([Need.KNOWLEDGE, Need.STYLE], sources=True, examples=10, **TRIED))
+    assert few.beside is None, "too few examples to tune with"
+
+
+def test_a_small_classifier_is_advised_only_where_it_was_measured_to_do_it() -> None:
+    known = {"task": Task.CLASSIFICATION, "examples": 3000, **TRIED}
+    good = recommend_approach(Situation([Need.TASK], classifier=(0.96, 0.97, 0.98), **known))
+    assert good.approach is Approach.CLASSIFIER and "97% (96% to 98%)" in good.reason and not good.fine_tune
+    weak = recommend_approach(Situation([Need.TASK], classifier=(0.70, 0.74, 0.78), **known))
+    assert weak.approach is Approach.FINE_TUNE
+    assert "measured: 74% right" in {option.verdict for option in weak.options}
+
+
 def test_the_pitfalls_are_judged_by_what_is_known() -> None:
     advice = recommend_approach(
         Situation([Need.STYLE], examples=800, epochs=12, has_evaluation=False, generated_only=True, **TRIED)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import os
 import pkgutil
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,26 +15,24 @@ import typer
 from typer.rich_utils import rich_format_help
 
 from tuneport.cli import commands
-from tuneport.cli.command_table import COMMANDS
+from tuneport.cli.command_table import COMMANDS, GROUPS, OTHER_WORDS, group_title
 from tuneport.cli.main import app, main
 
 
-def commands_of_modules() -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each command of each module with its module and the first paragraph of its help."""
+def commands_of_modules() -> Iterator[tuple[str, str]]:
+    """Yield each command of each module with its module."""
     for module in pkgutil.iter_modules(commands.__path__):
         its = import_module(f"{commands.__name__}.{module.name}")
-        groups = {name.removesuffix("_group"): each for name, each in vars(its).items() if name.endswith("_group")}
-        for name, group in groups.items():
-            yield name, (module.name, group.info.help)
+        groups = [name.removesuffix("_group") for name in vars(its) if name.endswith("_group")]
+        yield from ((name, module.name) for name in groups)
         for name, function in inspect.getmembers(its, inspect.isfunction):
             in_a_group = name.startswith(tuple(f"{group}_" for group in groups))
             if name.endswith("_command") and function.__module__ == its.__name__ and not in_a_group:
-                line = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0]
-                yield name.removesuffix("_command"), (module.name, line)
+                yield name.removesuffix("_command"), module.name
 
 
-def test_the_table_has_every_command_with_the_first_paragraph_of_its_docstring() -> None:
-    assert dict(commands_of_modules()) == COMMANDS
+def test_the_table_has_every_command_with_its_module() -> None:
+    assert dict(commands_of_modules()) == {name: row.module for name, row in COMMANDS.items()}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -41,7 +40,97 @@ def test_a_command_is_found_by_its_name(name: str) -> None:
     command: Any = typer.main.get_command(app)
     context = command.make_context("tuneport", [], resilient_parsing=True)
     assert command.get_command(context, name).name == name
-    assert command.commands[name].help.startswith(COMMANDS[name][1])
+    assert command.commands[name].short_help == COMMANDS[name].line
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_ends_with_an_example_that_parses(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "-h"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.endswith(f"Example: tuneport {COMMANDS[name].example}")
+    words = shlex.split(COMMANDS[name].example)
+    assert words[0] == name
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("tuneport", words)  # parses all, and calls nothing
+    while hasattr(command, "commands"):
+        word, command, rest = command.resolve_command(context, context._protected_args + context.args)
+        context = command.make_context(word, rest, parent=context)
+
+
+def test_the_list_is_in_groups_with_an_example_each_and_a_line_a_command_at_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["-h"]) == 0
+    printed = capsys.readouterr().out
+    titles = [line for line in printed.splitlines() if ", e.g. tuneport " in line]
+    assert [line.strip("╭─ ").split(",")[0] for line in titles] == ["Data", "Decide", "Train", "Use", "Operate"]
+    assert [line for line in titles if "…" in line or not line.endswith(" ─╮") and not line.endswith("──╮")] == []
+    places = [printed.index(group_title(group)) for group in GROUPS]
+    assert places == sorted(places)
+    for name, row in COMMANDS.items():
+        shown = next(line for line in printed.splitlines() if line.startswith(f"│ {name} "))
+        assert row.line in shown
+        assert row.group == [group for group in GROUPS if printed.index(group_title(group)) < printed.index(shown)][-1]
+
+
+@pytest.mark.parametrize("words", [["store", "upgrade"], ["token", "create"], ["jobs"], []])
+def test_h_is_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    expected = capsys.readouterr().out
+    assert main([*words, "-h"]) == 0
+    assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("train", "tuneport submit DATA --model MODEL"), ("ls", "tuneport jobs"), ("cost", "tuneport compare DATA")],
+)
+def test_the_words_of_other_tools_lead_to_the_command(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word, "train.jsonl"]) == 2
+    assert f"No such command '{word}': `{meant}" in capsys.readouterr().err
+
+
+def test_no_word_of_other_tools_is_a_command() -> None:
+    assert not set(OTHER_WORDS) & set(COMMANDS)
+
+
+def completed(words: str) -> tuple[set[str], set[str]]:
+    """Return what bash is told that the last word can become, and which command modules were imported for it."""
+    code = (
+        "import atexit, sys; from tuneport.cli.main import main; "
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); sys.argv[0] = 'tuneport'; main([])"
+    )
+    asked = {"_TUNEPORT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    prefix = f"{commands.__name__}."
+    return set(done.stdout.split()), {
+        name.removeprefix(prefix) for name in done.stderr.split() if name.startswith(prefix)
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "imported"),
+    [
+        ("tuneport de", {"deploy", "deployments", "delete", "demo"}, set()),
+        ("tuneport --ver", {"--version"}, set()),
+        ("tuneport token re", {"revoke"}, {"token"}),
+        ("tuneport jobs --wa", {"--watch"}, {"jobs"}),
+    ],
+)
+def test_the_shell_completes_names_and_options(words: str, expected: set[str], imported: set[str]) -> None:
+    assert completed(words) == (expected, imported)
+
+
+def test_the_shell_gets_its_script(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")  # the tests run below no shell
+    with pytest.raises(SystemExit, match="0"):
+        app(args=["--show-completion"], standalone_mode=False, prog_name="tuneport")
+    assert "_TUNEPORT_COMPLETE=complete_bash" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("colour", ["", "1"])
@@ -100,7 +189,7 @@ def test_without_rich_the_list_is_plain_text() -> None:
         text=True,
         check=True,
     )
-    assert "Commands:\n  demo " in done.stdout and set(COMMANDS) <= set(done.stdout.split())
+    assert "Commands:\n  check " in done.stdout and set(COMMANDS) <= set(done.stdout.split())
 
 
 @pytest.mark.parametrize(("wrong", "meant"), [("job", "'jobs'"), ("evla", "'eval'"), ("frob", None)])

@@ -26,6 +26,7 @@ from tuneport.manifests import (
     load_gpus,
     load_manifest,
     load_models,
+    load_rivals,
     manifest_names,
     resolve_manifest_model,
 )
@@ -33,7 +34,7 @@ from tuneport.manifests.loading import read_manifest
 from tuneport.manifests.sources import Sourced
 
 PROVIDERS = CHECKOUT / "providers"
-OWN = sorted(path.stem for path in PROVIDERS.glob("*.toml") if path.stem not in ("models", "gpus"))
+OWN = sorted(path.stem for path in PROVIDERS.glob("*.toml") if path.stem not in ("models", "gpus", "rivals"))
 TODAY = date(2026, 11, 28)
 
 
@@ -58,11 +59,11 @@ def test_every_manifest_is_valid_and_names_its_code(name: str) -> None:
 
 def test_the_three_providers_are_there() -> None:
     assert {"local", "openai", "together"} <= set(manifest_names())
-    assert {"models", "gpus"}.isdisjoint(manifest_names())
+    assert {"models", "gpus", "rivals"}.isdisjoint(manifest_names())
 
 
 def all_facts() -> list[Sourced]:
-    return [load_models(), load_gpus(), *(load_manifest(name) for name in OWN)]
+    return [load_models(), load_gpus(), load_rivals(), *(load_manifest(name) for name in OWN)]
 
 
 def test_every_source_is_a_page_read_by_today_and_used() -> None:

@@ -1,15 +1,28 @@
-"""A command on a terminal, as a person has it."""
+"""A command on a terminal, as a person has it; or in this process, with a stdout that says that it is one."""
 
 from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.waiting import PATIENCE_SECONDS, until
+
+
+def pretend_terminal(monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> None:
+    """Let stdout say that it is a terminal. Call it in the test itself: stdout is another one in a fixture."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+
+def without_styles(text: str) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
 class Terminal:

@@ -91,4 +91,4 @@ def test_the_document_has_it_all() -> None:
     assert document["fine_tune"] is False and document["approach"] == "rag" and document["reason"]
     assert document["situation"]["needs"] == [Need.KNOWLEDGE, Need.STYLE]
     assert document["situation"]["prompt"] == Tried.NO
-    assert len(document["options"]) == 6 and len(document["pitfalls"]) == 8
+    assert len(document["options"]) == 7 and len(document["pitfalls"]) == 8

@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from tuneport.advisor.options import TAKES, ApproachOption, reason_against_approach
 from tuneport.advisor.pitfalls import Pitfall, judge_pitfalls
 from tuneport.advisor.situation import Approach, Situation, Tried
-from tuneport.advisor.tree import choose_approach
+from tuneport.advisor.tree import choose_approach, companion_of
 
 
 @dataclass(frozen=True)
 class Advice:
-    """`approach` with its `reason`; `first` is what to do before anything else, where something is."""
+    """`approach` with its `reason`; `beside` is what belongs together with it; `first` is what to do before anything
+    else, where something is."""
 
     approach: Approach
     reason: str
     first: tuple[str, ...]
     options: tuple[ApproachOption, ...]
     pitfalls: tuple[Pitfall, ...]
+    beside: Approach | None = None
 
     @property
     def fine_tune(self) -> bool:
@@ -33,17 +35,25 @@ def recommend_approach(situation: Situation) -> Advice:
     """Return the recommended approach, in the order of the decision tree: prompting, retrieval, tuning, a smaller
     model, then the prompt again."""
     approach, reason = choose_approach(situation)
+    beside = companion_of(situation, approach)
     return Advice(
         approach=approach,
         reason=reason,
         first=tuple(_first(situation, approach)),
         options=tuple(
             ApproachOption(
-                other, *TAKES[other], reason if other is approach else reason_against_approach(situation, other)
+                other,
+                *TAKES[other],
+                reason
+                if other is approach
+                else "together with this one"
+                if other is beside
+                else reason_against_approach(situation, other),
             )
             for other in Approach
         ),
         pitfalls=tuple(judge_pitfalls(situation, approach)),
+        beside=beside,
     )
 
 

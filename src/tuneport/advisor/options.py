@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tuneport.advisor.situation import PRETRAINING_TOKENS, SAVINGS, Approach, Need, Situation, Tried
+from tuneport.advisor.situation import PRETRAINING_TOKENS, SAVINGS, Approach, Need, Situation, Task, Tried
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class ApproachOption:
 
 TAKES = {
     Approach.PROMPT: ("very low", "low", "none"),
+    Approach.CLASSIFIER: ("none", "low", "none: milliseconds"),
     Approach.FEW_SHOT: ("low", "low", "slight: more tokens"),
     Approach.RAG: ("medium", "medium", "higher: a retrieval step"),
     Approach.FINE_TUNE: ("high", "high", "lower: shorter prompts"),
@@ -34,6 +35,11 @@ def reason_against_approach(s: Situation, approach: Approach) -> str:
     match approach:
         case Approach.PROMPT:
             return {Tried.NO: "not tried yet", Tried.WORKS: "works"}.get(s.prompt, "tried, not enough")
+        case Approach.CLASSIFIER:
+            if s.classifier is not None:
+                return f"measured: {s.classifier[1]:.0%} right"
+            closed = s.task is None or s.task is Task.CLASSIFICATION
+            return "not measured: needs DATA with closed labels" if closed else "the answers are no closed labels"
         case Approach.FEW_SHOT:
             return {Tried.NO: "not tried yet", Tried.WORKS: "works"}.get(s.few_shot, "tried, not enough")
         case Approach.RAG:

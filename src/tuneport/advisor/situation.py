@@ -37,6 +37,7 @@ class Tried(StrEnum):
 
 class Approach(StrEnum):
     PROMPT = "prompt"
+    CLASSIFIER = "classifier"  # a small one of one's own, without a language model
     FEW_SHOT = "few-shot"
     RAG = "rag"
     FINE_TUNE = "fine-tune"
@@ -63,6 +64,8 @@ START = 200
 """Good examples to start with if the task is not known."""
 PRETRAINING_TOKENS = 10_000_000
 """Tokens of plain text below which continued pre-training teaches little: a judgement. Published runs use far more."""
+GOOD_CLASSIFIER = 0.95
+"""The accuracy at the lower end of its interval from which a small classifier is advised: a judgement."""
 BUSY_REQUESTS = 100_000
 """With this many requests a month, a shorter prompt or a smaller model pays for its work: a judgement."""
 
@@ -77,7 +80,8 @@ class Situation:
     searched. `requests`: a month. `has_evaluation`: a held-out set to measure on. `generated_only`: no example was
     written or checked by a person. `inconsistent`: the share of the data that contradicts itself or its own format.
     `saving`: US dollars that the smaller model saves in its first year compared with what works now, its training paid;
-    below 0 it costs more. `evidence` says of any of these where it is from, if the user did not just say it.
+    below 0 it costs more. `classifier`: the measured accuracy of a small classifier on the data, with its interval
+    (low, expected, high). `evidence` says of any of these where it is from, if the user did not just say it.
     """
 
     needs: Sequence[Need]
@@ -94,6 +98,7 @@ class Situation:
     inconsistent: float | None = None
     epochs: int | None = None
     saving: float | None = None
+    classifier: tuple[float, float, float] | None = None
     evidence: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,6 +124,11 @@ class Situation:
     @property
     def plenty(self) -> bool:
         return self.examples is not None and self.examples >= (GOOD[self.task] if self.task else 1_000)
+
+    @property
+    def classifier_does_it(self) -> bool:
+        """Return whether a small classifier was measured to be good enough."""
+        return self.classifier is not None and self.classifier[0] >= GOOD_CLASSIFIER
 
     @property
     def has_text(self) -> bool:

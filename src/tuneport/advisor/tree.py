@@ -8,6 +8,12 @@ from tuneport.formatting import money
 
 def choose_approach(s: Situation) -> tuple[Approach, str]:
     main = s.needs[0]
+    if s.classifier is not None and s.classifier_does_it and main in (Need.TASK, *SAVINGS):
+        low, expected, high = s.classifier
+        return Approach.CLASSIFIER, (
+            f"a small classifier has {expected:.0%} ({low:.0%} to {high:.0%}) of these answers right: it costs nothing "
+            "and answers in a millisecond"
+        )
     solved = Approach.PROMPT if s.prompt is Tried.WORKS else Approach.FEW_SHOT if s.few_shot is Tried.WORKS else None
     if main in SAVINGS:
         return _to_save(s, main, solved)
@@ -45,7 +51,25 @@ def choose_approach(s: Situation) -> tuple[Approach, str]:
             f"{s.inconsistent:.0%} of the data contradicts itself or its own format: a model learns that, too. Mend "
             "the data first"
         )
-    return Approach.FINE_TUNE, f"prompts were tried and do not do it, and {TUNED[main]} is what tuning changes best"
+    return Approach.FINE_TUNE, f"{_tried(s)}, and {TUNED[main]} is what tuning changes best"
+
+
+def companion_of(s: Situation, approach: Approach) -> Approach | None:
+    """Return what belongs beside the approach, if anything does: facts are looked up while a tuned model says how to
+    answer."""
+    if approach.trains and approach is not Approach.CONTINUED_PRETRAINING and Need.KNOWLEDGE in s.needs:
+        return Approach.RAG
+    lacking = set(s.needs) & {Need.FORMAT, Need.STYLE, Need.BEHAVIOUR}
+    if approach is Approach.RAG and lacking and s.enough and s.prompt is not Tried.NO:
+        return Approach.FINE_TUNE
+    return None
+
+
+def _tried(s: Situation) -> str:
+    if s.few_shot is not Tried.NO:
+        return "a prompt and examples in it were tried and do not do it"
+    paid = f", and their tokens would be paid with each of {s.requests:,} requests a month" if s.requests else ""
+    return f"a prompt was tried and does not do it; examples in it were not tried{paid}"
 
 
 TUNED = {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import UserDict
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import HAS_RICH, TyperCommand, TyperGroup
 
-from tuneport.cli.command_table import COMMANDS
-from tuneport.cli.views.command_list import print_command_list
+from tuneport.cli.command_list import print_command_list
+from tuneport.cli.command_table import COMMANDS, GROUPS, OTHER_WORDS, group_title
 
 
 class PlainHelp:
@@ -73,7 +74,8 @@ class LazyCommands(UserDict[str, Any]):
 
 def _make_command(name: str) -> Any:
     """Make the command of its module's function `NAME_command`, or of its `NAME_group`, which has commands itself."""
-    module = import_module(f"tuneport.cli.commands.{COMMANDS[name][0]}")
+    row = COMMANDS[name]
+    module = import_module(f"tuneport.cli.commands.{row.module}")
     app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
     group = getattr(module, f"{name}_group", None)
     if group is None:
@@ -81,7 +83,19 @@ def _make_command(name: str) -> Any:
     else:
         app.add_typer(group, name=name)
     give_plain_help(app)
-    return typer.main.get_group(app).commands[name]
+    command: Any = typer.main.get_group(app).commands[name]
+    command.short_help, command.epilog = row.line, f"Example: tuneport {row.example}"
+    command.rich_help_panel = group_title(row.group)
+    return command
+
+
+@dataclass(frozen=True)
+class CommandCompletion:
+    """A command's name as the shell completes it; typer asks for these three."""
+
+    value: str
+    help: str
+    type: str = "plain"
 
 
 class CommandGroup(PlainGroup):
@@ -96,6 +110,20 @@ class CommandGroup(PlainGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         if HAS_RICH:
-            print_command_list(self, ctx, {name: line for name, (_, line) in COMMANDS.items()})
+            groups = {
+                group_title(group): {name: row.line for name, row in COMMANDS.items() if row.group == group}
+                for group in GROUPS
+            }
+            print_command_list(self, ctx, groups)
         else:  # TYPER_USE_RICH=0
             super().format_help(ctx, formatter)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in OTHER_WORDS and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {args[0]!r}: {OTHER_WORDS[args[0]]}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return the names that the shell completes. typer itself would import all commands for their lines."""
+        names = [CommandCompletion(name, row.line) for name, row in COMMANDS.items() if name.startswith(incomplete)]
+        return names + super(TyperGroup, self).shell_complete(ctx, incomplete)

@@ -1,94 +1,176 @@
-"""The commands: the module that has each, and its line in `tuneport --help`.
+"""The commands by group: the module that has each, its line in `tuneport --help`, and an example.
 
-The table is here so that one command imports no other, and the list of all of them imports none. `tests/cli` compares
-each line with the first paragraph of the command's docstring.
+The table is here so that one command imports no other, and the list of all of them imports none.
 """
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": (
-        "demo",
-        "Fine-tune a real model on this machine and measure whether it helped: no key, no GPU, about three minutes.",
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command's module in `commands/`, which has it as `NAME_command` or `NAME_group`, its group in the list, its
+    line there, and an example for its own help."""
+
+    module: str
+    group: str
+    line: str
+    example: str
+
+
+COMMANDS: dict[str, Command] = {
+    "check": Command(
+        "data",
+        "Data",
+        "Check a dataset before you spend money on it.",
+        "check train.jsonl -m llama-3.1-8b-instruct",
     ),
-    "advise": (
+    "review": Command(
+        "data", "Data", "Accept, reject or edit a sample of records on a local page.", "review train.jsonl --sample 50"
+    ),
+    "clean": Command(
+        "data",
+        "Data",
+        "Remove duplicates, empty answers and broken rows, with a log.",
+        "clean train.jsonl -o clean.jsonl",
+    ),
+    "preview": Command(
+        "data",
+        "Data",
+        "Show exactly what is trained on, or the file that is uploaded.",
+        "preview train.jsonl -m llama-3.1-8b-instruct",
+    ),
+    "split": Command(
+        "data", "Data", "Hold rows out for validation, by class and without leaks.", "split train.jsonl --share 0.1"
+    ),
+    "convert": Command(
+        "data",
+        "Data",
+        "Write a dataset in another format; lists what would be lost.",
+        "convert train.jsonl --to openai -o openai.jsonl",
+    ),
+    "advise": Command(
         "advise",
-        "Recommend fine-tuning, a prompt, examples in the prompt or retrieval. Without --need, it asks on a terminal.",
+        "Decide",
+        "Recommend fine-tuning, a prompt, examples or retrieval.",
+        "advise train.jsonl --need style --requests 20k",
     ),
-    "check": ("data", "Check a dataset before you spend money on it. Exit code 2 if something must be fixed."),
-    "review": (
-        "data",
-        "Accept, reject or edit a sample of records on a local page; the verdicts are saved in DATA.review.jsonl.",
-    ),
-    "clean": (
-        "data",
-        "Remove duplicates, empty answers and broken rows; a log says what was removed or changed, and why.",
-    ),
-    "preview": (
-        "data",
-        "Show exactly what is trained on: tokens and which are in the loss, or the file as it will be uploaded.",
-    ),
-    "split": (
-        "data",
-        "Hold rows out for validation, by class; rows with the same or nearly the same input stay on one side.",
-    ),
-    "convert": ("data", "Write a dataset in another format. It stops if something would be lost, and lists it."),
-    "compare": (
+    "compare": Command(
         "costs",
-        "Compare the cost of training and of a month of inference at all backends. Needs no key and no network.",
+        "Decide",
+        "Compare the cost of training and of a month of inference.",
+        "compare train.jsonl -m llama-3.1-8b-instruct",
     ),
-    "plan": (
+    "plan": Command(
         "plan",
-        "Plan a run: its settings and the reasons, the memory it needs, which GPUs hold it, how long it takes.",
+        "Decide",
+        "Plan a run: settings, memory, fitting GPUs, duration.",
+        "plan train.jsonl -m llama-3.1-8b-instruct",
     ),
-    "rate": ("rate", "Let people compare two systems' answers blindly, on a local page; --results says who won."),
-    "submit": (
+    "submit": Command(
         "submit",
-        "Start a fine-tuning job on any backend: "
-        "[bold]tuneport submit train.jsonl --model llama-3.1-8b-instruct[/bold]",
+        "Train",
+        "Start a fine-tuning job on any backend.",
+        "submit train.jsonl -m llama-3.1-8b-instruct",
     ),
-    "jobs": ("jobs", "List the jobs, with their current state at the backends."),
-    "show": ("jobs", "Show one job: its settings, its state and its results."),
-    "watch": (
-        "jobs",
-        "Follow a job, or all, to the end; continue jobs whose command was interrupted or that wait in the queue.",
+    "jobs": Command("jobs", "Train", "List the jobs, with their current state at the backends.", "jobs --limit 50"),
+    "show": Command("jobs", "Train", "Show one job: its settings, its state and its results.", "show job-1728e192f159"),
+    "watch": Command(
+        "jobs", "Train", "Follow a job, or all, to the end; continue interrupted ones.", "watch job-1728e192f159"
     ),
-    "logs": ("jobs", "Print a job's events, oldest first."),
-    "metrics": ("jobs", "Print the loss curve, one row a logged step, and its verdict."),
-    "cancel": ("job_actions", "Stop a job. Does nothing if it has ended."),
-    "pause": ("job_actions", "Pause a job, if its backend can; [bold]resume[/bold] continues it."),
-    "resume": ("job_actions", "Continue a paused job."),
-    "resolve": ("job_actions", "Say whether a job runs at its provider, when the answer to its start was lost."),
-    "delete": ("job_actions", "Delete the tuned model at its backend, for good. The job's record stays."),
-    "checkpoints": ("job_actions", "List the checkpoints that the backend keeps of a job."),
-    "chat": ("chat", "Talk to a tuned model, or to a base model."),
-    "eval": (
+    "logs": Command("jobs", "Train", "Print a job's events, oldest first.", "logs job-1728e192f159"),
+    "metrics": Command("jobs", "Train", "Print the loss curve and its verdict.", "metrics job-1728e192f159"),
+    "cancel": Command("job_actions", "Train", "Stop a job. Does nothing if it has ended.", "cancel job-1728e192f159"),
+    "pause": Command("job_actions", "Train", "Pause a job, if its backend can.", "pause job-1728e192f159"),
+    "resume": Command("job_actions", "Train", "Continue a paused job.", "resume job-1728e192f159"),
+    "resolve": Command(
+        "job_actions",
+        "Train",
+        "Say whether a job runs, when the answer to its start was lost.",
+        "resolve job-1728e192f159 --not-started",
+    ),
+    "delete": Command(
+        "job_actions", "Train", "Delete the tuned model at its backend, for good.", "delete job-1728e192f159"
+    ),
+    "checkpoints": Command(
+        "job_actions", "Train", "List the checkpoints that the backend keeps of a job.", "checkpoints job-1728e192f159"
+    ),
+    "chat": Command(
+        "chat", "Use", "Talk to a tuned model, or to a base model.", "chat job-1728e192f159 'Where is my order?'"
+    ),
+    "eval": Command(
         "evaluate",
-        "Measure models on rows that are proved to be in no training data. Answers are cached for the next run.",
+        "Use",
+        "Measure models on rows that are proved to be new to them.",
+        "eval test.jsonl job-1728e192f159 base",
     ),
-    "download": ("weights", "Download the tuned weights into a folder. Run it again after an interruption to go on."),
-    "deploy": (
+    "rate": Command("rate", "Use", "Let people compare two systems' answers blindly.", "rate answers.jsonl"),
+    "download": Command(
+        "weights", "Use", "Download the tuned weights into a folder.", "download job-1728e192f159 -o weights"
+    ),
+    "deploy": Command(
         "deployments",
-        "Start an endpoint for a tuned model. It costs money while it is up: [bold]tuneport undeploy[/bold] stops it.",
+        "Use",
+        "Start an endpoint for a tuned model; costs money while up.",
+        "deploy job-1728e192f159 --wait",
     ),
-    "undeploy": (
-        "deployments",
-        "Stop an endpoint, so that it costs nothing more. Does nothing if it is already stopped.",
+    "undeploy": Command(
+        "deployments", "Use", "Stop an endpoint, so that it costs nothing more.", "undeploy endpoint-8d2f"
     ),
-    "deployments": (
-        "deployments",
-        "List the running endpoints, with their cost an hour and the most that they have cost so far.",
+    "deployments": Command("deployments", "Use", "List the running endpoints, with their cost.", "deployments"),
+    "files": Command("files", "Use", "List the files at the providers, or delete some.", "files --unused"),
+    "demo": Command("demo", "Operate", "Tune and measure a small model here: no key, three minutes.", "demo"),
+    "serve": Command("serve", "Operate", "Run the gateway: OpenAI's API over any backend.", "serve --port 8000"),
+    "token": Command(
+        "token", "Operate", "Create, list and revoke tokens of the gateway.", "token create alice --scope submit"
     ),
-    "files": ("files", "List the files at the providers, with the jobs that use them; or delete some."),
-    "migrate": ("migrate", "Leave a provider: [bold]tuneport migrate --from openai --to together[/bold]"),
-    "serve": ("serve", "Run the gateway: OpenAI's files, fine-tuning jobs, models and chats over any backend."),
-    "audit": (
+    "webhook": Command("webhooks", "Operate", "Set up, test and resend signed webhooks.", "webhook test environment"),
+    "audit": Command(
         "token",
-        "Show who changed what, estimated and actual costs of jobs, and who used how many chat tokens. Times are UTC.",
+        "Operate",
+        "Show who changed what, costs of jobs, and who used chat tokens.",
+        "audit --since 2026-11-26",
     ),
-    "backends": ("backends", "List the backends: which are configured, which is the default, when they shut down."),
-    "doctor": ("backends", "Check this machine, the store and every backend, and say how to fix what is wrong."),
-    "store": ("store", "Show the store's version and size; upgrade or downgrade it."),
-    "token": ("token", "Create, list and revoke tokens of the gateway (`tuneport serve`)."),
-    "webhook": ("webhooks", "Set up, test and resend signed webhooks."),
+    "backends": Command("backends", "Operate", "List the backends: configured, default, until when.", "backends"),
+    "doctor": Command("backends", "Operate", "Check this machine, the store and every backend.", "doctor"),
+    "store": Command(
+        "store", "Operate", "Show the store's version and size; upgrade or downgrade it.", "store upgrade"
+    ),
+    "migrate": Command(
+        "migrate",
+        "Operate",
+        "Leave a provider: carry its jobs over to another backend.",
+        "migrate --from openai --to together",
+    ),
 }
-"""Each command's module in `commands/`, which has it as `NAME_command` or `NAME_group`, and its line, in the order of
-the list."""
+"""The commands, in the order of the list. A line fits 80 columns beside the command's name."""
+
+GROUPS: dict[str, str] = {
+    "Data": "check",
+    "Decide": "compare",
+    "Train": "submit",
+    "Use": "eval",
+    "Operate": "demo",
+}
+"""The groups, each with the command that is its example in the list."""
+
+OTHER_WORDS: dict[str, str] = {
+    **dict.fromkeys(
+        ("train", "tune", "finetune", "fine-tune", "fit", "run", "create", "start"),
+        "`tuneport submit DATA --model MODEL` starts a job",
+    ),
+    **dict.fromkeys(("list", "ls", "ps"), "`tuneport jobs` lists the jobs"),
+    "status": "`tuneport show JOB` shows a job, `tuneport jobs` lists them",
+    **dict.fromkeys(("test", "evaluate", "score"), "`tuneport eval TEST JOB base` measures a tuned model"),
+    **dict.fromkeys(("infer", "predict", "ask", "generate", "complete"), "`tuneport chat JOB` asks a tuned model"),
+    **dict.fromkeys(("estimate", "cost", "price"), "`tuneport compare DATA --model MODEL` compares the costs"),
+    **dict.fromkeys(("login", "auth", "init"), "`tuneport doctor` says which keys are missing, and how to set them"),
+    **dict.fromkeys(("validate", "lint"), "`tuneport check DATA` checks a dataset"),
+    **dict.fromkeys(("stop", "kill"), "`tuneport cancel JOB` stops a job, `tuneport undeploy ID` an endpoint"),
+}
+"""What is meant by the words that other tools have for a command."""
+
+
+def group_title(group: str) -> str:
+    """Return a group's title in the list: its name, and the example of one of its commands."""
+    return f"{group}, e.g. tuneport {COMMANDS[GROUPS[group]].example}"

@@ -17,7 +17,7 @@ import typer
 
 from tuneport.cli.command_group import CommandGroup
 from tuneport.cli.views import output
-from tuneport.cli.views.heartbeat import print_heartbeat
+from tuneport.cli.views.live.heartbeat import print_heartbeat
 from tuneport.data.templates.limits import bound_template_memory
 from tuneport.errors import ConfigError, TuneportError
 from tuneport.version import __version__
@@ -29,7 +29,7 @@ app = typer.Typer(
     cls=CommandGroup,
     help="Portable fine-tuning: one dataset, one call, any backend.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from tuneport import private
 from tuneport.errors import (
     ConfigError,
+    NotDeployedError,
     ProviderError,
     RejectedError,
     TuneportError,
@@ -534,14 +535,16 @@ class JobService:
     ) -> Completion:
         """Answer a chat with a job's tuned model, or with a model of a backend."""
         name, model_id = self.locate(model, backend=backend)
-        return self.backend(name).answer(model_id, messages, **options)
+        with self.naming_job(model):
+            return self.backend(name).answer(model_id, messages, **options)
 
     def stream(
         self, model: str, messages: Sequence[dict[str, Any]], *, backend: str | None = None, **options: Any
     ) -> Iterator[str]:
         """Answer a chat as `complete` does, and yield the pieces of the answer's text as they are written."""
         name, model_id = self.locate(model, backend=backend)
-        return self.backend(name).stream(model_id, messages, **options)
+        with self.naming_job(model):
+            return self.backend(name).stream(model_id, messages, **options)
 
     def deploy(
         self,
@@ -577,6 +580,17 @@ class JobService:
         if backend not in (None, row.backend):
             raise ConfigError(f"{row.id} ran on {row.backend}, and its model is there; leave out --backend {backend}")
         return tuned_model_of_job(row)
+
+    @contextlib.contextmanager
+    def naming_job(self, model: str) -> Iterator[None]:
+        """Let a NotDeployedError of the block name the job whose id, or whose tuned model's name, `model` is."""
+        try:
+            yield
+        except NotDeployedError as error:
+            row = self.job_behind(model)
+            if row is None:
+                raise
+            raise error.of_job(row.id) from error
 
     def job_behind(self, model: str) -> JobRecord | None:
         """Return the job whose id, or whose tuned model's name, `model` is."""

@@ -6,7 +6,14 @@ user's word into a backend's model id.
 
 from tuneport.manifests.base_prices import BasePriceManifest, load_base_price_manifest
 from tuneport.manifests.catalogue import CatalogueGPU, ModelCatalogue, ModelDimensions, Offer, Weights
-from tuneport.manifests.loading import derive_manifest, load_gpus, load_manifest, load_models, manifest_names
+from tuneport.manifests.loading import (
+    derive_manifest,
+    load_gpus,
+    load_manifest,
+    load_models,
+    load_rivals,
+    manifest_names,
+)
 from tuneport.manifests.resolution import (
     find_manifest_model,
     resolve_manifest_model,
@@ -34,6 +41,7 @@ __all__ = [
     "load_gpus",
     "load_manifest",
     "load_models",
+    "load_rivals",
     "manifest_names",
     "find_manifest_model",
     "resolve_manifest_model",

@@ -174,6 +174,21 @@ class GPUCatalogue(Sourced):
         raise ConfigError(f"the GPU {name!r} is not known; use one of: {names}")
 
 
+class RivalModel(Model):
+    """A model of today to prompt in place of tuning, by its name in the table of prices."""
+
+    name: str
+    source: str
+    as_of: date
+
+
+class RivalCatalogue(Sourced):
+    """`providers/rivals.toml`. A choice is old after `max_age_days`."""
+
+    max_age_days: int
+    rivals: tuple[RivalModel, ...]
+
+
 def _words(name: str) -> frozenset[str]:
     return frozenset(_spelt(name))
 

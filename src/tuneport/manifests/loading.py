@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tuneport.errors import ConfigError
-from tuneport.manifests.catalogue import GPUCatalogue, ModelCatalogue
+from tuneport.manifests.catalogue import GPUCatalogue, ModelCatalogue, RivalCatalogue
 from tuneport.manifests.schema import AnyModel, Billing, Manifest, OfferedModel
 from tuneport.manifests.sources import Confidence, Source, Sourced
 from tuneport.types import Method
 from tuneport.validation import validate_toml_file, validate_toml_table
 
-FACTS = ("models", "gpus")
+FACTS = ("models", "gpus", "rivals")
 """The files in `providers/` that are not a provider's."""
 ENTRY_POINTS = "tuneport.backends"
 
@@ -70,6 +70,11 @@ def load_models() -> ModelCatalogue:
 @cache
 def load_gpus() -> GPUCatalogue:
     return validate_toml_file(GPUCatalogue, _folder() / "gpus.toml")
+
+
+@cache
+def load_rivals() -> RivalCatalogue:
+    return validate_toml_file(RivalCatalogue, _folder() / "rivals.toml")
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tuneport.backends.base import FineTuneBackend, raise_chat_errors
+from tuneport.data.running.underway import report_data_activity
 from tuneport.scoring.accuracy import AccuracyScore, Same, score_accuracy
 from tuneport.scoring.examples import Example, Messages, prepend_few_shot_turns
 from tuneport.scoring.metrics.normalisation import is_same_answer
@@ -43,7 +44,10 @@ def make_scoring_completer(backend: FineTuneBackend, model: str, *, most_tokens:
 
     def complete(asked: Sequence[Messages]) -> list[str]:
         options = {"max_tokens": most_tokens, "temperature": 0.0}
-        return [answer.text for answer in raise_chat_errors(backend.complete_many(model, asked, **options))]
+        answers: list[str] = []
+        with report_data_activity(f"asking {model}", lambda: len(answers) / len(asked)):
+            answers.extend(answer.text for answer in raise_chat_errors(backend.complete_many(model, asked, **options)))
+        return answers
 
     return complete
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,16 +20,19 @@ from tuneport.deprecation import renamed
 from tuneport.errors import BudgetError, ConfigError
 from tuneport.estimate.cost import InferenceQuote, Traffic, base_inference_quote
 from tuneport.formatting import money
+from tuneport.installation import install_extra
 from tuneport.manifests import find_manifest_model, load_base_price_manifest
 from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.scoring.examples import Example
 from tuneport.scoring.prompting import PromptingResult
 from tuneport.settings import Settings
+from tuneport.workflows.advising.classical import measure_classifier
 from tuneport.workflows.advising.evidence import advising_evidence_in_report
 from tuneport.workflows.advising.few_shot import count_probe_sample_tokens
-from tuneport.workflows.advising.pricing import AdvisedOptionPricing, price_advised_options
+from tuneport.workflows.advising.pricing import AdvisedOptionPricing, mean_request, price_advised_options
 from tuneport.workflows.advising.probing import DEFAULT_ROWS, AdvisingProbe, AdvisingProbePlan, plan_probe, run_probe
 from tuneport.workflows.check import check
+from tuneport.workflows.comparison.rivals import PromptRival, cheapest_rival
 from tuneport.workflows.target import find_target_model
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -45,6 +49,7 @@ class AdviceFacts:
     validation: Dataset | None = None
     probe: AdvisingProbe | None = None
     pricing: AdvisedOptionPricing | None = None
+    rival: PromptRival | None = None
     notes: list[str] = field(default_factory=list)
 
     def situation(self) -> Situation:
@@ -87,6 +92,7 @@ class AdviceFacts:
 
         Raises ModelNotOfferedError for a model, or a `smaller` one, that no backend has.
         """
+        self.rival = _rival(self.report, self.known.get("requests"), tokens_per_request)
         if model is None or self.report is None:
             if smaller is not None or tokens_per_request is not None:
                 raise ConfigError("prices need DATA and the base model that is in use: --model")
@@ -153,6 +159,7 @@ class AdviseResult:
     dataset: Path | None = None
     probe: AdvisingProbe | None = None
     pricing: AdvisedOptionPricing | None = None
+    rival: PromptRival | None = None
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -173,6 +180,8 @@ class AdviseResult:
         return {
             "fine_tune": self.fine_tune,
             "approach": advice.approach.value,
+            "beside": None if advice.beside is None else advice.beside.value,
+            "rival": None if self.rival is None else self.rival.as_dict(),
             "reason": advice.reason,
             "first": list(advice.first),
             "options": [vars(option) for option in advice.options],
@@ -236,8 +245,13 @@ def gather_advice_facts(
     report = check(data, validation=validation, task=task, settings=settings)
     seen = advising_evidence_in_report(report)
     evidence = {name: text for name, text in seen.evidence.items() if name not in known}
+    notes = [*report.notes]
+    if report.classes and find_spec("sklearn") is None:
+        notes.append(f"no small classifier was measured, as scikit-learn is not installed: {install_extra('checks')}")
+    elif (measured := measure_classifier(report)) is not None:
+        known["classifier"], evidence["classifier"] = measured.interval, str(measured)
     held_out = None if validation is None else data.validation_like(validation)
-    return AdviceFacts(settings, {**seen.known, **known}, evidence, report, held_out, notes=[*report.notes])
+    return AdviceFacts(settings, {**seen.known, **known}, evidence, report, held_out, notes=notes)
 
 
 @renamed(needs="need")
@@ -317,8 +331,20 @@ def advise_option(facts: AdviceFacts) -> AdviseResult:
         dataset=None if facts.report is None else facts.report.path,
         probe=facts.probe,
         pricing=facts.pricing,
+        rival=facts.rival,
         notes=tuple(notes),
     )
+
+
+def _rival(
+    report: CheckReport | None, requests: int | None, tokens_per_request: tuple[float, float] | None
+) -> PromptRival | None:
+    """Return the cheapest model to prompt, for a month of the requests, or for a thousand of them."""
+    if tokens_per_request is None and report is not None and report.tokens is not None:
+        mean = mean_request(report, None, 0)
+        tokens_per_request = mean.tokens_in, mean.tokens_out
+    traffic = Traffic.stated(requests=requests or 1_000, per_request=tokens_per_request)
+    return cheapest_rival(traffic, today=date.today())
 
 
 def probe_quote(plan: AdvisingProbePlan) -> InferenceQuote:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.backends.local.test_backend import make_tiny_model, opened
+from tests.support.activities import record_activities
 from tests.support.tiny import tiny_model as one_without_template
 from tests.support.waiting import until
 from tuneport.backends.local import memory as local_memory
@@ -89,6 +90,14 @@ def test_a_checkpoint_and_a_merged_model_are_downloaded_and_answer(
     assert len(set(said)) == 1
     with pytest.raises(ConfigError, match="not an empty folder"):
         backend.download(finished.remote_id, merged, merged=True)
+
+
+def test_a_download_tells_how_far_it_is(
+    finished: JobState, backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = record_activities(monkeypatch, "tuneport.backends.local.weights")
+    backend.download(finished.remote_id, tmp_path / "copy")
+    assert list(told) == ["copying the weights"] and 0.9 < (told["copying the weights"] or 0) <= 1.0
 
 
 def test_a_merge_that_fails_leaves_nothing(finished: JobState, backend: LocalBackend, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.activities import record_activities
 from tests.support.waiting import until
 from tuneport.backends.together.archive import RECEIPT, unpack_weights_archive
 from tuneport.errors import ConfigError, ProviderError, RejectedError, StorageError, UnavailableError
@@ -88,6 +89,16 @@ def test_weights_arrive_whole_in_a_folder(
     count = len(together.log)
     assert backend.download(remote_id, place / "weights", merged=merged) == folder
     assert [item.path for item in together.log[count:]] == [f"/v1/fine-tunes/{remote_id}"], "it is there already"
+
+
+def test_a_download_tells_how_far_it_is(
+    together: TogetherEmulator, job: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together.weights["adapter"] = ADAPTER
+    backend, remote_id = job()
+    told = record_activities(monkeypatch, "tuneport.backends.together.download")
+    backend.download(remote_id, tmp_path / "weights")
+    assert told == {f"downloading together/{remote_id}/adapter": 1.0}
 
 
 def test_checkpoint_is_named_by_its_step(together: TogetherEmulator, job: Callable[..., Any], tmp_path: Path) -> None:

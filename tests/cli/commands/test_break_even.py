@@ -41,7 +41,7 @@ def test_the_answer_comes_first_and_fits_two_screens(run: Run, monkeypatch: pyte
     lines = out.splitlines()
     assert lines[0].startswith("Keep gpt-4.1 ($") and max(map(len, lines)) <= 80
     assert len(lines) <= 48, "two screens of 24 lines"
-    assert "--all shows" in out and "Break-even" not in out
+    assert "--all shows" in out and "Break-even" not in out and " shuts down\n" in out
     for title in ("cheapest now", "cheapest that lasts", "cheapest that you host"):
         assert title in out
 

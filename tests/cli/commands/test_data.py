@@ -61,7 +61,7 @@ def test_the_table_fits_and_says_all_of_it(tmp_path: Path, width: int) -> None:
     places = tuple(CheckEvidence((5,), "email e***@c***.com") for _ in range(5))
     report = replace(report, findings=(*report.findings, Finding("places", Verdict.WARN, "5 places", places, "look")))
     screen = Console(file=io.StringIO(), width=width, highlight=False)
-    print_check_report(report, console=screen)
+    print_check_report(report, console=screen, every=True)
     text = screen.file.getvalue()  # type: ignore[attr-defined]
     lines = text.splitlines()
     assert max(map(len, lines)) <= width and not any(line != line.rstrip() for line in lines)
@@ -71,6 +71,31 @@ def test_the_table_fits_and_says_all_of_it(tmp_path: Path, width: int) -> None:
         if finding.verdict.value != "pass":
             assert " ".join(finding.fix.split())[:20] in " ".join(text.split())
     assert "(5 times)" in text and re.fullmatch(r"\d failed, \d warnings?, \d passed", lines[-1])
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_what_failed_comes_first_and_what_passed_in_one_line(tmp_path: Path, width: int) -> None:
+    rows = [chat(f"where is number {number}?", "here" if number % 2 else "there") for number in range(60)]
+    report = check_dataset(write(tmp_path / "train.jsonl", [*rows, rows[0]]), task="classification")
+    bad = Finding("broken", Verdict.FAIL, "it is broken", (), "mend it")
+    report = replace(report, findings=(*report.findings, bad))
+    screen = Console(file=io.StringIO(), width=width, highlight=False)
+    print_check_report(report, console=screen)
+    lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    verdicts = [line[:4] for line in lines[1:-1] if line[:5] in ("fail ", "warn ", "pass ")]
+    warned = sum(finding.verdict == "warn" for finding in report.findings)
+    assert verdicts == ["fail", *["warn"] * warned, "pass"] and warned > 0
+    told = " ".join(" ".join(lines).split())
+    passed = [finding for finding in report.findings if finding.verdict == "pass"]
+    assert ", ".join(finding.check for finding in passed) + " there 31, here 30" in told
+    assert not any(finding.message in told for finding in passed)
+
+
+def test_check_all_says_what_the_passed_checks_say(run: Run) -> None:
+    schema = "records are in the format openai"
+    assert schema in " ".join(run("check", str(TRAIN), "--all")[1].split())
+    assert schema not in " ".join(run("check", str(TRAIN))[1].split())
 
 
 def test_review_ends_with_ctrl_c_and_tells_where_the_verdicts_are(isolated: Path) -> None:

@@ -33,7 +33,8 @@ def test_endpoint_from_the_command_line(
     run: Run, together: TogetherEmulator, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, _, error = run("chat", job, "Where is my parcel?")
-    assert code == 2 and "tuneport deploy" in error and "tuneport download" in error and "$3.99" in error
+    assert code == 2 and "$3.99" in error and "($2,913 a month)" in error
+    assert f"`tuneport deploy {job}`" in error and f"`tuneport download {job} -o FOLDER`" in error
     together.pace = 60
     # Of this module alone: other threads sleep, too.
     monkeypatch.setattr(deployments, "time", SimpleNamespace(sleep=lambda seconds: together.advance(20)))

@@ -9,6 +9,7 @@ import pytest
 from tests.support.commands import Run
 from tests.support.emulated import LeadTo
 from tests.support.folders import FIXTURES
+from tests.support.terminal import pretend_terminal, without_styles
 from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.service import JobService
 from tuneport.testing.emulators.openai.emulator import OpenAIEmulator
@@ -210,6 +211,31 @@ def test_doctor_and_show_tell_where_budgets_stand(
     _, found, _ = run("doctor", "--json")
     [budget] = [row for row in found["data"] if row["subject"] == "budget"]
     assert budget["verdict"] == "warn" and budget["fix"].startswith("jobs that cost anything are refused")
+
+
+def test_metrics_shows_the_last_rows_and_the_curve(
+    run: Run, openai: OpenAIEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, job, _ = run(*OPENAI, "--validation", TEST, "--json")
+    openai.advance(4000)
+    run("watch", job["id"], "--json")
+    steps = [point["step"] for point in run("metrics", job["id"], "--json")[1]["data"]]
+    assert len(steps) > 25
+
+    def shown(*options: str) -> tuple[list[int], str, str]:
+        _, out, error = run("metrics", job["id"], *options)
+        out = without_styles(out)
+        return [int(line.split()[0]) for line in out.splitlines() if line.split()[0].isdigit()], out, error
+
+    told, out, error = shown()
+    assert told == steps and error == "", "a pipe gets all"
+    assert [line.split()[0] for line in out.splitlines() if "▁" in line] == ["train", "valid"]
+    assert [point["step"] for point in run("metrics", job["id"], "--last", "3", "--json")[1]["data"]] == steps[-3:]
+    pretend_terminal(monkeypatch)
+    told, out, error = shown()
+    assert told == steps[-20:] and f"the last 20 of {len(steps)} rows; --last 0 shows all" in error
+    assert max(map(len, out.splitlines())) <= 80
+    assert shown("--last", "5")[0] == steps[-5:] and shown("--last", "0")[0] == steps
 
 
 def test_watch_show_and_metrics_say_what_the_curve_says(run: Run, openai: OpenAIEmulator) -> None:

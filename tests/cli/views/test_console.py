@@ -27,7 +27,8 @@ ROOMS = (
 DOOR = {
     "cli/views/output.py",
     "cli/views/console.py",
-    "cli/views/command_list.py",  # it prints what is written in it, as typer would
+    "cli/views/live_line.py",  # cleaned text by its caller, and nothing while something else is written
+    "cli/command_list.py",  # it prints what is written in it, as typer would
 }
 PAST_THE_DOOR = {
     "print", "rich.print", "typer.echo", "typer.secho", "typer.confirm", "typer.prompt", "click.echo", "Console",

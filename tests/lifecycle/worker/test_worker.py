@@ -222,7 +222,9 @@ def test_another_process_at_the_job_is_waited_for(workspace: JobService, fake: F
     job_id = start()
     workspace.store.leases.claim(job_id, "somebody else")
     row = workspace.worker.step(job_id)
-    assert row.status == "preparing" and row.note == "another process is at it (somebody else)"
+    assert row.status == "preparing" and row.note == "another process drives this job; there is nothing to do here"
+    with pytest.raises(UnavailableError, match=f"another process drives {job_id} just now; try again in a moment"):
+        workspace.worker.resolve(job_id, started=None)
     workspace.store.leases.release(job_id, "somebody else")
     assert drive(workspace, job_id).status == "succeeded"
 

@@ -57,6 +57,7 @@ from tuneport.backends.local.weights import (
 from tuneport.backends.secrets import backend_key_variables
 from tuneport.backends.streaming import Chunk, ChunkStream
 from tuneport.client_rules import Rule
+from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import (
     NotFoundError,
     ProviderError,
@@ -362,7 +363,8 @@ class LocalBackend(FineTuneBackend):
         if merged and not whole:
             refuse_unmergeable_local_adapter(run.read_request(), self.settings.home)
             environment = self.environment() | {"HF_HUB_OFFLINE": "1"}
-            with local_run_storage_errors(folder.parent, "writing the merged model"):
+            activity = report_data_activity(f"merging the adapter of {run.id} into its base model")
+            with activity, local_run_storage_errors(folder.parent, "writing the merged model"):
                 place_tuned_weights(folder, lambda aside: self._merge(run, source, aside, environment))
         else:
             with local_run_storage_errors(folder.parent, "copying the weights"):

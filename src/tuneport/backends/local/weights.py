@@ -14,6 +14,7 @@ from typing import Any
 from tuneport import digests, private
 from tuneport.backends.local.memory import detect_local_memory
 from tuneport.base_models import locate_base_model
+from tuneport.data.running.underway import report_data_activity
 from tuneport.digests import DamagedError
 from tuneport.errors import ConfigError, TrainingError, UnsupportedError
 from tuneport.estimate.memory import GIB
@@ -45,11 +46,19 @@ def copy_tuned_weights(source: Path, target: Path, *, copy: Callable[[str, str],
 
     Raises TrainingError if the copy differs.
     """
-    shutil.copytree(source, target, copy_function=copy, ignore=RESUME_FILES)
+    with report_data_activity("copying the weights", lambda: _folder_bytes(target) / _folder_bytes(source)):
+        shutil.copytree(source, target, copy_function=copy, ignore=RESUME_FILES)
     try:
         digests.carry_digest_list(source, target)
     except DamagedError as error:
         raise TrainingError(f"the copy of {source} is damaged ({error}); look at the disk, and try again") from error
+
+
+def _folder_bytes(folder: Path) -> int:
+    """Return the bytes of the files below, without those that only serve to resume the run."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    left_out = RESUME_FILES(str(folder), [file.name for file in files])
+    return sum(file.stat().st_size for file in files if file.name not in left_out)
 
 
 def refuse_occupied_weights_folder(folder: Path) -> None:

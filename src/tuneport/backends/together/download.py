@@ -20,6 +20,7 @@ from typing import Any
 
 import tenacity
 
+from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ProviderError, StorageError, UnavailableError
 from tuneport.files import write_atomically
 from tuneport.formatting import size
@@ -121,7 +122,9 @@ def _receive(request: Callable[[dict[str, str]], Any], part: Path, source: str) 
             with _storage(part):
                 part.parent.mkdir(parents=True, exist_ok=True)
                 file = part.open("r+b" if start else "wb")
-            with file:
+            total = journal.total
+            activity = report_data_activity(f"downloading {source}", lambda: _size(part) / total if total else None)
+            with activity, file:
                 file.seek(start)
                 with _storage(part):
                     file.truncate()

@@ -22,6 +22,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.estimate.cost import HOURS_PER_MONTH
 from tuneport.formatting import money
 from tuneport.types import Deployment
 
@@ -144,11 +145,12 @@ class TogetherServing(HostedBackend):
                 starting=True,
             ) from error
         stopped = f" (its own, {found[0].id}, is {found[0].status})" if found else ""
+        needs = f"{self.name} answers as {model} only from a dedicated endpoint{stopped}{self._price_of_hosting()}"
         raise NotDeployedError(
-            f"{self.name} answers as {model} only from a dedicated endpoint{stopped}{self._price_of_hosting()}: "
-            f"`tuneport deploy {model} --backend {self.name}` starts one; or, which is cheaper, download the weights "
-            "and run them here: `tuneport download JOB -o FOLDER`, then `tuneport chat FOLDER --backend local`",
+            f"{needs}: `tuneport deploy {model} --backend {self.name}` starts one; or, which is cheaper, download the "
+            "weights and run them here: `tuneport download JOB -o FOLDER`, then `tuneport chat FOLDER --backend local`",
             starting=False,
+            needs=needs,
         ) from error
 
     def _price_of_hosting(self) -> str:
@@ -156,4 +158,5 @@ class TogetherServing(HostedBackend):
         if not rows:
             return ""
         high = "" if rows[0].usd_per_hour_high is None else f" to {money(rows[0].usd_per_hour_high)}"
-        return f", from {money(rows[0].usd_per_hour)}{high} an hour and {rows[0].gpu} while it is up"
+        month = money(HOURS_PER_MONTH * rows[0].usd_per_hour, short=True)
+        return f", from {money(rows[0].usd_per_hour)}{high} an hour and {rows[0].gpu} while it is up ({month} a month)"

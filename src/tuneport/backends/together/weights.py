@@ -11,6 +11,7 @@ from typing import Any
 from tuneport.backends.local.weights import refuse_occupied_weights_folder
 from tuneport.backends.together.archive import read_download_receipt, unpack_weights_archive
 from tuneport.backends.together.download import discard_together_download, download_together_file
+from tuneport.data.running.underway import report_data_activity
 from tuneport.errors import ConfigError, ProviderError, RejectedError
 from tuneport.files import acquire_file_lock
 from tuneport.types import JobState, JobStatus, now
@@ -61,7 +62,8 @@ def download_tuned_weights(
         size = part.stat().st_size
         told = {"archive_bytes": size, "archive_sha256": digest, "downloaded_at": now().isoformat()}
         try:
-            unpack_weights_archive(part, folder, receipt | told, backend)
+            with report_data_activity(f"unpacking {part.name}"):
+                unpack_weights_archive(part, folder, receipt | told, backend)
         except ProviderError:
             discard_together_download(part)  # damaged or hostile: no use in keeping it
             raise

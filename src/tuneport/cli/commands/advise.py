@@ -173,6 +173,8 @@ def _answer(question: AdvisorQuestion) -> Any:
         output.print_line(f"  {number}  {words}")
     while True:
         try:
-            return question.parse_answer(input("> "))
+            with output.interrupted_question():
+                answer = input("> ")
+            return question.parse_answer(answer)
         except ConfigError as error:
             output.print_line(error)

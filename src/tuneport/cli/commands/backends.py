@@ -8,9 +8,10 @@ from datetime import date
 import typer
 
 from tuneport.cli.views import output
+from tuneport.cli.views.table import Column, CommandTable
 
 
-def backends_command(json_: output.Json = False) -> None:
+def backends_command(wide: output.Wide = False, tsv: output.Tsv = False, json_: output.Json = False) -> None:
     """List the backends: which are configured, which is the default, when they shut down."""
     from tuneport.settings import Settings
     from tuneport.workflows.doctor import list_backend_states as look
@@ -20,7 +21,7 @@ def backends_command(json_: output.Json = False) -> None:
         return
     from rich.text import Text
 
-    table = output.console_table("backend", "ready", "what is missing", "new jobs", cut=("what is missing",))
+    table = CommandTable((Column("backend"), Column("ready"), Column("what is missing", wrap=True), Column("new jobs")))
     for row in rows:
         name = Text.assemble((row["name"], "bold"), " (default)") if row["default"] else row["name"]
         missing = row["install"] or (f"{row['api_key_env']} is not set" if row["key_set"] is False else "")
@@ -34,7 +35,7 @@ def backends_command(json_: output.Json = False) -> None:
             if row["accepts_new_jobs"]
             else "none",
         )
-    output.console().print(table)
+    table.print()
 
 
 def doctor_command(json_: output.Json = False) -> None:

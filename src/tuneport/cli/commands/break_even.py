@@ -24,6 +24,8 @@ _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 def print_comparison_answer(comparison: Comparison, *, console: Console) -> None:
     """Print the answer, up to three cards, and the best option of each backend, at most 80 columns wide."""
     console.print(escape(comparison.answer), style="bold")
+    if comparison.rival is not None:
+        console.print(f"Without any training, {escape(str(comparison.rival))}.", style="dim")
     for card in comparison.cards:
         console.print(f"\n[cyan]{escape(card.title)}[/cyan]")
         choice = card.row.choice
@@ -34,7 +36,7 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
     console.print()
     found = comparison.break_even
     amounts = ("train", "month")
-    table = output.console_table("option", *amounts, "shuts down", right=amounts)
+    table = output.console_table("option", *amounts, "shuts down", right=amounts, cut=("option",))
     shown = best_rows(comparison)
     for row in shown:
         table.add_row(

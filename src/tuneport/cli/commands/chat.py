@@ -49,7 +49,8 @@ def chat_command(
             history.append({"role": "system", "content": system})
 
         def stream() -> Iterator[str]:
-            return workspace.backend(name).stream(model_id, history, **options)
+            with workspace.naming_job(model):
+                return workspace.backend(name).stream(model_id, history, **options)
 
         if message is None and sys.stdin.isatty() and not output.as_json:
             _converse(history, stream)
@@ -61,7 +62,8 @@ def chat_command(
         if sys.stdout.isatty() and not output.as_json:
             _show(stream())
             return
-        answer = workspace.backend(name).answer(model_id, history, **options)
+        with workspace.naming_job(model):
+            answer = workspace.backend(name).answer(model_id, history, **options)
         if not output.print_if_json(answer.model_dump(mode="json") | {"backend": name}):
             output.print_text(f"{answer.text}\n")
 

@@ -44,10 +44,12 @@ def check_command(
     reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Show what the checks say that passed, too.")] = False,
     json_: output.Json = False,
 ) -> None:
     """Check a dataset before you spend money on it. Exit code 2 if something must be fixed."""
     from tuneport.data.dataset import Dataset
+    from tuneport.data.running.underway import report_data_activity
     from tuneport.workflows.check import check as run
 
     data = Dataset(dataset, **vars(reading))
@@ -56,7 +58,8 @@ def check_command(
 
         refuse_overwriting([html], [*data.files, *([] if validation is None else Dataset(validation).files)])
     try:
-        report = run(data, model=model, backend=backend, validation=validation, task=task, context=context)
+        with report_data_activity(f"checking {dataset}"):
+            report = run(data, model=model, backend=backend, validation=validation, task=task, context=context)
     except DatasetError as error:
         for problem in error.problems[1:]:
             output.print_note(str(problem))
@@ -71,7 +74,7 @@ def check_command(
     if not output.print_if_json(report.as_dict()):
         from tuneport.cli.views.check import print_check_report
 
-        print_check_report(report)
+        print_check_report(report, every=all_)
     if not report.ok:
         raise typer.Exit(2)
 

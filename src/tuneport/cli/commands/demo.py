@@ -28,7 +28,7 @@ def demo_command(
     from tuneport.cli.commands.costs import print_comparison
     from tuneport.cli.views.check import print_check_report
     from tuneport.cli.views.evaluation import print_decision
-    from tuneport.cli.views.progress import JobProgress
+    from tuneport.cli.views.live.progress import JobProgress
     from tuneport.lifecycle.service import JobService, describe_job
     from tuneport.scoring.prompting import PromptingResult
     from tuneport.workflows import demo as workflow

@@ -10,6 +10,7 @@ import typer
 
 from tuneport.cli.views import output
 from tuneport.cli.views.proposal import endpoint_confirmation
+from tuneport.cli.views.table import Column, CommandTable
 from tuneport.errors import ConfigError, ModelNotOfferedError, ProviderError, TuneportError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def undeploy_command(
 
 def deployments_command(
     backend: Annotated[str | None, typer.Option("--backend", "-b", help="Default: all that have a key.")] = None,
+    wide: output.Wide = False,
+    tsv: output.Tsv = False,
     json_: Json = False,
 ) -> None:
     """List the running endpoints, with their cost an hour and the most that they have cost so far."""
@@ -109,8 +112,15 @@ def deployments_command(
     if not found:
         output.print_note("no endpoints" + (f" known: {', '.join(trouble)} could not be asked" if trouble else ""))
         return
-    table = output.console_table(
-        "endpoint", "status", "backend", "model", "an hour", "so far", right=("an hour", "so far"), cut=("model",)
+    table = CommandTable(
+        (
+            Column("endpoint"),
+            Column("status"),
+            Column("backend"),
+            Column("model", rank=2),
+            Column("an hour", right=True),
+            Column("so far", rank=1, right=True),
+        )
     )
     for name, each in found:
         so_far = _cost_so_far(each)
@@ -122,8 +132,9 @@ def deployments_command(
             output.money(each.usd_per_hour),
             "-" if so_far is None else f"at most {output.money(so_far)}",
         )
-    output.console().print(table)
-    output.print_line("stop one: tuneport undeploy ID")
+    table.print()
+    if not output.as_tsv:
+        output.print_line("stop one: tuneport undeploy ID")
 
 
 def _find_deployed_model(workspace: JobService, model: str, backend: str | None) -> tuple[str, str]:

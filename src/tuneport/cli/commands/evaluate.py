@@ -107,7 +107,7 @@ def eval_command(
 ) -> None:
     """Measure models on rows that are proved to be in no training data. Answers are cached for the next run."""
     from tuneport.cli.views.evaluation import print_decision, print_evaluation
-    from tuneport.cli.views.progress import AnswerProgress
+    from tuneport.cli.views.live.progress import AnswerProgress
     from tuneport.data.dataset import Dataset
     from tuneport.workflows.evaluate import evaluate as run
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.cli.views import output
+from tuneport.cli.views.table import Column, CommandTable
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tuneport.lifecycle.worker.remote_files import JobRemoteFileEntry
 
 Json = output.Json
+_SHORT_ID = 12
 
 
 def files_command(
@@ -23,6 +25,8 @@ def files_command(
         bool, typer.Option("--unused", help="Delete files that tuneport uploaded and no unfinished job uses.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    wide: output.Wide = False,
+    tsv: output.Tsv = False,
     json_: Json = False,
 ) -> None:
     """List the files at the providers, with the jobs that use them; or delete some."""
@@ -44,7 +48,14 @@ def files_command(
 
 
 def _find_named_file(entries: list[JobRemoteFileEntry], file_id: str) -> list[JobRemoteFileEntry]:
-    found = [entry for entry in entries if entry.id == file_id and entry.where != "gone"]
+    there = [entry for entry in entries if entry.where != "gone"]
+    found = [entry for entry in there if entry.id == file_id] or [
+        entry for entry in there if _short_id(entry) == file_id
+    ]
+    if len(found) > 1:
+        raise ConfigError(
+            f"{len(found)} files begin with {file_id}; give the whole id, as `tuneport files --wide` does"
+        )
     if not found:
         raise ConfigError(f"no file {file_id!r} at the providers; `tuneport files` lists them")
     return found
@@ -81,11 +92,26 @@ def _print(entries: list[JobRemoteFileEntry]) -> None:
     if not entries:
         output.print_note("no files at the providers, as far as they could be asked")
         return
-    table = output.console_table("backend", "file", "size", "age", "used by", right=("size",), cut=("used by",))
+    table = CommandTable(
+        (
+            Column("backend"),
+            Column("file"),
+            Column("size", rank=2, right=True),
+            Column("age", rank=3),
+            Column("used by", rank=1),
+        )
+    )
     for entry in entries:
         age = "-" if entry.created_at is None else output.ago(entry.created_at)
-        table.add_row(entry.backend, entry.id, output.size(entry.bytes), age, _users(entry))
-    output.console().print(table)
+        name = entry.id if table.whole else _short_id(entry)
+        table.add_row(entry.backend, name, output.size(entry.bytes), age, _users(entry))
+    table.print()
+
+
+def _short_id(entry: JobRemoteFileEntry) -> str:
+    """Return the id, of a file of this machine the beginning of its name; --delete takes both."""
+    folder, _, name = entry.id.rpartition("/")
+    return name[:_SHORT_ID] if folder else entry.id
 
 
 def _users(entry: JobRemoteFileEntry) -> str:

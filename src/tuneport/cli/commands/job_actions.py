@@ -8,6 +8,7 @@ import typer
 
 from tuneport.cli.commands.jobs import JobId
 from tuneport.cli.views import output
+from tuneport.cli.views.table import Column, CommandTable
 from tuneport.formatting import money
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def delete_command(
         output.print_line(f"{row.tuned_model} is deleted at {row.backend}")
 
 
-def checkpoints_command(job: JobId, json_: Json = False) -> None:
+def checkpoints_command(job: JobId, wide: output.Wide = False, tsv: output.Tsv = False, json_: Json = False) -> None:
     """List the checkpoints that the backend keeps of a job."""
     from tuneport.lifecycle.service import JobService
 
@@ -117,15 +118,22 @@ def checkpoints_command(job: JobId, json_: Json = False) -> None:
     if not found:
         output.print_note(f"{row.id} is {row.status} and has no checkpoints")
         return
-    columns, right = ("step", "checkpoint", "loss", "validation loss", "model or path"), ("loss", "validation loss")
-    table = output.console_table(*columns, right=("step", *right), cut=("model or path",))
+    table = CommandTable(
+        (
+            Column("step", right=True),
+            Column("checkpoint"),
+            Column("loss", rank=2, right=True),
+            Column("validation loss", rank=1, right=True),
+            Column("model or path", wrap=True),
+        )
+    )
     for checkpoint in found:
         loss = next((value for name, value in checkpoint.metrics.items() if name.endswith("train_loss")), None)
         where = checkpoint.model or (str(checkpoint.path) if checkpoint.path else "-")
         valid = next((value for name, value in checkpoint.metrics.items() if "valid_loss" in name), None)
         name = f"{checkpoint.id} (best)" if checkpoint.best else checkpoint.id
         table.add_row(str(checkpoint.step), name, output.number(loss), output.number(valid), where)
-    output.console().print(table)
+    table.print()
 
 
 def _print_action_outcome(row: JobRecord, asked: str) -> None:

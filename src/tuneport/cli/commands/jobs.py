@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from tuneport.cli.views import output
-from tuneport.cli.views.curve import current_curve_verdict, curve_verdict_json_view, print_curve_verdict
+from tuneport.cli.views.curve import (
+    current_curve_verdict,
+    curve_verdict_json_view,
+    print_curve_verdict,
+    print_loss_curves,
+)
 from tuneport.cli.views.following import (
     follow_job_progress,
     job_exit_code,
@@ -16,11 +21,14 @@ from tuneport.cli.views.following import (
     print_duplicate_jobs,
     print_outcome_and_exit,
 )
-from tuneport.cli.views.job import coloured_status, job_progress_text, print_job
+from tuneport.cli.views.job import coloured_status, job_data_and_model, job_step_and_loss, print_job
 from tuneport.cli.views.job_costs import print_job_costs
+from tuneport.cli.views.table import Column, CommandTable
 from tuneport.errors import ConfigError
 
 Json = output.Json
+LAST_METRICS = 20
+"""Rows of `metrics` on a terminal; above that the curve says more than the numbers."""
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or the beginning of it.", show_default=False)]
 
 
@@ -30,6 +38,8 @@ def jobs_command(
         bool, typer.Option("--costs", help="Show estimated and actual cost and time of each job.")
     ] = False,
     follow_all: Annotated[bool, typer.Option("--watch", help="Follow all unfinished jobs, as `watch` does.")] = False,
+    wide: output.Wide = False,
+    tsv: output.Tsv = False,
     json_: Json = False,
 ) -> None:
     """List the jobs, with their current state at the backends."""
@@ -58,17 +68,27 @@ def jobs_command(
             "no jobs yet; `tuneport submit DATA --model M` starts one, `tuneport demo` shows a whole journey"
         )
         return
-    table = output.console_table("job", "status", "backend", "model", "progress", "created", cut=("model",))
+    table = CommandTable(
+        (
+            Column("job"),
+            Column("status"),
+            Column("backend"),
+            Column("data -> model", cut=True),
+            Column("progress", rank=1),
+            Column("loss", rank=2, right=True),
+            Column("created", rank=3),
+        )
+    )
     for row in rows:
         table.add_row(
             row.id,
             coloured_status(row),
             row.backend,
-            row.tune_spec.model,
-            job_progress_text(row),
+            job_data_and_model(row),
+            *job_step_and_loss(row),
             output.ago(row.created_at),
         )
-    output.console().print(table)
+    table.print()
     for row in rows:
         if (needs := describe_job_question(row)) is not None:
             output.print_note(needs["message"])
@@ -172,7 +192,15 @@ def logs_command(
         output.print_line(f"{event.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {level}{event.message}")
 
 
-def metrics_command(job: JobId, json_: Json = False) -> None:
+def metrics_command(
+    job: JobId,
+    last: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**31 - 1, help="Most rows to show, the newest; 0: all. Default on a terminal: 20."),
+    ] = None,
+    tsv: output.Tsv = False,
+    json_: Json = False,
+) -> None:
     """Print the loss curve, one row a logged step, and its verdict."""
     from tuneport.lifecycle.service import JobService
 
@@ -181,7 +209,7 @@ def metrics_command(job: JobId, json_: Json = False) -> None:
         points = workspace.metrics(row.id)
         verdict = workspace.judged(row, points) if points else None
     if output.as_json:
-        data = [point.model_dump(mode="json") for point in points]
+        data = [point.model_dump(mode="json") for point in (points[-last:] if last else points)]
         curve = None if verdict is None else verdict.model_dump(mode="json")
         output.print_json_document({"object": "list", "job": row.id, "data": data, "curve": curve})
         return
@@ -189,8 +217,10 @@ def metrics_command(job: JobId, json_: Json = False) -> None:
         output.print_note(f"{row.id} is {row.status} and has logged no metrics yet")
         return
     columns = ("step", "epoch", "train loss", "valid loss", "learning rate", "tokens/s")
-    table = output.console_table(*columns, right=columns)
-    for point in points:
+    table = CommandTable(tuple(Column(name, right=True) for name in columns))
+    most = last if last is not None else 0 if table.whole else LAST_METRICS
+    shown = points[-most:] if most else points
+    for point in shown:
         table.add_row(
             str(point.step),
             *(
@@ -204,5 +234,9 @@ def metrics_command(job: JobId, json_: Json = False) -> None:
                 )
             ),
         )
-    output.console().print(table)
-    print_curve_verdict(verdict)
+    table.print()
+    if len(shown) < len(points):
+        output.print_note(f"the last {len(shown):,} of {len(points):,} rows; --last 0 shows all")
+    if not output.as_tsv:
+        print_loss_curves(points)
+        print_curve_verdict(verdict)

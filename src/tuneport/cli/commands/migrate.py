@@ -230,7 +230,7 @@ def _confirmed(ready: list[MigrationMovePlan], to: str, yes: bool) -> bool:
     if output.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     number = "this job" if len(ready) == 1 else f"these {len(ready)} jobs"
-    return output.ask_yes_or_no(f"Start {number} on {to}?")
+    return output.ask_yes_or_no(f"Start {number} on {to}?", otherwise="nothing new was started")
 
 
 def _run(
@@ -238,8 +238,8 @@ def _run(
 ) -> tuple[list[JobRecord], list[dict[str, Any]]]:
     """Start, or continue, each job; with `wait`, follow it to the end. A failure of one does not stop the others."""
     from tuneport.cli.commands.submit import print_binding_terms
+    from tuneport.cli.views.live.progress import JobProgress
     from tuneport.cli.views.migration import print_comparisons, print_started_moves
-    from tuneport.cli.views.progress import JobProgress
 
     output.interrupted = "stopped; the same command goes on, and starts no job twice"
     trouble: list[TuneportError] = []

@@ -9,6 +9,7 @@ import typer
 
 from tuneport.cli.opened_store import open_command_store
 from tuneport.cli.views import output
+from tuneport.cli.views.table import Column, CommandTable
 from tuneport.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def token_create_command(
 
 
 @token_group.command("list")
-def token_list_command(json_: output.Json = False) -> None:
+def token_list_command(wide: output.Wide = False, tsv: output.Tsv = False, json_: output.Json = False) -> None:
     """List the tokens, without their secrets."""
     with open_command_store() as store:
         rows = store.tokens.all()
@@ -63,11 +64,20 @@ def token_list_command(json_: output.Json = False) -> None:
     if not rows:
         output.print_note("no tokens; `tuneport token create NAME` makes one")
         return
-    table = output.console_table("name", "id", "scope", "project", "used", "state", cut=("name", "project"))
+    table = CommandTable(
+        (
+            Column("name", wrap=True),
+            Column("id"),
+            Column("scope"),
+            Column("project", rank=2),
+            Column("used", rank=1),
+            Column("state"),
+        )
+    )
     for row in rows:
         used = "never" if row.last_used_at is None else output.ago(row.last_used_at)
         table.add_row(row.name, row.id, row.scope, row.project or "(every)", used, _state(row))
-    output.console().print(table)
+    table.print()
 
 
 @token_group.command("revoke")
@@ -86,6 +96,8 @@ def audit_command(
     since: Annotated[str | None, typer.Option(metavar="DATE", help="2026-11-26, or 2026-11-26T12:00.")] = None,
     project: Annotated[str | None, typer.Option(metavar="P", help="Only entries of this project.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most entries to show, newest first.")] = 50,
+    wide: output.Wide = False,
+    tsv: output.Tsv = False,
     json_: output.Json = False,
 ) -> None:
     """Show who changed what, estimated and actual costs of jobs, and who used how many chat tokens. Times are UTC."""
@@ -98,15 +110,22 @@ def audit_command(
     if not rows:
         output.print_note("no entries yet" if since is None and project is None else "no matching entries")
         return
-    table = output.console_table(
-        "time", "who", "action", "subject", "tokens", "cost", right=("tokens", "cost"), cut=("who", "subject")
+    table = CommandTable(
+        (
+            Column("time"),
+            Column("who", cut=True),
+            Column("action"),
+            Column("subject", wrap=True),
+            Column("tokens", rank=2, right=True),
+            Column("cost", rank=1, right=True),
+        )
     )
     for row in rows:
         cost = "" if row.usd is None else output.money(row.usd)
         counted = row.prompt_tokens is not None and row.completion_tokens is not None
         tokens = f"{row.prompt_tokens:,} + {row.completion_tokens:,}" if counted else ""
         table.add_row(f"{row.created_at:%m-%d %H:%M:%S}", row.name, row.action, row.subject, tokens, cost)
-    output.console().print(table)
+    table.print()
     if more:
         output.print_note(f"the newest {limit}; --limit shows more")
 

@@ -10,6 +10,7 @@ import typer
 
 from tuneport.cli.opened_store import open_command_store
 from tuneport.cli.views import output
+from tuneport.cli.views.table import Column, CommandTable
 from tuneport.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def webhook_secret_command(json_: output.Json = False) -> None:
 
 
 @webhook_group.command("list")
-def webhook_list_command(json_: output.Json = False) -> None:
+def webhook_list_command(wide: output.Wide = False, tsv: output.Tsv = False, json_: output.Json = False) -> None:
     """List the webhooks that this folder and environment configure."""
     from tuneport.lifecycle.webhooks.endpoints import parse_webhook_endpoints, read_notification_targets
     from tuneport.settings import Settings
@@ -52,10 +53,10 @@ def webhook_list_command(json_: output.Json = False) -> None:
             "no webhooks are configured: put [webhooks.NAME] into tuneport.toml, or set TUNEPORT_WEBHOOK_URL"
         )
         return
-    table = output.console_table("name", "kind", "to", "events", cut=("to",))
+    table = CommandTable((Column("name"), Column("kind"), Column("to", wrap=True), Column("events", wrap=True)))
     for row in rows:
         table.add_row(row["name"], row["kind"], row["to"], " ".join(row["events"]))  # type: ignore[arg-type]
-    output.console().print(table)
+    table.print()
 
 
 @webhook_group.command("test")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TITLES = {
     "prompt": "use a prompt",
+    "classifier": "train a small classifier (scikit-learn)",
     "few-shot": "put examples into the prompt",
     "rag": "look the facts up (RAG)",
     "fine-tune": "Fine-tune",
@@ -38,6 +39,11 @@ def print_advice(made: AdviseResult, console: Console | None = None, *, shows_pr
         Text(title if advice.fine_tune else f"Do not fine-tune: {title}", "bold green" if advice.fine_tune else "bold")
     )
     _indented(console, f"{advice.reason}.")
+    if advice.beside is not None:
+        _indented(console, f"Together with it: {TITLES[advice.beside].lower()}.")
+    if made.rival is not None:
+        rival = str(made.rival)
+        _indented(console, f"{rival[0].upper()}{rival[1:]}: measure it before anything is tuned.", style="dim")
     if advice.fine_tune and made.pricing is not None:
         for remark in made.pricing.remarks[:REMARKS_SHOWN]:
             _indented(console, f"! {remark}", style="yellow")

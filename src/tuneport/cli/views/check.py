@@ -21,10 +21,12 @@ EVIDENCE_LINES = 4  # on the screen, of each
 CLASSES_SHOWN = 12
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 _VERDICT_WIDTH = len("pass")
+_ORDER = ("fail", "warn", "pass")
 
 
-def print_check_report(report: CheckReport, console: Console | None = None) -> None:
-    """Print a line a check, with evidence and advice under those that did not pass; fits the terminal."""
+def print_check_report(report: CheckReport, console: Console | None = None, *, every: bool = False) -> None:
+    """Print the checks that failed, then the warnings, each with evidence and advice; then the names of those that
+    passed, or with `every` what they say. Fits the terminal."""
     console = console or output.console()
     console.print(
         Text(
@@ -34,15 +36,39 @@ def print_check_report(report: CheckReport, console: Console | None = None) -> N
     )
     names = max(len(finding.check) for finding in report.findings)
     room = max(20, console.width - _VERDICT_WIDTH - names - 2)
-    for finding in report.findings:
+    for finding in sorted(report.findings, key=lambda each: _ORDER.index(each.verdict.value)):
         verdict = finding.verdict.value
+        if verdict == "pass" and not every:
+            continue
         head = Text.assemble(
             (f"{verdict:<{_VERDICT_WIDTH}} ", _COLOURS[verdict]), (f"{finding.check:<{names}} ", "bold")
         )
         for said in _finding_lines(report, finding, room, console):
             console.print(head + said, no_wrap=True, overflow="ignore", crop=False)
             head = Text(" " * len(head))
+    if not every:
+        _print_passed(report, console)
     console.print(_ending(report))
+
+
+def _print_passed(report: CheckReport, console: Console) -> None:
+    """Print the names of the checks that passed, and the counts of the classes if theirs is among them."""
+    passed = [finding for finding in report.findings if finding.verdict.value == "pass"]
+    head = Text(f"{'pass':<{_VERDICT_WIDTH}} ", _COLOURS["pass"])
+    room = max(20, console.width - len(head))
+    if passed:
+        for line in _wrap_finding(", ".join(finding.check for finding in passed), "", room, console):
+            console.print(head + line, no_wrap=True, overflow="ignore", crop=False)
+            head = Text(" " * len(head))
+    if any(finding.check == "classes" for finding in passed) and (counts := _class_counts(report)):
+        for line in _wrap_finding(counts, "dim", room, console):
+            console.print(head + line, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _class_counts(report: CheckReport) -> str:
+    if not report.classes or len(report.classes) > CLASSES_SHOWN:
+        return ""
+    return ", ".join(f"{name} {count:,}" for name, count in report.classes.items())
 
 
 def _finding_lines(report: CheckReport, finding: Finding, room: int, console: Console) -> Iterator[Text]:
@@ -59,8 +85,7 @@ def _finding_lines(report: CheckReport, finding: Finding, room: int, console: Co
             yield from _wrap_finding(more, "dim", room, console)
         if finding.fix:
             yield from _wrap_finding(f"→ {finding.fix}", "", room, console)
-    if finding.check == "classes" and report.classes and len(report.classes) <= CLASSES_SHOWN:
-        counts = ", ".join(f"{name} {count:,}" for name, count in report.classes.items())
+    if finding.check == "classes" and (counts := _class_counts(report)):
         yield from _wrap_finding(counts, "dim", room, console)
 
 

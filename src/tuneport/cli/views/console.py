@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 
+from tuneport.cli.views.live_line import make_way_for
 from tuneport.cli.views.plain_text import escape_markup, terminal_text
 
 
@@ -20,7 +21,9 @@ class SafeConsole(Console):
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
         """Clean what the console writes; every text passes through here."""
-        return super()._render_buffer(_harmless(segment) for segment in buffer)
+        rendered = super()._render_buffer(_harmless(segment) for segment in buffer)
+        make_way_for(rendered)
+        return rendered
 
 
 class PlainTable(Table):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def follow_job_progress(workspace: JobService, row: JobRecord, *, to_the_end: bool) -> None:
     """Drive the job and show its progress: a live bar on a terminal, a line for each change elsewhere."""
     from tuneport.cli.views.curve import CurveVerdictPrinter
-    from tuneport.cli.views.progress import JobProgress
+    from tuneport.cli.views.live.progress import JobProgress
 
     kept = f"stopped watching; {row.id} is kept: `tuneport watch {row.id}` continues it"
     output.set_interrupt_message(kept, job=row.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from tuneport.lifecycle.schema.records import JobRecord
+
+
+_DATA_SUFFIX = re.compile(r"\.(jsonl?|csv|tsv|parquet)(\.(gz|zst))?$")
 
 
 def print_job(row: JobRecord) -> None:
@@ -87,13 +91,24 @@ def _waiting_note(row: JobRecord) -> str | None:
 
 
 def job_progress_text(row: JobRecord) -> str:
+    step, loss = job_step_and_loss(row)
+    return step if loss == "-" else f"{step}, loss {loss}"
+
+
+def job_step_and_loss(row: JobRecord) -> tuple[str, str]:
+    """Return how far a job is and its last loss in words, a dash for what is unknown."""
     state = row.job_state
     if state is None or state.progress.step is None:
-        return "-"
+        return "-", "-"
     progress = state.progress
     of = f"/{progress.total_steps}" if progress.total_steps else ""
-    loss = f", loss {progress.train_loss:.3f}" if progress.train_loss is not None else ""
-    return f"step {progress.step}{of}{loss}"
+    return f"step {progress.step}{of}", "-" if progress.train_loss is None else f"{progress.train_loss:.3f}"
+
+
+def job_data_and_model(row: JobRecord) -> str:
+    """Return the training file and the model of a job, each without its folder."""
+    name = str(row.tune_spec.dataset).rstrip("/").rpartition("/")[2]
+    return f"{_DATA_SUFFIX.sub('', name)} -> {row.tune_spec.model.rpartition('/')[2]}"
 
 
 def coloured_status(row: JobRecord) -> Text:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tuneport.cli.views import output
+from tuneport.cli.views.table import Column, CommandTable
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.accounting.accuracy import EstimateError, JobEstimateAccuracy
@@ -18,8 +19,17 @@ def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[JobEstimateAccur
         output.print_note("no jobs yet")
         return
     console = output.console()
-    right = ("expected", "cost", "to take", "took")
-    table = output.console_table("job", "status", "backend", *right, right=right)
+    table = CommandTable(
+        (
+            Column("job"),
+            Column("status"),
+            Column("backend"),
+            Column("expected", rank=1, right=True),
+            Column("cost", right=True),
+            Column("to take", rank=3, right=True),
+            Column("took", rank=2, right=True),
+        )
+    )
     reasons = []
     for row in rows:
         quote, estimate, actual = row.job_quote, row.job_estimate, row.job_actual
@@ -36,7 +46,9 @@ def print_job_costs(rows: Sequence[JobRecord], errors: Sequence[JobEstimateAccur
             reasons.append(f"{row.id}: cost unavailable, because {actual.usd_unavailable}")
         if actual is not None and actual.seconds is None:
             reasons.append(f"{row.id}: time unavailable, because {actual.seconds_unavailable}")
-    console.print(table)
+    table.print()
+    if output.as_tsv:
+        return
     console.print(f"{month}.", markup=False)
     for error in errors:
         told = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from tuneport.cli.views import output
+from tuneport.cli.views.live_line import other_live_display
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,6 +101,7 @@ class SaveProgressView:
 
     def __init__(self) -> None:
         self.live = sys.stderr.isatty()
+        self._display = ExitStack()
         self.progress: Progress | None = None
         self.task: Any = None
         self.tenth = 0
@@ -107,6 +110,7 @@ class SaveProgressView:
         if self.live:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+            self._display.enter_context(other_live_display())
             self.progress = Progress(
                 TextColumn("saving"),
                 BarColumn(bar_width=24),
@@ -123,6 +127,7 @@ class SaveProgressView:
     def __exit__(self, *exception: object) -> None:
         if self.progress is not None:
             self.progress.stop()
+        self._display.close()
 
     def update(self, saved: AccountSaveProgress) -> None:
         output.raise_if_interrupted()

@@ -6,12 +6,14 @@ import json
 import os
 import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneport.cli.views.live_line import erase_live_line, line_was_ended, make_way_for
 from tuneport.cli.views.plain_text import escape_markup as escape_markup
 from tuneport.cli.views.plain_text import terminal_line as terminal_line
 from tuneport.cli.views.plain_text import terminal_text as terminal_text
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 debug = False
 as_json = False
+wide = False
+"""Whether listings show all columns whole on a terminal, too."""
+as_tsv = False
 interrupted = "stopped"
 """The message on Ctrl-C: set by a command whose work goes on without it."""
 job: str | None = None
@@ -42,7 +47,7 @@ def reset_command_output(arguments: Sequence[str] = ()) -> None:
     """Reset the state of a command. `arguments` say whether errors in the arguments themselves are to be JSON."""
     options = list(arguments)[: list(arguments).index("--")] if "--" in arguments else arguments
     values = {"interrupted": "stopped", "job": None, "printed": False, "ctrl_c": False}
-    globals().update(values, debug=False, as_json="--json" in options)
+    globals().update(values, debug=False, as_json="--json" in options, wide=False, as_tsv=False)
 
 
 def _set_json(wanted: bool) -> bool:
@@ -54,6 +59,27 @@ Json = Annotated[
     bool,
     # Eager: an error in another option is printed as JSON, too.
     typer.Option("--json", callback=_set_json, is_eager=True, help="Print one JSON document on stdout."),
+]
+
+
+def _set_wide(wanted: bool) -> bool:
+    globals()["wide"] = wanted
+    return wanted
+
+
+def _set_tsv(wanted: bool) -> bool:
+    if wanted and as_json:
+        raise ConfigError("--json and --tsv are two formats; give one of them")
+    globals()["as_tsv"] = wanted
+    return wanted
+
+
+Wide = Annotated[
+    bool,
+    typer.Option("--wide", callback=_set_wide, help="Show all columns whole, as in a pipe, however wide they are."),
+]
+Tsv = Annotated[
+    bool, typer.Option("--tsv", callback=_set_tsv, help="Print a line of names and the rows, tabs between the cells.")
 ]
 
 
@@ -91,11 +117,11 @@ def raise_if_interrupted() -> None:
 # --- what a command writes for people goes through `console`, `print_line`, `print_note` or `print_text` --------------
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
     from tuneport.cli.views.console import SafeConsole
 
     # `ft:m:...` is a name, not an emoji.
-    return SafeConsole(stderr=stderr, highlight=False, soft_wrap=False, emoji=False)
+    return SafeConsole(stderr=stderr, width=width, highlight=False, soft_wrap=False, emoji=False)
 
 
 def print_line(words: object = "", *, end: str = "\n", stderr: bool = False) -> None:
@@ -111,12 +137,14 @@ def print_note(message: object = "") -> None:
 def print_text(text: str, *, stderr: bool = False) -> None:
     """Write text of many lines in chunks: a model's answer, or a traceback."""
     file = sys.stderr if stderr else sys.stdout
+    make_way_for(text)
     file.write(terminal_text(text))
     file.flush()
 
 
 def print_json_document(value: Any) -> None:
     """Print the one JSON document on stdout."""
+    erase_live_line()
     sys.stdout.write(escape_json_controls(json.dumps(value, indent=2, ensure_ascii=False, default=str)) + "\n")
     sys.stdout.flush()
     globals()["printed"] = True
@@ -162,14 +190,25 @@ def confirm_action(question: str, *, yes: bool, otherwise: str = "nothing was de
         return
     if as_json or not sys.stdin.isatty():
         raise ConfigError(f"{question} Say so with --yes")
-    if not ask_yes_or_no(question):
+    if not ask_yes_or_no(question, otherwise=otherwise):
         raise ConfigError(otherwise)
 
 
-def ask_yes_or_no(question: str) -> bool:
-    """Ask a question on the terminal. Returns whether the answer is yes."""
+def ask_yes_or_no(question: str, *, otherwise: str) -> bool:
+    """Ask a question on the terminal. Returns whether the answer is yes. On Ctrl-C the command says `otherwise`."""
     print_line(f"{question} [y/N] ", end="", stderr=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    with interrupted_question(otherwise):
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def interrupted_question(otherwise: str = "nothing was done") -> Iterator[None]:
+    """Let Ctrl-C end the command with `otherwise` while a question waits for its answer in the block."""
+    before = interrupted
+    globals()["interrupted"] = otherwise
+    yield
+    line_was_ended()
+    globals()["interrupted"] = before
 
 
 def print_error(error: TuneportError) -> None:
@@ -184,7 +223,9 @@ def print_error_document(error: dict[str, object]) -> None:
 
 
 def console_table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
-    """Return a table for 80 columns: only the columns in `cut` shrink, and their long words end in an ellipsis.
+    """Return a table for 80 columns: only the columns in `cut` shrink, and their long words go on below.
+
+    A listing of things with ids is a `table.CommandTable`.
 
     A cell is plain text; a styled one is a `rich.text.Text`.
     """
@@ -198,6 +239,6 @@ def console_table(*columns: str, right: Sequence[str] = (), cut: Sequence[str] =
             column,
             justify="right" if column in right else "left",
             no_wrap=column not in cut,
-            overflow="ellipsis" if column in cut else "fold",
+            overflow="fold",
         )
     return made

@@ -43,14 +43,14 @@ def _can_ask() -> bool:
 
 
 def _ask_for_job(proposal: JobProposal) -> bool:
-    return output.ask_yes_or_no("Start this job?")
+    return output.ask_yes_or_no("Start this job?", otherwise="nothing was started")
 
 
 def _ask_for_endpoint(offer: EndpointOffer) -> bool:
     from tuneport.lifecycle.proposing.consent import describe_endpoint_offer
 
     output.print_note(describe_endpoint_offer(offer))
-    return output.ask_yes_or_no("Start it?")
+    return output.ask_yes_or_no("Start it?", otherwise="nothing was started")
 
 
 def _ask_for_backend(plan: Plan) -> str | None:
@@ -63,7 +63,8 @@ def _ask_for_backend(plan: Plan) -> str | None:
     output.print_note("No backend was named. These can run the job, the best first:")
     output.console(stderr=True).print(table)
     output.print_line(f"Which one? [1-{len(allowed)}, or none] ", end="", stderr=True)
-    answer = sys.stdin.readline().strip()
+    with output.interrupted_question("nothing was started"):
+        answer = sys.stdin.readline().strip()
     if answer.isdigit() and 1 <= int(answer) <= len(allowed):
         return allowed[int(answer) - 1].backend
     return answer if answer in [choice.backend for choice in allowed] else None

@@ -9,12 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, cycle
 from typing import Any, Protocol
 
+from tuneport.data.running.underway import report_data_activity
 from tuneport.data.running.worker_pool import WorkerPool, WorkerStartError, count_worker_processes, import_worker
 
 Row = tuple[int, bytes]
 
 SMALL_BYTES = 8 << 20  # below it, starting processes costs more than they save
 BATCH_BYTES = 1 << 20
+_PIECE = 100  # rows that the only process is given at once, for the progress that is shown
 _WAITING = 3  # batches that a process is handed: one in work, two waiting
 
 
@@ -49,8 +51,12 @@ def map_rows(rows: Iterable[Row], make: str, *arguments: Any) -> list[Any]:
                 process.add(batch)
             return [wait() for wait in [process.end() for process in processes]]
     worker: RowWorker = import_worker(make)(*arguments, 0)
-    for batch in rest:
-        worker.add(batch)
+    done, total = 0, sum(map(len, first)) if size < SMALL_BYTES else None  # larger ones are read as they are worked on
+    with report_data_activity("going through the rows", lambda: done / total if total else None):
+        for batch in rest:
+            for start in range(0, len(batch), _PIECE):
+                worker.add(batch[start : start + _PIECE])
+                done += _PIECE
     return [worker.result()]
 
 

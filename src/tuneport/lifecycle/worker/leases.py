@@ -40,6 +40,24 @@ def has_lease_owner_ended(owner: str) -> bool:
     return False
 
 
+def describe_lease_owner(owner: str | None) -> str:
+    """Return in words who holds a lease: a gateway or another command of this machine, or a process elsewhere.
+    `owner` is None if the lease was released meanwhile."""
+    if owner is None:
+        return "another process"
+    machine, _, process = owner.rpartition(":")[0].rpartition(":")
+    if not process.isdigit():
+        return "another process"
+    if machine != _machine():
+        return f"another process on {machine.partition('/')[0]}"
+    try:
+        words = Path(f"/proc/{process}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        words = []  # not Linux, or it has just ended
+    who = "the gateway, `tuneport serve`" if "serve" in words else "another command of this machine"
+    return f"{who} (process {process})"
+
+
 @cache
 def _machine() -> str:
     """Return the host, its boot and the process namespace: a process id means the same only within all three."""

@@ -36,7 +36,7 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import LeaseLostError, Store
 from tuneport.lifecycle.worker.endings import JobEndings
 from tuneport.lifecycle.worker.event_collection import JobEventCollector
-from tuneport.lifecycle.worker.leases import JobLease, claim_job_lease
+from tuneport.lifecycle.worker.leases import JobLease, claim_job_lease, describe_lease_owner
 from tuneport.lifecycle.worker.poll_interval import SHORTEST
 from tuneport.lifecycle.worker.preparing import (
     compare_job_with_our_quote,
@@ -164,7 +164,8 @@ class JobWorker:
         except LeaseLostError:
             return self.store.jobs.get(job_id)
         row = self.store.jobs.get(job_id)
-        return replace(row, note=f"another process is at it ({row.lease_owner})")  # told, not stored
+        told = f"{describe_lease_owner(row.lease_owner)} drives this job; there is nothing to do here"
+        return replace(row, note=told)  # it is not stored
 
     def record(self, job_id: str, state: JobState) -> JobRecord:
         """Store a state that a list call brought, unless the job has ended or another process is at it."""
@@ -374,10 +375,7 @@ class JobWorker:
         """
         with claim_job_lease(self.store, job_id) as lease:
             if lease is None:
-                raise UnavailableError(
-                    f"another process is at {job_id}; try again in a moment",
-                    provider=self.store.jobs.get(job_id).backend,
-                )
+                raise self._held_by_another(job_id)
             row = lease.row
             if row.remote_id is not None:
                 raise ConfigError(f"{row.id} is {row.remote_id} at {row.backend}; there is nothing to decide")
@@ -477,13 +475,18 @@ class JobWorker:
             return lease.write(note=f"it cannot be {done} now: {error}", requested_action=None)
         return self._record(lease, backend, state)
 
+    def _held_by_another(self, job_id: str) -> UnavailableError:
+        row = self.store.jobs.get(job_id)
+        holder = describe_lease_owner(row.lease_owner)
+        return UnavailableError(f"{holder} drives {job_id} just now; try again in a moment", provider=row.backend)
+
     def resume_failed_job(self, job_id: str) -> JobRecord:
         """Resume a failed job at its backend, and follow it again. Raises RejectedError if it would only fail again,
         and BudgetError if the month has no room for the rest of it; then it stays as it is."""
         backend = self.open_backend(self.store.jobs.get(job_id).backend)
         with claim_job_lease(self.store, job_id) as lease:
             if lease is None:
-                raise UnavailableError(f"another process is at {job_id}; try again in a moment", provider=backend.name)
+                raise self._held_by_another(job_id)
             if lease.row.job_status is not JobStatus.FAILED:
                 return lease.row  # another worker was quicker
             ended = {name: getattr(lease.row, name) for name in ("status", "finished_at", "reserved_usd")}

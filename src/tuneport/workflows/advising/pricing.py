@@ -109,7 +109,7 @@ def price_advised_options(
     tokens cannot be counted.
     """
     today = today or date.today()
-    request = _request(report, tokens_per_request, shots)
+    request = mean_request(report, tokens_per_request, shots)
 
     def traffic(extra: int = 0, saved: int = 0) -> Traffic:
         return Traffic.of_requests(
@@ -145,6 +145,7 @@ def price_advised_options(
         Approach.RAG: _retrieval(plain, passages, no_month),
         Approach.FINE_TUNE: _price(choice.quote, choice.inference, no_month),
         Approach.SMALLER_MODEL: _smaller(smaller, target.manifest.name, compared, no_month),
+        Approach.CLASSIFIER: OptionPrice(0.0, None if no_month else 0.0, "runs on any processor"),
         Approach.CONTINUED_PRETRAINING: OptionPrice(None, None, "it is priced where DATA is its text"),
     }
     if report.format.format == "text":
@@ -162,7 +163,7 @@ def price_advised_options(
     )
 
 
-def _request(report: CheckReport, given: tuple[int, int] | None, shots: int | None) -> MeanRequest:
+def mean_request(report: CheckReport, given: tuple[int, int] | None, shots: int | None) -> MeanRequest:
     """Return the mean request, from the check's count of all tokens and the share of the answers in the first
     records."""
     tokens = report.require_tokens()

@@ -52,6 +52,7 @@ def render_comparison_page(comparison: ComparisonResult) -> str:
             ("in batches", f"{traffic.batch_share:.0%}"),
         ],
         answer=comparison.answer,
+        rival=comparison.rival,
         cards=[
             (card.title, card.row.name, money(card.month), money(card.training), card.notes)
             for card in comparison.cards

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from tuneport.router import BackendChoice, Machine
 from tuneport.types import Method
 from tuneport.workflows.comparison.break_even import ComparisonBreakEven, compare_break_even
 from tuneport.workflows.comparison.cards import ComparisonCard, comparison_answer, comparison_cards
+from tuneport.workflows.comparison.rivals import PromptRival, cheapest_rival
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class ComparisonResult:
         """Return in one sentence what costs least, and whether that beats what is used today."""
         return comparison_answer(self.break_even, self.cards)
 
+    @cached_property
+    def rival(self) -> PromptRival | None:
+        """Return the cheapest small model of today that could be prompted instead, with today's prompt."""
+        return cheapest_rival(replace(self.traffic, saved_per_request=0), today=self.day)
+
     def as_dict(self) -> dict[str, Any]:
         rows = []
         for choice, day, stale, row in zip(self.choices, self.priced_on, self.stale, self.break_even.rows, strict=True):
@@ -69,6 +75,7 @@ class ComparisonResult:
             },
             "instead_of": self.instead_of.model_dump(mode="json") if self.instead_of else None,
             "answer": self.answer,
+            "rival": None if self.rival is None else self.rival.as_dict(),
             "cards": [card.as_dict() for card in self.cards],
             "choices": rows,
             "break_even": self.break_even.as_dict(),

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from tuneport.cli import main
-from tuneport.cli.views.heartbeat import print_heartbeat
+from tuneport.cli.views.live.heartbeat import print_heartbeat
 from tuneport.data.containers.limits import large_files_allowed
 from tuneport.data.running.underway import report_data_activity
 

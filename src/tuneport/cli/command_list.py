@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from typer.core import TyperGroup
 
 
-def print_command_list(group: TyperGroup, context: Any, commands: Mapping[str, str]) -> None:
-    """Print the group's help, its options and its commands, each with its line. The bytes are those of
-    `typer.rich_utils.rich_format_help`."""
+def print_command_list(group: TyperGroup, context: Any, panels: Mapping[str, Mapping[str, str]]) -> None:
+    """Print the group's help, its options and its commands, each with its line, a panel a title. The bytes are those
+    of `typer.rich_utils.rich_format_help`."""
     from rich.columns import Columns
     from rich.console import Console
     from rich.markup import escape
@@ -39,13 +39,16 @@ def print_command_list(group: TyperGroup, context: Any, commands: Mapping[str, s
     options = Table(show_header=False, expand=True, box=None, pad_edge=False)
     option: Any  # typer's own class, which is not public
     for option in group.get_params(context):
-        options.add_row(_styled(",".join(option.opts)), "", "", "", "", Columns([_styled(option.help)]))
+        long, short = (",".join(name for name in option.opts if ("--" in name) == is_long) for is_long in (True, False))
+        options.add_row(_styled(long), _styled(short), "", "", "", Columns([_styled(option.help)]))
     console.print(_panel("Options", options))
-    first = Column(style="bold cyan", no_wrap=True, width=max(map(len, commands)))
-    listed = Table(first, Column(ratio=1), show_header=False, expand=True, box=None, pad_edge=False)
-    for name, line in commands.items():
-        listed.add_row(Text(name), _styled(line))
-    console.print(_panel("Commands", listed))
+    longest = max(len(name) for commands in panels.values() for name in commands)
+    for title, commands in panels.items():
+        first = Column(style="bold cyan", no_wrap=True, width=longest)
+        listed = Table(first, Column(ratio=1), show_header=False, expand=True, box=None, pad_edge=False)
+        for name, line in commands.items():
+            listed.add_row(Text(name), _styled(line))
+        console.print(_panel(title, listed))
 
 
 def _styled(markup: str) -> Text:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from tuneport.cli.views import output
+from tuneport.cli.views.live_line import other_live_display
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -22,6 +24,7 @@ class JobProgress:
 
     def __init__(self) -> None:
         self.live = sys.stderr.isatty()
+        self._display = ExitStack()
         self.shown: tuple[Any, ...] = ()
         self.told_at = 0.0
         self.progress: Progress | None = None
@@ -31,6 +34,7 @@ class JobProgress:
         if self.live:
             from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+            self._display.enter_context(other_live_display())
             self.progress = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.fields[status]:<11}", markup=False),
@@ -46,6 +50,7 @@ class JobProgress:
     def __exit__(self, *exception: object) -> None:
         if self.progress is not None:
             self.progress.stop()
+        self._display.close()
 
     def update(self, row: JobRecord) -> None:
         output.raise_if_interrupted()
@@ -101,6 +106,7 @@ class AnswerProgress:
     every tenth. `update` takes a model, its answers so far, and how many there will be."""
 
     def __init__(self) -> None:
+        self._display = ExitStack()
         self._progress: Progress | None = None
         self._tasks: dict[str, Any] = {}
         self._tenths: dict[str, int] = {}
@@ -114,6 +120,7 @@ class AnswerProgress:
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
             )
+            self._display.enter_context(other_live_display())
             self._progress = Progress(*columns, TimeRemainingColumn(), console=output.console(stderr=True))
             self._progress.start()
         return self
@@ -121,6 +128,7 @@ class AnswerProgress:
     def __exit__(self, *exception: object) -> None:
         if self._progress is not None:
             self._progress.stop()
+        self._display.close()
 
     def update(self, model: str, answered: int, of: int) -> None:
         output.raise_if_interrupted()

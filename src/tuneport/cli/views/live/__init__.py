@@ -1,0 +1,1 @@
+"""The bars of jobs and answers, and the heartbeat of all other work: shown while a command works."""
