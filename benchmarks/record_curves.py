@@ -133,7 +133,7 @@ def record(run: Run, data: Path) -> dict[str, Any]:
             write(place / "train.jsonl", trained),
             model=MODEL,
             backend="local",
-            validation=write(place / "validation.jsonl", validated) if validated else None,
+            validation=write(place / "validation.jsonl", validated) if validated else False,
             method="sft",
             adapter="lora",
             hyperparameters={

@@ -26,6 +26,7 @@ LEVELS = [
         "methods",
         "private",
         "rate_limits",
+        "spelling",
         "version",
     ],
     ["types", "devices", "digests", "files", "sandbox", "validation"],
@@ -46,12 +47,13 @@ LEVELS = [
     ["workflows"],
     ["serve", "aio"],
     ["cli"],
+    ["__main__"],
 ]
 # The child processes: they know little, and nobody imports them.
 KNOWN_TO_CHILDREN = {
     "errors", "types", "digests", "files", "formatting", "gpus", "heavy_imports", "installation", "methods", "private",
     "infer_protocol", "run_protocol", "openai_encodings", "sandbox", "validation", "training_options", "devices",
-    "device_queue", "data", "base_models",
+    "spelling", "device_queue", "data", "base_models",
 }  # fmt: skip
 CHILDREN = {room: KNOWN_TO_CHILDREN for room in ("train", "infer")}
 # Others test with it: nothing imports it, and its own fake provider is opened by the name in providers/fake.toml.

@@ -124,7 +124,7 @@ OF_A_DATASET = {"system", "template", "ignored_columns", "keep_unliked"}
 """What a command says of its data beside columns and format: in Python keywords of `tuneport.Dataset`."""
 OTHER_NAMES = {
     "data": "dataset", "format_": "format", "map_": "columns", "out": "output", "set_": "hyperparameters",
-    "option": "options", "not_delete_files": "delete_files",
+    "option": "options", "not_delete_files": "delete_files", "not_validation": "validation",
 }  # fmt: skip
 """Where Python has another word for a flag: `--map` and `--set` take pairs of text, `-o` and `--format` are short."""
 

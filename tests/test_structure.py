@@ -21,6 +21,7 @@ MOST_ENTRIES = 17
 DRAWERS = {
     "tuneport": "the rooms themselves, and the files of the ground floor",
     "tuneport.cli.commands": "a file for each command, which is how people look for them",
+    "tuneport.workflows": "a file for each verb, and a folder for what it is made of",
 }
 """Folders that may have more entries, and why."""
 MOST_LINES = 400

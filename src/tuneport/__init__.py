@@ -61,6 +61,7 @@ if TYPE_CHECKING:  # the same names as in the table below, which a test compares
     from tuneport.lifecycle.verbs import deploy as deploy
     from tuneport.lifecycle.verbs import job as job
     from tuneport.lifecycle.verbs import jobs as jobs
+    from tuneport.lifecycle.verbs import propose as propose
     from tuneport.lifecycle.verbs import submit as submit
     from tuneport.settings import Settings as Settings
     from tuneport.types import Hyperparameters as Hyperparameters
@@ -71,6 +72,7 @@ if TYPE_CHECKING:  # the same names as in the table below, which a test compares
     from tuneport.workflows.doctor import doctor as doctor
     from tuneport.workflows.evaluate import evaluate as evaluate
     from tuneport.workflows.migrate import migrate as migrate
+    from tuneport.workflows.models import models as models
     from tuneport.workflows.plan import plan as plan
     from tuneport.workflows.preview import preview as preview
     from tuneport.workflows.workspace import Workspace as Workspace
@@ -90,7 +92,7 @@ _EXPORTS = {
     "lifecycle.store.store": "UnknownJobError",
     "lifecycle.submitting.options": "JobOptions",
     "lifecycle.proposing.proposal": "JobProposal",
-    "lifecycle.verbs": "deploy job jobs submit",
+    "lifecycle.verbs": "deploy job jobs propose submit",
     "settings": "Settings",
     "types": "Hyperparameters TuneSpec",
     "workflows.advise": "advise",
@@ -99,6 +101,7 @@ _EXPORTS = {
     "workflows.doctor": "doctor",
     "workflows.evaluate": "evaluate",
     "workflows.migrate": "migrate",
+    "workflows.models": "models",
     "workflows.plan": "plan",
     "workflows.preview": "preview",
     "workflows.workspace": "Workspace",

@@ -22,6 +22,7 @@ from tuneport.lifecycle.open_service import OpenJobService
 from tuneport.lifecycle.verbs import deploy as _deploy
 from tuneport.lifecycle.verbs import job as _job
 from tuneport.lifecycle.verbs import jobs as _jobs
+from tuneport.lifecycle.verbs import propose as _propose
 from tuneport.lifecycle.verbs import submit as _submit
 from tuneport.settings import Settings
 from tuneport.types import Completion, JobError, JobStatus
@@ -30,6 +31,7 @@ from tuneport.workflows.check import check as _check
 from tuneport.workflows.compare import compare as _compare
 from tuneport.workflows.doctor import doctor as _doctor
 from tuneport.workflows.evaluate import evaluate as _evaluate
+from tuneport.workflows.models import models as _models
 from tuneport.workflows.plan import plan as _plan
 from tuneport.workflows.preview import preview as _preview
 from tuneport.workflows.workspace import WorkspaceVerb
@@ -229,8 +231,10 @@ deploy = _in_thread(_deploy)
 evaluate = _in_thread(_evaluate)
 job = _making_job(_job)
 jobs = _making_jobs(_jobs)
+models = _in_thread(_models)
 plan = _in_thread(_plan)
 preview = _in_thread(_preview)
+propose = _in_thread(_propose)
 split = _in_thread(_split)
 submit = _making_job(_submit)
 doctor = _in_thread(functools.wraps(_doctor)(lambda *args, **given: list(_doctor(*args, **given))))
@@ -266,7 +270,9 @@ class Workspace:
     evaluate = WorkspaceVerb(evaluate)
     job = WorkspaceVerb(job)
     jobs = WorkspaceVerb(jobs)
+    models = WorkspaceVerb(models)
     plan = WorkspaceVerb(plan)
     preview = WorkspaceVerb(preview)
+    propose = WorkspaceVerb(propose)
     split = WorkspaceVerb(split)
     submit = WorkspaceVerb(submit)

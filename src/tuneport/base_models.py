@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from tuneport import private
 from tuneport.errors import ConfigError
 from tuneport.files import folder_beside
 from tuneport.installation import install_extra
+from tuneport.validation import read_json_object
 
 Source = Literal["folder", "cache", "hub", "package"]
 
@@ -161,6 +163,27 @@ def locate_base_config(name_or_path: str, *, home: Path) -> Path:
     raise ConfigError(_how_to_get(name_or_path, None))
 
 
+def list_base_models_here(home: Path) -> list[str]:
+    """Return the hub names of the chat and text models in our cache and in the hub's, by name. Loads nothing."""
+    found = set()
+    for snapshot in (*(home / "models").glob("*--*"), *_hub_cache().glob("models--*/snapshots/*")):
+        owner, _, name = (
+            (snapshot.parents[1] if snapshot.parent.name == "snapshots" else snapshot)
+            .name.removeprefix("models--")
+            .partition("--")
+        )
+        if name and _is_model_folder(snapshot) and _writes_text(snapshot):
+            found.add(f"{owner}/{name}")
+    return sorted(found)
+
+
+def _writes_text(folder: Path) -> bool:
+    try:
+        return any("CausalLM" in each for each in read_json_object(folder / "config.json")["architectures"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def choose_base_model_device(precision: str | None = None, *, on_cpu: bool = False) -> BaseModelDevice:
     """Choose where models run on this machine: CUDA, Apple's GPU or the CPU, which `on_cpu` forces. `precision`
     overrides the fastest one there."""
@@ -231,7 +254,17 @@ def _convert_gguf(folder: Path, gguf_file: str, target: Path) -> None:
 
 
 def _is_model_folder(folder: Path) -> bool:
-    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+    """Return whether the folder holds a whole model: of one in several files, an index names all of them."""
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        return False
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            parts = set(read_json_object(index)["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError):
+            return False
+        if not all((folder / part).is_file() for part in parts):
+            return False
+    return True
 
 
 def _converted_name(gguf: Path) -> str:
@@ -269,12 +302,13 @@ def _from_hub(hub_name: str, download: bool, files: tuple[str, ...] = HUB_FILES)
     """Return the snapshot's folder, or None if the hub does not have it or cannot be reached quickly."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
+    if not download and not (_hub_cache() / f"models--{hub_name.replace('/', '--')}").is_dir():
+        return None  # said before huggingface_hub is imported, which takes a third of a second
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     for local_files_only in (True, False):
-        if not local_files_only and (offline or not download):
+        if not local_files_only and (is_hub_offline() or not download):
             return None
         try:
             folder = Path(
@@ -294,18 +328,32 @@ def _from_hub(hub_name: str, download: bool, files: tuple[str, ...] = HUB_FILES)
     return None
 
 
+def is_hub_offline() -> bool:
+    """Return whether the user has forbidden that the hub is asked."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _hub_cache() -> Path:
+    """Return the folder of the hub's snapshots, as huggingface_hub reads it from the environment."""
+    if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
+        return Path(constants.HF_HUB_CACHE)
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    folder = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
+    return Path(os.path.expandvars(folder)).expanduser()
+
+
 def _how_to_get(name: str, bundle: Bundle | None) -> str:
     ways = [f"`{bundle.install}`"] if bundle else []
     ways.append("give the path of a folder that holds it")
-    ways.append("or unset HF_HUB_OFFLINE and connect, if it is on the hub as OWNER/NAME")
+    offline = "unset HF_HUB_OFFLINE and connect" if is_hub_offline() else "connect"
+    ways.append(f"or {offline}, if it is on the hub as OWNER/NAME")
     return f"the base model {name} is not on this machine and could not be downloaded: {', '.join(ways)}"
 
 
 def main(arguments: list[str]) -> int:
     """Run `python -m tuneport.base_models NAME`: get the base model, from the hub if needed. Returns exit code 1 if
     that fails."""
-    import sys
-
     from tuneport.manifests import load_models
     from tuneport.settings import Settings
 
@@ -323,6 +371,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    import sys
-
     sys.exit(main(sys.argv[1:]))

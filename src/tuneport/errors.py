@@ -28,7 +28,7 @@ line returns: 2 for the caller's mistakes, 3 for the provider's (or the trainer'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -185,11 +185,25 @@ class BudgetError(TuneportError):
 
 
 class ConsentError(TuneportError):
-    pass
+    """`proposal`: the document of the job that was not agreed to; None if none was ready, or it is an endpoint."""
+
+    def __init__(self, message: str, *, proposal: Mapping[str, object] | None = None) -> None:
+        self.proposal = proposal
+        super().__init__(message)
+
+    def as_dict(self) -> dict[str, object]:
+        return super().as_dict() | {"proposal": self.proposal}
 
 
 class CheckFailedError(TuneportError):
-    pass
+    """`proposal`: the document of the job whose data fails."""
+
+    def __init__(self, message: str, *, proposal: Mapping[str, object] | None = None) -> None:
+        self.proposal = proposal
+        super().__init__(message)
+
+    def as_dict(self) -> dict[str, object]:
+        return super().as_dict() | {"proposal": self.proposal}
 
 
 class ModelNotOfferedError(TuneportError):

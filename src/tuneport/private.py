@@ -125,7 +125,7 @@ def _set_mode(path: str, mode: int) -> None:
 
 _OWN = frozenset(
     "batches cache contents datasets devices evaluations fake fetched files migrate.lock migrations models probe.json "
-    "probe.json.part runs tuneport.db tuneport.db-journal tuneport.db-shm tuneport.db-wal tuneport.db.lock "
+    "probe.json.part runs splits tuneport.db tuneport.db-journal tuneport.db-shm tuneport.db-wal tuneport.db.lock "
     "vocabularies".split()
 )
 _OWN_BEGINNINGS = (".doctor-", ".push-", "weights-")

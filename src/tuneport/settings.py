@@ -87,6 +87,9 @@ class GatewaySettings(_Configured):
     `endpoint_usd_per_hour`: a tuned model that answers only from an endpoint gets one when it is first asked, if that
     costs no more than this; it stops when it is idle. Without it, only `tuneport deploy` starts endpoints.
 
+    `job_budget`: US dollars that one job of a client may cost; one that may cost more, or whose price is unknown, is
+    refused.
+
     `client_options`: what clients may set beyond the numbers of training, by name: an option that is the operator's
     (`allow_oversize`, `slurm.partition`), `wandb`, `python_graders`, `hub_models`, `request.NAME`, `chat.NAME`.
     """
@@ -95,6 +98,7 @@ class GatewaySettings(_Configured):
     jobs_per_minute: int | None = Field(default=None, ge=1)
     failures_per_minute: int = Field(default=20, ge=1)
     endpoint_usd_per_hour: float | None = Field(default=None, gt=0)
+    job_budget: float | None = Field(default=None, gt=0)
     client_options: tuple[str, ...] = ()
 
 

@@ -22,6 +22,7 @@ from tuneport.client_rules import (
     client_whole_number_rule,
 )
 from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.spelling import did_you_mean
 from tuneport.types import Adapter, LossOn, Method, Model
 
 OptimizerMemory = Literal["adamw_fused", "adamw_8bit", "paged_adamw_8bit"]
@@ -171,6 +172,14 @@ class TrainingOptions(Model):
         return self.optimizer != "adamw"
 
     @classmethod
+    def describe(cls) -> dict[str, str]:
+        """Return what each option takes, by name, and its default if it has one."""
+        return {
+            name: f"{field.description}{'' if field.default in (None, False) else f' (default: {field.default})'}"
+            for name, field in cls.model_fields.items()
+        }
+
+    @classmethod
     def client_rules(cls) -> dict[str, Rule]:
         """Return the rules for clients of the gateway, by the option's name: `slurm.setup` is inside `slurm`."""
         return client_rules_of_fields(cls.model_fields) | client_rules_of_fields(SlurmOptions.model_fields, "slurm.")
@@ -181,8 +190,8 @@ class TrainingOptions(Model):
         not take."""
         fields = cls.model_fields
         if unknown := sorted(given.keys() - fields.keys()):
-            known = "; ".join(f"{name}: {field.description}" for name, field in fields.items())
-            raise UnsupportedError(f"the backend local does not take the option {', '.join(unknown)}; it takes {known}")
+            hint = did_you_mean(unknown[0], fields) or f"; it takes {', '.join(fields)} (`--option help` explains them)"
+            raise UnsupportedError(f"the backend local does not take the option {unknown[0]}{hint}")
         try:
             return cls.model_validate(dict(given))
         except ValidationError as error:

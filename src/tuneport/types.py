@@ -71,24 +71,36 @@ class Hyperparameters(Model):
     word. Giving both is an error.
     """
 
-    epochs: Annotated[int | Auto, client_whole_number_rule(1, 50, "auto")] = Field(default="auto")
+    epochs: Annotated[int | Auto, client_whole_number_rule(1, 50, "auto")] = Field(
+        default="auto", description="passes over the data"
+    )
     batch_size: Annotated[int | Auto, client_whole_number_rule(1, 1_024, "auto")] = Field(
         default="auto", description="examples per optimizer step"
     )
-    learning_rate: Annotated[float | Auto, client_number_rule(0, 1, "auto", above=True)] = Field(default="auto")
+    learning_rate: Annotated[float | Auto, client_number_rule(0, 1, "auto", above=True)] = Field(
+        default="auto", description="of the weights, absolute; above 0"
+    )
     learning_rate_multiplier: Annotated[float | Auto, client_number_rule(0, 1_000, "auto", above=True)] = Field(
-        default="auto"
+        default="auto", description="times the backend's own learning rate; above 0"
     )
     warmup_ratio: Annotated[float | Auto, client_number_rule(0, 0.999, "auto")] = Field(
         default="auto", description="share of the steps, 0 to 1"
     )
-    weight_decay: Annotated[float | Auto, client_number_rule(0, 0.999, "auto")] = Field(default="auto")
+    weight_decay: Annotated[float | Auto, client_number_rule(0, 0.999, "auto")] = Field(
+        default="auto", description="0 to 1"
+    )
     max_length: Annotated[int | Auto, client_whole_number_rule(1, 1_048_576, "auto")] = Field(
         default="auto", description="tokens; longer examples are cut at the end, and named"
     )
-    lora_rank: Annotated[int | Auto, client_whole_number_rule(1, 1_024, "auto")] = Field(default="auto")
-    lora_alpha: Annotated[float | Auto, client_number_rule(0, 8_192, "auto", above=True)] = Field(default="auto")
-    lora_dropout: Annotated[float | Auto, client_number_rule(0, 0.999, "auto")] = Field(default="auto")
+    lora_rank: Annotated[int | Auto, client_whole_number_rule(1, 1_024, "auto")] = Field(
+        default="auto", description="lora, qlora: width of the adapter"
+    )
+    lora_alpha: Annotated[float | Auto, client_number_rule(0, 8_192, "auto", above=True)] = Field(
+        default="auto", description="lora, qlora: scale of the adapter, over its rank"
+    )
+    lora_dropout: Annotated[float | Auto, client_number_rule(0, 0.999, "auto")] = Field(
+        default="auto", description="lora, qlora: 0 to 1"
+    )
     virtual_tokens: Annotated[int | Auto, client_whole_number_rule(1, 4_096, "auto")] = Field(
         default="auto", description="prefix, prompt: trained tokens before every input"
     )

@@ -7,11 +7,12 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from tuneport.errors import ConfigError
+from tuneport.spelling import did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
 _UNION_MEMBERS = ("int", "float", "str", "bool", "enum")
@@ -24,7 +25,9 @@ def parse_or_config_error(type_: type[M], values: Mapping[str, Any]) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            raise ConfigError(f"{first_error(error)}; known are: {', '.join(type_.model_fields)}") from error
+            meant = did_you_mean(str(first["loc"][0]), type_.model_fields)
+            known = meant or f"; known are: {', '.join(type_.model_fields)}"
+            raise ConfigError(f"{first_error(error)}{known}") from error
         if not first["loc"]:  # of several fields together: what was written would be all of them
             raise ConfigError(first_error(error)) from error
         raise ConfigError(f"{first_error(error)}; got {first['input']!r}") from error
@@ -52,6 +55,19 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; correct the file") from error
+
+
+def describe_type(hint: Any) -> str:
+    """Return the values that a type takes, in words: "a whole number or auto"."""
+    words = _words_of_type(hint)
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _words_of_type(hint: Any) -> list[str]:
+    if get_origin(hint) is Literal:
+        return [str(each) for each in get_args(hint)]
+    known = {bool: ["true", "false"], int: ["a whole number"], float: ["a number"], str: ["text"], type(None): []}
+    return known[hint] if hint in known else [word for each in get_args(hint) for word in _words_of_type(each)]
 
 
 def first_error(error: ValidationError, within: str = "") -> str:

@@ -18,8 +18,8 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
-from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
-from tuneport.errors import UnsupportedError
+from tuneport.backends.together.request import DEFAULT_LEARNING_RATE, describe_together_options
+from tuneport.errors import TuneportError, UnsupportedError
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats, write_contract_rows
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
@@ -214,6 +214,32 @@ def test_provider_options_pass_the_rest_on(
     spec = spec_of(name, Method.SFT, "auto").model_copy(update={"provider_options": options})
     body = sent(connect(emulator), emulator, tmp_path, spec)
     assert {key: body[key] for key in wire} == wire
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "meant"),
+    [
+        ("local", "preciison", "precision"),
+        ("together", "n_checkpoint", "n_checkpoints"),
+        ("azure", "training_type", "trainingType"),
+    ],
+)
+def test_a_misspelt_option_is_told_what_was_meant(
+    name: str, given: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEPORT_AZURE_BASE_URL", "http://127.0.0.1:1/openai/v1")
+    spec = TuneSpec(
+        model="m", dataset=FIXTURES / "datasets" / "support_intents.test.jsonl", provider_options={given: "1"}
+    )
+    with pytest.raises(TuneportError, match=rf"{given}.*; did you mean {meant}\?$"):
+        open_backend(name, Settings.load()).check(spec)
+
+
+def test_every_option_of_together_says_what_it_takes() -> None:
+    told = describe_together_options()
+    assert told["packing"] == "true or false: Whether to use packing for training"
+    assert told["lr_scheduler_type"] == "linear or cosine: Learning rate scheduler type"
+    assert told["train_on_inputs"].startswith("true, false or auto: ") and all(told.values())
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typer.rich_utils import rich_format_help
 from tuneport.cli import commands
 from tuneport.cli.command_table import COMMANDS, GROUPS, OTHER_WORDS, group_title
 from tuneport.cli.main import app, main
+from tuneport.version import __version__
 
 
 def commands_of_modules() -> Iterator[tuple[str, str]]:
@@ -174,6 +175,13 @@ def test_help_says_nothing_of_switches_and_tells_bounds_in_words(
     assert [name for name, told in screens.items() if "<bool>" in told or "range" in told or "<=" in told] == []
     assert "--port <number>" in " ".join(screens["tuneport serve"].split())
     assert "0 to 65535." in " ".join(screens["tuneport serve"].split())
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "tuneport", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"tuneport {__version__}\n"), done.stderr
+    done = subprocess.run([sys.executable, "-m", "tuneport", "show"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "see `python -m tuneport show --help`" in done.stderr
 
 
 def test_a_number_out_of_its_bounds_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from tuneport.cli.main import main
 from tuneport.errors import ConfigError
 from tuneport.testing.emulators.openai.emulator import OpenAIEmulator
 from tuneport.testing.emulators.together.emulator import TogetherEmulator
+from tuneport.training_options import TrainingOptions
 
 TRAIN = str(FIXTURES / "datasets" / "support_intents.train.jsonl")
 
@@ -192,7 +193,7 @@ def test_a_missing_file_is_one_line_with_a_method_given_too(run: Run, tmp_path: 
         (
             ["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--set", "epoch=1"],
             2,
-            "there is no 'epoch'",
+            "there is no 'epoch'; did you mean epochs?",
         ),
         (
             ["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--set", "epochs"],
@@ -200,6 +201,9 @@ def test_a_missing_file_is_one_line_with_a_method_given_too(run: Run, tmp_path: 
             "is not NAME=VALUE",
         ),
         (["submit", "--yes", "--anyway", TRAIN, "--model", "m", "-b", "fake", "--budget", "1"], 2, "budget"),
+        (["submit", TRAIN, "-m", "gpt-4.1", "--model", "gpt-4o"], 2, "--model is given 2 times, and one is meant here"),
+        (["submit", TRAIN, "-m", "m", "-b", "fake", "-bopenai"], 2, "--backend is given 2 times"),
+        (["plan", TRAIN, "--model=qwen3-8b", "-m", "qwen3-4b"], 2, "--model is given 2 times, and one is meant here"),
         (["show", "job-none"], 2, "no job 'job-none' here"),
         (["convert", TRAIN, "--to", "nonsense", "-o", "x.jsonl"], 2, "nonsense"),
         (
@@ -318,7 +322,8 @@ def test_a_cancelled_job_that_was_waited_for_is_no_success(run: Run, monkeypatch
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"hyperparameters": {"epoch": 1}}, "there is no 'epoch'; known are: epochs, "),
+        ({"hyperparameters": {"epoch": 1}}, "there is no 'epoch'; did you mean epochs?"),
+        ({"hyperparameters": {"zzz": 1}}, "there is no 'zzz'; known are: epochs, "),
         ({"hyperparameters": {"epochs": 0}}, "epochs: must be at least 1, or auto; got 0"),
         ({"method": "zzz"}, "method: Input should be 'sft', 'dpo'"),
     ],
@@ -329,6 +334,26 @@ def test_python_is_told_in_the_same_words(more: dict[str, Any], message: str) ->
     assert str(caught.value).startswith(message)
     with pytest.raises(ConfigError, match="epochs: must be at least 1"):
         tuneport.compare(TRAIN, epochs=0)
+
+
+@pytest.mark.parametrize("command", [["submit"], ["plan"]])
+def test_the_options_are_listed_instead_of_a_job(run: Run, command: list[str]) -> None:
+    code, out, _ = run(*command, "--set", "help")
+    assert code == 0 and "learning_rate_multiplier" in out and "examples per" in out
+    assert max(map(len, out.splitlines())) <= 80 and "…" not in out
+    _, listed, _ = run(*command, "--option", "help", "--json")
+    rows = {row["name"]: row for row in listed["data"] if row["backends"] == ["local"]}
+    assert rows["precision"]["takes"] == "bf16, fp16 or fp32"
+    assert rows.keys() == TrainingOptions.model_fields.keys()
+
+
+def test_the_options_of_one_backend(run: Run) -> None:
+    _, listed, _ = run("submit", "--option", "help", "-b", "azure", "--json")  # it has no address here
+    assert {row["name"] for row in listed["data"]} == {"trainingType", "other names"}
+    _, listed, _ = run("submit", "--set", "help", "-b", "openai", "--json")
+    names = {row["name"] for row in listed["data"]}
+    assert "epochs" in names and "lora_rank" not in names
+    assert run("plan", TRAIN, "-m", "smollm2-135m-instruct", "--option", "helpful")[0] == 2
 
 
 def test_an_approximate_price_is_marked(run: Run) -> None:

@@ -69,6 +69,7 @@ def test_real_datasets_are_checked_converted_and_trained_on(shared_data: Path, i
             "--yes",
             "--anyway",
             path,
+            "--no-validation",
             "--model",
             MODEL,
             "--backend",

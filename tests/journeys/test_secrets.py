@@ -111,6 +111,7 @@ VERBS: dict[str, list[str] | None] = {
     "chat": ["JOB", "Where is my parcel?"],
     "eval": [TRAIN.replace("train", "test"), "JOB", "--rows", "3", "--yes"],
     "backends": [],
+    "models": [],
     "doctor": [],
     "pause": ["JOB"],
     "resume": ["JOB"],

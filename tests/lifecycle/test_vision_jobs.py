@@ -55,3 +55,16 @@ def test_a_job_with_pictures_runs_where_they_are_taken(tmp_path: Path, lead_to: 
     assert job.status == "succeeded"
     assert [shown(row) for row in uploaded(emulator)] == [[url]] * 12
     assert any("12 pictures, 384 B, read into the rows" in event.message for event in job.events())
+
+
+def test_pictures_are_found_where_the_whole_dataset_is(tmp_path: Path, lead_to: LeadTo[Any]) -> None:
+    """The rows that are trained on are a file of their own, elsewhere, once some are held out."""
+    lead_to(OpenAIEmulator(pace=0.01))
+    (tmp_path / "a.png").write_bytes(PNG)
+    data = write(tmp_path / "llava.jsonl", [llava(number * 7919, "a.png") for number in range(24)])
+    asked: dict[str, Any] = {"backend": "openai", "inline_images": True}
+    proposal = tuneport.propose(data, model=VISION["openai"], validation=0.25, **asked)
+    assert proposal.data.validation is not None
+    for file in (proposal.data.training, proposal.data.validation):
+        rows = [json.loads(line) for line in file.path.read_text().splitlines()]
+        assert rows and all(shown(row) for row in rows)

@@ -28,6 +28,7 @@ from tuneport.manifests import (
     load_models,
     load_rivals,
     manifest_names,
+    model_not_offered_error,
     resolve_manifest_model,
 )
 from tuneport.manifests.loading import read_manifest
@@ -302,23 +303,48 @@ def test_the_projects_alias_wins_and_may_name_weights() -> None:
     )
 
 
-def test_what_is_not_offered_prints_the_nearest_and_lines_that_work() -> None:
+def refusal(name: str, backend: str, aliases: dict[str, str] | None = None) -> ModelNotOfferedError:
     with pytest.raises(ModelNotOfferedError) as raised:
-        resolve("gpt4o-mini", "openai")
-    error = raised.value
+        resolve(name, backend, aliases)
+    return raised.value
+
+
+def test_a_misspelt_name_gets_the_nearest_and_no_line_to_paste() -> None:
+    error = refusal("gpt4o-mini", "openai")
     assert (error.model, error.backend) == ("gpt4o-mini", "openai")
-    assert error.nearest[0] == "gpt-4o-mini"
-    pasted = tomllib.loads(str(error).split("tuneport.toml:\n")[1])
-    assert resolve("gpt4o-mini", "openai", pasted["models"]["gpt4o-mini"]) == "gpt-4o-mini-2024-07-18"
+    assert error.nearest == ["gpt-4o-mini"]
+    assert str(error) == "OpenAI does not offer gpt4o-mini; did you mean gpt-4o-mini?"
+    assert refusal("zzz", "openai").nearest == []
+    assert str(refusal("zzz", "openai")).endswith("; `tuneport models --backend openai` lists what it does")
 
 
-def test_nothing_stands_in_silently() -> None:
-    with pytest.raises(ModelNotOfferedError, match=r"offered by: local, together"):
-        resolve("llama-3.1-8b-instruct", "openai")
-    with pytest.raises(ModelNotOfferedError, match=r"does not offer lama, which is what bot stands for"):
-        resolve("bot", "together", {"together": "lama"})
-    with pytest.raises(ModelNotOfferedError):  # no weights to be had
-        resolve("gpt-4.1-mini", "local")
+def test_a_name_that_is_known_elsewhere_gets_a_line_that_works_and_names_no_model() -> None:
+    told = str(refusal("llama-3.1-8b-instruct", "openai"))
+    assert "(offered by: local, together)" in told
+    pasted = tomllib.loads(told[told.index("[models.") :].replace("] ", "]\n"))["models"]["llama-3.1-8b-instruct"]
+    assert pasted == {"openai": "MODEL"}
+    assert resolve("llama-3.1-8b-instruct", "openai", {"openai": "gpt-4o-mini"}) == "gpt-4o-mini-2024-07-18"
+    assert "(offered by: azure, openai)" in str(refusal("gpt-4.1-mini-2025-04-14", "together")), "known by its id only"
+
+
+def test_nothing_stands_in_for_a_model_without_public_weights_on_this_machine() -> None:
+    told = str(refusal("gpt-4.1-mini", "local"))
+    assert "(offered by: azure, openai)" in told and "[models" not in told and "smollm" not in told
+
+
+def test_an_alias_that_leads_nowhere_is_told() -> None:
+    told = str(refusal("bot", "together", {"together": "lama-3.1-8b-instruct"}))
+    assert "does not offer lama-3.1-8b-instruct, which is what bot stands for; did you mean llama-3.1-8b-instr" in told
+    refusal("gpt-4.1-mini", "local")
+
+
+def test_one_error_for_a_model_that_no_backend_has() -> None:
+    near = [("gpt-4.1-mini", "azure"), ("gpt-4.1-mini", "openai"), ("gpt-4.1", "openai")]
+    error = model_not_offered_error("gpt-4.1-mni", near)
+    assert str(error) == "no backend offers 'gpt-4.1-mni'; did you mean gpt-4.1-mini (azure, openai)?"
+    assert error.nearest == ["gpt-4.1-mini"] and error.as_dict()["nearest"] == ["gpt-4.1-mini"]
+    assert "did you mean support-bot?" in str(model_not_offered_error("suport-bot", near, ["support-bot"]))
+    assert str(model_not_offered_error("zzz", near)).endswith("; `tuneport models` lists what can be tuned")
 
 
 def test_the_catalogue_tells_what_an_id_is() -> None:

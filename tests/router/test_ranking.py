@@ -128,11 +128,11 @@ def test_a_choice_becomes_json() -> None:
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
-def test_not_offered_comes_with_the_nearest_and_the_lines() -> None:
+def test_not_offered_comes_with_the_line_for_a_model_that_is_known_elsewhere() -> None:
     choices = ranked(spec("llama-3.1-8b-instruct"), machine=Machine(memory_gib=80, bf16_tflops=989))
     refused = choices["openai"]
     assert list(choices)[-1] == "openai" and kinds(refused) == ["not offered"]
-    assert refused.refusals[0].nearest and '[models."llama-3.1-8b-instruct"]' in refused.reasons[0]
+    assert '[models."llama-3.1-8b-instruct"]' in refused.reasons[0]
     assert choices["together"].allowed and choices["local"].allowed
 
 
@@ -386,6 +386,20 @@ def test_a_named_backend_that_is_refused_raises_its_own_error(
     assert raised.value.exit_code == 2
 
 
+def test_weights_that_cannot_be_had_are_a_refusal_and_those_to_download_a_note() -> None:
+    absent = replace(READY, without_weights={"local": "the weights are not here"})
+    choices = ranked(ready=absent)
+    assert kinds(choices["local"]) == ["weights"] and choice_of(choices).backend == "together"
+    with pytest.raises(ConfigError, match="^the weights are not here$"):
+        choose_backend(list(choices.values()), explicit="local")
+    local = ranked(ready=replace(READY, downloads={"local": "16 GB come first"}))["local"]
+    assert local.allowed and "16 GB come first" in local.warnings
+
+
+def choice_of(choices: dict[str, BackendChoice]) -> BackendChoice:
+    return choose_backend(list(choices.values()))
+
+
 def test_all_reasons_are_told_together() -> None:
     choices = list(ranked(spec(adapter=Adapter.LORA), rows=3, ready=Readiness(installed=ALL)).values())
     with pytest.raises(UnsupportedError, match="use auto.*; also: .*at least 10 examples.*; also: no key for OpenAI"):
@@ -398,3 +412,20 @@ def test_when_nobody_can_everyone_says_why() -> None:
         choose_backend(choices)
     with pytest.raises(ConfigError, match="no backend is available"):
         choose_backend([])
+
+
+def test_a_model_that_no_backend_has_is_one_error_with_the_nearest_of_all() -> None:
+    choices = list(ranked(spec("smollm2-135m")).values())
+    with pytest.raises(ModelNotOfferedError) as raised:
+        choose_backend(choices)
+    told = "no backend offers 'smollm2-135m'; did you mean smollm2-135m-instruct (local)?"
+    assert str(raised.value) == told and raised.value.nearest == ["smollm2-135m-instruct"]
+    with pytest.raises(ModelNotOfferedError, match="did you mean smollm2-135m-bot or "):
+        choose_backend(choices, names=["smollm2-135m-bot"])
+
+
+def test_backends_without_the_model_are_not_among_those_that_cannot_run_it() -> None:
+    choices = list(ranked(spec("llama-3.1-8b-instruct"), ready=Readiness()).values())
+    with pytest.raises(UnsupportedError, match="no backend can run this job now: ") as raised:
+        choose_backend(choices)
+    assert "openai" not in str(raised.value) and "[models" not in str(raised.value)

@@ -19,7 +19,7 @@ from tuneport.scoring.scores import score_all
 from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
 from tuneport.workflows.evaluation.answering import EvaluationAnswer
 from tuneport.workflows.evaluation.decision import decide_evaluation
-from tuneport.workflows.evaluation.held_out import HeldOutRows
+from tuneport.workflows.evaluation.held_out import JobHoldOut
 from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement, JudgedPair
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
@@ -56,7 +56,7 @@ def evaluation(
         ]
         for name, many in zip(names, rights, strict=True)
     }
-    held = HeldOutRows(
+    held = JobHoldOut(
         path=Path("test.jsonl"),
         rows=tuple(each),
         lines=tuple(range(1, rows + 1)),

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.folders import FIXTURES
 from tests.support.tiny import preference_rows, write_rows
-from tuneport.errors import ConfigError
+from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.estimate.cost import Traffic
 from tuneport.settings import Settings
 from tuneport.workflows.compare import Comparison, compare
@@ -55,6 +55,16 @@ def test_the_guides_example_in_dollars(
     (choice,) = one(settings, tmp_path / "train.jsonl", model, backend, epochs=3).choices
     assert choice.quote.billed_tokens_per_epoch == 100_000
     assert choice.quote.expected == pytest.approx(dollars)
+
+
+def test_a_misspelt_model_is_one_error_even_beside_one_that_is_offered(settings: Settings) -> None:
+    with pytest.raises(ModelNotOfferedError) as raised:
+        compare(TRAIN, model=["gpt-4.1", "gtp-4.1"], settings=settings, today=TODAY)
+    assert str(raised.value) == "no backend offers 'gtp-4.1'; did you mean gpt-4.1 (azure, openai)?"
+    with pytest.raises(ModelNotOfferedError, match=r"^none of openai, azure offers 'lama'; `tuneport models` lists"):
+        compare(TRAIN, model="lama", backend=["openai", "azure"], settings=settings, today=TODAY)
+    with pytest.raises(ModelNotOfferedError, match=r"^OpenAI does not offer gpt4o-mini; did you mean gpt-4o-mini\?$"):
+        one(settings, TRAIN, "gpt4o-mini")
 
 
 def test_an_example_is_cut_to_the_context_before_it_is_billed(tmp_path: Path, settings: Settings) -> None:

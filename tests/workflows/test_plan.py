@@ -79,6 +79,8 @@ def test_options_of_a_run_move_the_estimate() -> None:
     assert found.options["lora_target_modules"].value == "q" and found.run.lora_targets == ("q",)
     with pytest.raises(UnsupportedError, match="does not take the option"):
         high(no_such_option=1)
+    with pytest.raises(UnsupportedError, match=r"does not take the option preciison; did you mean precision\?$"):
+        high(preciison="bf16")
     with pytest.raises(ConfigError, match="does not know the module lm_head"):
         high(lora_target_modules=["lm_head"])
     with pytest.raises(ConfigError, match="does not cover lora_modules_to_save"):

@@ -78,6 +78,11 @@ def open_backend(name: str, settings: Settings) -> FineTuneBackend:
 
     Raises ConfigError for an unknown name, or if a package that the backend needs is not installed.
     """
+    return load_backend_class(name, settings)(backend_manifest(name, settings), settings)
+
+
+def load_backend_class(name: str, settings: Settings) -> type[FineTuneBackend]:
+    """Return the class of a backend, for what it says without an address. Raises ConfigError as `open_backend` does."""
     manifest = backend_manifest(name, settings)
     module_name, _, class_name = manifest.backend.partition(":")
     try:
@@ -99,7 +104,7 @@ def open_backend(name: str, settings: Settings) -> FineTuneBackend:
     backend: type[FineTuneBackend] | None = getattr(module, class_name, None)
     if backend is None:
         raise ConfigError(f"the manifest of {name} names {manifest.backend}, but {module_name} has no {class_name}")
-    return backend(manifest, settings)
+    return backend
 
 
 OPEN_TO_OTHER_ROOMS = (
@@ -113,6 +118,7 @@ OPEN_TO_OTHER_ROOMS = (
     "hosted.provider_errors",
     "hosted.statuses",
     "local.lm_eval",
+    "local.presence",
     "local.request",
     "local.runs.process",
     "openai.jobs",

@@ -95,6 +95,12 @@ class FineTuneBackend(ABC):
         if "words" in vars(cls) and "hyperparameter_names" not in vars(cls):
             cls.hyperparameter_names = cls.words  # type: ignore[method-assign]  # a backend outside this repository
 
+    @classmethod
+    def describe_options(cls, manifest: Manifest) -> Mapping[str, str]:
+        """Return the `provider_options` that it takes, by name, each with its values and what it does, for
+        `tuneport submit --option help`. By default those of the manifest."""
+        return {name: " or ".join(option.values) for name, option in manifest.options.items()}
+
     def client_rules(self) -> Mapping[str, Rule]:
         """Return what a client of a gateway may set of `provider_options`, by name.
 

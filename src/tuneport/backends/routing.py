@@ -15,7 +15,8 @@ The first rule that applies decides:
 
 For 3 to 5, a backend that takes any name, or any model of the hub, counts only where no other lists the model.
 
-Verbs that choose by rank (`submit`, a job of the gateway) follow 1 and 2, and rank all backends instead of 3 to 5;
+Verbs that choose by rank (`submit`, a job of the gateway) follow 1 and 2, and rank all backends instead of 3 to 5, of
+which no third party is taken without being named, asked for or the only one that an alias leads to;
 `compare` and `plan_job_on_backends` show all backends, or the one of `BACKEND/MODEL`.
 """
 
@@ -23,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,10 +31,15 @@ from tuneport.backends import backend_manifest, backend_names
 from tuneport.base_models import locate_base_model
 from tuneport.errors import ConfigError, ModelNotOfferedError, NoBackendChosenError
 from tuneport.installation import install_extra
-from tuneport.manifests import Manifest, load_models, resolve_manifest_model
+from tuneport.manifests import (
+    ANY_BACKEND,
+    Manifest,
+    load_models,
+    model_not_offered_error,
+    resolve_manifest_model,
+)
 from tuneport.settings import Settings
 
-ANY_BACKEND = "any backend"
 HERE = "local"
 """The backend of this machine."""
 
@@ -183,17 +188,8 @@ class BackendCatalogue:
                 model=name,
                 backend=ANY_BACKEND,
             )
-        by_name = {near: error.backend for error in refused for near in error.nearest}
-        nearest = get_close_matches(name, by_name, n=3, cutoff=0.55)
-        stand_in = f'{by_name[nearest[0]]} = "{nearest[0]}"' if nearest else 'local = "smollm2-135m-instruct"'
-        return ModelNotOfferedError(
-            f"no backend offers {name!r}"
-            + (f"; nearest: {', '.join(nearest)}" if nearest else "")
-            + f'. To let another model stand in for it, put a line into tuneport.toml: [models."{name}"] {stand_in}',
-            model=name,
-            backend=ANY_BACKEND,
-            nearest=nearest,
-        )
+        nearest = [(near, error.backend) for error in refused for near in error.nearest]
+        return model_not_offered_error(name, nearest, self.settings.project.models)
 
     def _undecided(self, offers: BackendOffers, able: Sequence[str]) -> NoBackendChosenError:
         name = offers.model

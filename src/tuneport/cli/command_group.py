@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -12,16 +13,45 @@ from typer.core import HAS_RICH, TyperCommand, TyperGroup
 
 from tuneport.cli.command_list import print_command_list
 from tuneport.cli.command_table import COMMANDS, GROUPS, OTHER_WORDS, group_title
+from tuneport.errors import ConfigError
+
+ONE_IS_MEANT = ("--model", "--backend")
+"""Options that some commands take several times. Where a command takes one, the last of two is not what was meant."""
 
 
 class PlainHelp:
-    """Makes a command's help say nothing of the type of a switch, and the bounds of a number in words."""
+    """Makes a command's help say nothing of the type of a switch, and the bounds of a number in words, and refuses a
+    second model or backend where one is meant."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser = super().make_parser(ctx)  # type: ignore[misc]
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            found = parse(args=args)
+            if not ctx.resilient_parsing:
+                _refuse_second_value(found[2])
+            return found
+
+        parser.parse_args = parse_args
+        return parser
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             describe_type_plainly(param)
         return params
+
+
+def _refuse_second_value(given: Sequence[Any]) -> None:
+    """Raise ConfigError for an option that is among the `given` ones twice and that keeps one value."""
+    for param in given:
+        names = set(param.opts) & set(ONE_IS_MEANT)
+        if names and not param.multiple and given.count(param) > 1:
+            raise ConfigError(
+                f"{names.pop()} is given {given.count(param)} times, and one is meant here; give one of them "
+                "(`tuneport compare` takes several)"
+            )
 
 
 class PlainCommand(PlainHelp, TyperCommand):

@@ -61,6 +61,12 @@ COMMANDS: dict[str, Command] = {
         "Compare the cost of training and of a month of inference.",
         "compare train.jsonl -m llama-3.1-8b-instruct",
     ),
+    "models": Command(
+        "models",
+        "Decide",
+        "List what can be tuned where, and which weights are here.",
+        "models --backend together",
+    ),
     "plan": Command(
         "plan",
         "Decide",

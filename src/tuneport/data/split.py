@@ -27,6 +27,7 @@ from tuneport.data.checks.near.near_duplicates import (
     near_duplicate_threshold,
 )
 from tuneport.data.containers.folder import DATA
+from tuneport.data.containers.source import RowSource
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.running.writing import make_output_folder, publish_output_file, refuse_overwriting, temporary_file
 from tuneport.deprecation import renamed
@@ -65,7 +66,12 @@ def split(
     its share, at least one row if it has two inputs. The same file, share and seed give the same split. Raises
     DatasetError for a bad dataset or one with fewer than two inputs, ConfigError for a share outside 0 to 0.5.
     """
-    data, folder = Dataset.of(dataset, columns, format), Path(output)
+    return split_dataset(Dataset.of(dataset, columns, format), share, seed, Path(output))
+
+
+def split_dataset(data: Dataset, share: float, seed: int, folder: Path, *, for_job: bool = False) -> DatasetSplit:
+    """Split as `split` does. `for_job`: the columns keep their names, since the job reads the files as it would the
+    whole, and the files are for their owner's eyes, as all in the home."""
     if not 0 < share <= 0.5:
         raise ConfigError(f"a share of {share} cannot be held out; give one above 0, at most 0.5 (0.1 to 0.2 is usual)")
     with tempfile.TemporaryDirectory(prefix="tuneport-split-") as temporary:
@@ -83,17 +89,17 @@ def split(
             str(data.path), None, "", "has too few different inputs to hold any out", "add records"
         )
         raise DatasetError(problem)
-    make_output_folder(folder)
+    make_output_folder(folder, private=for_job)
     train, validation = (folder / f"{_stem(data.path)}.{side}.jsonl" for side in ("train", "validation"))
-    source = data.open()
+    source = RowSource(data.path) if for_job else data.open()
     refuse_overwriting((train, validation), source.files)
     with ExitStack() as stack:
         files = [stack.enter_context(temporary_file(folder)) for _ in range(2)]
         for line, raw in source.rows():
             row = msgspec.json.format(raw, indent=-1) if b"\n" in raw else raw
             files[line in held_out][0].write(row + b"\n")
-        publish_output_file(*files[0], train)
-        publish_output_file(*files[1], validation)
+        publish_output_file(*files[0], train, private=for_job)
+        publish_output_file(*files[1], validation, private=for_job)
     return DatasetSplit(train, validation, found.rows - len(held_out), len(held_out), stratified)
 
 

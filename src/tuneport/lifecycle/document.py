@@ -7,6 +7,7 @@ from typing import Any
 from tuneport.data.rows.reading_options import READING_FIELDS, ReadingOptions
 from tuneport.lifecycle.accounting.budgets import project_job_cost
 from tuneport.lifecycle.schema.records import JobRecord, RequestRecord
+from tuneport.lifecycle.submitting.hold_out import find_held_out_rows
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.types import Method
 
@@ -16,7 +17,7 @@ def describe_job(row: JobRecord) -> dict[str, Any]:
     from tuneport.lifecycle.proposing.terms import job_term_documents, list_job_terms  # and the facts of all providers
 
     spec, state, data = row.tune_spec, row.job_state, row.prepared_data
-    projected = project_job_cost(row)
+    projected, held_out = project_job_cost(row), find_held_out_rows(spec.dataset)
     progress = None if state is None else state.progress.model_dump(mode="json")
     return {
         "id": row.id,
@@ -38,6 +39,7 @@ def describe_job(row: JobRecord) -> dict[str, Any]:
             "left_out": list(data.training.left_out),
         },
         "validation": None if spec.validation is None else str(spec.validation),
+        "held_out": None if held_out is None else held_out.model_dump(mode="json"),
         **vars(ReadingOptions.of_spec(spec)),
         "ignored_columns": list(spec.ignored_columns),
         "hyperparameters": {
@@ -107,7 +109,7 @@ def describe_job_request(request: RequestRecord) -> dict[str, Any]:
     given = own.get("hyperparameters") or (body.get("hyperparameters") or {}) | (details.get("hyperparameters") or {})
     unknown = ("model", "tuned_model", "raw_status", "remote_id", "quote", "estimate", "actual", "projection", "cost",
                "trained_tokens", "progress", "note", "requested_action", "wish", "deleted_at", "estimated_finish",
-               "curve", "stopped_early", "needs")  # fmt: skip
+               "curve", "stopped_early", "needs", "held_out")  # fmt: skip
     return dict.fromkeys(unknown) | {
         "duplicates": [],
         "id": request.id,

@@ -24,6 +24,7 @@ from tuneport.errors import (
 from tuneport.lifecycle.document import describe_job
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.store import Store, UnknownJobError
+from tuneport.lifecycle.submitting.hold_out import HoldOut
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
 from tuneport.settings import Settings
 from tuneport.types import (
@@ -184,14 +185,17 @@ class JobService:
         options: JobOptions = JobOptions(),
         choose: ChooseBackend | None = None,
         dataset: Dataset | None = None,
+        hold_out: HoldOut = None,
     ) -> JobProposal:
         """Return the job as it would be submitted, to be agreed to: checked, priced, with its data converted.
 
-        Where no backend was named, no third party is taken unless `choose` does: it is shown the ranking. Raises what
-        `submit` raises, and ConsentError if only third parties can run the job and none was chosen.
+        Where no backend was named, no third party is taken unless `choose` does: it is shown the ranking. `hold_out`
+        is the share of the rows that become its validation file, if the spec names none; "auto": a tenth, where there
+        are enough. Raises what `submit` raises, and ConsentError if only third parties can run the job and none was
+        chosen.
         """
         return self._submitter().propose(
-            spec, options, backend=backend, dataset=dataset, choose=choose, with_consent=True
+            spec, options, backend=backend, dataset=dataset, choose=choose, hold_out=hold_out, with_consent=True
         )
 
     def submit_proposal(

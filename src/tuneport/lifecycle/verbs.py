@@ -1,4 +1,4 @@
-"""Jobs for Python code: `submit`, `job`, `jobs` and `deploy`.
+"""Jobs for Python code: `submit`, `propose`, `job`, `jobs` and `deploy`.
 
 Each works on the workspace that it is given (`opened`), else on one that all calls with the same settings share, and
 that is closed when no job of it is left.
@@ -18,6 +18,7 @@ from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import Job, JobFailedError, given_job_options
 from tuneport.lifecycle.open_service import OpenJobService, open_shared_job_service
 from tuneport.lifecycle.proposing.terms import BindingTerm
+from tuneport.lifecycle.submitting.hold_out import SHARE, HoldOut, parse_hold_out_share
 from tuneport.lifecycle.submitting.options import JobOptions, OptionKeywords
 from tuneport.lifecycle.submitting.spec_file import build_job_tune_spec
 from tuneport.settings import Settings
@@ -25,6 +26,7 @@ from tuneport.types import Deployment, Hyperparameters, JobStatus, TuneSpec
 
 if TYPE_CHECKING:
     from tuneport.lifecycle.proposing.consent import Confirm, ConfirmEndpoint
+    from tuneport.lifecycle.proposing.proposal import JobProposal
 
 log = logging.getLogger("tuneport")
 
@@ -32,7 +34,7 @@ log = logging.getLogger("tuneport")
 class SpecKeywords(OptionKeywords, total=False):
     """Keywords of `submit` beside the dataset: the fields of `TuneSpec`, but the dataset and the model."""
 
-    validation: DatasetLike | None
+    validation: DatasetLike | float | None
     columns: Mapping[str, str] | None
     format: str | None
     system: str | None
@@ -120,9 +122,11 @@ def submit(
     `anyway` trains on data that fails a check, `again` repeats an earlier job.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked, but no third party by itself. `method`
-    None: what the data is made for. `columns` maps the names that a format expects to those in the files (`--map`);
-    `format`, `system`, `template`, `ignored_columns` and `keep_unliked` say further how the data is read (see
-    `ReadingOptions`); a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is grpo's and rloo's:
+    None: what the data is made for. `validation` is a file or rows, or a share of the rows to hold out; by default
+    0.1 of a dataset of 200 rows or more, False trains on all rows. `columns` maps the names that a format expects to
+    those in the files (`--map`); `format`, `system`, `template`, `ignored_columns` and `keep_unliked` say further how
+    the data is read (see `ReadingOptions`); a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is
+    grpo's and rloo's:
     `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a finished job
     (ours or the backend's id), `:STEP` behind it for one of its checkpoints; `wandb` has project, and name, entity
     and tags if wanted. `show_terms` is given the terms that apply at a backend, and the licence of the base model,
@@ -133,15 +137,8 @@ def submit(
     continues it.
     """
     opened = opened or open_shared_job_service(settings)
-    options = options.updated({name: given.pop(name) for name in JobOptions.model_fields if name in given})
-    if isinstance(dataset, TuneSpec):
-        spec, data = dataset, None
-        if given:
-            raise ConfigError(f"the spec has its own {', '.join(given)}; change it there: spec.model_copy(update=...)")
-    else:
-        spec, data = _spec_of(dataset, given, opened.settings.home / "datasets")
     here = opened.service
-    proposal = here.propose(spec, backend=backend, options=options, dataset=data)
+    proposal = _proposed(opened, "submit", dataset, backend, options, given)
     row = here.submit_proposal(proposal, confirm=confirm, show_terms=show_terms)
     row = here.start(row.id)
     if row.job_status is JobStatus.FAILED and row.remote_id is None:
@@ -150,25 +147,99 @@ def submit(
     return Job(opened, row)
 
 
-def _spec_of(dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[TuneSpec, Dataset]:
+@overload
+def propose(
+    dataset: TuneSpec,
+    *,
+    backend: str | None = None,
+    options: JobOptions = ...,
+    settings: Settings | None = None,
+    opened: OpenJobService | None = None,
+    **given: Unpack[OptionKeywords],
+) -> JobProposal: ...
+
+
+@overload
+def propose(
+    dataset: DatasetLike,
+    *,
+    model: str,
+    backend: str | None = None,
+    options: JobOptions = ...,
+    settings: Settings | None = None,
+    opened: OpenJobService | None = None,
+    **given: Unpack[SpecKeywords],
+) -> JobProposal: ...
+
+
+def propose(
+    dataset: TuneSpec | DatasetLike,
+    *,
+    backend: str | None = None,
+    options: JobOptions = JobOptions(),
+    settings: Settings | None = None,
+    opened: OpenJobService | None = None,
+    **given: Any,
+) -> JobProposal:
+    """Return a job as `submit` would start it, checked and priced: what it costs, and which rows go to whom.
+
+    Nothing is started, paid or sent away. The arguments are those of `submit`, and so are the errors before anything is
+    sent, but for those of a missing agreement.
+    """
+    return _proposed(opened or open_shared_job_service(settings), "propose", dataset, backend, options, given)
+
+
+def _proposed(
+    opened: OpenJobService,
+    verb: str,
+    dataset: TuneSpec | DatasetLike,
+    backend: str | None,
+    options: JobOptions,
+    given: dict[str, Any],
+) -> JobProposal:
+    options = options.updated({name: given.pop(name) for name in JobOptions.model_fields if name in given})
+    if isinstance(dataset, TuneSpec):
+        spec, data, hold_out = dataset, None, None
+        if given:
+            raise ConfigError(f"the spec has its own {', '.join(given)}; change it there: spec.model_copy(update=...)")
+    else:
+        hold_out = _hold_out(given)
+        spec, data = _spec_of(verb, dataset, given, opened.settings.home / "datasets")
+    return opened.service.propose(spec, backend=backend, options=options, dataset=data, hold_out=hold_out)
+
+
+def _hold_out(given: dict[str, Any]) -> HoldOut:
+    """Return the share of rows that `validation` means, and take it out of the keywords if it names no file."""
+    wanted = given.get("validation")
+    if wanted is None:
+        return "auto"
+    if isinstance(wanted, str):
+        wanted = parse_hold_out_share(wanted)
+    if not isinstance(wanted, int | float):
+        return None
+    del given["validation"]
+    return SHARE if wanted is True else float(wanted) or None
+
+
+def _spec_of(verb: str, dataset: DatasetLike, given: dict[str, Any], kept: Path) -> tuple[TuneSpec, Dataset]:
     """Return the spec that the keywords describe. Raises TypeError for an unknown keyword, as any Python function does.
 
     Rows that are Python objects are written to files in the folder `kept`.
     """
     unknown = set(given) - set(SpecKeywords.__annotations__) - {"model"}
     if unknown:
-        raise TypeError(f"submit() got an unexpected keyword argument {min(unknown)!r}")
+        raise TypeError(f"{verb}() got an unexpected keyword argument {min(unknown)!r}")
     if "model" not in given:
-        raise TypeError("submit() missing 1 required keyword-only argument: 'model'")
+        raise TypeError(f"{verb}() missing 1 required keyword-only argument: 'model'")
     data = Dataset.of(dataset, **{name: given.pop(name) for name in READING_FIELDS if name in given}).kept_in(kept)
     if given.get("validation") is not None:
         given["validation"] = Dataset.of(given["validation"]).kept_in(kept).path
     return build_job_tune_spec(data, given), data
 
 
-def _public_signature() -> inspect.Signature:
+def _public_signature(function: Callable[..., Any]) -> inspect.Signature:
     """Return the signature with every keyword, for `help` and editors."""
-    own = inspect.signature(submit)
+    own = inspect.signature(function)
     fields = {**TuneSpec.model_fields, **JobOptions.model_fields}
     named = []
     for name, hint in ({"model": str | None} | get_type_hints(SpecKeywords)).items():
@@ -178,7 +249,8 @@ def _public_signature() -> inspect.Signature:
     return own.replace(parameters=[first, *named, *others])
 
 
-submit.__signature__ = _public_signature()  # type: ignore[attr-defined]
+submit.__signature__ = _public_signature(submit)  # type: ignore[attr-defined]
+propose.__signature__ = _public_signature(propose)  # type: ignore[attr-defined]
 
 
 def job(job_id: str, *, settings: Settings | None = None, opened: OpenJobService | None = None) -> Job:

@@ -15,7 +15,9 @@ from tuneport.manifests.loading import (
     manifest_names,
 )
 from tuneport.manifests.resolution import (
+    ANY_BACKEND,
     find_manifest_model,
+    model_not_offered_error,
     resolve_manifest_model,
     resolve_manifest_model_id,
 )
@@ -23,6 +25,7 @@ from tuneport.manifests.schema import HostingPrice, InferencePrice, Limit, Manif
 from tuneport.manifests.sources import Confidence
 
 __all__ = [
+    "ANY_BACKEND",
     "CatalogueGPU",
     "BasePriceManifest",
     "Confidence",
@@ -44,6 +47,7 @@ __all__ = [
     "load_rivals",
     "manifest_names",
     "find_manifest_model",
+    "model_not_offered_error",
     "resolve_manifest_model",
     "resolve_manifest_model_id",
 ]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import date
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from tuneport.errors import ModelNotOfferedError
 from tuneport.manifests.catalogue import ModelCatalogue
-from tuneport.manifests.loading import load_models
+from tuneport.manifests.loading import load_manifest, load_models, manifest_names
 from tuneport.manifests.schema import Manifest, OfferedModel
+from tuneport.spelling import nearest_names
 
-_NEVER = date.max
+ANY_BACKEND = "any backend"
 _NEAREST = 3  # names in a refusal
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
@@ -30,7 +29,7 @@ def resolve_manifest_model(
 
     `aliases` is the project's own `[models.NAME]` table (`settings.aliases(name)`), and comes first; then the aliases
     that ship in `models.toml`, the names of weights, the backend's own ids, and last `backend/model`. An alias may name
-    weights as well as an id. Raises ModelNotOfferedError with the nearest names and the lines to paste.
+    weights as well as an id. Raises ModelNotOfferedError with the nearest names, or the backends that do offer it.
     """
     if aliases is not None and backend in aliases:
         return _id_of(aliases[backend], backend, manifest, models) or _refuse(name, backend, manifest, models, aliases)
@@ -51,20 +50,29 @@ def resolve_manifest_model_id(name: str, manifest: Manifest) -> str:
     return resolve_manifest_model(name, manifest.name, manifest, load_models())
 
 
-def _nearest_names(name: str, backend: str, manifest: Manifest, models: ModelCatalogue) -> list[str]:
-    """Return names that `backend` does offer, most alike first; if none is alike, the first ones that do not retire.
+def model_not_offered_error(
+    name: str, nearest: Iterable[tuple[str, str]], names: Iterable[str] = (), *, who: str = "no backend"
+) -> ModelNotOfferedError:
+    """Return the one error for a model that no backend offers. `nearest` are the names most alike at each backend, as
+    (name, backend); `names`: those that the project gives to models."""
+    backends: dict[str, list[str]] = {each: [] for each in names}
+    for each, backend in nearest:
+        backends.setdefault(each, []).append(backend)
+    alike = nearest_names(name, backends, most=_NEAREST, key=_last_part)
+    told = [f"{each} ({', '.join(backends[each])})" if backends[each] else each for each in alike]
+    hint = f"did you mean {_one_of(told)}?" if told else "`tuneport models` lists what can be tuned"
+    return ModelNotOfferedError(f"{who} offers {name!r}; {hint}", model=name, backend=ANY_BACKEND, nearest=alike)
+
+
+def _nearest_offers(name: str, backend: str, manifest: Manifest, models: ModelCatalogue) -> list[str]:
+    """Return the names of what `backend` does offer that are most like this one, those of weights before ids.
 
     A project's alias says nothing about its model, so likeness is by spelling only.
     """
     named = [key for key, row in models.weights.items() if row.ids.get(backend) or _local(manifest, row.hub)]
-    ids = [row.id for row in manifest.models]
-    plain = {_plain(candidate): candidate for candidate in [*ids, *named]}  # names win over ids of the same spelling
-    close = get_close_matches(_plain(name), plain, n=_NEAREST, cutoff=0.55)
-    if close:
-        return [plain[key] for key in close]
-    # The farthest shutdown first, so that a stand-in is not about to go itself.
-    lasting = sorted(manifest.models, key=lambda row: (row.retires is not None, -(row.retires or _NEVER).toordinal()))
-    return [row.id for row in lasting[:_NEAREST]] or named[:_NEAREST]
+    same = {_last_part(key).lower() for key in named}
+    ids = [row.id for row in manifest.models if _last_part(row.id).lower() not in same]
+    return nearest_names(name, [*named, *ids], most=_NEAREST, key=_last_part)
 
 
 def _id_of(name: str, backend: str, manifest: Manifest, models: ModelCatalogue) -> str | None:
@@ -84,35 +92,42 @@ def _local(manifest: Manifest, hub: str | None) -> bool:
     return manifest.any_model is not None and not manifest.any_model.any_name and hub is not None
 
 
-def _plain(name: str) -> str:
-    return name.rsplit("/", 1)[-1].lower()
+def _last_part(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _refuse(
     name: str, backend: str, manifest: Manifest, models: ModelCatalogue, aliases: Mapping[str, str] | None
 ) -> NoReturn:
+    """Raise the error: a name that is known elsewhere is no typo, and any other one is told what is like it."""
     wanted = (aliases or {}).get(backend, name)
-    nearest = _nearest_names(wanted, backend, manifest, models)
-    message = f"{manifest.title} does not offer {wanted}" + (
-        f", which is what {name} stands for" if wanted != name else ""
-    )
+    nearest = _nearest_offers(wanted, backend, manifest, models)
+    lists = f"`tuneport models --backend {backend}` lists what it does"
     others = [other for other in _backends_of(name, models, aliases) if other != backend]
+    message = f"{manifest.title} does not offer {wanted}"
+    if wanted != name:
+        message += f", which is what {name} stands for"
     if others:
         message += f" (offered by: {', '.join(others)})"
-    if not nearest:
-        raise ModelNotOfferedError(f"{message}; choose another backend", model=name, backend=backend)
-    lines = f'[models."{name}"]\n{backend} = "{nearest[0]}"'
-    raise ModelNotOfferedError(
-        f"{message}; nearest: {', '.join(nearest)}. To let one stand in for it, put this into tuneport.toml:\n{lines}",
-        model=name,
-        backend=backend,
-        nearest=nearest,
-    )
+    if others and wanted == name and manifest.third_party:
+        alike = f" (most alike: {', '.join(nearest)})" if nearest else ""
+        message += f'; {lists}, and a line in tuneport.toml lets one stand in for it{alike}: [models."{name}"] '
+        message += f'{backend} = "MODEL"'
+    elif nearest and not others:
+        message += f"; did you mean {_one_of(nearest)}?"
+    else:
+        message += f"; {lists}"
+    raise ModelNotOfferedError(message, model=name, backend=backend, nearest=nearest)
 
 
 def _backends_of(name: str, models: ModelCatalogue, aliases: Mapping[str, str] | None) -> list[str]:
     row = models.weights.get(name)
-    known = dict(aliases or {}) if row is None else row.ids | ({"local": row.hub} if row.hub else {})
+    known = set(aliases or {}) if row is None else set(row.ids) | ({"local"} if row.hub else set())
+    known |= {other for other in manifest_names() if any(each.id == name for each in load_manifest(other).models)}
     return sorted(known)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from tuneport.estimate.memory import MemoryEstimate
 from tuneport.manifests import Manifest, OfferedModel
 from tuneport.types import Adapter, Quote
 
-Kind = Literal["not offered", "ended", "unsupported", "data", "extra", "key", "address", "memory", "budget"]
+Kind = Literal["not offered", "ended", "unsupported", "data", "extra", "key", "address", "weights", "memory", "budget"]
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,13 @@ class Machine:
 @dataclass(frozen=True)
 class Readiness:
     """The backends that are set up: those whose key is there, whose extra is installed, and which need the user's own
-    address."""
+    address. By backend: why it cannot have the weights of the base model, and the note that it downloads them first."""
 
     with_key: frozenset[str] = frozenset()
     installed: frozenset[str] = frozenset()
     without_address: frozenset[str] = frozenset()
+    without_weights: Mapping[str, str] = field(default_factory=dict)
+    downloads: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ class BackendChoice:
     @property
     def allowed(self) -> bool:
         return not self.refusals
+
+    @property
+    def highest_price(self) -> float | None:
+        """Return the most that training may cost, in US dollars, or None if that is not known."""
+        return self.quote.expected if self.quote.high is None else self.quote.high
 
     @property
     def reasons(self) -> list[str]:

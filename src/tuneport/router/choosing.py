@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tuneport.errors import (
     AuthError,
@@ -14,6 +14,7 @@ from tuneport.errors import (
     TuneportError,
     UnsupportedError,
 )
+from tuneport.manifests import model_not_offered_error
 from tuneport.router.choice import BackendChoice
 from tuneport.router.ranking import backend_ranking_key
 
@@ -24,11 +25,13 @@ def choose_backend(
     explicit: str | None = None,
     environment: str | None = None,
     project: str | None = None,
+    names: Iterable[str] = (),
 ) -> BackendChoice:
     """Return the backend to use: `explicit` (backend=), else `environment` (TUNEPORT_BACKEND), else `project`
     (tuneport.toml), else the best-ranked.
 
     A backend that the user named and that is refused raises the error of its first refusal, with all its reasons.
+    `names` are those that the project gives to models: a misspelt name may stand for one.
     """
     for name, said_by in ((explicit, "backend="), (environment, "TUNEPORT_BACKEND"), (project, "tuneport.toml")):
         if name:
@@ -46,8 +49,22 @@ def choose_backend(
         raise ConfigError("no backend is available")
     if len(choices) == 1:
         raise backend_refusal_error(choices[0])
-    told = "; ".join(f"{row.backend}: {_first_line(row)}" for row in choices)
+    able = [row for row in choices if not is_model_not_offered(row)]
+    if not able:
+        raise no_backend_offers_model_error(choices, names)
+    told = "; ".join(f"{row.backend}: {row.refusals[0].reason}" for row in able)
     raise UnsupportedError(f"no backend can run this job now: {told}")
+
+
+def is_model_not_offered(choice: BackendChoice) -> bool:
+    """Return whether the backend does not have the model at all, whatever else it refuses."""
+    return choice.model is None
+
+
+def no_backend_offers_model_error(choices: Sequence[BackendChoice], names: Iterable[str]) -> ModelNotOfferedError:
+    """Return the one error for a model that none of the backends has. `names` as in `choose_backend`."""
+    nearest = [(near, row.backend) for row in choices for refusal in row.refusals for near in refusal.nearest]
+    return model_not_offered_error(choices[0].quote.model, nearest, names)
 
 
 def backend_refusal_error(choice: BackendChoice) -> TuneportError:
@@ -60,13 +77,8 @@ def backend_refusal_error(choice: BackendChoice) -> TuneportError:
         return AuthError(text, provider=choice.backend)
     if first.kind == "budget":
         return BudgetError(text)
-    if first.kind in ("extra", "address"):
+    if first.kind in ("extra", "address", "weights"):
         return ConfigError(text)
     if first.kind == "data":
         return DatasetError(DatasetProblem(path=choice.dataset, line=None, field="", rule=text, fix=""))
     return UnsupportedError(text)
-
-
-def _first_line(choice: BackendChoice) -> str:
-    first = choice.refusals[0].reason.splitlines()[0]
-    return first.removesuffix(". To let one stand in for it, put this into tuneport.toml:")

@@ -161,6 +161,8 @@ def _judge(
         warnings += (f"{dataset.path_rows:,} rows name pictures by a path; submit reads them in with --inline-images",)
     if dataset.image_rows and model.takes_images is None:
         warnings += (f"{dataset.image_rows:,} rows show images, and it is not known whether {model.id} takes any",)
+    if ready is not None and manifest.name in ready.downloads:
+        warnings += (ready.downloads[manifest.name],)
     inference = base = None
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)

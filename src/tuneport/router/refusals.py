@@ -144,6 +144,8 @@ def refuse_unready_backend(manifest: Manifest, ready: Readiness | None) -> list[
         variable = f"TUNEPORT_{manifest.name.upper().replace('-', '_')}_BASE_URL"
         form = f", which looks like {manifest.base_url_form}" if manifest.base_url_form else ""
         found.append(BackendRefusal("address", f"no address for {manifest.title}: set {variable}{form}"))
+    if manifest.name in ready.without_weights:
+        found.append(BackendRefusal("weights", ready.without_weights[manifest.name]))
     return found
 
 

@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator, Sequence
 
 from tuneport.backends import backend_names
-from tuneport.backends.routing import ANY_BACKEND, BackendCatalogue, BackendOffers, NotPermittedError
+from tuneport.backends.routing import BackendCatalogue, BackendOffers, NotPermittedError
 from tuneport.errors import ModelNotOfferedError
-from tuneport.manifests import load_models
+from tuneport.manifests import ANY_BACKEND, load_models
 from tuneport.serve.permitted import HUB_MODELS
 from tuneport.settings import Settings
 
@@ -51,7 +51,8 @@ class ClientCatalogue(BackendCatalogue):
         return False  # the account's deployments and tuned models are not for every client
 
     def _nobody(self, name: str, refused: Sequence[ModelNotOfferedError]) -> ModelNotOfferedError:
-        return client_model_not_offered(name)
+        error = super()._nobody(name, refused)
+        return error if error.nearest else client_model_not_offered(name)
 
 
 def route_client_model(name: str, settings: Settings) -> BackendOffers:
@@ -68,8 +69,8 @@ def refuse_client_model_path(name: str, settings: Settings) -> None:
 
 def client_model_not_offered(name: str) -> ModelNotOfferedError:
     return ModelNotOfferedError(
-        f"no backend offers {name!r}; put a line into tuneport.toml that says what stands in for it: "
-        f'[models."{name}"] local = "smollm2-135m-instruct", or serve --map {name}=WEIGHTS',
+        f"no backend offers {name!r}; GET /v1/models lists the names that are there, and the operator of this gateway "
+        "adds one with serve --map NAME=BACKEND/MODEL",
         model=name,
         backend=ANY_BACKEND,
     )

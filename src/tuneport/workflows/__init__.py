@@ -30,6 +30,7 @@ OPEN_TO_OTHER_ROOMS = (
     "migration.inventory",
     "migration.plan",
     "migration.saving",
+    "models",
     "plan",
     "preview",
     "workspace",

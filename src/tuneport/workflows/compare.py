@@ -13,12 +13,12 @@ from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.conversion.unused_signals import refuse_unused_signals_of_first_rows
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
-from tuneport.errors import ConfigError
+from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.estimate.cost import InferenceQuote, OwnGPUCost, Traffic, oldest_price_date
 from tuneport.formatting import duration, money
 from tuneport.lifecycle.planning.past_jobs import read_past_jobs
 from tuneport.lifecycle.planning.planning import find_job_gpu, plan_job_machine, read_job_dataset_facts
-from tuneport.manifests import Manifest, load_base_price_manifest, load_gpus, load_models
+from tuneport.manifests import Manifest, load_base_price_manifest, load_gpus, load_models, model_not_offered_error
 from tuneport.methods import methods_where
 from tuneport.pages.notebook import Verdict, render_notebook_view
 from tuneport.router import BackendChoice, Machine, backend_ranking_key, rank_backends
@@ -100,12 +100,12 @@ def compare(
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
     `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; if none is
-    given, each backend shows all that it offers. `backend` limits the table; `columns` is `--map`. `requests` to
-    `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests of 400 tokens
-    in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the break-even: a
-    model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model is compared
-    with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of training, if
-    a provider bills those. Raises DatasetError or ConfigError for data or an argument that cannot be used.
+    given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
+    `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
+    of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
+    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
+    is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of
+    training, if a provider bills those. Raises DatasetError, ConfigError, ModelNotOfferedError for what is wrong.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
@@ -117,7 +117,11 @@ def compare(
         saved_per_request=prompt_saved,
     )
     now = None if instead_of is None else compared_cost_of_today(instead_of, traffic, load_base_price_manifest())
-    settings, today, data = settings or Settings.load(), today or date.today(), Dataset.of(dataset, columns, format)
+    settings, today = settings or Settings.load(), today or date.today()
+    manifests = [backend_manifest(name, settings) for name in _several(backend)] or training_backend_manifests(settings)
+    pairs = list(_asked_models(manifests, _several(model), settings, today))
+    _refuse_models_of_none(pairs, settings, _several(backend))
+    data = Dataset.of(dataset, columns, format)
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
     asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
@@ -125,7 +129,6 @@ def compare(
     refuse_unused_signals_of_first_rows(read, asked.method)
     facts = read_job_dataset_facts(read, held_out, home=settings.home)
     history = read_past_jobs(settings)
-    manifests = [backend_manifest(name, settings) for name in _several(backend)] or training_backend_manifests(settings)
     judge = partial(
         rank_backends,
         today=today,
@@ -137,19 +140,37 @@ def compare(
         hours=hours,
     )
     choices: dict[tuple[str, str, str], BackendChoice] = {}
-    for manifest, name in _asked_models(manifests, _several(model), settings, today):
+    for manifest, name in pairs:
         named = partial(judge, asked.model_copy(update={"model": name}), [manifest], aliases=settings.aliases(name))
         for each in serving_forms(manifest, partial(_best, named), machine, traffic, rents=own_gpu is None):
             serving = "" if each.inference is None else each.inference.serving
             choices.setdefault((manifest.name, each.model or name, serving), each)
-    # A model that one backend lacks is no row, as long as another has it.
     rows = [choice for choice in choices.values() if choice.model is not None]
-    if not rows:
-        raise ConfigError("; ".join(reason for choice in choices.values() for reason in choice.reasons[:1]))
     rows.sort(key=backend_ranking_key)
     days = [oldest_price_date(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     stale = [_is_stale(row, day, settings, today) for row, day in zip(rows, days, strict=True)]
     return Comparison(data.path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)
+
+
+def _refuse_models_of_none(asked: Sequence[tuple[Manifest, str]], settings: Settings, named: Sequence[str]) -> None:
+    """Raise ModelNotOfferedError for a model that no backend has, or none of the named ones. One that a backend lacks
+    is no row, as long as another has it."""
+    catalogue, had = BackendCatalogue(settings), set()
+    refused: dict[str, list[ModelNotOfferedError]] = {}
+    for manifest, name in asked:
+        try:
+            catalogue.resolve_model(name, manifest.name)
+            had.add(name)
+        except ModelNotOfferedError as error:
+            refused.setdefault(name, []).append(error)
+    for name, errors in refused.items():
+        if name in had:
+            continue
+        if len(errors) == 1:
+            raise errors[0]
+        nearest = [(near, error.backend) for error in errors for near in error.nearest]
+        who = f"none of {', '.join(named)}" if named else "no backend"
+        raise model_not_offered_error(name, nearest, settings.project.models, who=who)
 
 
 def _best(judge: Callable[..., list[BackendChoice]], machine: Machine) -> BackendChoice:

@@ -13,7 +13,7 @@ from tuneport.data.conversion.convert import convert
 from tuneport.data.split import split
 from tuneport.lifecycle.handle import Prompt, job_prompt_messages
 from tuneport.lifecycle.open_service import OpenJobService
-from tuneport.lifecycle.verbs import deploy, job, jobs, submit
+from tuneport.lifecycle.verbs import deploy, job, jobs, propose, submit
 from tuneport.settings import Settings
 from tuneport.types import Completion
 from tuneport.workflows.advise import advise
@@ -22,6 +22,7 @@ from tuneport.workflows.compare import compare
 from tuneport.workflows.doctor import doctor
 from tuneport.workflows.evaluate import evaluate
 from tuneport.workflows.migrate import migrate
+from tuneport.workflows.models import models
 from tuneport.workflows.plan import plan
 from tuneport.workflows.preview import preview
 
@@ -83,6 +84,7 @@ class Workspace:
     # --- jobs -------------------------------------------------------------------------------------------------------
 
     submit = WorkspaceVerb(submit)
+    propose = WorkspaceVerb(propose)
     job = WorkspaceVerb(job)
     jobs = WorkspaceVerb(jobs)
     deploy = WorkspaceVerb(deploy)
@@ -97,6 +99,7 @@ class Workspace:
     doctor = WorkspaceVerb(doctor)
     evaluate = WorkspaceVerb(evaluate)
     migrate = WorkspaceVerb(migrate)
+    models = WorkspaceVerb(models)
     plan = WorkspaceVerb(plan)
     preview = WorkspaceVerb(preview)
     split = WorkspaceVerb(split)

@@ -75,7 +75,17 @@ def test_python_takes_every_field_by_keyword() -> None:
 
 
 def test_the_command_line_has_a_flag_for_every_field() -> None:
-    others = {"spec_file", "backend", "allow_large", "push", "yes", "wait", "json_", "not_delete_files"}
+    others = {
+        "spec_file",
+        "backend",
+        "allow_large",
+        "push",
+        "yes",
+        "wait",
+        "json_",
+        "not_delete_files",
+        "not_validation",
+    }
     assert {parameter.name for parameter in submit_command().params} == ALL | others
     assert {flag.field for flag in (*SPEC_FLAGS, *OPTION_FLAGS)} == ALL - {"dataset"}
 

@@ -234,7 +234,7 @@ def test_a_closed_service_leaves_no_orphan_and_names_who_takes_the_job(
     message = row.job_error.message
     assert "winding the service down" in message
     assert "together: llama-3.1-8b-instruct, a stand-in, $4.00 (needs TOGETHER_API_KEY)" in message
-    assert "`tuneport submit " in message and "--backend local --method sft`" in message
+    assert "`tuneport submit " in message and "--backend local --no-validation --method sft`" in message
     listed = row.job_error.details["alternatives"]
     assert {entry["backend"] for entry in listed} == {"azure", "together", "local"}
     event = next(event for _, event in hosted.events(first) if event.type == "failed")

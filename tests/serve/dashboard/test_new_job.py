@@ -12,10 +12,15 @@ import pytest
 
 from tests.serve.dashboard.conftest import HOSTILE, Dashboard, Document
 from tests.support.document import hostile_holes
+from tests.support.emulated import LeadTo
 from tests.support.folders import FIXTURES
 from tests.support.waiting import until
+from tuneport.lifecycle.proposing.terms import list_job_terms
+from tuneport.serve import Gateway
 from tuneport.serve.dashboard import new_job
 from tuneport.serve.task_cache import MOST_UNDER_WAY
+from tuneport.settings import Settings
+from tuneport.testing.emulators import OpenAIEmulator
 
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 
@@ -129,3 +134,31 @@ def test_whoever_reads_pages_cannot_make_threads_without_end(
     finally:
         go.set()
     until(lambda: dashboard.client.get(f"{path}?requests=100000").status_code == 200)
+
+
+def test_the_price_on_the_page_is_what_is_agreed_to(lead_to: LeadTo) -> None:
+    lead_to(OpenAIEmulator(pace=600))
+    choice = "openai/gpt-4.1-mini-2025-04-14"
+    with Gateway(Settings.load()) as gateway:
+        dashboard = Dashboard(gateway)
+        path = uploaded(dashboard, TRAIN.read_bytes()).headers["location"]
+        page = finished(dashboard, f"{path}?model=gpt-4.1-mini")
+        assert "the rows go to OpenAI, a third party" in page.text and re.search(r"\d epochs", page.text)
+        terms = list_job_terms("openai", "gpt-4.1-mini-2025-04-14")
+        assert terms and all(str(term) in page.text for term in terms)
+        hidden = {str(given.get("name")): str(given.get("value")) for tag, given in page.tags if tag == "input"}
+        price = hidden[f"agreed:{choice}"]
+        wishes = {"choice": choice, "method": "sft", "csrf": dashboard.token(f"{path}?model=gpt-4.1-mini")}
+
+        def answer(agreed: str, **more: str) -> Any:
+            return dashboard.post(path, **wishes | {f"agreed:{choice}": agreed} | more)
+
+        for refused in (answer(price, n_epochs="9"), answer(str(float(price) / 2))):
+            assert refused.status_code == 409 and "and the page said $0." in Document(refused.text).text
+        assert answer("nan").status_code == 400
+        assert gateway.unscoped.store.listing.page(limit=1) == ([], False)
+        for more, budget in (({}, float(price)), ({"budget": "0.01"}, 0.01), ({"budget": "50"}, float(price))):
+            taken = answer(price, **more)
+            assert taken.status_code == 303, taken.text
+            request = gateway.unscoped.store.requests.get(taken.headers["location"].removeprefix("/jobs/"))
+            assert request is not None and request.body["tuneport"]["budget"] == budget

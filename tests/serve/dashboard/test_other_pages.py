@@ -63,6 +63,7 @@ def test_models_and_their_last_days(dashboard: Dashboard) -> None:
     page = dashboard.get("/models")
     assert "triage" in page.text and f"/chat?job={job}" in page.links
     assert "No new jobs from 2027-01-06 on." in page.text and "gpt-4.1-mini-2025-04-14" in page.text
+    assert "$5.00/M" in page.text and "$0.80/$3.20" in page.text and "16.4 GB to get" in page.text
 
 
 def test_backends_never_show_a_key(dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,26 @@ def test_refused_by_name(running: Running, file_id: str, changes: dict[str, Any]
     assert running.client().fine_tuning.jobs.list().data == []
 
 
+def test_weights_that_are_not_here_are_told_before_there_is_a_job(
+    running: Running, file_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    body = {"model": "local/llama-3.1-8b-instruct", "training_file": file_id}
+    answer = httpx.post(f"{running.url}/fine_tuning/jobs", json=body)
+    assert answer.status_code == 400, answer.text
+    assert "(about 16.1 GB) are not on this machine" in answer.json()["error"]["message"]
+    assert running.client().fine_tuning.jobs.list().data == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("gpt-4.1-mni", "did you mean gpt-4.1-mini"), ("zzz", "serve --map NAME=BACKEND/MODEL")]
+)
+def test_a_misspelt_model_gets_the_nearest(name: str, told: str) -> None:
+    with pytest.raises(ModelNotOfferedError) as refused:
+        route_client_model(name, Settings.load())
+    assert told in str(refused.value) and "smollm" not in str(refused.value)
+
+
 def test_no_json_object(running: Running) -> None:
     for body, kind in (("[]", "application/json"), ("{}", "text/plain")):
         answer = httpx.post(f"{running.url}/fine_tuning/jobs", content=body, headers={"Content-Type": kind})

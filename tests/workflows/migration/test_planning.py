@@ -88,7 +88,7 @@ def test_no_model_is_chosen_for_anybody(account: Account, saved: Migration) -> N
     both = plans_of(saved, account, "together", models=[f"{MINI}={LLAMA}", "qwen3-8b"])
     assert both["held_out"].model.name == LLAMA and both["gone"].model.name == "qwen3-8b"
     wrong = plans_of(saved, account, "together", models=["llama-3.1-8b-instrukt"])
-    assert "nearest: " in wrong["dpo"].problems[0] and wrong["dpo"].state == "stopped"
+    assert "did you mean " in wrong["dpo"].problems[0] and wrong["dpo"].state == "stopped"
 
 
 def test_what_the_project_says_stands_in() -> None:

@@ -139,6 +139,10 @@ class LocalBackend(FineTuneBackend):
     def hyperparameter_names(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
         return local_hyperparameter_names(method, adapter)
 
+    @classmethod
+    def describe_options(cls, manifest: Manifest) -> Mapping[str, str]:
+        return TrainingOptions.describe()
+
     def client_rules(self) -> Mapping[str, Rule]:
         return TrainingOptions.client_rules()
 

@@ -55,6 +55,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.manifests import Manifest
 from tuneport.types import (
     Adapter,
     Auto,
@@ -123,6 +124,11 @@ class OpenAIBackend(OpenAIFileStorage):
     @classmethod
     def hyperparameter_names(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
         return HYPERPARAMETERS.get(method, {}) if adapter == "auto" else {}
+
+    @classmethod
+    def describe_options(cls, manifest: Manifest) -> Mapping[str, str]:
+        others = {"other names": "passed on unchanged, as a field of the job's request"}
+        return {**super().describe_options(manifest), **others}
 
     def client_rules(self) -> Mapping[str, Rule]:
         return openai_client_rules(self.manifest)

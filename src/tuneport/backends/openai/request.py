@@ -9,6 +9,7 @@ from tuneport.backends.provider_options import refuse_hyperparameters, refuse_pr
 from tuneport.client_rules import OperatorOnly, Rule, client_choice_rule
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.manifests import Limit, Manifest
+from tuneport.spelling import did_you_mean
 from tuneport.types import Method, RemoteFile, TuneSpec
 
 TOKEN_KEY = "tuneport_token"
@@ -67,6 +68,8 @@ def check_openai_spec(manifest: Manifest, spec: TuneSpec) -> None:
 def _check_options(manifest: Manifest, spec: TuneSpec) -> None:
     for option, value in spec.provider_options.items():
         known = manifest.options.get(option)
+        if known is None and (meant := did_you_mean(option, manifest.options)):
+            raise ConfigError(f"provider_options.{option} is no option of {manifest.name}{meant}")
         if known is not None and str(value).lower() not in [allowed.lower() for allowed in known.values]:
             raise ConfigError(f"provider_options.{option} is one of {', '.join(known.values)}, not {value!r}")
     if spec.wandb is not None and "integrations" in spec.provider_options:

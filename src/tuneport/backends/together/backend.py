@@ -68,7 +68,7 @@ from tuneport.errors import (
     TuneportError,
     UnavailableError,
 )
-from tuneport.manifests import find_manifest_model
+from tuneport.manifests import Manifest, find_manifest_model
 from tuneport.types import (
     Adapter,
     Auto,
@@ -193,6 +193,10 @@ class TogetherBackend(TogetherServing):
     @classmethod
     def hyperparameter_names(cls, method: Method, adapter: Adapter | Auto) -> Mapping[str, str]:
         return arguments_.together_hyperparameter_names(method, adapter)
+
+    @classmethod
+    def describe_options(cls, manifest: Manifest) -> Mapping[str, str]:
+        return arguments_.describe_together_options()
 
     def check(self, spec: TuneSpec) -> None:
         arguments_.check_together_spec(self.name, spec)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,9 @@ from tuneport.client_rules import (
 )
 from tuneport.errors import ConfigError, UnsupportedError
 from tuneport.estimate.hyperparameters import planned_validation_passes
+from tuneport.spelling import did_you_mean
 from tuneport.types import Adapter, Auto, Method, RemoteFile, TuneSpec
-from tuneport.validation import first_error
+from tuneport.validation import describe_type, first_error
 
 if TYPE_CHECKING:
     from tuneport.settings import Settings
@@ -119,6 +121,21 @@ def list_together_options() -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if name not in taken}
 
 
+def describe_together_options() -> dict[str, str]:
+    """Return what each of these arguments takes, and what the SDK's own docstring says of it."""
+    from together.resources.fine_tuning import FineTuningResource
+
+    told: dict[str, str] = {}
+    name = ""
+    for line in (FineTuningResource.create.__doc__ or "").splitlines():
+        begins = re.match(r"\s*(\w+):? \(.*?\):? (.*)", line)
+        name = begins[1] if begins else name
+        told[name] = begins[2] if begins else f"{told.get(name, '')} {line.strip()}"
+    said = {name: told.get(name, "").partition(". ")[0].strip(" .,") for name in list_together_options()}
+    hints = {name: describe_type(hint) for name, hint in list_together_options().items()}
+    return {name: f"{hints[name]}{f': {said[name]}' if said[name] else ''}" for name in sorted(hints.keys() - REFUSED)}
+
+
 def together_hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[str, str]:
     """Return the hyperparameters that a job of this kind takes, with Together's names; see `FineTuneBackend`."""
     if method not in METHODS or adapter not in ADAPTERS:
@@ -161,10 +178,9 @@ def _check_options(backend: str, spec: TuneSpec) -> None:
         if name in REFUSED:
             raise ConfigError(f"provider_options.{name} is refused: {REFUSED[name]}; leave it out")
     if unknown := sorted(set(given) - (set(list_together_options()) if given else set())):
-        raise ConfigError(
-            f"provider_options.{unknown[0]} is no argument of {backend}'s fine_tuning.create; it takes "
-            f"{', '.join(sorted(list_together_options()))}"
-        )
+        takes = sorted(list_together_options())
+        hint = did_you_mean(unknown[0], takes) or f"; it takes {', '.join(takes)} (`--option help` explains them)"
+        raise ConfigError(f"provider_options.{unknown[0]} is no argument of {backend}'s fine_tuning.create{hint}")
     if given:
         from pydantic import ConfigDict, TypeAdapter, ValidationError
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from tuneport.cli.option_list import option_list_callback
 from tuneport.cli.reading import TRAINS, takes_reading_options
 from tuneport.cli.views import output
 from tuneport.data.rows.reading_options import ReadingOptions
@@ -36,11 +37,24 @@ def plan_command(
     method: Annotated[str | None, typer.Option(help="sft, dpo, kto, reward ... Default: chosen by the data.")] = None,
     adapter: Annotated[str, typer.Option(help="auto, full, lora, qlora, prefix or prompt.")] = "auto",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A hyperparameter, e.g. epochs=3.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A hyperparameter, e.g. epochs=3. `--set help` lists them.",
+            callback=option_list_callback("--set", "local"),
+            is_eager=True,
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", metavar="NAME=VALUE", help="Same options as submit: workers=4, precision=fp32 ..."),
+        typer.Option(
+            "--option",
+            metavar="NAME=VALUE",
+            help="Same options as submit: workers=4, precision=fp32 ... `--option help` lists them.",
+            callback=option_list_callback("--option", "local"),
+            is_eager=True,
+        ),
     ] = None,
     reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,

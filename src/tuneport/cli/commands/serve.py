@@ -147,10 +147,13 @@ def _run(
             told = {"base_url": url, "backend": settings.backend, "client_options": list(gateway.opened_to_clients)}
             output.print_json_document({"object": "tuneport.gateway", **told})
         else:
-            backend = settings.backend or "the best for each job (TUNEPORT_BACKEND says another)"
+            backend = settings.backend or "this machine, unless a request or TUNEPORT_BACKEND names another"
+            most = settings.project.gateway.job_budget
             console = output.console()
             console.print(f"[bold]{output.escape_markup(url)}[/bold]  backend: {output.escape_markup(backend)}")
             console.print(f"Programs: export OPENAI_BASE_URL={url}", style="dim", markup=False)
             console.print(f"Dashboard: {url.removesuffix('v1')}", style="dim", markup=False)
+            if most is not None:
+                console.print(f"A job may cost: {output.money(most)} at most", style="dim", markup=False)
             console.print(_describe_client_options(gateway.opened_to_clients), style="dim", markup=False)
         run_command_until_signal(create_app(gateway), listening, begin_shutdown=gateway.begin_shutdown)

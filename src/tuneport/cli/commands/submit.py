@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuneport.cli.mapping import parse_map_option
+from tuneport.cli.option_list import print_option_list, wants_option_list
 from tuneport.cli.views import output
 from tuneport.cli.views.following import follow_job_progress, print_outcome_and_exit
 from tuneport.cli.views.proposal import backend_question, confirmation, print_job_proposal
@@ -24,6 +25,7 @@ from tuneport.lifecycle.submitting.flags import (
     parse_job_wandb_flag,
     parse_template_flag,
 )
+from tuneport.lifecycle.submitting.hold_out import HoldOut, parse_hold_out_share
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.types import TuneSpec
 from tuneport.validation import decode_json, parse_or_config_error
@@ -78,6 +80,7 @@ class SubmitArguments:
     data: Dataset
     options: JobOptions
     backend: str | None
+    hold_out: HoldOut = None
 
 
 def _with_flags(function: Any) -> Any:
@@ -85,12 +88,7 @@ def _with_flags(function: Any) -> Any:
     own = inspect.signature(function, eval_str=True)
     named = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     first = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in named]
-    parameters = first[:2] + [_parameter(flag) for flag in SPEC_FLAGS] + first[2:3]
-    for flag in OPTION_FLAGS:
-        parameters.append(_parameter(flag))
-        if flag.off is not None:
-            parameters.append(_switch(_off(flag), flag.off, flag.off_help))
-    parameters += first[3:]
+    parameters = first[:2] + _parameters(SPEC_FLAGS) + first[2:3] + _parameters(OPTION_FLAGS) + first[3:]
 
     def with_flags(**given: Any) -> None:
         function(**given)
@@ -98,6 +96,15 @@ def _with_flags(function: Any) -> Any:
     with_flags.__doc__ = function.__doc__
     with_flags.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     return with_flags
+
+
+def _parameters(flags: Sequence[Flag]) -> list[inspect.Parameter]:
+    found = []
+    for flag in flags:
+        found.append(_parameter(flag))
+        if flag.off is not None:
+            found.append(_switch(_off(flag), flag.off, flag.off_help))
+    return found
 
 
 def _off(flag: Flag) -> str:
@@ -134,6 +141,10 @@ def submit_command(
     from tuneport.lifecycle.hub import check_job_push, push_job_to_hub
     from tuneport.lifecycle.service import JobService
 
+    for flag in SPEC_FLAGS:
+        if flag.kind == "values" and wants_option_list(flags[flag.field]):
+            print_option_list(flag.flag, backend)
+            return
     if push is not None and not wait:
         raise ConfigError(
             "--push-to-hub needs --wait, since the trainer has no key; or push later: tuneport download JOB "
@@ -149,6 +160,7 @@ def submit_command(
             options=asked.options,
             choose=backend_question(),
             dataset=asked.data,
+            hold_out=asked.hold_out,
         )
         print_job_proposal(proposal)
         row = workspace.submit_proposal(proposal, confirm=confirmation(yes))
@@ -158,7 +170,7 @@ def submit_command(
         if push is not None and row.status == "succeeded":
             output.print_note(f"pushing the weights to {push} ...")
             output.print_note(f"pushed: {push_job_to_hub(workspace, row.id, push)}")
-        print_outcome_and_exit(workspace, row)
+        print_outcome_and_exit(workspace, row, proposal=proposal.as_dict())
 
 
 def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
@@ -171,15 +183,17 @@ def read_submit_arguments(given: Mapping[str, Any]) -> SubmitArguments:
     if given["dataset"] is not None:
         values["dataset"] = given["dataset"]
     values |= {flag.field: value for flag in SPEC_FLAGS if (value := _value(flag, given)) is not None}
+    hold_out: HoldOut = "auto" if given["spec_file"] is None else None  # a file with a job says all of it
+    if isinstance(values.get("validation"), float | bool):
+        hold_out = values.pop("validation") or None
     for name, what in (("dataset", "training file: tuneport submit DATA"), ("model", "model: --model MODEL")):
         if values.get(name) is None:
             raise ConfigError(f"there is no {what}, or a file that has it: --spec FILE")
     reading = {name: values.pop(name) for name in READING_FIELDS if name in values}
     data = Dataset(values.pop("dataset"), **reading)
     options = {flag.field: value for flag in OPTION_FLAGS if (value := _value(flag, given)) is not None}
-    return SubmitArguments(
-        build_job_tune_spec(data, values), data, parse_or_config_error(JobOptions, options), given["backend"]
-    )
+    spec = build_job_tune_spec(data, values)
+    return SubmitArguments(spec, data, parse_or_config_error(JobOptions, options), given["backend"], hold_out)
 
 
 def print_binding_terms(terms: list[BindingTerm]) -> None:
@@ -192,10 +206,10 @@ def print_binding_terms(terms: list[BindingTerm]) -> None:
 def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
     """Return a flag's value, as the spec or the options take it. Returns None if it was not given."""
     value = given[flag.field]
-    if flag.kind == "switch":
-        off = flag.off is not None and given[_off(flag)]
-        if value and off:
-            raise ConfigError(f"{flag.flag} and {flag.off} say the opposite; give one of them")
+    off = flag.off is not None and given[_off(flag)]
+    if value and off:
+        raise ConfigError(f"{flag.flag} and {flag.off} say the opposite; give one of them")
+    if off or flag.kind == "switch":
         return True if value else False if off else None
     if value is None or (isinstance(value, list | tuple) and not value):  # Typer: no pair is an empty one
         return None
@@ -210,6 +224,9 @@ def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
             return parse_job_wandb_flag(value)
         case "template":
             return parse_template_flag(value)
+        case "path_or_share":
+            share = parse_hold_out_share(value)
+            return Path(value) if share is None else share
         case "json_file":
             return _json_file(value, flag.flag)
     return value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -35,8 +36,9 @@ def follow_job_progress(workspace: JobService, row: JobRecord, *, to_the_end: bo
             workspace.start(row.id, on_change=shown.update)
 
 
-def print_outcome_and_exit(workspace: JobService, row: JobRecord) -> None:
-    """Print the outcome, and exit with its code: 0 only for a job that was not stopped."""
+def print_outcome_and_exit(workspace: JobService, row: JobRecord, *, proposal: Mapping[str, Any] | None = None) -> None:
+    """Print the outcome, and exit with its code: 0 only for a job that was not stopped. `proposal`: the document of
+    what was agreed to, for `--json`."""
     from tuneport.cli.views.curve import current_curve_verdict, curve_verdict_json_view, print_curve_verdict
     from tuneport.cli.views.job import stopped_line
     from tuneport.lifecycle.service import describe_job
@@ -45,7 +47,8 @@ def print_outcome_and_exit(workspace: JobService, row: JobRecord) -> None:
     unanswered = row.submit_intent_at is not None and row.remote_id is None and not row.job_status.terminal
     state = row.job_state
     made = state.tuned_model if row.status == "succeeded" and state is not None else None
-    if not output.print_if_json(describe_job(row) | curve_verdict_json_view(row, verdict)):
+    agreed = {} if proposal is None else {"proposal": proposal}
+    if not output.print_if_json(describe_job(row) | curve_verdict_json_view(row, verdict) | agreed):
         if made is not None:
             output.print_line(f"{row.id} succeeded: {made}")
         if verdict is not None:

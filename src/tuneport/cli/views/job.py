@@ -33,6 +33,7 @@ def print_job(row: JobRecord) -> None:
         "method": f"{facts['method']}, adapter {facts['adapter']}",
         "dataset": facts["dataset"]["path"],
         **ReadingOptions.of_spec(row.tune_spec).shown(),
+        "validation": _validation(row, facts["validation"]),
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": job_progress_text(row),
         "quote": _quote_line(quote),
@@ -63,6 +64,13 @@ def stopped_line(row: JobRecord) -> str | None:
     from tuneport.lifecycle.worker.stopping import StoppedEarly
 
     return None if row.stopped_early is None else str(StoppedEarly.model_validate(row.stopped_early))
+
+
+def _validation(row: JobRecord, path: str | None) -> str | None:
+    from tuneport.lifecycle.submitting.hold_out import find_held_out_rows
+
+    held_out = find_held_out_rows(row.tune_spec.dataset)
+    return path if held_out is None else f"{held_out} are held out"
 
 
 def _chosen(details: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from tuneport.errors import ConfigError
 from tuneport.estimate.cost import OwnGPUCost, training_price
 from tuneport.estimate.learning import DurationHistory
 from tuneport.gpus import list_gpus
+from tuneport.lifecycle.planning.base_weights import find_absent_base_models
 from tuneport.lifecycle.planning.cpu_probe import read_stored_cpu_probe
 from tuneport.lifecycle.schema.estimates import JobEstimate
 from tuneport.manifests import CatalogueGPU, Manifest, OfferedModel, find_manifest_model, load_gpus, load_models
@@ -59,7 +60,13 @@ class RankedJob:
         """Return the plan for the named backend, else for that of the settings, else for the best. Raises the error
         that makes it impossible."""
         environment, project = self.settings.get("TUNEPORT_BACKEND"), self.settings.project.backend
-        chosen = choose_backend(self.choices, explicit=explicit, environment=environment, project=project)
+        chosen = choose_backend(
+            self.choices,
+            explicit=explicit,
+            environment=environment,
+            project=project,
+            names=self.settings.project.models,
+        )
         manifest = backend_manifest(chosen.backend, self.settings)
         settings = "TUNEPORT_BACKEND" if environment else "tuneport.toml" if project else None
         estimate = expected_job_estimate(self.spec, chosen, manifest, self.facts, self.machine)
@@ -109,7 +116,8 @@ def choose_job_backend(
     """
     if backend is None:
         backend, spec = split_job_backend_name(spec, settings)
-    return _ranked(spec, settings, dataset, also=backend or settings.backend, history=history).choose(backend)
+    ranked = _ranked(spec, settings, dataset, also=backend or settings.backend, history=history, ask_hub=True)
+    return ranked.choose(backend)
 
 
 def split_job_backend_name(spec: TuneSpec, settings: Settings) -> tuple[str | None, TuneSpec]:
@@ -144,6 +152,7 @@ def _ranked(
     also: str | None = None,
     only: Sequence[str] = (),
     history: DurationHistory | None,
+    ask_hub: bool = False,
 ) -> RankedJob:
     manifests = [backend_manifest(name, settings) for name in only] or training_backend_manifests(settings, spec.model)
     if also is not None and also not in [manifest.name for manifest in manifests]:
@@ -154,6 +163,7 @@ def _ranked(
     validation = None if spec.validation is None else dataset.validation_like(spec.validation)
     facts = read_job_dataset_facts(as_read, validation, home=settings.home)
     machine = plan_job_machine(settings)
+    absent = find_absent_base_models(spec, settings, manifests, ask_hub=ask_hub)
     choices = rank_backends(
         spec,
         manifests,
@@ -161,7 +171,9 @@ def _ranked(
         models=load_models(),
         dataset=facts,
         aliases=settings.aliases(spec.model),
-        ready=find_job_backend_readiness(settings, manifests),
+        ready=replace(
+            find_job_backend_readiness(settings, manifests), without_weights=absent.refusals, downloads=absent.downloads
+        ),
         machine=machine,
         history=history,
     )

@@ -46,10 +46,13 @@ def choose_unnamed_backend(plan: Plan, choose: ChooseBackend | None) -> Plan:
     """Return the plan, or another one where no backend was named and the data would go to a third party: the one that
     `choose` names, or without it the user's own machine.
 
-    Raises ConsentError that lists the backends if that cannot run the job, or if none was chosen.
+    A model's alias that leads to one backend only names it. Raises ConsentError that lists the backends if the own
+    machine cannot run the job, or if none was chosen.
     """
     if plan.named_by is not None or not plan.third_party:
         return plan
+    if set(plan.ranked.settings.aliases(plan.ranked.spec.model) or ()) == {plan.chosen.backend}:
+        return replace(plan, named_by=f"what {plan.ranked.spec.model} stands for")
     allowed = [choice for choice in plan.choices if choice.allowed]
     if choose is not None:
         name = choose(plan)
@@ -61,8 +64,8 @@ def choose_unnamed_backend(plan: Plan, choose: ChooseBackend | None) -> Plan:
         return plan.ranked.choose(own.backend, named_by="no other was named, and this one sends nothing away")
     told = ", ".join(f"{choice.backend} ({_price_of(choice.quote.expected)})" for choice in allowed)
     raise ConsentError(
-        f"no backend was named, and those that can run this job are third parties: {told}; name one with --backend, "
-        "TUNEPORT_BACKEND or `backend = ` in tuneport.toml"
+        f"no backend was named, and those that can run this job are third parties: {told}; name one with --backend "
+        "or as BACKEND/MODEL, or set TUNEPORT_BACKEND or `backend = ` in tuneport.toml"
     )
 
 
@@ -80,8 +83,9 @@ def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: floa
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         command = Dataset.of_spec(proposal.spec).command("check")
         raise CheckFailedError(
-            f"{proposal.spec.dataset} fails the check {first.check}{more}: {first.message}; `{command}` shows the "
-            "rows, --anyway trains on them"
+            f"{proposal.source} fails the check {first.check}{more}: {first.message}; `{command}` shows the "
+            "rows, --anyway trains on them",
+            proposal=proposal.as_dict(),
         )
     if proposal.repeated is not None and not proposal.options.again:
         row = proposal.repeated
@@ -96,9 +100,9 @@ def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: floa
         if highest is not None and limit is not None and highest <= limit:
             return _within(proposal, limit)
     if not callable(confirm):
-        raise ConsentError(_what_to_add(proposal, job_budget))
+        raise ConsentError(_what_to_add(proposal, job_budget), proposal=proposal.as_dict())
     if not confirm(proposal):
-        raise ConsentError("nothing was done: the answer was no")
+        raise ConsentError("nothing was done: the answer was no", proposal=proposal.as_dict())
     return proposal if highest is None else _within(proposal, highest)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from tuneport.data.checks import CheckReport, Finding, Verdict
+from tuneport.data.checks import Finding, Verdict
 from tuneport.estimate.cost import HOURS_PER_MONTH, endpoint_hourly_price
 from tuneport.formatting import counted, duration, money, size
 from tuneport.lifecycle.planning.planning import Plan
-from tuneport.lifecycle.proposing.terms import BindingTerm
+from tuneport.lifecycle.proposing.terms import BindingTerm, job_term_documents
 from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.submitting.hold_out import JobHoldOut
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.manifests import find_manifest_model
 from tuneport.types import PreparedData, TuneSpec
@@ -22,7 +25,8 @@ class JobProposal:
     """`spec` and `data` are what the backend would be sent; `notes` say which rows train nothing.
 
     `check`: what the checks say of the training file; None: they were not asked. `repeated`: an earlier job with the
-    same data and settings on the same backend. `terms` are those that were never shown before.
+    same data and settings on the same backend. `terms` are those that were never shown before. `held_out`: the rows
+    of the dataset that the job is validated on, where no file was named.
     """
 
     spec: TuneSpec
@@ -30,9 +34,15 @@ class JobProposal:
     plan: Plan
     data: PreparedData
     notes: tuple[str, ...] = ()
-    check: CheckReport | None = None
+    check: tuple[Finding, ...] | None = None
     repeated: JobRecord | None = None
     terms: tuple[BindingTerm, ...] = ()
+    held_out: JobHoldOut | None = None
+
+    @property
+    def source(self) -> Path:
+        """Return the dataset as the user named it, with the rows that are held out."""
+        return self.spec.dataset if self.held_out is None else self.held_out.source
 
     @property
     def backend(self) -> str:
@@ -45,8 +55,7 @@ class JobProposal:
     @property
     def highest_price(self) -> float | None:
         """Return the most that training may cost, in US dollars, or None if that is not known."""
-        quote = self.plan.chosen.quote
-        return quote.expected if quote.high is None else quote.high
+        return self.plan.chosen.highest_price
 
     @property
     def free_and_private(self) -> bool:
@@ -61,30 +70,69 @@ class JobProposal:
             ("repeats", self._repeats()),
             ("backend", self._backend()),
             ("data", self._data()),
+            ("held out", self._held_out()),
             ("price", self._price()),
             ("serving", _serving(self.plan)),
             ("training", self._training()),
             ("time", self._time()),
             *(("note", note) for note in (*self.plan.chosen.warnings, *self.notes)),
-            *(("terms", f"{term} (shown once)") for term in self.terms),
+            *(("terms", f"{term} (shown until a job has started there)") for term in self.terms),
         ]
         return [(label, text) for label, text in told if text]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `lines` say as a document for programs."""
+        chosen, held_out = self.plan.chosen, self.held_out
+        others = [choice for choice in self.plan.choices if choice.allowed and choice.backend != chosen.backend]
+        files = [file for file in (self.data.training, self.data.validation) if file is not None]
+        return {
+            "object": "tuneport.proposal",
+            "backend": self.backend,
+            "model": self.model,
+            "named_by": self.plan.named_by,
+            "alternatives": [
+                {"backend": choice.backend, "model": choice.model, "usd": choice.quote.expected} for choice in others
+            ],
+            "third_party": self.plan.manifest.title if self.plan.third_party else None,
+            "rows": sum(file.rows for file in files),
+            "bytes": sum(file.bytes for file in files),
+            "held_out": None if held_out is None else held_out.model_dump(mode="json"),
+            "quote": chosen.quote.model_dump(mode="json"),
+            "highest_usd": self.highest_price,
+            "serving": _serving(self.plan),
+            "method": self.spec.method.value,
+            "adapter": chosen.adapter,
+            "hyperparameters": dict(self._numbers()),
+            "seconds": self.plan.estimate.seconds,
+            "checks": [
+                {"check": each.check, "verdict": each.verdict.value, "message": each.message, "fix": each.fix}
+                for each in self.check or ()
+            ],
+            "repeats": None if self.repeated is None else self.repeated.id,
+            "notes": [*chosen.warnings, *self.notes],
+            "terms": job_term_documents(list(self.terms)),
+        }
+
+    def _repr_html_(self) -> str:
+        from tuneport.pages.notebook import render_notebook_view
+
+        return render_notebook_view(f"{self.source.name} to {self.backend}", head=("", ""), rows=self.lines())
 
     def _check(self) -> list[tuple[str, str]]:
         if self.check is None:
             return []
         failed, warned = self.failed_checks, self._with(Verdict.WARN)
-        passed = len(self.check.findings) - len(failed) - len(warned)
+        passed = len(self.check) - len(failed) - len(warned)
         told = [("FAIL", f"{each.check}: {each.message}{f'; {each.fix}' if each.fix else ''}") for each in failed]
         told += [("warn", f"{each.check}: {each.message}") for each in warned]
-        return [*told, ("checks", f"{passed} of {len(self.check.findings)} pass")]
+        return [*told, ("checks", f"{passed} of {len(self.check)} pass")]
 
     @property
     def failed_checks(self) -> list[Finding]:
         return self._with(Verdict.FAIL)
 
     def _with(self, verdict: Verdict) -> list[Finding]:
-        return [] if self.check is None else [each for each in self.check.findings if each.verdict is verdict]
+        return [] if self.check is None else [each for each in self.check if each.verdict is verdict]
 
     def _repeats(self) -> str:
         row = self.repeated
@@ -111,6 +159,11 @@ class JobProposal:
         if self.plan.manifest.own_machine:
             return f"{what} stay on your machines"
         return f"{what} go to {self.plan.manifest.title}, which you run yourself"
+
+    def _held_out(self) -> str:
+        if self.held_out is None:
+            return ""
+        return f"{self.held_out}: not trained on, they show how well it does (--no-validation trains on all)"
 
     def _price(self) -> str:
         quote = self.plan.chosen.quote

@@ -11,12 +11,15 @@ from tuneport.backends.base import FineTuneBackend
 from tuneport.data.dataset import Dataset
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.planning.planning import DEFAULT_ENCODING, Plan
+from tuneport.lifecycle.proposing.check_cache import CheckCache
 from tuneport.lifecycle.proposing.consent import ChooseBackend, choose_unnamed_backend, refuse_personal_upload
+from tuneport.lifecycle.proposing.held_out import absolute_dataset_path, hold_out_rows, with_hold_out_finding
 from tuneport.lifecycle.proposing.proposal import JobProposal
 from tuneport.lifecycle.proposing.terms import BindingTerm, list_unshown_terms
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.requests import JobRequestClaim
 from tuneport.lifecycle.store.store import Store, UnknownJobError
+from tuneport.lifecycle.submitting.hold_out import HoldOut, read_job_pictures
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.lifecycle.worker.unclear_starts import unclear_start_wait
 from tuneport.lifecycle.worker.worker import JobWorker
@@ -44,14 +47,17 @@ class JobSubmitter:
         backend: str | None,
         dataset: Dataset | None,
         choose: ChooseBackend | None = None,
+        hold_out: HoldOut = None,
         with_consent: bool = False,
     ) -> JobProposal:
-        """Return the job with its backend, price and converted data. `with_consent`: it has to be agreed to, so
-        no third party is taken by itself, the data is checked, and earlier jobs are compared."""
+        """Return the job with its backend, price and converted data. No third party is taken by itself. `hold_out`:
+        the share of its rows that it is validated on. `with_consent`: it has to be agreed to, so the data is checked,
+        and earlier jobs are compared."""
+        job_data = hold_out_rows(spec, dataset, hold_out, home=self.settings.home)
+        spec, dataset = job_data.spec, job_data.dataset
         options.check(spec)
         planned = self.plan(spec, backend=backend, dataset=dataset)
-        if with_consent:
-            planned = choose_unnamed_backend(planned, choose)
+        planned = choose_unnamed_backend(planned, choose)
         choice = planned.chosen
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
         opened = self.open_backend(choice.backend)
@@ -61,15 +67,16 @@ class JobSubmitter:
         data, notes = self._prepare(spec, planned)
         if planned.third_party and not options.allow_personal_data:
             refuse_personal_upload(spec, data, choice.backend)
-        validation = None if spec.validation is None else _absolute(spec.validation)
-        spec = spec.model_copy(update={"dataset": _absolute(spec.dataset), "validation": validation})
+        validation = None if spec.validation is None else absolute_dataset_path(spec.validation)
+        spec = spec.model_copy(update={"dataset": absolute_dataset_path(spec.dataset), "validation": validation})
         if options.delete_files is None:
             options = options.updated({"delete_files": self.settings.delete_files(choice.backend)})
-        proposal = JobProposal(spec, options, planned, data, tuple(notes))
-        return self._checked(proposal) if with_consent else proposal
+        proposal = JobProposal(spec, options, planned, data, tuple(notes), held_out=job_data.held_out)
+        return self._checked(proposal, job_data.whole) if with_consent else proposal
 
-    def _checked(self, proposal: JobProposal) -> JobProposal:
-        from tuneport.data.checks import check_dataset
+    def _checked(self, proposal: JobProposal, whole: Dataset | None) -> JobProposal:
+        """Return the proposal with what the checks say of the data; `whole`: with the rows that are held out of it, so
+        that the lines are those of the user's file."""
         from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 
         planned, spec, data = proposal.plan, proposal.spec, proposal.data
@@ -81,10 +88,14 @@ class JobSubmitter:
         offered = find_manifest_model(planned.manifest, proposal.model)
         context = None if offered is None else offered.context_for(spec.method.value)
         vocabulary = TokenizerVocabulary((offered and offered.encoding) or DEFAULT_ENCODING, context=context)
-        report = check_dataset(planned.dataset, validation=planned.validation, vocabulary=vocabulary)
+        checked, validation = planned.dataset, planned.validation
+        if whole is not None:
+            checked, validation = whole, None
+        kept = CheckCache(self.settings.home / "cache" / "checks")
+        findings = with_hold_out_finding(kept.findings(checked, validation, vocabulary), spec, proposal.held_out)
         repeated = self.store.jobs.find_repeated(spec, proposal.data, backend=proposal.backend, model=proposal.model)
-        terms = list_unshown_terms(self.store, planned.manifest, proposal.model)
-        return replace(proposal, check=report, repeated=repeated, terms=tuple(terms))
+        terms = list_unshown_terms(self.store, planned.manifest, proposal.model, mark=False)
+        return replace(proposal, check=findings, repeated=repeated, terms=tuple(terms))
 
     def add(
         self,
@@ -95,9 +106,9 @@ class JobSubmitter:
     ) -> JobRecord:
         """Write the job's row. `show_terms` and `claim` are as in `JobService.submit`."""
         planned = proposal.plan
-        if show_terms is not None:
-            terms = list(proposal.terms) or list_unshown_terms(self.store, planned.manifest, proposal.model)
-            if terms:
+        if proposal.terms or show_terms is not None:  # those of a proposal are in it
+            terms = list_unshown_terms(self.store, planned.manifest, proposal.model, mark=True)
+            if terms and show_terms is not None:
                 show_terms(terms)
         row = self.store.jobs.add(
             proposal.spec,
@@ -110,6 +121,9 @@ class JobSubmitter:
             monthly_budget=self.monthly_budget,
             claim=claim,
         )
+        if proposal.held_out is not None:
+            told = f"{proposal.held_out.validation_rows:,} rows are held out for validation"
+            self.worker.events.add_tuneport_event(row.id, told, type_="dataset", once=f"{row.id} held out")
         for note in proposal.notes:
             self.worker.events.add_tuneport_event(
                 row.id, note, level="warning", type_="dataset", once=f"{row.id} {note}"[:190]
@@ -148,7 +162,7 @@ class JobSubmitter:
     def _reward_model(self, wanted: str, backend: str) -> str:
         """Return a folder's whole path, or the backend's id of one of our jobs; else return it unchanged."""
         if Path(wanted).expanduser().is_dir():
-            return str(_absolute(Path(wanted).expanduser()))
+            return str(absolute_dataset_path(Path(wanted).expanduser()))
         try:
             row = self.store.jobs.get(wanted)
         except UnknownJobError:
@@ -162,7 +176,6 @@ class JobSubmitter:
     def _prepare(self, spec: TuneSpec, planned: Plan) -> tuple[PreparedData, list[str]]:
         """Return the files for the backend, and notes on rows that train nothing. Raises DatasetError if all rows are
         such."""
-        from tuneport.data.conversion.inline_images import ImageInliner
         from tuneport.data.conversion.prepare import convert_dataset_for_method, dataset_upload_format
         from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 
@@ -173,7 +186,7 @@ class JobSubmitter:
 
         def prepared(dataset: Dataset) -> tuple[DataFile, list[str]]:
             seen = UntrainedDatasetRecords(limit)
-            pictures = ImageInliner.of(dataset) if dataset.reading.inline_images else None
+            pictures = read_job_pictures(dataset)
             file = convert_dataset_for_method(
                 spec.method, dataset, target, self.worker.files, untrained=seen, pictures=pictures
             )
@@ -191,9 +204,3 @@ def _trained_tokens(spec: TuneSpec, manifest: Manifest, model: str) -> int | Non
     offered, wanted = find_manifest_model(manifest, model), spec.hyperparameters.max_length
     known = [offered.context if offered is not None else None, wanted if isinstance(wanted, int) else None]
     return min((tokens for tokens in known if tokens is not None), default=None)
-
-
-def _absolute(path: Path) -> Path:
-    from tuneport.data.containers.hub import hub_dataset_name
-
-    return path if hub_dataset_name(path) is not None else path.absolute()

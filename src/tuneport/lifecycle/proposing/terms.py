@@ -62,15 +62,15 @@ def list_job_terms(backend: str, model: str) -> list[BindingTerm]:
     return list_backend_terms(manifest) if licence is None else [*list_backend_terms(manifest), licence]
 
 
-def list_unshown_terms(store: Store, manifest: Manifest, model: str) -> list[BindingTerm]:
-    """Return the provider's terms and the base model's licence, each only the first time; from now on they count as
-    shown."""
+def list_unshown_terms(store: Store, manifest: Manifest, model: str, *, mark: bool) -> list[BindingTerm]:
+    """Return the provider's terms and the base model's licence, each only if it was never shown. `mark`: from now on
+    they count as shown."""
     found = []
     terms = list_backend_terms(manifest)
-    if terms and store.terms.first_showing(f"backend {manifest.name}", [str(term) for term in terms]):
+    if terms and store.terms.first_showing(f"backend {manifest.name}", [str(term) for term in terms], mark=mark):
         found += terms
     licence = job_model_licence_term(manifest, model)
-    if licence is not None and store.terms.first_showing(f"weights {licence.subject}"[:200], [str(licence)]):
+    if licence is not None and store.terms.first_showing(f"weights {licence.subject}"[:200], [str(licence)], mark=mark):
         found.append(licence)
     return found
 

@@ -14,12 +14,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuneport.errors import ConfigError
+from tuneport.lifecycle.submitting.hold_out import held_out_by_default
 from tuneport.lifecycle.submitting.options import JobOptions, OffFlag, job_option_off_flag
 from tuneport.types import TuneSpec, Wandb
 from tuneport.validation import decode_json
 
 Kind = Literal[
-    "text", "path", "whole", "number", "columns", "texts", "values", "wandb", "json_file", "switch", "names", "template"
+    "text",
+    "path",
+    "path_or_share",
+    "whole",
+    "number",
+    "columns",
+    "texts",
+    "values",
+    "wandb",
+    "json_file",
+    "switch",
+    "names",
+    "template",
 ]
 GRADER_FILE = "GRADER.json"
 """Stands in a printed command for a file with the job's grader."""
@@ -41,7 +54,15 @@ class Flag:
 
 SPEC_FLAGS = (
     Flag("model", "--model", "An alias, a weights name or a provider's model id.", short="-m"),
-    Flag("validation", "--validation", "A validation file.", "path"),
+    Flag(
+        "validation",
+        "--validation",
+        "A validation file, or the share of the rows to hold out. Default: 10% of 200 rows and more.",
+        "path_or_share",
+        "FILE|PERCENT%",
+        off="--no-validation",
+        off_help="Hold no rows out: train on all of them.",
+    ),
     Flag("columns", "--map", "The column to read as the format's field NAME.", "columns", "NAME=COLUMN"),
     Flag("format", "--format", "The format of the files. Default: detected from the data."),
     Flag("system", "--system", "The system prompt of records that have none.", metavar="TEXT"),
@@ -76,7 +97,7 @@ SPEC_FLAGS = (
     Flag(
         "hyperparameters",
         "--set",
-        "A hyperparameter: epochs, batch_size, learning_rate ...",
+        "A hyperparameter: epochs, batch_size, learning_rate ... `--set help` lists them.",
         "values",
         "NAME=VALUE",
     ),
@@ -98,7 +119,11 @@ SPEC_FLAGS = (
     Flag("budget", "--budget", "US dollars; refuse a job that may cost more.", "number"),
     Flag("metadata", "--metadata", "Metadata that the backend keeps with the job, as text.", "texts", "NAME=VALUE"),
     Flag(
-        "provider_options", "--option", "Backend option, passed unchanged, e.g. precision=bf16.", "values", "NAME=VALUE"
+        "provider_options",
+        "--option",
+        "Backend option, passed unchanged, e.g. precision=bf16. `--option help` lists them.",
+        "values",
+        "NAME=VALUE",
     ),
 )
 
@@ -168,7 +193,7 @@ def build_submit_command(spec: TuneSpec, options: JobOptions, *, backend: str | 
     lacks."""
     words = ["tuneport", "submit", _path(spec.dataset)]
     for flag in SPEC_FLAGS:
-        words += _words(flag, getattr(spec, flag.field))
+        words += _words(flag, getattr(spec, flag.field), held_out_by_default(spec))
         if flag.field == "model" and backend is not None:
             words += ["--backend", backend]
     for flag in OPTION_FLAGS:
@@ -195,9 +220,12 @@ def _sayable(flag: Flag, name: str, value: Any) -> bool:
     return bool(name) and "=" not in name and (flag.kind != "columns" or bool(value))
 
 
-def _words(flag: Flag, value: Any) -> list[str]:
-    """Return the flag with the value; nothing for a default that the command has by itself."""
+def _words(flag: Flag, value: Any, held_out: bool) -> list[str]:
+    """Return the flag with the value; nothing for a default that the command has by itself. `held_out`: it holds rows
+    out by default."""
     field = TuneSpec.model_fields[flag.field]
+    if value is None and flag.off is not None:  # else the command would hold rows out
+        return [flag.off] if held_out else []
     if value is None or (flag.field != "method" and value == field.get_default(call_default_factory=True)):
         return []
     if flag.kind in ("columns", "texts", "values"):
@@ -208,7 +236,7 @@ def _words(flag: Flag, value: Any) -> list[str]:
             if _sayable(flag, name, item)
         ]
         return [word for pair in said for word in (flag.flag, pair)]
-    if flag.kind == "path":
+    if flag.kind in ("path", "path_or_share"):
         return [flag.flag, _path(value)]
     if flag.kind == "switch":
         return [flag.flag]

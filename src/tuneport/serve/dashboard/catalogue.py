@@ -12,6 +12,8 @@ from tuneport.serve.dashboard.pages import DashboardPages, dashboard_page_routes
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.native.models import list_native_base_models, list_native_jobs_with_models, native_tuned_model
 from tuneport.workflows.doctor import list_backend_states as look
+from tuneport.workflows.models import models as list_models
+from tuneport.workflows.models import serving_words, training_words
 
 MOST_TUNED = 100
 
@@ -28,10 +30,15 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
     def models(request: Request) -> Response:
         today, offered = date.today(), []
         ready = {row["name"] for row in look(gateway.settings, today) if row["configured"]}
+        tunable = {(each.backend, each.id): each for each in list_models(settings=gateway.settings, today=today).offers}
         for name in backend_names(gateway.settings):
             manifest = backend_manifest(name, gateway.settings)
             rows = [
-                {"model": model, "days": _days(model.retires, today)}
+                {
+                    "model": model,
+                    "days": _days(model.retires, today),
+                    "offer": tunable.get((name, model.id)),
+                }
                 for model in list_native_base_models(name, gateway.settings, today)
             ]
             offered.append(
@@ -41,6 +48,7 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
                     "no_new_jobs_from": manifest.no_new_jobs_from,
                     "any_model": manifest.any_model is not None,
                     "models": rows,
+                    "own_machine": manifest.own_machine,
                     "contexts": any(model.context for model in manifest.models),
                     "ready": name in ready,
                 }
@@ -52,7 +60,8 @@ def router(gateway: Gateway, pages: DashboardPages) -> APIRouter:
             tuned.append(
                 {"job": DashboardJob.from_job(each), "last_day": told.retires, "days": _days(told.retires, today)}
             )
-        return pages.render_page("models.html", request, tuned=tuned, offered=offered)
+        prices = {"training": training_words, "answers": serving_words}
+        return pages.render_page("models.html", request, tuned=tuned, offered=offered, prices=prices)
 
     return routes
 

@@ -12,9 +12,12 @@ from fastapi import APIRouter, Query, Request, Response
 from markupsafe import Markup, escape
 from starlette.concurrency import run_in_threadpool
 
+from tuneport.backends import training_backend_manifests
 from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.data.checks.report import CheckReport
 from tuneport.estimate.cost import Traffic
+from tuneport.formatting import money
+from tuneport.lifecycle.planning.planning import plan_job_on_backends, split_job_backend_name
 from tuneport.lifecycle.schema.records import FileRecord
 from tuneport.lifecycle.submitting.flags import parse_job_option_pairs, parse_job_option_texts
 from tuneport.lifecycle.submitting.options import ClientOptions, list_job_option_needs
@@ -26,6 +29,7 @@ from tuneport.serve.http.access import CSRF_FIELD, check_csrf
 from tuneport.serve.http.errors import Refusal, gateway_not_found_refusal, gateway_refusal_for_validation
 from tuneport.serve.http.multipart import read_multipart_form
 from tuneport.serve.jobs.create import create_native_job
+from tuneport.serve.jobs.specs import build_client_requested_spec
 from tuneport.serve.live.streams import WatchedFeed
 from tuneport.serve.naming import refuse_client_model_path
 from tuneport.serve.openai.files import MAX_FILE_BYTES, check_client_upload_name, store_client_file
@@ -124,7 +128,9 @@ def _plan(
     names = {str(gateway.contents.path(file.sha256)): file.filename for file in (training, held_out) if file}
     found, others = None, None
     if costs.result is not None:
-        found, others = list_dashboard_offers(costs.result, list_backend_states(gateway.settings, date.today()))
+        states = list_backend_states(gateway.settings, date.today())
+        third = {each.name: each.title for each in training_backend_manifests(gateway.settings) if each.third_party}
+        found, others = list_dashboard_offers(costs.result, states, third)
     return {
         "training": training,
         "most": MAX_FILE_BYTES,
@@ -246,9 +252,36 @@ def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
         asked = SubmitJob.model_validate(body)
     except ValidationError as error:
         raise gateway_refusal_for_validation([dict(row) for row in error.errors()], body) from error
+    agreed = given(f"agreed:{asked.model}")
+    if agreed is not None:
+        asked = _within_agreed_price(gateway, asked, _number(agreed))
     request = create_native_job(gateway, asked, key=given("once"))
     gateway.wake()
     return request.id
+
+
+def _within_agreed_price(gateway: Gateway, asked: SubmitJob, agreed: float | str | None) -> SubmitJob:
+    """Return the job with the page's price as its budget, if it has no lower one. Raises Refusal if the job may cost
+    more by now, or with the settings of the form."""
+    if not isinstance(agreed, int | float) or not 0 <= agreed < 1e9:
+        raise Refusal(400, f"The price on the page is no number: {agreed!r}.", param="agreed")
+    given = asked.model_dump(mode="json", exclude_none=True)
+    files = {"training_sha256": asked.training_file, "validation_sha256": asked.validation_file}
+    hashes = {name: _file(gateway, file_id).sha256 for name, file_id in files.items() if file_id is not None}
+    for sha256 in hashes.values():
+        gateway.contents.fetch_content(sha256)
+    spec = build_client_requested_spec(gateway, given | hashes | {"tuneport": given})
+    backend, spec = split_job_backend_name(spec.model_copy(update={"model": asked.model}), gateway.settings)
+    choices, _ = plan_job_on_backends(spec, gateway.settings, backends=[] if backend is None else [backend])
+    highest = choices[0].highest_price
+    if highest is not None and highest > agreed:
+        raise Refusal(
+            409,
+            f"{asked.model} may cost {money(highest)} now, with these settings, and the page said {money(agreed)}. "
+            "Nothing was started: go back, set the epochs above the prices, and look at them again.",
+            param="choice",
+        )
+    return asked.model_copy(update={"budget": min(agreed, asked.budget or agreed)}) if agreed > 0 else asked
 
 
 def _lines(text: str | None) -> list[str]:

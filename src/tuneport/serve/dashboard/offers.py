@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from tuneport.lifecycle.proposing.terms import BindingTerm, list_job_terms
 from tuneport.router import BackendChoice
 from tuneport.workflows.compare import Comparison
 
@@ -16,16 +17,28 @@ OF_EACH_BACKEND = 3
 
 @dataclass(frozen=True)
 class DashboardOfferRow:
-    """An offer of the comparison. `missing` says what must be set up before it can be chosen."""
+    """An offer of the comparison. `missing` says what must be set up before it can be chosen. `goes_to`: the third
+    party that gets the rows, or None."""
 
     choice: BackendChoice
     priced_on: date | None
     stale: bool
     missing: str | None
+    goes_to: str | None = None
 
     @property
     def value(self) -> str:
         return f"{self.choice.backend}/{self.choice.model}"
+
+    @property
+    def highest_price(self) -> float | None:
+        """Return the most that training may cost, in US dollars, or None if that is not known."""
+        return self.choice.highest_price
+
+    @property
+    def terms(self) -> list[BindingTerm]:
+        """Return the terms of the backend, and the licence of the base model."""
+        return list_job_terms(self.choice.backend, self.choice.model or "")
 
     @property
     def can_be_chosen(self) -> bool:
@@ -33,14 +46,14 @@ class DashboardOfferRow:
 
 
 def list_dashboard_offers(
-    comparison: Comparison, backends: Sequence[Mapping[str, Any]]
+    comparison: Comparison, backends: Sequence[Mapping[str, Any]], third_parties: Mapping[str, str]
 ) -> tuple[list[DashboardOfferRow], list[DashboardOfferRow]]:
     """Return the best offer of every backend, and all others, each model of a backend once: a job is the same however
     the model is served, and does not rent a card. In both, offers that cannot be chosen here come last, else in the
-    comparison's order."""
+    comparison's order. `third_parties`: the titles of backends that get the rows."""
     missing = {row["name"]: _missing(row) for row in backends}
     found = [
-        DashboardOfferRow(choice, day, stale, missing.get(choice.backend))
+        DashboardOfferRow(choice, day, stale, missing.get(choice.backend), third_parties.get(choice.backend))
         for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True)
         if choice.inference is None or choice.inference.offer is None
     ]

@@ -13,6 +13,7 @@ from tuneport.data.dataset import Dataset
 from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import DatasetError, TuneportError
 from tuneport.lifecycle.contents.contents import ContentGoneError
+from tuneport.lifecycle.planning.base_weights import refuse_absent_base_model
 from tuneport.lifecycle.schema.records import FileRecord, RequestRecord
 from tuneport.lifecycle.schema.request_context import current_store_request_context
 from tuneport.lifecycle.store.files.uploaded import new_stored_file_id
@@ -107,6 +108,7 @@ def _create(
     if opened is not None and start.backend is not None:
         model = BackendCatalogue(gateway.settings).resolve_model(start.model, start.backend)
         opened.check(spec.model_copy(update={"model": model, "from_checkpoint": None}))
+        refuse_absent_base_model(spec.model_copy(update={"model": model}), gateway.settings, opened.manifest)
     job_id = new_stored_file_id("ftjob-")
     with gateway.contents.lock_contents():  # keeps the contents until the request refers to them
         for file_id, param in ((asked.training_file, "training_file"), (asked.validation_file, "validation_file")):

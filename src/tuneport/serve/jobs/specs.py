@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tuneport.backends import backend_manifest
 from tuneport.backends.openai.request import TOKEN_KEY
+from tuneport.backends.routing import BackendOffers
 from tuneport.data.rows.reading_options import READING_FIELDS
 from tuneport.serve.gateway import Gateway
 from tuneport.serve.http.errors import Refusal
@@ -14,6 +16,7 @@ from tuneport.serve.jobs.model_access import is_hidden_from_caller
 from tuneport.serve.naming import ClientCatalogue, client_model_not_offered, route_client_model
 from tuneport.serve.permitted import client_grader_has_code, refuse_operator_options
 from tuneport.serve.wire import MethodAsked
+from tuneport.settings import Settings
 from tuneport.types import Hyperparameters, Method, TuneSpec
 from tuneport.validation import parse_or_config_error
 
@@ -47,10 +50,27 @@ def route_client_start(gateway: Gateway, name: str, backend: str | None = None) 
         if is_hidden_from_caller(gateway, name):
             raise client_model_not_offered(name)
         where = route_client_model(name, gateway.settings)
+        _refuse_unnamed_third_party(name, where, gateway.settings)
         return RequestedStart(where.backend, where.model)
     if row is None or row.tuned_model is None or row.deleted_at is not None:
         raise Refusal(400, f"The model {name} does not exist, or not yet.", param="model", code="model_not_found")
     return RequestedStart(row.backend, row.model, row.id)
+
+
+def _refuse_unnamed_third_party(name: str, where: BackendOffers, settings: Settings) -> None:
+    """Raise Refusal if only third parties have the model and neither the client nor the operator names one. Where this
+    machine has it, too, the job is made for it."""
+    if where.named or len(settings.aliases(where.model) or ()) == 1:
+        return
+    third = [other for other in where.usable if backend_manifest(other, settings).third_party]
+    if third and len(third) == len(where.usable):
+        raise Refusal(
+            400,
+            f"No backend was named for {name}, and those that have it are third parties: {', '.join(third)}. Name one, "
+            f"as {third[0]}/{name}, or let the operator of this gateway set TUNEPORT_BACKEND.",
+            param="model",
+            code="backend_not_named",
+        )
 
 
 def build_permitted_spec(
@@ -60,7 +80,11 @@ def build_permitted_spec(
     named as the client wrote it.
 
     A grader's code that the operator lets clients send gets the option that runs it on this machine, in the sandbox.
+    The operator's limit for one job is the budget of those that have none, or a higher one.
     """
+    most = gateway.settings.project.gateway.job_budget
+    if most is not None:
+        spec = spec.model_copy(update={"budget": min(most, spec.budget or most)})
     try:
         refuse_operator_options(spec, backend, gateway.settings.project.gateway.client_options)
     except Refusal as refusal:

@@ -11,6 +11,7 @@ from tuneport.curves import CurveVerdict
 from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
 from tuneport.lifecycle.schema.submission import SubmissionCandidate
+from tuneport.lifecycle.submitting.hold_out import JobHoldOut
 from tuneport.lifecycle.submitting.options import ClientOptions
 from tuneport.lifecycle.worker.stopping import StoppedEarly
 from tuneport.serve.wire.base import Integer, Metadata, RequestModel, ResponseModel
@@ -76,6 +77,7 @@ class Job(ResponseModel, ClientOptions):
     adapter: Adapters
     dataset: DatasetTold
     validation: str | None
+    held_out: JobHoldOut | None = Field(description="The rows of the dataset that are its validation file.")
     columns: dict[str, str]
     format: str | None
     system: str | None
