@@ -19,9 +19,10 @@ from tuneport.scoring.scores import score_all
 from tuneport.types import DataFile, Hyperparameters, MetricPoint, PreparedData, TuneSpec
 from tuneport.workflows.evaluation.answering import EvaluationAnswer
 from tuneport.workflows.evaluation.decision import decide_evaluation
-from tuneport.workflows.evaluation.held_out import JobHoldOut
+from tuneport.workflows.evaluation.held_out import HeldOutRows
 from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement, JudgedPair
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
+from tuneport.workflows.evaluation.majority import MajorityBaseline, MajorityClass, score_majority_class
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel
 from tuneport.workflows.evaluation.models.trained import TrainedModelJob
 from tuneport.workflows.evaluation.report.page import EvaluationReport
@@ -56,7 +57,7 @@ def evaluation(
         ]
         for name, many in zip(names, rights, strict=True)
     }
-    held = JobHoldOut(
+    held = HeldOutRows(
         path=Path("test.jsonl"),
         rows=tuple(each),
         lines=tuple(range(1, rows + 1)),
@@ -72,7 +73,7 @@ def evaluation(
         EvaluatedModelMeasurement(
             EvaluatedModel(name, "local", f"{name}-id", "small" if name.startswith("job") else f"{name}-id"),
             tuple(answers[name]),
-            EvaluationAnswerSpeed(pace / 2, pace, 4 / pace, 40, 4),
+            EvaluationAnswerSpeed(pace / 2, pace, 4 / pace, 40, 4, pace / 6),
             usd,
             "by the token",
             12.5,
@@ -143,6 +144,15 @@ def general(*, lost: int = 0, unsafe: int = 0) -> GeneralAbilityComparison:
     return compare_general_ability(judged(34, 34), judged(34 - lost, 34 - unsafe))
 
 
+def majority(found: Evaluation, share: float, label: str = LABELS[0]) -> MajorityBaseline:
+    """The class that so large a share of the training rows has, beside the last model."""
+    judged, of = found.models[-1], MajorityClass(label, share, "train.jsonl")
+    answers = [one.answer for one in judged.said]
+    made = score_majority_class(of, found.held_out.rows, judged.asked.name, answers, found.metrics)
+    assert made is not None
+    return made
+
+
 def report(found: Evaluation, trained: Mapping[str, TrainedModelJob] | None = None) -> EvaluationReport:
     return EvaluationReport(found, decide_evaluation(found, trained=trained), trained or {}, date(2026, 11, 26))
 
@@ -156,7 +166,9 @@ def rich() -> EvaluationReport:
         leaks=3,
         kept=general(lost=14),
     )
-    few = replace(found.models[1], asked=replace(found.models[1].asked, few_shot=True))
+    few = replace(found.models[1], asked=replace(found.models[1].asked, prompting="few-shot"))
     models = (found.models[0], few, found.models[2])
-    found = replace(found, models=models, judgement=judgement(50, 20, always_first=30, silent=5))
+    found = replace(
+        found, models=models, judgement=judgement(50, 20, always_first=30, silent=5), majority=majority(found, 0.38)
+    )
     return report(found, {JOB: job("overfitting", epochs=8)})

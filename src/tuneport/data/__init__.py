@@ -12,6 +12,7 @@ OPEN_TO_OTHER_ROOMS = (
     "checks.rows.words.language_names",
     "clean",
     "containers.bad_row",
+    "containers.folder",
     "containers.hub",
     "containers.limits",
     "containers.numbering",

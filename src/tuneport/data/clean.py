@@ -75,6 +75,11 @@ class CleanReport:
         return {**vars(self), **paths, **counts, "notes": list(self.notes), "repairs": list(self.repairs)}
 
 
+def clean_log(output: Path) -> Path:
+    """Return the file beside `output` in which `clean` says what it removed and changed."""
+    return output.with_name(output.name + ".log.jsonl")
+
+
 @renamed(path="dataset")
 def clean(
     dataset: DatasetLike,
@@ -103,7 +108,7 @@ def clean(
     changed record could not be written in its own format.
     """
     data, output = Dataset.of(dataset, columns, format), Path(output)
-    path, source, log = data.path, data.open(), output.with_name(output.name + ".log.jsonl")
+    path, source, log = data.path, data.open(), clean_log(output)
     if output.suffix != ".jsonl":
         raise ConfigError(f"the output {output} must end in .jsonl; `tuneport convert` writes other files from that")
     refuse_overwriting((output, log), source.files)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias, Unpack
 
 from tuneport.data.containers.bad_row import reading_file
+from tuneport.data.containers.dataset_info import find_dataset_info_entry
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.python_objects import Rows, RowsFile
 from tuneport.data.containers.source import RowSource, list_dataset_files
@@ -51,6 +52,8 @@ _OF_TRAINING = frozenset(("check", "preview", "compare", "plan", "submit"))
 class Dataset:
     """A file, a folder or `hf://owner/name`, with other names for its columns, and its format if that is given.
 
+    `dataset_info.json#NAME` (or `FOLDER#NAME`) is the file and the columns that LLaMA-Factory's list gives that name.
+
     A list of dicts, a pandas DataFrame or a `datasets.Dataset` is written to a private file, which is there as long as
     this object is; what is missing in a table leaves its key out (see `containers/python_objects.py`).
 
@@ -71,7 +74,9 @@ class Dataset:
     ) -> None:
         self._rows: RowsFile | None = None
         if isinstance(path, str | os.PathLike):
-            self.path = Path(path)
+            entry = find_dataset_info_entry(Path(path))
+            self.path = Path(path) if entry is None else entry.path
+            columns = columns if entry is None else entry.columns | dict(columns or {})
         else:
             self._rows = RowsFile(path)
             self.path = self._rows.path

@@ -26,12 +26,18 @@ from tuneport.data.checks.near.near_duplicates import (
     find_near_duplicates,
     near_duplicate_threshold,
 )
-from tuneport.data.containers.folder import DATA
+from tuneport.data.containers.folder import dataset_stem
 from tuneport.data.containers.source import RowSource
 from tuneport.data.dataset import Dataset, DatasetLike
-from tuneport.data.running.writing import make_output_folder, publish_output_file, refuse_overwriting, temporary_file
+from tuneport.data.running.writing import (
+    ELSEWHERE,
+    make_output_folder,
+    publish_output_file,
+    refuse_overwriting,
+    temporary_file,
+)
 from tuneport.deprecation import renamed
-from tuneport.errors import ConfigError, DatasetError, DatasetProblem
+from tuneport.errors import ConfigError, DatasetError, DatasetProblem, StorageError
 
 Indexes = npt.NDArray[np.int64]
 
@@ -63,10 +69,14 @@ def split(
     """Write `output/NAME.train.jsonl` and `output/NAME.validation.jsonl`; `share` of the rows goes into the latter.
 
     Rows with the same input, or nearly the same, stay on one side, so none leaks. In a classification each class gives
-    its share, at least one row if it has two inputs. The same file, share and seed give the same split. Raises
-    DatasetError for a bad dataset or one with fewer than two inputs, ConfigError for a share outside 0 to 0.5.
+    its share, at least one row if it has two inputs. The same file, share and seed give the same split. `output` is
+    made if needed, its parents are not. Raises DatasetError for a bad dataset or one with fewer than two inputs,
+    ConfigError for a share outside 0 to 0.5, StorageError if the files cannot be written.
     """
-    return split_dataset(Dataset.of(dataset, columns, format), share, seed, Path(output))
+    folder = Path(output)
+    if not folder.parent.is_dir():  # more than one new folder is a slip of the pen
+        raise StorageError(f"{folder.parent}: the folder does not exist; create it, or {ELSEWHERE}")
+    return split_dataset(Dataset.of(dataset, columns, format), share, seed, folder)
 
 
 def split_dataset(data: Dataset, share: float, seed: int, folder: Path, *, for_job: bool = False) -> DatasetSplit:
@@ -90,7 +100,7 @@ def split_dataset(data: Dataset, share: float, seed: int, folder: Path, *, for_j
         )
         raise DatasetError(problem)
     make_output_folder(folder, private=for_job)
-    train, validation = (folder / f"{_stem(data.path)}.{side}.jsonl" for side in ("train", "validation"))
+    train, validation = split_files(data, folder)
     source = RowSource(data.path) if for_job else data.open()
     refuse_overwriting((train, validation), source.files)
     with ExitStack() as stack:
@@ -101,6 +111,12 @@ def split_dataset(data: Dataset, share: float, seed: int, folder: Path, *, for_j
         publish_output_file(*files[0], train, private=for_job)
         publish_output_file(*files[1], validation, private=for_job)
     return DatasetSplit(train, validation, found.rows - len(held_out), len(held_out), stratified)
+
+
+def split_files(data: Dataset, folder: Path) -> tuple[Path, Path]:
+    """Return the files that `split` writes into `folder`: of training and of validation."""
+    stem = dataset_stem(data.path)
+    return folder / f"{stem}.train.jsonl", folder / f"{stem}.validation.jsonl"
 
 
 def _held_out(groups: Indexes, columns: DuplicateCheckColumns, share: float, seed: int, stratified: bool) -> set[int]:
@@ -168,10 +184,3 @@ def _draw(names: list[int], numbers: list[int], sizes: list[int], share: float, 
             break
     # Where every group is larger than the share, the smallest comes nearest to it.
     return drawn or {min(ordered, key=lambda each: each[2])[1]}
-
-
-def _stem(path: Path) -> str:
-    """Return the dataset's name without the suffixes of its container."""
-    name = path.name.removesuffix(".gz").removesuffix(".zst")
-    inner = Path(name)
-    return (inner.stem if inner.suffix.lower() in DATA else name).replace("#", "-") or "data"

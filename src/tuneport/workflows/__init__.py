@@ -22,6 +22,7 @@ OPEN_TO_OTHER_ROOMS = (
     "evaluation.judging.judgement",
     "evaluation.judging.judging",
     "evaluation.lm_eval",
+    "evaluation.mistakes",
     "evaluation.result",
     "evaluation.words",
     "migrate",

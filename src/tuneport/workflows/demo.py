@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tuneport.backends.base import FineTuneBackend
 from tuneport.data.checks import CheckReport, check_dataset
+from tuneport.data.dataset import Dataset
 from tuneport.data.reading import read_records
 from tuneport.errors import ConfigError
 from tuneport.lifecycle.handle import JobFailedError
@@ -42,6 +43,7 @@ from tuneport.workflows.compare import Comparison, compare
 from tuneport.workflows.evaluation.answering import EvaluationAnswer
 from tuneport.workflows.evaluation.held_out import find_held_out_rows
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
+from tuneport.workflows.evaluation.majority import count_classes, score_majority_class
 from tuneport.workflows.evaluation.models.asked_models import BASE, FEW_SHOT, EvaluatedModel
 from tuneport.workflows.evaluation.models.prices import evaluation_price_per_thousand
 from tuneport.workflows.evaluation.report.page import EvaluationReport, build_evaluation_report
@@ -210,7 +212,7 @@ def _report(
     backend, tuned = tuned_model_of_job(row)
     models = (
         base,
-        replace(base, name=BASE + FEW_SHOT, few_shot=True),
+        replace(base, name=BASE + FEW_SHOT, prompting="few-shot"),
         EvaluatedModel(row.id, backend, tuned, row.model),
     )
     held = find_held_out_rows(test, {train.name: train})
@@ -230,4 +232,7 @@ def _report(
         )
     answered = {each.asked.name: [one.answer for one in each.said] for each in measured}
     scored = score_all(held.rows, answered, metrics)
-    return build_evaluation_report(workspace, Evaluation(held, tuple(measured), metrics, scored))
+    of = count_classes(held.rows, Dataset(train)).majority
+    majority = score_majority_class(of, held.rows, row.id, answered[row.id], metrics)
+    found = Evaluation(held, tuple(measured), metrics, scored, majority=majority)
+    return build_evaluation_report(workspace, found)

@@ -44,7 +44,9 @@ from tuneport.workflows.evaluation.held_out import HeldOutRows, find_held_out_ro
 from tuneport.workflows.evaluation.judging.judging import plan_judge, run_judge
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed, evaluate_answer_speed
 from tuneport.workflows.evaluation.lm_eval import evaluate_with_lm_eval, plan_lm_eval
+from tuneport.workflows.evaluation.majority import ClassCounts, count_classes, score_majority_class
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, find_evaluated_models
+from tuneport.workflows.evaluation.models.instruction import instruct_classes
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan, plan_model_answers
 from tuneport.workflows.evaluation.models.prices import evaluation_price_per_thousand
 from tuneport.workflows.evaluation.report.page import EvaluationReport, build_evaluation_report
@@ -85,11 +87,12 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure models on held-out rows that are proved to be in no training data, as `tuneport eval` does.
 
-    `models` are jobs (or their ids), tuned models, `base`, `"base few-shot"` or `backend/model`; all are compared with
-    the first, and the report decides about the last. Answers are kept, so that a repeated call asks nothing twice.
-    Arguments are named as the command line's flags; see `plan_evaluation` for those that it takes. `before` is given
-    the plan with its costs and may raise, before anything is sent. `fail_under` has minimum values by metric, and
-    `fail_on` gates; the report's `failing` lists those that are missed.
+    `models` are jobs (or their ids), tuned models, `base` or `backend/model`, either with ` few-shot` or ` instructed`
+    behind it (shown examples, told the classes); all are compared with the first, and the report decides about the
+    last. Answers are kept, so that a repeated call asks nothing twice. Arguments are named as the command line's flags;
+    see `plan_evaluation` for those that it takes. `before` is given the plan with its costs and may raise, before
+    anything is sent. `fail_under` has minimum values by metric, and `fail_on` gates; the report's `failing` lists those
+    that are missed.
 
     Before anything is sent, it raises ConfigError for what cannot be measured and for personal data on its way to a
     third party, and DatasetError; before anything is paid, BudgetError if the answers may cost more than `budget` US
@@ -214,10 +217,16 @@ def plan_evaluation(
         if each_metric.needs_likelihood:
             _refuse_without_likelihood(workspace, each_metric, asked)
     shots = _few_shot_examples(rows, dataset, files, seed) if any(each.few_shot for each in asked) else []
+    classes = _classes(rows, dataset, asked[-1].trained_on or files)
+    told = any(each.prompting == "instructed" for each in asked)
+    instruction = instruct_classes(rows.task, None if classes is None else classes.counts) if told else ""
     answers = [count_probe_sample_tokens([_written(row)]) for row in rows.rows]
     limit = min(MOST_ANSWER_TOKENS, 16 + 2 * max(answers))  # other vocabularies take up to twice as many
     with _cache(workspace) as cache:
-        planned = tuple(plan_model_answers(workspace, cache, each, rows.rows, shots, limit) for each in asked)
+        planned = tuple(
+            plan_model_answers(workspace, cache, each, rows.rows, shots, limit, instruction=instruction)
+            for each in asked
+        )
         besides = tuple(
             plan_model_answers(
                 workspace,
@@ -236,7 +245,17 @@ def plan_evaluation(
             judging = plan_judge(workspace, cache, judge, rubric, rows.rows, asked, known, limit, base=base)
     if len(besides) == 1:
         raise ConfigError("the general-ability set compares two models: name the base model, too")
-    return EvaluationPlan(rows, planned, chosen, limit, besides, judging, benchmarks)
+    majority = None if classes is None else classes.majority
+    return EvaluationPlan(rows, planned, chosen, limit, besides, judging, benchmarks, majority)
+
+
+def _classes(rows: HeldOutRows, dataset: Dataset, files: Mapping[str, Path]) -> ClassCounts | None:
+    if rows.task != "classification":
+        return None
+    if not files:
+        return count_classes(rows.rows, None)
+    name, first = next(iter(files.items()))
+    return count_classes(rows.rows, dataset.validation_like(first), name)
 
 
 def _few_shot_examples(rows: HeldOutRows, dataset: Dataset, files: Mapping[str, Path], seed: int) -> list[Example]:
@@ -322,7 +341,11 @@ def run_evaluation(
                 on_progress=on_progress,
             )
     scored = score_all(rows, answers, plan.metrics, seed=seed)
-    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement, lm_eval)
+    majority = None
+    if plan.majority is not None:
+        judged = plan.models[-1].asked.name
+        majority = score_majority_class(plan.majority, rows, judged, answers[judged], plan.metrics, seed=seed)
+    return Evaluation(plan.held_out, tuple(measured), plan.metrics, scored, general, judgement, lm_eval, majority)
 
 
 def _refuse_without_likelihood(workspace: JobService, wanted: Metric, asked: Sequence[EvaluatedModel]) -> None:

@@ -31,7 +31,7 @@ def test_clean_says_what_it_removed_and_where_the_log_is(tmp_path: Path, capsys:
         "[EMAIL_1]" in out.read_text()
         and "bauer" not in out.read_text() + (tmp_path / "clean.jsonl.log.jsonl").read_text()
     )
-    assert main(["clean", str(data), "-o", str(out), "--drop", "everything"]) == 2
+    assert main(["clean", str(data), "-o", str(out), "--drop", "everything", "--force"]) == 2
 
 
 def test_clean_shows_what_it_repaired(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from tests.support import evaluations
 from tests.support.evaluations import JOB, general, job, judgement
 from tuneport.workflows.evaluation.decision import EvaluationDecision, decide_evaluation
 from tuneport.workflows.evaluation.gates import EvaluationGate, failed_ability_gates, failed_ruling_gates
+from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
 from tuneport.workflows.evaluation.result import Evaluation
 
 
@@ -138,3 +139,33 @@ def test_a_gate_names_what_it_is_for_and_lets_nothing_pass_that_was_not_asked() 
 def test_nobody_feels_a_difference_of_milliseconds_and_100_rows_are_enough() -> None:
     quick = decide_evaluation(evaluation([20, 90], rows=100, seconds=(0.001, 0.04)), **HEALTHY)
     assert not {"latency", "rows"} & {each.about for each in quick.reasons}
+
+
+def paced(first: float, per_token: float | None, tokens: float) -> EvaluationAnswerSpeed:
+    total = first + (tokens - 1) * (per_token or 0.0)
+    return EvaluationAnswerSpeed(first, total, tokens / total, 40, tokens, per_token)
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "ruling", "weight", "words"),
+    [
+        # It writes one token where its base writes 24, and is slower all the same.
+        (paced(0.16, 0.109, 24), paced(0.523, None, 1), "ship", "note", "of one token takes 0.523 s, of base 0.16 s"),
+        (paced(0.6, 0.109, 24), paced(2.1, None, 1), "not sure", "doubt", "of one token takes 2.1 s, of base 0.6 s"),
+        # It says more than its base, a token as quickly.
+        (paced(0.2, 0.05, 3), paced(0.2, 0.05, 90), "ship", None, ""),
+        (paced(0.2, 0.05, 90), paced(0.2, 0.02, 11), "ship", "for", "of 11 tokens takes 0.4 s, of base 0.7 s"),
+        (paced(0.2, 0.05, 90), paced(0.2, 0.2, 11), "not sure", "doubt", "of 11 tokens takes 2.2 s, of base 0.7 s"),
+        (paced(0.2, None, 1), paced(0.5, 0.2, 11), "ship", "note", "the first token comes after 0.5 s, of base after"),
+        (paced(0.5, None, 1), paced(0.1, 0.2, 11), "ship", "note", "one of the two has no rate"),
+    ],
+)
+def test_latency_is_compared_at_equal_length(
+    base: EvaluationAnswerSpeed, tuned: EvaluationAnswerSpeed, ruling: str, weight: str | None, words: str
+) -> None:
+    found = evaluation([30, 110])
+    models = (replace(found.models[0], speed=base), replace(found.models[1], speed=tuned))
+    decided, decision = ruled(replace(found, models=models), **HEALTHY)
+    told = [each for each in decision.reasons if each.about == "latency"]
+    assert decided == ruling and [each.weight for each in told] == ([] if weight is None else [weight]), told
+    assert all(words in each.words for each in told)

@@ -58,7 +58,7 @@ def test_what_cannot_be_run_says_what_to_do(workspace: JobService, monkeypatch: 
         plan_lm_eval(workspace, [local], ["mine.yaml"])
     with pytest.raises(ConfigError, match="names hellaswag twice"):
         plan_lm_eval(workspace, [local], ["hellaswag", "hellaswag"])
-    few_shot = EvaluatedModel("b few-shot", "local", "tiny", "tiny", few_shot=True)
+    few_shot = EvaluatedModel("b few-shot", "local", "tiny", "tiny", prompting="few-shot")
     planned = plan_lm_eval(workspace, [few_shot, local], ["hellaswag"])
     assert planned is not None and [each.name for each in planned.models] == ["b"], "each of the weights once"
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.padding import Padding
 
 from tuneport.cli.counts import parse_count_option, parse_tokens_per_request
+from tuneport.cli.outputs import Force, refuse_existing_outputs
 from tuneport.cli.reading import TRAINS, takes_reading_options
 from tuneport.cli.views import output
 from tuneport.data.rows.reading_options import ReadingOptions
@@ -73,6 +74,7 @@ def compare_command(
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report with charts.")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write one line for each option.")] = None,
+    force: Force = False,
     all_: Annotated[bool, typer.Option("--all", help="All options, bounds, reasons and the break-even.")] = False,
     json_: output.Json = False,
 ) -> None:
@@ -83,10 +85,8 @@ def compare_command(
     data = Dataset(dataset, **vars(reading))
     outputs = [path for path in (html, csv) if path is not None]
     if outputs:
-        from tuneport.data.running.writing import refuse_overwriting
-
         held_out = [] if validation is None else Dataset(validation).files
-        refuse_overwriting(outputs, [*data.files, *held_out])
+        refuse_existing_outputs(outputs, [*data.files, *held_out], force=force)
     comparison = run(
         data,
         model=model or (),

@@ -11,13 +11,14 @@ from typing import Annotated, Literal
 import typer
 
 from tuneport.cli.listening import open_command_socket, run_command_until_signal, serve_extra_for
+from tuneport.cli.outputs import Force, refuse_existing_outputs
 from tuneport.cli.reading import READS, TRAINS, takes_reading_options
 from tuneport.cli.views import output
 from tuneport.data.formats import FORMATS
 from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import DatasetError
 
-DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet; .gz, .zst), a folder or hf://owner/name."
+DATA = "A file (.jsonl, .json, .csv, .tsv, .parquet, .txt, .md; .gz, .zst), a folder or hf://owner/name."
 TO = f"The format to write: {', '.join(FORMATS)}."
 OUTPUT = "The file to write: .jsonl, .json, .csv, .tsv (each also .gz, .zst) or .parquet."
 
@@ -44,6 +45,7 @@ def check_command(
     reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
+    force: Force = False,
     all_: Annotated[bool, typer.Option("--all", help="Show what the checks say that passed, too.")] = False,
     json_: output.Json = False,
 ) -> None:
@@ -54,9 +56,8 @@ def check_command(
 
     data = Dataset(dataset, **vars(reading))
     if html is not None:
-        from tuneport.data.running.writing import refuse_overwriting
-
-        refuse_overwriting([html], [*data.files, *([] if validation is None else Dataset(validation).files)])
+        read = [*data.files, *([] if validation is None else Dataset(validation).files)]
+        refuse_existing_outputs([html], read, force=force)
     try:
         with report_data_activity(f"checking {dataset}"):
             report = run(data, model=model, backend=backend, validation=validation, task=task, context=context)
@@ -138,6 +139,7 @@ def clean_command(
     task: Task = None,
     reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
+    force: Force = False,
     json_: output.Json = False,
 ) -> None:
     """Remove duplicates, empty answers and broken rows; a log says what was removed or changed, and why.
@@ -146,10 +148,13 @@ def clean_command(
     """
     from tuneport.data.checks.kinds import KINDS
     from tuneport.data.clean import clean as run
+    from tuneport.data.clean import clean_log
     from tuneport.data.dataset import Dataset
 
+    data = Dataset(dataset, **vars(reading))
+    refuse_existing_outputs([out, clean_log(out)], data.files, force=force)
     made = run(
-        Dataset(dataset, **vars(reading)),
+        data,
         out,
         validation=validation,
         task=task,
@@ -221,13 +226,17 @@ def split_command(
     out: Annotated[Path, typer.Option("--output", "-o", help="The folder to write into.")] = Path("."),
     reading: ReadingOptions = ReadingOptions(),
     allow_large: output.AllowLarge = False,
+    force: Force = False,
     json_: output.Json = False,
 ) -> None:
     """Hold rows out for validation, by class; rows with the same or nearly the same input stay on one side."""
     from tuneport.data.dataset import Dataset
     from tuneport.data.split import split as run
+    from tuneport.data.split import split_files
 
-    made = run(Dataset(dataset, **vars(reading)), share, seed, output=out)
+    data = Dataset(dataset, **vars(reading))
+    refuse_existing_outputs(split_files(data, out), data.files, force=force)
+    made = run(data, share, seed, output=out)
     if output.print_if_json(made.as_dict()):
         return
     output.print_line(f"{output.counted(made.train_rows, 'record')} to train on: {made.train}")
@@ -251,20 +260,16 @@ def convert_command(
         Path | None,
         typer.Option("--image-folder", metavar="DIR", help="Where they are, and none is read from elsewhere."),
     ] = None,
+    force: Force = False,
     json_: output.Json = False,
 ) -> None:
     """Write a dataset in another format. It stops if something would be lost, and lists it."""
     from tuneport.data.conversion.convert import convert as run
     from tuneport.data.dataset import Dataset
 
-    report = run(
-        Dataset(dataset, **vars(reading)),
-        to,
-        out,
-        allow_loss=allow_loss,
-        inline_images=inline_images,
-        image_folder=image_folder,
-    )
+    data = Dataset(dataset, **vars(reading))
+    refuse_existing_outputs([out], data.files, force=force)
+    report = run(data, to, out, allow_loss=allow_loss, inline_images=inline_images, image_folder=image_folder)
     if output.print_if_json(report.as_dict()):
         return
     for loss in report.losses:

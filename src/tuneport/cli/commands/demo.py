@@ -77,7 +77,7 @@ def demo_command(
                     document |= {"adapter": str(stage.adapter), "seconds": stage.seconds}
                     document |= {"decision": stage.report.decision.as_dict(), "report": str(page)}
                     heading(5, "Ship it?  tuneport eval --html")
-                    print_decision(stage.report.decision, console=console)
+                    print_decision(stage.report.decision, stage.report.title, console=console)
                     heading(6, "What next?")
                     console.print(f"The report is {page}", soft_wrap=True, markup=False)
                     _print_next(console, stage)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuneport.cli.commands.data import DATA, Task
+from tuneport.cli.outputs import Force, refuse_existing_outputs
 from tuneport.cli.reading import READS, takes_reading_options
 from tuneport.cli.views import output
 from tuneport.data.rows.reading_options import ReadingOptions
@@ -31,7 +32,8 @@ def eval_command(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help='A job, a tuned model, base, "base few-shot", or backend/model. All are compared with the first.',
+            help='A job, a tuned model, base, "base few-shot" (shown examples), "base instructed" (told the classes), '
+            "or backend/model. All are compared with the first.",
         ),
     ],
     train: Annotated[Path | None, typer.Option(help="A further training file; no held-out row may be in it.")] = None,
@@ -95,6 +97,7 @@ def eval_command(
         typer.Option(metavar="FILE", help="Write the first and the last MODEL's answers, for `tuneport rate FILE`."),
     ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report, with charts.")] = None,
+    force: Force = False,
     budget: Annotated[
         float | None, typer.Option(min=0, help="The most that the evaluation may cost, in US dollars.")
     ] = None,
@@ -116,9 +119,8 @@ def eval_command(
         raise ConfigError("--pairs sets one model's answers beside another's: name two")
     outputs = [path for path in (pairs, html) if path is not None]
     if outputs:
-        from tuneport.data.running.writing import refuse_overwriting
-
-        refuse_overwriting(outputs, [*dataset.files, *([] if train is None else Dataset(train).files)])
+        read = [*dataset.files, *([] if train is None else Dataset(train).files)]
+        refuse_existing_outputs(outputs, read, force=force)
         for path in outputs:  # checked before any model is asked and paid
             if not path.parent.is_dir():
                 raise ConfigError(f"{path.parent}: the folder does not exist; create it, or name another output")
@@ -162,7 +164,7 @@ def eval_command(
         output.print_note(f"the report: {html}")
     if not output.print_if_json(report.as_dict() | {"failing": list(report.failing)}):
         print_evaluation(report.evaluation)
-        print_decision(report.decision)
+        print_decision(report.decision, report.title)
     for complaint in report.failing:
         output.print_note(f"below the limit: {complaint}")
     if report.failing:

@@ -9,11 +9,16 @@ from rich.text import Text
 
 from tuneport.cli.views import output
 from tuneport.cli.views.judgement import print_judgement
-from tuneport.workflows.evaluation.words import format_interval, format_p_value, format_score
+from tuneport.errors import one_line
+from tuneport.workflows.evaluation.mistakes import find_mistakes
+from tuneport.workflows.evaluation.words import answer_words, format_interval, format_p_value, format_score
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from tuneport.scoring.examples import Call
     from tuneport.scoring.general import GeneralAbilityComparison
     from tuneport.workflows.evaluation.decision import EvaluationDecision
     from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation
@@ -23,6 +28,7 @@ _COLOURS = {"better": "green", "worse": "red", "no difference shown": "yellow"}
 _VERDICTS = {"better": "green", "no difference shown": "yellow", "nothing to lose": "dim"}
 _RULINGS = {"ship": "bold green", "do not ship": "bold red", "not sure": "bold yellow"}
 _MARKS = {"against": ("-", "red"), "doubt": ("?", "yellow"), "for": ("+", "green"), "note": ("·", "dim")}
+_MISTAKES, _ANSWER = 3, 18  # shown, and characters of an answer
 _NAME, _END = 27, 16  # characters of a model's name, and of its end where it is cut
 
 
@@ -47,6 +53,9 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
                     _COLOURS[verdict],
                 )
             console.print(line)
+        if found.majority is not None and (always := found.majority.score(metric.name)) is not None:
+            told = f"  {_short(found.majority.name):<{_NAME}} {format_score(always, always.value):>6}  "
+            console.print(Text(f"{told}({format_interval(always)})", style="dim"))
         console.print()
     for name, comparison in found.general.items():
         _print_general(console, name, first, comparison)
@@ -68,6 +77,31 @@ def print_evaluation(found: Evaluation, console: Console | None = None) -> None:
     console.print(table)
     for note in _notes(found, first):
         console.print(Text(note, style="dim"))
+    _print_mistakes(console, found)
+
+
+def _print_mistakes(console: Console, found: Evaluation) -> None:
+    """Print the last model's worst answers, a line each: its mistakes tell more than its score."""
+    if (mistakes := find_mistakes(found)) is None:
+        return
+    judged = found.models[-1]
+    console.print()
+    title = Text.assemble((judged.asked.name, "bold"), f": {mistakes.sentence}")
+    title.truncate(80, overflow="ellipsis")
+    console.print(title)
+    for place in mistakes.places[:_MISTAKES]:
+        row, said = found.held_out.rows[place], judged.said[place]
+        answer = "refused" if said.refused is not None else f"said {_quoted(said.text, said.answer.calls)}"
+        expected = _quoted(row.expected, row.calls)
+        line = f"  line {found.held_out.lines[place]:,}: expected {expected}, {answer}: {one_line(row.prompt)}"
+        told = Text(line, style="dim")
+        told.truncate(80, overflow="ellipsis")
+        console.print(told)
+
+
+def _quoted(said: str, calls: Sequence[Call]) -> str:
+    words = one_line(answer_words(said, calls).strip())
+    return repr(words if len(words) <= _ANSWER else f"{words[:_ANSWER]}…") if words else "nothing"
 
 
 def _print_general(console: Console, model: str, first: str, comparison: GeneralAbilityComparison) -> None:
@@ -107,12 +141,13 @@ def _print_lm_eval(console: Console, found: LmEvalEvaluation) -> None:
     console.print()
 
 
-def print_decision(decision: EvaluationDecision, console: Console | None = None) -> None:
-    """Print the decision and each reason for it. It comes last: a reader of a terminal looks there first."""
+def print_decision(decision: EvaluationDecision, title: str, console: Console | None = None) -> None:
+    """Print the decision and each reason for it; `title`: what it is about. It comes last: a reader of a terminal looks
+    there first."""
     console = console or output.console()
     console.print()
     ruling = f"{decision.ruling[0].upper()}{decision.ruling[1:]}"
-    console.print(Text.assemble((ruling, _RULINGS[decision.ruling]), f": {decision.model}"))
+    console.print(Text.assemble((ruling, _RULINGS[decision.ruling]), f": {one_line(title)}"))
     for each in decision.reasons:
         mark, colour = _MARKS[each.weight]
         words, lead = f"{each.about}: {each.words}", f"  {mark} "
@@ -126,6 +161,11 @@ def _notes(found: Evaluation, first: str) -> list[str]:
     if len(found.models) > 1:
         many = ", corrected for several models (Holm)" if len(found.models) > 2 else ""
         notes.append(f"better and worse: than {first}, by a paired test on the same rows{many}")
+    if found.majority is not None:
+        of = found.majority.of
+        notes.append(
+            f"{found.majority.name}: the most frequent class, {of.share:.0%} of {of.source}; no model is asked"
+        )
     notes.append("latency: median of prompts asked by themselves, one after the other")
     notes += [
         f"{model.asked.name}: {model.refused:,} of its answers were refused and count as wrong"

@@ -9,7 +9,9 @@ from pathlib import Path
 from tuneport.data.containers.bad_row import unreadable_file_error
 
 DATA = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+TEXTS = (".txt", ".md")
 _NOT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
+_ABOUT = {"readme", "license", "licence", "copying", "changelog"}
 _SPLIT = re.compile(r"(?:^|[-_./])(train|training|test|validation|valid|val|dev|eval)(?=$|[-_.\d/])", re.IGNORECASE)
 _ALIASES = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation", "eval": "validation"}
 
@@ -18,6 +20,13 @@ def container_suffix(path: Path) -> str:
     """Return the suffix of the container: `.csv` for `a.csv.gz`."""
     inner = Path(path.stem) if path.suffix.lower() in (".gz", ".zst") else path
     return inner.suffix.lower()
+
+
+def dataset_stem(path: Path) -> str:
+    """Return a dataset's name without the suffixes of its container: `tick` for `tick.csv.gz`."""
+    name = path.name.removesuffix(".gz").removesuffix(".zst")
+    inner = Path(name)
+    return (inner.stem if inner.suffix.lower() in (*DATA, *TEXTS) else name).replace("#", "-") or "data"
 
 
 def list_data_files(folder: Path, split: str | None = None) -> list[Path]:
@@ -29,6 +38,8 @@ def list_data_files(folder: Path, split: str | None = None) -> list[Path]:
     named = sorted(name for name in splits if name)
     if split is not None:
         wanted = split_name(split)
+        if wanted == "train" and not named:
+            return files  # as `datasets` calls rows without a split
         if wanted not in splits:
             raise unreadable_file_error(
                 folder, f"has no split {split!r}", f"use one of: {', '.join(named) or 'none is named'}"
@@ -55,11 +66,14 @@ def list_splits(folder: Path) -> set[str]:
 def _splits(folder: Path) -> tuple[list[Path], dict[str, list[Path]]]:
     """Return all data files, and those of each split by its usual name; under "" those without a split."""
     try:
-        files = _saved(folder) or _walk(folder)
+        # A text beside data files is about them; in a folder of texts, a README is about the others.
+        files = _saved(folder) or _walk(folder, DATA) or _walk(folder, TEXTS)
     except OSError as error:
         raise unreadable_file_error(folder, f"cannot be read: {error.strerror}", "check its permissions") from error
     if not files:
-        raise unreadable_file_error(folder, "is a folder without data files", f"put {', '.join(DATA)} files into it")
+        raise unreadable_file_error(
+            folder, "is a folder without data files", f"put {', '.join((*DATA, *TEXTS))} files into it"
+        )
     splits: dict[str, list[Path]] = {}
     for file in files:
         found = _SPLIT.findall(file.relative_to(folder).as_posix())
@@ -78,12 +92,14 @@ def _saved(folder: Path) -> list[Path]:
         raise unreadable_file_error(state, "is not the state of a saved dataset", "save the dataset again") from error
 
 
-def _walk(folder: Path) -> list[Path]:
+def _walk(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     found = []
     for path in sorted(folder.rglob("*")):
         inner = path.relative_to(folder)
         if any(part.startswith((".", "_")) for part in inner.parts) or path.name in _NOT_DATA:
             continue
-        if container_suffix(path) in DATA and path.is_file():
+        if inner.stem.lower() in _ABOUT and suffixes is TEXTS:
+            continue
+        if container_suffix(path) in suffixes and path.is_file():
             found.append(path)
     return found

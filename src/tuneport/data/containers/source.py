@@ -14,7 +14,7 @@ from tuneport.data.containers.arrow import arrow_rows
 from tuneport.data.containers.bad_row import unreadable_file_error
 from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.csv_table import csv_rows
-from tuneport.data.containers.folder import container_suffix, list_data_files, list_splits, split_name
+from tuneport.data.containers.folder import TEXTS, container_suffix, list_data_files, list_splits, split_name
 from tuneport.data.containers.hub import download_hub_dataset, hub_dataset_name
 from tuneport.data.containers.json_text import (
     Batch,
@@ -27,11 +27,12 @@ from tuneport.data.containers.json_text import (
 )
 from tuneport.data.containers.limits import large_files_allowed
 from tuneport.data.containers.numbering import LINE, RECORD, RowNumbering, RowPosition
+from tuneport.data.containers.plain_text import is_plain_text_file, text_rows
 from tuneport.data.containers.row_prompts import RowPrompts
 from tuneport.data.containers.unpacking import open_unpacked
 from tuneport.errors import DatasetError
 
-_TABLES = {".csv", ".tsv", *ARROW}
+_ROW_BY_ROW = {".csv", ".tsv", *ARROW, *TEXTS}
 _FOREIGN = {".xlsx", ".xls", ".ods", ".zip", ".tar", ".tgz", ".bz2", ".xz", ".7z"}
 
 
@@ -48,7 +49,7 @@ class RowSource:
 
     `path` is a file, a folder or `hf://owner/name`; a split of the latter two is named as in `folder#train`. `columns`
     maps the names that a format expects to those in the files; `template` and `system` are those of `RowPrompts`.
-    Numbers are lines in JSON lines and CSV, records elsewhere; in a folder they go on from file to file, and
+    Numbers are lines in JSON lines, CSV and texts, records elsewhere; in a folder they go on from file to file, and
     `numbering` says which file and line a number is, once it was read.
     """
 
@@ -105,7 +106,7 @@ class RowSource:
 
     def batches(self) -> Iterator[LineBlock | Batch]:
         """Yield the same rows, many at a time: few enough that one odd row sends few others the slow way."""
-        if len(self.files) == 1 and self._is_as_written and container_suffix(self.files[0]) not in _TABLES:
+        if len(self.files) == 1 and self._is_as_written and container_suffix(self.files[0]) not in _ROW_BY_ROW:
             file = self.files[0]
             self.numbering = self._unread()
             with open_unpacked(file, allow_large=self._allow_large) as unpacked:
@@ -122,7 +123,12 @@ class RowSource:
         """Return the dataset as lines that can be read from any position: a single file of JSON lines, or None for
         anything else. Raises DatasetError for a file that cannot be read or is empty."""
         file = self.files[0]
-        if len(self.files) > 1 or not self._is_as_written or container_suffix(file) in _TABLES or not file.is_file():
+        if (
+            len(self.files) > 1
+            or not self._is_as_written
+            or container_suffix(file) in _ROW_BY_ROW
+            or not file.is_file()
+        ):
             return None
         with open_unpacked(file, allow_large=self._allow_large) as unpacked:
             size = file.stat().st_size
@@ -171,7 +177,11 @@ class RowSource:
                 self.numbering.units.append(LINE)
                 yield from csv_rows(file, unpacked, self._columns, self.notes)
                 return
-            rows = read_json_rows(file, unpacked, self._is_array(file, unpacked))
+            if is_plain_text_file(file, unpacked):
+                self.numbering.units.append(LINE)
+                rows = text_rows(file, unpacked)
+            else:
+                rows = read_json_rows(file, unpacked, self._is_array(file, unpacked))
             if self._columns:
                 rename = self._columns.row
                 for number, raw in rows:
@@ -207,7 +217,7 @@ def _folder_and_split(path: Path) -> tuple[Path | None, str | None]:
         return download_hub_dataset(name), named or None
     if "#" in path.name and not path.exists():
         stem, _, named = path.name.rpartition("#")
-        folder = path.with_name(stem) if stem else path.parent
+        folder = path.parent / stem
         if folder.is_dir():
             return folder, named
     return (path, None) if path.is_dir() else (None, None)

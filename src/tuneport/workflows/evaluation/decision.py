@@ -22,6 +22,7 @@ from tuneport.workflows.evaluation.words import format_p_value, format_score
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement
+    from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
     from tuneport.workflows.evaluation.result import EvaluatedModelMeasurement, Evaluation
 
 Ruling = Literal["ship", "do not ship", "not sure"]
@@ -37,6 +38,8 @@ DEARER, MUCH_DEARER = 1.25, 2.0
 """Times the cost, or the time of an answer: from the first on it is told, from the second on it is a doubt."""
 NOTICED = 0.05
 """Seconds: by less than that no answer is felt to be slower, however many times as long it takes."""
+WAITED = 1.0
+"""Seconds: an answer that is there within them keeps no person waiting; that another is quicker is told, no doubt."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def decide_evaluation(
     reasons += [
         *_scores(found),
         *_others(found),
+        *_majority(found),
         *_reasons_of_judge(found.judgement),
         *_rows(found),
         *_curve(job, proved=_proved_better(found)),
@@ -172,6 +176,32 @@ def _others(found: Evaluation) -> Iterator[DecisionReason]:
             yield DecisionReason(
                 "note", "other models", f"it is not shown to be better than another tuned model: {values}"
             )
+
+
+def _majority(found: Evaluation) -> Iterator[DecisionReason]:
+    """Yield the reason from the most frequent class. Where classes are uneven, a model may be worth its cost for the
+    rare ones alone, so it has to beat that answer by one score only."""
+    if found.majority is None:
+        return
+    model, name = found.models[-1].asked.name, found.majority.name
+    compared = next((each for each in found.majority.scored.comparisons if each.difference.verdict == "better"), None)
+    shown = compared or found.majority.scored.comparisons[0]
+    always = found.majority.scored.scores[name][shown.metric]
+    score = found.score(model, shown.metric)
+    values = f"{format_score(always, always.value)} by {shown.metric}"
+    if compared is not None:
+        yield DecisionReason("note", "most frequent class", f"it is better than answering {name}: {values}")
+    elif score.value <= always.value:
+        yield DecisionReason("against", "most frequent class", f"it is no better than answering {name}: {values}")
+    else:
+        p = format_p_value(shown.difference.adjusted_p)
+        words = f"it is not shown to be better than answering {name}: {values} ({p})"
+        yield DecisionReason("doubt", "most frequent class", words)
+    first = found.models[0].asked
+    plain = not first.tuned and all(each.asked.prompting == "plain" for each in found.models)
+    if plain and first.name != model and found.score(first.name, shown.metric).value < always.value:
+        words = f'{first.name} is below that and was not told the classes: add "{first.name} instructed"'
+        yield DecisionReason("note", "most frequent class", words)
 
 
 def _reasons_of_judge(judgement: EvaluationJudgement | None) -> Iterator[DecisionReason]:
@@ -289,14 +319,31 @@ def _cost_and_speed(judged: EvaluatedModelMeasurement, first: EvaluatedModelMeas
     usd, before = judged.usd_per_thousand, first.usd_per_thousand
     if usd is not None and before:
         yield from _times(usd / before, "cost", f"a thousand requests cost {money(usd)}, of {name} {money(before)}")
-    seconds, then = judged.speed.seconds, first.speed.seconds
+    yield from _latency(judged.speed, first.speed, name)
+
+
+def _latency(speed: EvaluationAnswerSpeed, before: EvaluationAnswerSpeed, name: str) -> Iterator[DecisionReason]:
+    """Yield the reason from the time of an answer as long as the model's own: a model that says more takes longer, and
+    is no slower for that."""
+    tokens = max(1.0, speed.completion_tokens or 1.0)
+    seconds, then = speed.seconds_for(tokens), before.seconds_for(tokens)
+    if seconds is not None and then:
+        long = f"an answer of {tokens:,.0f} tokens takes" if round(tokens) > 1 else "an answer of one token takes"
+        if abs(seconds - then) >= NOTICED:
+            words = f"{long} {seconds:.3g} s, of {name} {then:.3g} s"
+            yield from _times(seconds / then, "latency", words, doubted=seconds >= WAITED)
+        return
+    seconds, then = speed.seconds_to_first_token, before.seconds_to_first_token
     if seconds is not None and then and abs(seconds - then) >= NOTICED:
-        yield from _times(seconds / then, "latency", f"an answer takes {seconds:.3g} s, of {name} {then:.3g} s")
+        words = f"the first token comes after {seconds:.3g} s, of {name} after {then:.3g} s"
+        words += "; answers of equal length cannot be compared: one of the two has no rate"
+        yield DecisionReason("note", "latency", words)
 
 
-def _times(ratio: float, about: str, words: str) -> Iterator[DecisionReason]:
+def _times(ratio: float, about: str, words: str, *, doubted: bool = True) -> Iterator[DecisionReason]:
     if ratio > DEARER:
-        yield DecisionReason("doubt" if ratio > MUCH_DEARER else "note", about, f"{words} ({ratio:.1f} times as much)")
+        weight: Weight = "doubt" if doubted and ratio > MUCH_DEARER else "note"
+        yield DecisionReason(weight, about, f"{words} ({ratio:.1f} times as much)")
     elif ratio < 1 / DEARER:
         yield DecisionReason("for", about, words)
 

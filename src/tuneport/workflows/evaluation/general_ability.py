@@ -34,7 +34,7 @@ def evaluated_weights(models: Sequence[EvaluatedModel]) -> list[EvaluatedModel]:
     """Return each of the weights once, by its first name and without examples, which belong to another task."""
     found: dict[tuple[str, str], EvaluatedModel] = {}
     for each in models:
-        plain = replace(each, name=each.plain_name, few_shot=False)
+        plain = replace(each, name=each.plain_name, prompting="plain")
         found.setdefault((each.backend, each.model), plain)
     return list(found.values())
 

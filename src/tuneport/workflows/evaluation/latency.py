@@ -23,8 +23,9 @@ ALONE = 5
 class EvaluationAnswerSpeed:
     """Medians over the prompts that were asked alone; None if the backend does not stream or reports no tokens.
 
-    `tokens_per_second` is over the whole answer, its first token included. `prompt_tokens` and `completion_tokens` are
-    means over all answers.
+    `tokens_per_second` is over the whole answer, its first token included; `seconds_per_token` is the time of each
+    token after the first, None if no answer has two. `prompt_tokens` and `completion_tokens` are means over all
+    answers.
     """
 
     seconds_to_first_token: float | None
@@ -32,6 +33,15 @@ class EvaluationAnswerSpeed:
     tokens_per_second: float | None
     prompt_tokens: float | None
     completion_tokens: float | None
+    seconds_per_token: float | None = None
+
+    def seconds_for(self, tokens: float) -> float | None:
+        """Return the seconds of an answer of so many tokens, or None if that is unknown."""
+        if self.seconds_to_first_token is None or tokens <= 1:
+            return self.seconds_to_first_token
+        if self.seconds_per_token is None:
+            return None
+        return self.seconds_to_first_token + (tokens - 1) * self.seconds_per_token
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,6 +65,7 @@ def evaluate_answer_speed(
     firsts: list[float] = []
     totals: list[float] = []
     rates: list[float] = []
+    paces: list[float] = []
     for prompt, answer, key in zip(prompts, said, keys, strict=False):
         if key not in kept:
             try:
@@ -68,12 +79,16 @@ def evaluate_answer_speed(
         totals.append(kept[key]["total"])
         if answer.completion_tokens and kept[key]["total"] > 0:
             rates.append(answer.completion_tokens / kept[key]["total"])
+            after = kept[key]["total"] - kept[key]["first"]
+            if answer.completion_tokens > 1 and after > 0:  # else it came in one piece
+                paces.append(after / (answer.completion_tokens - 1))
     return EvaluationAnswerSpeed(
         median(firsts) if firsts else None,
         median(totals) if totals else None,
         median(rates) if rates else None,
         _mean([each.prompt_tokens for each in said]),
         _mean([each.completion_tokens for each in said]),
+        median(paces) if paces else None,
     )
 
 

@@ -18,7 +18,8 @@ from tuneport.workflows.evaluation.judging.judgement import EvaluationJudgement
 from tuneport.workflows.evaluation.judging.judging import EvaluationJudgePlan
 from tuneport.workflows.evaluation.latency import EvaluationAnswerSpeed
 from tuneport.workflows.evaluation.lm_eval import LmEvalEvaluation, LmEvalPlan
-from tuneport.workflows.evaluation.models.asked_models import FEW_SHOT, EvaluatedModel
+from tuneport.workflows.evaluation.majority import MajorityBaseline, MajorityClass
+from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, plain_model_name
 from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan
 
 
@@ -26,7 +27,8 @@ from tuneport.workflows.evaluation.models.planned_models import ModelAnswersPlan
 class EvaluationPlan:
     """The questions of an evaluation, its models, and what the answers would cost. Nothing has been sent.
 
-    `general`: the general-ability set, once for each of the weights, if it is asked for.
+    `general`: the general-ability set, once for each of the weights, if it is asked for. `majority`: the most frequent
+    class, of a classification.
     """
 
     held_out: HeldOutRows
@@ -36,6 +38,7 @@ class EvaluationPlan:
     general: tuple[ModelAnswersPlan, ...] = ()
     judge: EvaluationJudgePlan | None = None
     lm_eval: LmEvalPlan | None = None
+    majority: MajorityClass | None = None
 
     @property
     def third_parties(self) -> list[str]:
@@ -114,7 +117,8 @@ class EvaluatedModelMeasurement:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`scored`: see `evaluate.scores`. Models are compared with the first one, in `general` too, by their names."""
+    """`scored`: see `evaluate.scores`. Models are compared with the first one, in `general` too, by their names.
+    `majority`: what the last one is to beat in a classification."""
 
     held_out: HeldOutRows
     models: tuple[EvaluatedModelMeasurement, ...]
@@ -123,14 +127,15 @@ class Evaluation:
     general: Mapping[str, GeneralAbilityComparison] = field(default_factory=dict)
     judgement: EvaluationJudgement | None = None
     lm_eval: LmEvalEvaluation | None = None
+    majority: MajorityBaseline | None = None
 
     def score(self, model: str, name: str) -> Score:
         return self.scored.scores[model][name]
 
     def general_of(self, model: str) -> GeneralAbilityComparison | None:
-        """Return what the model kept of the first one's abilities, with examples or without, or None if that was not
+        """Return what the model kept of the first one's abilities, however it was asked, or None if that was not
         measured."""
-        return self.general.get(model.removesuffix(FEW_SHOT))
+        return self.general.get(plain_model_name(model))
 
     def failing(self, least: Mapping[str, float]) -> list[str]:
         """Return the limits that the last model misses, as text. Raises ConfigError for a metric that was not
@@ -155,6 +160,7 @@ class Evaluation:
                     "backend": each.asked.backend,
                     "model": each.asked.model,
                     "few_shot": each.asked.few_shot,
+                    "prompting": each.asked.prompting,
                     "answers": len(each.said),
                     "cached": each.cached,
                     "refused": each.refused,
@@ -166,6 +172,7 @@ class Evaluation:
                 for each in self.models
             ],
             **self.scored.as_dict(),
+            "majority": None if self.majority is None else self.majority.as_dict(),
             "general_ability": {name: each.as_dict() for name, each in self.general.items()},
             "judgement": None if self.judgement is None else self.judgement.as_dict(),
             "lm_eval": None if self.lm_eval is None else self.lm_eval.as_dict(),

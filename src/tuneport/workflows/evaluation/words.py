@@ -1,9 +1,11 @@
-"""Scores as people read them: the same in a terminal, in the decision and on the page."""
+"""Scores and answers as people read them: the same in a terminal, in the decision and on the page."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from tuneport.scoring.examples import Call
 from tuneport.scoring.scores import Score
 
 
@@ -24,3 +26,8 @@ def format_interval(score: Score) -> str:
 
 def format_p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def answer_words(said: str, calls: Sequence[Call]) -> str:
+    """Return an answer's text and its calls of tools, a line each; "" if it has neither."""
+    return "\n".join([*([said] if said.strip() else []), *(f"{call.name}({call.arguments})" for call in calls)])

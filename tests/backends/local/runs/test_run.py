@@ -26,7 +26,8 @@ from tuneport.backends.local.backend import LocalBackend
 from tuneport.backends.local.request import PATIENCE
 from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs import run as local_run
-from tuneport.backends.local.runs.runs import LocalRunStore, new_local_run_id
+from tuneport.backends.local.runs.runs import LocalRunStore, local_run_storage_errors, new_local_run_id
+from tuneport.backends.local.weights import copy_tuned_weights, place_tuned_weights
 from tuneport.errors import (
     ConfigError,
     DatasetError,
@@ -561,6 +562,24 @@ def test_full_disk_at_submit_is_one_clear_error(open_stub, submit, monkeypatch: 
     assert caught.value.code == "no_space"
     assert backend.find(contract_job_token("one")).answer == "absent"
     assert list(backend.runs.folder.iterdir()) == []
+
+
+def test_full_disk_at_download_is_one_line(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    for number in range(12):
+        (weights / f"model-{number:05}-of-00012.safetensors").touch()
+
+    def full(source: str, target: str) -> None:
+        raise OSError(28, "No space left on device", target)
+
+    copy = tmp_path / "disk" / "copy"
+    with pytest.raises(ProviderError) as caught, local_run_storage_errors(tmp_path / "disk", "copying the weights"):
+        place_tuned_weights(copy, lambda aside: copy_tuned_weights(weights, aside, copy=full))
+    assert str(caught.value) == (
+        f"copying the weights failed under {tmp_path / 'disk'}: No space left on device; make room there and try again"
+    )
+    assert caught.value.code == "no_space" and list((tmp_path / "disk").iterdir()) == []
 
 
 # --- what is refused before anything starts -----------------------------------------------------------------------

@@ -156,11 +156,23 @@ def test_nothing_from_outside_becomes_part_of_the_page(words: str) -> None:
     assert len(page) < 200_000, "long answers are cut"
 
 
+def test_the_title_says_what_was_tuned_on_what_and_measured_on_what() -> None:
+    title = f"small tuned on train ({JOB}), on test"
+    made = report(evaluation([30, 110]), {JOB: job()})
+    assert made.title == title == made.as_dict()["title"]
+    page = render_evaluation_page(made)
+    assert f"{title}</bdi></h1>" in page and f"<title>{title}: {made.decision.ruling}</title>" in page
+    assert title in made._repr_html_()
+    spec = job().spec.model_copy(update={"model": "HuggingFaceTB/SmolLM2", "dataset": Path("/home/me/tick.csv.gz")})
+    assert replace(made, trained={JOB: replace(job(), spec=spec)}).title == f"SmolLM2 tuned on tick ({JOB}), on test"
+    assert report(evaluation([90], names=("openai/gpt-4.1",))).title == "openai/gpt-4.1, on test"
+
+
 def test_what_was_not_measured_is_left_out_or_said() -> None:
     alone = texts(report(evaluation([90], names=("base",), metrics=("chrf",))))
     assert "Not sure it was not compared with another model" in alone
-    assert not {"Loss curves", "Row by row", "Forgetting and safety", "Which class"} & {
-        each for each in ("Loss curves", "Row by row", "Forgetting and safety", "Which class") if each in alone
+    assert not {"Loss curves", "Where it loses", "Forgetting and safety", "Which class"} & {
+        each for each in ("Loss curves", "Where it loses", "Forgetting and safety", "Which class") if each in alone
     }
     untold = replace(job(), points=(), curve=None, no_curve="together has no metrics of this job")
     page = texts(report(evaluation([30, 110]), {JOB: untold}))

@@ -21,6 +21,7 @@ from tuneport.run_protocol import REQUEST, START, RunRequest
 
 RUN_ID = re.compile(r"run-[0-9a-f]{16}")
 ABANDONED_SECONDS = 3600.0
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 def new_local_run_id(token: str) -> str:
@@ -69,14 +70,22 @@ class LocalRunStore:
 
 @contextlib.contextmanager
 def local_run_storage_errors(home: Path, what: str) -> Iterator[None]:
-    """Provide a ProviderError in place of an OSError while doing `what`."""
+    """Provide a ProviderError of one line in place of an OSError while doing `what`."""
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        number, reason = _cause(error)
+        full = number in (errno.ENOSPC, errno.EDQUOT)
         advice = "make room there" if full else "look at its permissions"
         raise ProviderError(
-            f"{what} failed under {home}: {error.strerror or error}; {advice} and try again",
+            f"{what} failed under {home}: {reason}; {advice} and try again",
             provider="local",
             code="no_space" if full else "storage",
         ) from error
+
+
+def _cause(error: OSError) -> tuple[int | None, str]:
+    """Return the number and the words of the operating system's error."""
+    if isinstance(error, shutil.Error) and (inner := _ERRNO.search(str(error))):  # it lists each file that failed
+        return int(inner[1]), os.strerror(int(inner[1]))
+    return error.errno, error.strerror or str(error)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from tuneport.backends import backend_manifest
 from tuneport.backends.routing import BackendCatalogue
@@ -16,7 +17,10 @@ from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import CHECKPOINT, JobService, tuned_model_of_job
 from tuneport.settings import Settings
 
-FEW_SHOT = " few-shot"
+Prompting = Literal["plain", "few-shot", "instructed"]
+"""How a model is asked: the row as it is, after examples, or with the classes that it may answer with."""
+FEW_SHOT, INSTRUCTED = " few-shot", " instructed"
+_PROMPTINGS: Mapping[str, Prompting] = {FEW_SHOT: "few-shot", INSTRUCTED: "instructed"}
 BASE = "base"
 _STEP = re.compile(r":\d+$")  # behind a job's id
 
@@ -34,35 +38,47 @@ class EvaluatedModel:
     backend: str
     model: str
     base: str
-    few_shot: bool = False
+    prompting: Prompting = "plain"
     trained_on: Mapping[str, Path] = field(default_factory=dict)
     training: Dataset | None = None
 
     @property
     def plain_name(self) -> str:
-        """Return the name without examples."""
-        return self.name.removesuffix(FEW_SHOT)
+        """Return the name without how it is asked."""
+        return plain_model_name(self.name)
+
+    @property
+    def few_shot(self) -> bool:
+        return self.prompting == "few-shot"
 
     @property
     def tuned(self) -> bool:
         return self.model != self.base
 
 
+def plain_model_name(name: str) -> str:
+    return name.removesuffix(FEW_SHOT).removesuffix(INSTRUCTED)
+
+
 def find_evaluated_models(
     workspace: JobService, names: Sequence[str], *, base: str | None = None
 ) -> list[EvaluatedModel]:
     """Return the models of these names. A name is a job, a tuned model, `backend/model`, or `base`, which is what the
-    jobs among them were tuned from (or what `base` says); with " few-shot" after it, it is shown examples. Raises
-    ConfigError for a name twice, or no known base."""
+    jobs among them were tuned from (or what `base` says); with " few-shot" after it, it is shown examples, with
+    " instructed" it is told the classes. Raises ConfigError for a name twice, or no known base."""
     if len(set(names)) < len(names):
         raise ConfigError(
             f"{next(name for name in names if names.count(name) > 1)} is named twice; name each model once"
         )
-    plain = [name.removesuffix(FEW_SHOT) for name in names]
+    plain = [plain_model_name(name) for name in names]
     found = {name: _found(workspace, name) for name in plain if name != BASE}
     if BASE in plain:
         found[BASE] = _base(workspace, [each for each in found.values() if each.tuned], base)
-    return [replace(found[name.removesuffix(FEW_SHOT)], name=name, few_shot=name.endswith(FEW_SHOT)) for name in names]
+    return [replace(found[plain_model_name(name)], name=name, prompting=_prompting(name)) for name in names]
+
+
+def _prompting(name: str) -> Prompting:
+    return next((prompting for ending, prompting in _PROMPTINGS.items() if name.endswith(ending)), "plain")
 
 
 def answer_cache_location(asked: EvaluatedModel, settings: Settings) -> tuple[str, str | None, str]:

@@ -16,6 +16,7 @@ from tuneport.workflows.evaluation.answer_cache import EvaluationAnswerCache
 from tuneport.workflows.evaluation.answering import Prompt, answer_cache_keys
 from tuneport.workflows.evaluation.latency import latency_cache_keys
 from tuneport.workflows.evaluation.models.asked_models import EvaluatedModel, answer_cache_location
+from tuneport.workflows.evaluation.models.instruction import add_instruction
 from tuneport.workflows.evaluation.models.prices import evaluation_price_of_requests
 
 THOUGHT_TOKENS = 2048
@@ -59,10 +60,12 @@ def plan_model_answers(
     shots: Sequence[Example],
     limit: int,
     *,
+    instruction: str = "",
     timed: bool = True,
 ) -> ModelAnswersPlan:
-    """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples, with at most `limit` tokens an answer
-    (and `THOUGHT_TOKENS` if it thinks first); `timed`: some once more by themselves. Nothing is sent."""
+    """Plan to ask `asked` each of `rows`, after `shots` if it is shown examples or with the `instruction` if it is
+    instructed, with at most `limit` tokens an answer (and `THOUGHT_TOKENS` if it thinks first); `timed`: some once more
+    by themselves. Nothing is sent."""
     manifest = backend_manifest(asked.backend, workspace.settings)
     offered = find_manifest_model(manifest, asked.base)
     if offered is not None and offered.thinks:
@@ -72,7 +75,12 @@ def plan_model_answers(
         options: dict[str, Any] = {"max_tokens": limit, "temperature": 0.0}
         if row.tools:
             options["tools"] = list(row.tools)
-        prompts.append(Prompt(prepend_few_shot_turns(row, shots) if asked.few_shot else row.messages, options))
+        messages = row.messages
+        if asked.few_shot:
+            messages = prepend_few_shot_turns(row, shots)
+        elif asked.prompting == "instructed":
+            messages = add_instruction(row.messages, instruction)
+        prompts.append(Prompt(messages, options))
     keys = answer_cache_keys(answer_cache_location(asked, workspace.settings), prompts)
     alone = latency_cache_keys(answer_cache_location(asked, workspace.settings), prompts) if timed else []
     there = cache.get([*keys, *alone])

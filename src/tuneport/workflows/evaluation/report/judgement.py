@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tuneport.scoring.judge import parse_judge_reason
-from tuneport.workflows.evaluation.report.answers import answer_words
+from tuneport.workflows.evaluation.words import answer_words
 
 if TYPE_CHECKING:
     from tuneport.workflows.evaluation.judging.judgement import JudgedPair

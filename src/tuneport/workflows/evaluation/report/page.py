@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuneport.data.containers.folder import dataset_stem
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.errors import ConfigError
 from tuneport.pages.notebook import Verdict, render_notebook_view
@@ -50,6 +51,15 @@ class EvaluationReport:
     day: date
     failing: tuple[str, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """Return what was measured on what: a job's id says neither."""
+        name, on = self.decision.model, dataset_stem(self.evaluation.held_out.path)
+        job = self.trained.get(name)
+        if job is None:
+            return f"{name}, on {on}"
+        return f"{Path(job.spec.model).name} tuned on {dataset_stem(job.spec.dataset)} ({name}), on {on}"
+
     def __repr__(self) -> str:
         rows = len(self.evaluation.held_out.rows)
         return f"EvaluationReport({self.decision.model!r}: {self.decision.ruling}, {rows:,} rows)"
@@ -70,10 +80,11 @@ class EvaluationReport:
         facts = [("rows", f"{len(found.held_out.rows):,}"), ("task", found.held_out.task), ("on", self.day.isoformat())]
         ruled = (ruling, _RULINGS[decision.ruling])
         notes = [because, *(f"missed: {each}" for each in self.failing if each not in because)]
-        return render_notebook_view(decision.model, facts, ruling=ruled, head=("model", *names), rows=rows, notes=notes)
+        return render_notebook_view(self.title, facts, ruling=ruled, head=("model", *names), rows=rows, notes=notes)
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "title": self.title,
             "decision": self.decision.as_dict(),
             **self.evaluation.as_dict(),
             "training": {name: job.as_dict() for name, job in self.trained.items()},
@@ -117,7 +128,8 @@ def render_evaluation_page(report: EvaluationReport) -> str:
     ruling, _, because = decision.sentence.partition(": ")
     return render_template(
         "workflows/evaluation/report/page.html",
-        title=f"{decision.model}: {decision.ruling}",
+        title=f"{report.title}: {decision.ruling}",
+        headline=report.title,
         decision=decision,
         what=f"Measured on {held.path.name}{beside}, on {report.day}.",
         kind=_RULINGS[decision.ruling],

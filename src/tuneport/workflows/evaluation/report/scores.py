@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def scores_by_metric(found: Evaluation) -> list[dict[str, Any]]:
-    """Return what `scores.html` shows: a row for each model under each metric, from `low` to `high` of its line."""
+    """Return what `scores.html` shows: a row for each model under each metric, from `low` to `high` of its line, and
+    one for the most frequent class."""
     return [_metric(found, metric) for metric in found.metrics]
 
 
@@ -23,6 +24,7 @@ def _metric(found: Evaluation, metric: Metric) -> dict[str, Any]:
     beside = {each.model: each for each in found.scored.comparisons if each.metric == metric.name}
     names = [model.asked.name for model in found.models]
     each = [found.score(name, metric.name) for name in names]
+    always = None if found.majority is None else found.majority.score(metric.name)
     low, high = _ends(each)
     return {
         "name": metric.name,
@@ -30,7 +32,10 @@ def _metric(found: Evaluation, metric: Metric) -> dict[str, Any]:
         "low": low,
         "high": high,
         "span": f"{format_score(each[0], low)} to {format_score(each[0], high)}",
-        "rows": [_row(name, score, beside.get(name)) for name, score in zip(names, each, strict=True)],
+        "rows": [
+            *(_row(name, score, beside.get(name)) for name, score in zip(names, each, strict=True)),
+            *([] if always is None or found.majority is None else [_row(found.majority.name, always, None)]),
+        ],
     }
 
 
