@@ -106,7 +106,7 @@ def trained(folder: Path, renderer: Any, rows: Rows, numbers: dict[str, Any], ke
     """The loss per answer token of the held-out rows after training, or of its best epoch, and the seconds it took."""
     from transformers import TrainerCallback
 
-    from tuneport.backends.local.request import PATIENCE
+    from tuneport.estimate.settling import PATIENCE
     from tuneport.train.methods.sft import sft_trainer
     from tuneport.train.model.arguments import TrainingRecipe
     from tuneport.train.run.reporting import TrainedTokenCounter

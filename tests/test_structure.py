@@ -47,7 +47,6 @@ LONG_FUNCTIONS = {
     "cli/commands/costs.py compare_command": COMMAND,
     "cli/commands/evaluate.py eval_command": COMMAND,
     "cli/commands/migrate.py migrate_command": COMMAND,
-    "router/ranking.py _judge": "one choice with all its facts, most lines of which name them",
     "serve/openai/files.py router": ROUTES,
     "serve/openai/jobs.py router": ROUTES,
     "train/recipe.py train": "one run from its data to its weights, in order; each step is a function elsewhere",

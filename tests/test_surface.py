@@ -31,6 +31,7 @@ GONE = {
     "keyword plan gpus": RENAMED,
     "keyword split folder": RENAMED,
     "keyword split path": RENAMED,
+    "manifest auto_epochs": "epochs of [training] own_settings; the old key works for one release, with a warning",
     "member FineTuneBackend.settle_seconds": "a fact of the manifest now, as are a provider's others",
 } | {
     f"schema Actual {key}": "the schema is called JobActual; the keys are the same in every answer"

@@ -24,8 +24,8 @@ VERBS = frozenset(
     Mark Match Measure Merge Migrate Move Normalise Note Open Parse Pause Plan Point Poll Prepare Print Provide Publish
     Put Quote Raise Rank Reach Read Recommend Record Redirect Reduce Refresh Refuse Register Release Remove Rename
     Render Renew Repeat Replace Report Reset Resolve Restore Resume Return Revoke Route Run Say Schedule Score Search
-    Send Serve Set Show Shuffle Silence Skip Split Spread Start Stop Store Stream Submit Swap Switch Take Talk Tell
-    Train Translate Undo Unlock Unpack Update Upload Use Validate Wait Wake Watch Work Wrap Write Yield
+    Send Serve Set Settle Show Shuffle Silence Skip Split Spread Start Stop Store Stream Submit Swap Switch Take Talk
+    Tell Train Translate Undo Unlock Unpack Update Upload Use Validate Wait Wake Watch Work Wrap Write Yield
     """.split()
 )
 """With what the docstring of a function may begin. A verb that is missing here is added; nothing but a verb is."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from tuneport.client_rules import (
     YES_NO,
     CheckedByGateway,
+    ClientsMaySet,
     OperatorOnly,
     client_choice_rule,
     client_number_rule,
@@ -76,6 +77,9 @@ class Hyperparameters(Model):
     )
     batch_size: Annotated[int | Auto, client_whole_number_rule(1, 1_024, "auto")] = Field(
         default="auto", description="examples per optimizer step"
+    )
+    packing: Annotated[bool | Auto, ClientsMaySet("yes_no", words=("auto",))] = Field(
+        default="auto", description="true or false: several examples share a sequence, and so a place in the batch"
     )
     learning_rate: Annotated[float | Auto, client_number_rule(0, 1, "auto", above=True)] = Field(
         default="auto", description="of the weights, absolute; above 0"
@@ -205,6 +209,11 @@ class TuneSpec(Model):
     method: Annotated[Method, CheckedByGateway("one of the methods")] = Method.SFT
     adapter: Annotated[Adapter | Auto, CheckedByGateway("one of the adapters")] = "auto"
     hyperparameters: Annotated[Hyperparameters, CheckedByGateway("each by its own rule")] = Hyperparameters()
+    provider_defaults: Annotated[bool | Auto, YES_NO] = Field(
+        default=False,
+        description="what is `auto` is left to the provider, instead of tuneport's recommendation; `auto`: only where "
+        "its API defines `auto` itself",
+    )
     suffix: Annotated[str | None, CheckedByGateway("text of at most 64 characters, in no path")] = Field(
         default=None, max_length=64
     )

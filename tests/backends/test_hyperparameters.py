@@ -20,6 +20,7 @@ from tuneport.backends.openai.backend import OpenAIBackend
 from tuneport.backends.together.backend import TogetherBackend
 from tuneport.backends.together.request import DEFAULT_LEARNING_RATE, describe_together_options
 from tuneport.errors import TuneportError, UnsupportedError
+from tuneport.manifests import load_manifest
 from tuneport.settings import Settings
 from tuneport.testing.contract import contract_job_token, prepared_chats, write_contract_rows
 from tuneport.testing.emulators import OpenAIEmulator, TogetherEmulator
@@ -39,6 +40,7 @@ KINDS = list(itertools.product(Method, ADAPTERS))
 VALUES: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 4,
+    "packing": False,
     "learning_rate": 2e-5,
     "learning_rate_multiplier": 1.5,
     "warmup_ratio": 0.1,
@@ -113,6 +115,22 @@ def test_every_hyperparameter_is_taken_or_refused_by_its_name(backend: FineTuneB
                 refused.add(name)
             backend.check(spec_of(backend.name, method, adapter, **{name: "auto"}))
     assert taken and refused
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_the_manifest_has_the_names_that_the_code_has(name: str) -> None:
+    # The router cannot import backends, so the names stand in the manifest, too.
+    for method, adapter in KINDS:
+        in_code = dict(BACKENDS[name].hyperparameter_names(method, adapter))
+        if name == "fake":  # it takes everything, whatever the adapter
+            continue
+        if in_code:
+            rules = load_manifest(name).training
+            assert rules.names_for(method, Adapter.LORA if adapter == "auto" else adapter) == in_code, (method, adapter)
+
+
+def test_azure_has_openais_names() -> None:
+    assert load_manifest("azure").training.names == load_manifest("openai").training.names
 
 
 def test_no_words_for_what_is_not_done_at_all(backend: FineTuneBackend) -> None:

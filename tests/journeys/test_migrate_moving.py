@@ -43,7 +43,7 @@ def test_three_jobs_move_and_their_models_are_compared(account: Account, capsys:
     assert {job["tuned_model"] for job in document["jobs"]} == set(models.values())
     dpo = next(job for job in account.together.jobs.values() if str(job.request["suffix"]).startswith("polite"))
     assert dpo.request["training_method"].items() >= {"method": "dpo", "dpo_beta": 0.2}.items()
-    assert dpo.request["n_epochs"] == 2 and dpo.request["learning_rate"] == pytest.approx(1.8e-5)
+    assert dpo.request["n_epochs"] == 2 and dpo.request["learning_rate"] == 1e-5
     held_out = next(job for job in account.together.jobs.values() if str(job.request["suffix"]).startswith("support"))
     assert held_out.validation is not None and len(held_out.training.rows) == 100
 
@@ -51,6 +51,8 @@ def test_three_jobs_move_and_their_models_are_compared(account: Account, capsys:
     for name, job in (("dpo", dpo), ("held_out", held_out)):
         told = shown[account.jobs[name]]["learning_rate_multiplier"]
         assert told == f"learning rate {job.request['learning_rate']:.3g}"
+        assert shown[account.jobs[name]]["steps"] == str(job.total_steps)
+    assert (dpo.total_steps, held_out.total_steps) == (40, 300), "as many as at OpenAI: 20 pairs twice, 100 rows thrice"
 
     compared = {row["job"]: row for row in document["comparisons"]}
     row = compared[account.jobs["held_out"]]
@@ -172,7 +174,7 @@ def test_from_any_backend_to_any_other(account: Account, isolated: Path, capsys:
     document = json.loads(capsys.readouterr().out)
     assert [job["status"] for job in document["jobs"]] == ["succeeded"]
     settings = {line["setting"]: line["fate"] for line in document["plans"][0]["settings"]}
-    assert settings["lora_rank"] == "same" and settings["packing"] == "dropped"
+    assert settings["lora_rank"] == "same" and settings["packing"] == "same"
 
 
 # --- comparing ------------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ from tuneport.manifests import (
 )
 from tuneport.manifests.loading import read_manifest
 from tuneport.manifests.sources import Sourced
+from tuneport.manifests.training_rules import TrainingRules
+from tuneport.types import Method
 
 PROVIDERS = CHECKOUT / "providers"
 OWN = sorted(path.stem for path in PROVIDERS.glob("*.toml") if path.stem not in ("models", "gpus", "rivals"))
@@ -416,6 +418,27 @@ def test_the_cheapest_offer_prefers_what_was_verified() -> None:
     assert offer is not None and offer.confidence is Confidence.UNVERIFIED  # there is nothing else
     h100 = load_gpus().find("H100").cheapest("aws")
     assert h100 is not None and h100.usd_per_gpu_hour == 6.88
+
+
+@pytest.mark.parametrize(("former", "own"), [(2, {"epochs": 2}), ("openai", {"epochs": "openai"}), ("tuneport", {})])
+def test_the_earlier_key_of_epochs_is_read_for_one_release(former: object, own: dict[str, object]) -> None:
+    values = {"name": "near", "title": "Near", "backend": "near:Near", "auto_epochs": former}
+    with pytest.warns(DeprecationWarning, match="own_settings"):
+        assert Manifest.model_validate(values).training.own_settings == own
+
+
+def test_a_server_that_speaks_anothers_format_trains_by_the_same_rules() -> None:
+    like = load_manifest("together")
+    mine = derive_manifest("mine", like, today=TODAY, base_url="https://mine.example", api_key_env="MINE_KEY")
+    assert mine.training.names == like.training.names
+    assert mine.training.packing is not None and mine.training.packing.source == mine.training.source == "project"
+
+
+def test_rules_of_training_are_complete() -> None:
+    with pytest.raises(ValueError, match="needs source"):
+        TrainingRules(names={"epochs": "n_epochs"})
+    with pytest.raises(ValueError, match="only_for has beta"):
+        TrainingRules(only_for={"beta": (Method.DPO,)})
 
 
 def test_a_manifest_needs_little() -> None:

@@ -89,7 +89,9 @@ def test_free_first_then_by_price_and_what_ends_soon_last() -> None:
     assert (local.model, local.quote.expected, local.epochs) == ("smollm2-135m-instruct", 0.0, 3)
     assert local.duration.expected_seconds == pytest.approx(60_000 / 300)
     assert local.memory is not None and local.memory.fits(4)
-    assert (together.quote.expected, together.epochs, together.adapter) == (4.00, 1, Adapter.LORA)
+    assert (together.quote.expected, together.epochs, together.adapter) == (4.00, 3, Adapter.LORA)
+    steps = [choice.steps.expected for choice in choices.values() if choice.steps is not None]
+    assert steps == [90, 90, 90] and openai.epochs == 3  # one recommendation for all
     assert together.duration.unavailable and openai.duration.unavailable
     assert openai.quote.expected == pytest.approx(20_000 * 3 * 5 / 1e6)  # dearer is Together, yet OpenAI ends first
     assert openai.retires == date(2027, 1, 14)
@@ -288,9 +290,25 @@ def test_provider_options_that_change_the_bill_change_the_quote() -> None:
         assert quote(validation=validation, provider_options=options).expected == pytest.approx((10 + sent) * 0.48)
     assert quote(validation=validation, provider_options=early | {"early_stopping_patience": "5"}).expected
     unpacked = {"packing": False}
-    assert "set max_length" in str(quote(provider_options=unpacked).unavailable)
+    # Every example is padded to the length that is sent: a longest example is not known here.
+    assert quote(provider_options=unpacked).expected == pytest.approx(409.6 * 0.48)
     padded = quote(provider_options=unpacked, hyperparameters=length)
     assert padded.expected == pytest.approx(102.4 * 0.48)
+
+
+def test_a_length_below_a_backends_least_is_refused_before_there_is_a_job() -> None:
+    short = ranked(spec(hyperparameters=Hyperparameters(max_length=512)))
+    assert kinds(short["together"]) == ["unsupported"]
+    assert "takes max_length of at least 1024, not 512" in short["together"].reasons[0]
+    assert "max_length" not in str(short["local"].reasons)
+
+
+def test_the_providers_own_defaults_are_judged_as_such() -> None:
+    own = ranked(spec(provider_defaults=True))
+    assert {name: choice.epochs for name, choice in own.items()} == {"together": 1, "openai": 3, "local": 3}
+    together = own["together"].steps
+    assert together is not None and together.too_few and together.expected == 1
+    assert json.loads(json.dumps(own["together"].as_dict()))["settings"]["remedies"][0]["steps"] == 90
 
 
 def test_counts_of_real_files_say_how_exact_they_are(tmp_path: Path) -> None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands import Run
 from tests.support.folders import FIXTURES
 from tests.support.tiny import preference_rows, write_rows
+from tests.support.workspaces import write_chats
 from tuneport.errors import ConfigError, ModelNotOfferedError
 from tuneport.estimate.cost import Traffic
 from tuneport.settings import Settings
 from tuneport.workflows.compare import Comparison, compare
+from tuneport.workflows.comparison.csv_file import render_comparison_csv
+from tuneport.workflows.comparison.page import render_comparison_page
 
 TODAY = date(2026, 11, 26)
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
@@ -28,12 +36,37 @@ def one(settings: Settings, dataset: Path, model: str, backend: str = "openai", 
 
 def test_a_published_bill_comes_out_to_the_token(shared_data: Path, settings: Settings) -> None:
     """Cainier/gpt-tokens, tests/index.js: 13 examples, gpt-3.5-turbo-1106, 4,445 trained tokens in 7 (auto) epochs."""
-    document = one(settings, shared_data / "gpt_tokens_fine-tuning-data.jsonl", "gpt-3.5-turbo-1106").as_dict()
+    path = shared_data / "gpt_tokens_fine-tuning-data.jsonl"
+    document = one(settings, path, "gpt-3.5-turbo-1106", provider_defaults=True).as_dict()
     (choice,) = document["choices"]
     assert choice["training"]["billed_tokens_per_epoch"] == 635 and choice["epochs"] == 7
     assert choice["training"]["billed_tokens_per_epoch"] * choice["epochs"] == 4_445
     assert choice["training"]["expected"] == pytest.approx(4_445 * 8 / 1e6)
     assert not choice["allowed"] and "retired gpt-3.5-turbo-1106 on 2026-09-28" in choice["reasons"][0]
+
+
+def test_epochs_and_steps_stand_in_every_form_of_the_table(
+    run: Run, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = write_chats(tmp_path / "train.jsonl", rows=77)
+    asked = ("llama-3.1-8b-instruct", "together")
+    equal, own = one(settings, rows, *asked), one(settings, rows, *asked, provider_defaults=True)
+    for compared, epochs, steps in ((equal, "5", "100"), (own, "1", "1!")):
+        (line,) = csv.DictReader(io.StringIO(render_comparison_csv(compared)))
+        assert (line["epochs"], line["steps"], line["steps_meant"]) == (epochs, steps.rstrip("!"), "100")
+        page = render_comparison_page(compared)
+        assert f'<td data-name="epochs">{epochs}</td>\n<td data-name="steps">{steps}</td>' in page
+        cells = re.findall(r'<bdi dir="auto">([^<]*)</bdi>', compared._repr_html_())
+        assert any((epochs, steps) == pair for pair in pairwise(cells))
+    monkeypatch.setenv("COLUMNS", "80")
+    command = ("compare", str(rows), "--model", asked[0], "--backend", asked[1], "--provider-defaults")
+    _, short, _ = run(*command)
+    assert re.search(r"llama-3\.1-8b-instruct \(together\) +1 +1!", short) and "the steps are too few" in short
+    _, whole, _ = run(*command, "--all")
+    told = " ".join(whole.split())
+    assert (
+        "1 optimizer step (100 are meant): the model hardly changes; leave --provider-defaults out: 100 steps" in told
+    )
 
 
 def test_the_cookbooks_file_counts_as_the_rule_has_it(shared_data: Path, settings: Settings) -> None:

@@ -45,14 +45,31 @@ def test_a_plan_adds_up() -> None:
     assert best is not None and best.fit.verdict == "yes"
     assert best.usd == min(row.usd for row in found.gpus if row.usd is not None and row.fit.verdict == "yes")
     assert "virtual_tokens" not in found.hyperparameters and "lora_rank" in found.hyperparameters
-    assert found.settings["openai"]["learning_rate_multiplier"] == 1.0
     assert found.settings["local"]["lr_scheduler_type"] == "cosine"
     assert {"local", "together"} <= set(found.offered_by) and "openai" not in found.offered_by
+    assert [*found.settings] == [*found.training] == found.offered_by, (
+        "of a backend that lacks the model nothing is told"
+    )
+    steps = found.training["local"].steps
+    assert (steps.expected, steps.explanation) == (90, "240 rows / batch 8 = 30 x 3 epochs")
+    sent = found.settings["together"]
+    # At 512, as before, Together refuses the job after the upload; and packed it would take three steps.
+    assert (sent["n_epochs"], sent["batch_size"], sent["max_seq_length"], sent["packing"]) == (3, 8, 1024, False)
+    assert found.training["together"].steps.expected == 90
     assert found.as_dict()["knobs"] == found.as_dict()["settings"]
     with pytest.warns(DeprecationWarning, match="settings"):
         assert found.knobs is found.settings
     assert found.options["gradient_accumulation_steps"].value == found.accumulation
     assert json.loads(json.dumps(found.as_dict(), default=str))["cheapest"] == best.name
+
+
+def test_a_run_with_a_validation_file_is_planned_as_it_will_train() -> None:
+    """It keeps its best epoch, and so a small batch does not lower its rate."""
+    usual = plan(DATA, model="llama-3.1-8b-instruct").hyperparameters
+    kept = plan(DATA, model="llama-3.1-8b-instruct", validation=DATA).hyperparameters
+    assert (usual["learning_rate"].value, kept["learning_rate"].value) == (1.4e-4, 2e-4)
+    assert usual["max_length"].value < 100, "the trainer takes the longest example, not 512"
+    assert "longest example" in usual["max_length"].because
 
 
 def test_what_the_user_gave_stands_and_moves_the_estimate() -> None:

@@ -127,6 +127,5 @@ OPEN_TO_OTHER_ROOMS = (
     "routing",
     "secrets",
     "streaming",
-    "together.request",
 )
 """The files here that other rooms import. The rest may change without a look elsewhere."""

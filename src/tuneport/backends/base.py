@@ -51,6 +51,9 @@ class FineTuneBackend(ABC):
     resumes_failed: ClassVar[bool] = False
     """Whether `resume` also continues a failed job, if its error is retryable."""
 
+    settles_numbers: ClassVar[bool] = False
+    """Whether it makes numbers of `auto` itself, by tuneport's own rules; else it is sent those that were settled."""
+
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset()
     """The `provider_options` that leave the price as quoted; a spec with a budget may have no others."""
 

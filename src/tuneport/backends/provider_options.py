@@ -15,7 +15,8 @@ from tuneport.types import Hyperparameters, TuneSpec
 # taken back.
 _SECRET_NAME = re.compile(r"key(?!word)|token(?!iz)|secret|passw|credential|bearer|authoriz|\bauth\b|_auth\b", re.I)
 _PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]+@")
-_JOB_FIELDS = frozenset(TuneSpec.model_fields) | frozenset(Hyperparameters.model_fields)
+# Packing was an option before it was a hyperparameter, and may be either.
+_JOB_FIELDS = (frozenset(TuneSpec.model_fields) | frozenset(Hyperparameters.model_fields)) - {"packing"}
 
 
 def refuse_provider_option_secrets(options: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Estimates for a job: hyperparameters, memory, time and money."""
 
 OPEN_TO_OTHER_ROOMS = (
+    "batching",
     "break_even",
     "cost",
     "cost.chat",
@@ -10,5 +11,7 @@ OPEN_TO_OTHER_ROOMS = (
     "memory",
     "memory.sizing",
     "memory.traced",
+    "settling",
+    "training_settings",
 )
 """The files here that other rooms import. The rest may change without a look elsewhere."""

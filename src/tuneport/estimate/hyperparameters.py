@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tuneport.manifests import Manifest
 from tuneport.types import Adapter, Hyperparameters, Method
 
 LEARNING_RATE_MIN, LEARNING_RATE_MAX = 1e-5, 5e-4  # card
@@ -65,16 +64,6 @@ def recommended_epochs(rows: int) -> int:
     if rows <= 1_000:
         return 3
     return 2 if rows <= 10_000 else 1
-
-
-def planned_epochs(manifest: Manifest, given: Hyperparameters, rows: int) -> int:
-    """Return how often the data will be read on this backend: what the user gave, else the backend's rule, else
-    ours."""
-    if given.epochs != "auto":
-        return given.epochs
-    if isinstance(manifest.auto_epochs, int):
-        return manifest.auto_epochs
-    return openai_auto_epochs(rows) if manifest.auto_epochs == "openai" else recommended_epochs(rows)
 
 
 def planned_validation_passes(options: Mapping[str, object], epochs: int) -> int:

@@ -4,6 +4,7 @@ entry."""
 OPEN_TO_OTHER_ROOMS = (
     "accounting.accuracy",
     "accounting.budgets",
+    "accounting.steps",
     "contents.contents",
     "contents.remote_contents",
     "document",
@@ -19,6 +20,7 @@ OPEN_TO_OTHER_ROOMS = (
     "proposing.consent",
     "proposing.proposal",
     "proposing.terms",
+    "proposing.training_lines",
     "schema.database",
     "schema.estimates",
     "schema.records",

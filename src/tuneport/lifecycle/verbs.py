@@ -48,6 +48,7 @@ class SpecKeywords(OptionKeywords, total=False):
     reward_folder: str | Path | None
     adapter: str
     hyperparameters: Hyperparameters | Mapping[str, Any] | None
+    provider_defaults: bool
     suffix: str | None
     seed: int | None
     from_checkpoint: str | None
@@ -243,7 +244,8 @@ def _public_signature(function: Callable[..., Any]) -> inspect.Signature:
     fields = {**TuneSpec.model_fields, **JobOptions.model_fields}
     named = []
     for name, hint in ({"model": str | None} | get_type_hints(SpecKeywords)).items():
-        default = fields[name].default if name in JobOptions.model_fields or name == "adapter" else None
+        has_default = name in JobOptions.model_fields or name in ("adapter", "provider_defaults")
+        default = fields[name].default if has_default else None
         named.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
     first, *others = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     return own.replace(parameters=[first, *named, *others])

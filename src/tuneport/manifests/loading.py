@@ -126,7 +126,7 @@ def derive_manifest(
         third_party=like.third_party,
         data_format=like.data_format,
         also_takes=like.also_takes,
-        auto_epochs=like.auto_epochs,
+        training=like.training.sourced("project"),
         key_header=like.key_header,
         orders=orders or like.orders,
         no_training=answers_only,

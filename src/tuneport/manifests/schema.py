@@ -6,12 +6,14 @@ The tables of `providers/*.toml` are these classes field by field; `providers/RE
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from tuneport.manifests.sources import Sourced
+from tuneport.manifests.training_rules import TrainingRules, read_former_epochs
 from tuneport.types import Adapter, Method, Model
 
 
@@ -63,6 +65,7 @@ class Limits(Model):
     batch_size: ManifestRange | None = None
     learning_rate: ManifestRange | None = None
     learning_rate_multiplier: ManifestRange | None = None
+    max_length: ManifestRange | None = None
     beta: ManifestRange | None = None
     compute_multiplier: ManifestRange | None = None
 
@@ -201,6 +204,12 @@ class OfferedModel(Model):
     def context_for(self, method: str) -> int | None:
         return self.context_dpo if method == "dpo" and self.context_dpo is not None else self.context
 
+    def batch_max_for(self, method: str) -> int | None:
+        """Return the largest batch of the method, or None if it is not known. Of pairs half as many fit: the provider's
+        own limit for them is asked when a job is sent, and may allow more."""
+        most = self.batch_size_max
+        return max(1, most // 2) if method == "dpo" and most is not None else most
+
     def retired(self, today: date) -> bool:
         return self.retires is not None and today >= self.retires
 
@@ -249,9 +258,7 @@ class Manifest(Sourced):
     settle_seconds: float = Field(
         default=3600.0, ge=0, description="how long after a lost answer to a submit nothing is started again by itself"
     )
-    auto_epochs: int | Literal["openai", "tuneport"] = Field(
-        default="tuneport", description="the default epochs: a number, or the rule's owner"
-    )
+    training: TrainingRules = TrainingRules()
     no_new_jobs_from: date | None = None
     no_new_jobs_source: str | None = None
     no_training: Notice | None = Field(default=None, description="it only answers; where its models are tuned")
@@ -266,6 +273,11 @@ class Manifest(Sourced):
     hosting: tuple[HostingPrice, ...] = ()
     any_model: AnyModel | None = None
     models: tuple[OfferedModel, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_keys(cls, values: Any) -> Any:
+        return read_former_epochs(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tuneport.estimate.cost import InferenceQuote, OwnGPUCost
 from tuneport.estimate.duration import CPURate, Duration
 from tuneport.estimate.memory import MemoryEstimate
+from tuneport.estimate.training_settings import TrainingSettings, TrainingSteps
 from tuneport.manifests import Manifest, OfferedModel
 from tuneport.types import Adapter, Quote
 
@@ -93,7 +94,7 @@ class Readiness:
 class BackendChoice:
     """One backend's answer to a spec. `model` is the backend's own id (None: not offered).
 
-    `adapter` and `epochs` are what would run. `refusals` empty means `allowed`; `warnings` do not forbid. `inference`
+    `adapter` and `settings` are what would run. `refusals` empty means `allowed`; `warnings` do not forbid. `inference`
     is a month of the tuned model, `base` the same month of the base model with today's prompts. `licence` is the base
     model's; None if it is not known.
     """
@@ -110,7 +111,7 @@ class BackendChoice:
     retires_source: str | None = None
     licence: str | None = None
     adapter: Adapter | None = None
-    epochs: int | None = None
+    settings: TrainingSettings | None = None
     refusals: tuple[BackendRefusal, ...] = ()
     warnings: tuple[str, ...] = ()
     dataset: str = ""
@@ -119,6 +120,16 @@ class BackendChoice:
     @property
     def allowed(self) -> bool:
         return not self.refusals
+
+    @property
+    def epochs(self) -> int | None:
+        """Return how often the data would be read, or None if the model is not offered."""
+        return None if self.settings is None else self.settings.epochs
+
+    @property
+    def steps(self) -> TrainingSteps | None:
+        """Return the optimizer steps, or None if the model is not offered."""
+        return None if self.settings is None else self.settings.steps
 
     @property
     def highest_price(self) -> float | None:
@@ -146,4 +157,6 @@ class BackendChoice:
             "licence": self.licence,
             "adapter": self.adapter,
             "epochs": self.epochs,
+            "steps": None if self.steps is None else self.steps.model_dump(mode="json"),
+            "settings": None if self.settings is None else self.settings.as_dict(),
         }

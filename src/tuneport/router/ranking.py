@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 
 from tuneport import formatting
 from tuneport.errors import ModelNotOfferedError
+from tuneport.estimate.batching import TrainedRows
 from tuneport.estimate.cost import Traffic, base_inference_quote, inference_quote, training_quote
 from tuneport.estimate.duration import Duration, answering_duration, cpu_duration, gpu_duration, hosted_duration
-from tuneport.estimate.hyperparameters import (
-    planned_epochs,
-    planned_validation_passes,
-    recommend_hyperparameters,
-    resolve_hyperparameters,
-)
+from tuneport.estimate.hyperparameters import planned_validation_passes
 from tuneport.estimate.learning import DurationHistory, correct_estimated_duration, estimate_hosted_duration
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
+from tuneport.estimate.settling import settle_training
+from tuneport.estimate.training_settings import TrainingSettings
 from tuneport.manifests import (
     BasePriceManifest,
     Confidence,
@@ -39,7 +38,7 @@ from tuneport.router.refusals import (
     unverified_backend_remark,
 )
 from tuneport.training_options import optimizer_memory
-from tuneport.types import Adapter, Quote, TuneSpec
+from tuneport.types import Adapter, Hyperparameters, Quote, TuneSpec
 
 NEAR_END = timedelta(days=90)
 """A model or service that ends within this is ranked behind those that do not: a team needs about a quarter to move."""
@@ -63,17 +62,19 @@ def rank_backends(
     base_prices: BasePriceManifest | None = None,
     hours: float | None = None,
     history: DurationHistory | None = None,
+    weigh: Callable[[str], float | None] | None = None,
 ) -> list[BackendChoice]:
     """Judge every candidate: allowed ones first, cheapest (training, and a month of `traffic`) first among them.
 
     Models that shut down soon or take days rank behind these, and then models without a known price. `aliases`
     is the project's table for `spec.model`. `ready` None: keys and extras are not checked (a comparison before any
     account exists). `base_prices`: the table for the same month of the base model, by default the installed one.
-    `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected.
+    `hours`: of training, if a provider bills them. `history`: finished jobs, by which durations are corrected. `weigh`
+    gives the billions of parameters of weights that no list has, in a folder of this machine.
     """
     place, past = machine or Machine(), history or DurationHistory()
     choices = [
-        _judge(spec, manifest, today, models, dataset, aliases, ready, place, traffic, base_prices, hours, past)
+        _judge(spec, manifest, today, models, dataset, aliases, ready, place, traffic, base_prices, hours, past, weigh)
         for manifest in candidates
     ]
     return sorted(choices, key=backend_ranking_key)
@@ -100,6 +101,7 @@ def _judge(
     base_prices: BasePriceManifest | None,
     hours: float | None,
     history: DurationHistory,
+    weigh: Callable[[str], float | None] | None,
 ) -> BackendChoice:
     try:
         model = find_manifest_model(
@@ -119,32 +121,15 @@ def _judge(
     assert model is not None  # resolve_manifest_model promises a row
     own_machine = manifest.own_machine
     adapter = _adapter(spec, model)
-    epochs = planned_epochs(manifest, spec.hyperparameters, max(1, dataset.rows))
     tokens = dataset.tokens(manifest, model)
+    price = partial(_training_price, spec, manifest, model, adapter, dataset, tokens, machine, hours)
+    settings = _settled(spec, manifest, model, adapter, dataset, tokens, weigh, price)
+    epochs = settings.epochs
     duration, memory = _elsewhere(manifest, model, epochs, tokens, history), None
     if own_machine:
-        duration, memory = _on_machine(spec, model, models, adapter, epochs, dataset, tokens, machine)
+        duration, memory = _on_machine(spec, model, models, adapter, settings, dataset, tokens, machine)
         duration = _as_learned(duration, history, model, adapter, epochs, tokens, machine)
-    quote = training_quote(
-        manifest,
-        model,
-        tokens_per_epoch=tokens.training,
-        epochs=epochs,
-        validation_tokens=tokens.validation,
-        evaluations=0 if spec.validation is None else planned_validation_passes(spec.provider_options, epochs),
-        method=spec.method,
-        adapter=adapter,
-        rows=dataset.rows,
-        validation_rows=tokens.validation_rows,
-        packing=spec.provider_options.get("packing") in (None, True),
-        max_length=None if spec.hyperparameters.max_length == "auto" else spec.hyperparameters.max_length,
-        low=tokens.low,
-        high=tokens.high,
-        approximate_because=tokens.reason,
-        duration=duration,
-        own=machine.own,
-        hours=hours,
-    )
+    quote = price(settings.hyperparameters, epochs, duration=duration)
     refusals = (
         *refuse_backend_of_retired_model(manifest, model, today),
         *refuse_backend_for_spec(spec, manifest, model),
@@ -182,11 +167,66 @@ def _judge(
         retires_source=manifest.sources[model.retires_source].url if model.retires_source else None,
         licence=_licence(manifest, model, models),
         adapter=adapter if model.adapters else None,
-        epochs=epochs,
+        settings=settings,
         refusals=refusals,
         warnings=warnings,
         dataset=str(spec.dataset),
         demerits=demerits,
+    )
+
+
+def _settled(
+    spec: TuneSpec,
+    manifest: Manifest,
+    model: OfferedModel,
+    adapter: Adapter,
+    dataset: DatasetFacts,
+    tokens: BackendChoiceTokens,
+    weigh: Callable[[str], float | None] | None,
+    price: Callable[[Hyperparameters, int], Quote],
+) -> TrainingSettings:
+    counted = TrainedRows(
+        max(1, dataset.rows), tokens.training, tokens.longest, tokens.usual, low=tokens.low, high=tokens.high
+    )
+    size = weigh(model.id) if weigh is not None and manifest.own_machine and model.params_b is None else None
+    return settle_training(spec, manifest, model, counted, adapter=adapter, params_b=size, price=price)
+
+
+def _training_price(
+    spec: TuneSpec,
+    manifest: Manifest,
+    model: OfferedModel,
+    adapter: Adapter,
+    dataset: DatasetFacts,
+    tokens: BackendChoiceTokens,
+    machine: Machine,
+    hours: float | None,
+    numbers: Hyperparameters,
+    epochs: int,
+    *,
+    duration: Duration | None = None,
+) -> Quote:
+    """Quote the job if it trains with these numbers. `duration` counts where a machine is paid by the hour."""
+    packing = spec.provider_options.get("packing") in (None, True) if numbers.packing == "auto" else numbers.packing
+    return training_quote(
+        manifest,
+        model,
+        tokens_per_epoch=tokens.training,
+        epochs=epochs,
+        validation_tokens=tokens.validation,
+        evaluations=0 if spec.validation is None else planned_validation_passes(spec.provider_options, epochs),
+        method=spec.method,
+        adapter=adapter,
+        rows=dataset.rows,
+        validation_rows=tokens.validation_rows,
+        packing=packing,
+        max_length=None if numbers.max_length == "auto" else numbers.max_length,
+        low=tokens.low,
+        high=tokens.high,
+        approximate_because=tokens.reason,
+        duration=duration,
+        own=machine.own,
+        hours=hours,
     )
 
 
@@ -207,24 +247,14 @@ def _on_machine(
     model: OfferedModel,
     models: ModelCatalogue,
     adapter: Adapter,
-    epochs: int,
+    settings: TrainingSettings,
     dataset: DatasetFacts,
     tokens: BackendChoiceTokens,
     machine: Machine,
 ) -> tuple[Duration, MemoryEstimate | None]:
     weights = models.find(model.id)
     dimensions = weights.dimensions if weights else None
-    chosen = resolve_hyperparameters(
-        recommend_hyperparameters(
-            spec.hyperparameters,
-            rows=max(1, dataset.rows),
-            params_b=model.params_b,
-            adapter=adapter,
-            method=spec.method,
-            longest_tokens=tokens.longest,
-            context=model.context,
-        )
-    )
+    chosen = settings.recommended
     assert chosen.batch_size != "auto" and chosen.max_length != "auto" and chosen.lora_rank != "auto"
     # The micro-batch can be one with accumulation, so the least that a run needs is asked of the machine.
     run = TrainingShape(
@@ -243,7 +273,7 @@ def _on_machine(
         return Duration.unknown(f"the size of {model.id} is not known"), memory
     if machine.gpu and machine.bf16_tflops is None and machine.tokens_per_second is None:
         return Duration.unknown(f"the speed of the {machine.gpu} is not known"), memory
-    total = tokens.training * epochs
+    total = tokens.training * settings.epochs
     if machine.bf16_tflops is None or machine.tokens_per_second is not None:
         measured = machine.tokens_per_second
         return (

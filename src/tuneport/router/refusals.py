@@ -50,7 +50,9 @@ def refuse_backend_for_spec(spec: TuneSpec, manifest: Manifest, model: OfferedMo
             )
         )
     given, limits = spec.hyperparameters.given(), manifest.limits
-    for name in ("epochs", "batch_size", "learning_rate", "learning_rate_multiplier", "beta", "compute_multiplier"):
+    for name in (
+        "epochs", "batch_size", "learning_rate", "learning_rate_multiplier", "max_length", "beta", "compute_multiplier",
+    ):  # fmt: skip
         allowed = getattr(limits, name)
         if name in given and allowed is not None and not allowed.contains(given[name]):
             found.append(

@@ -115,9 +115,7 @@ class AdviceFacts:
         )
         if self.pricing.epochs is not None and "epochs" not in self.known:
             self.known["epochs"] = self.pricing.epochs
-            self.evidence["epochs"] = (
-                f"{self.pricing.epochs}: what {self.pricing.backend} would choose, 1 to 5 are usual"
-            )
+            self.evidence["epochs"] = f"{self.pricing.epochs}: what is recommended for so many rows, 1 to 5 are usual"
         now = Approach.PROMPT if self.known.get("prompt") is Tried.WORKS else Approach.FEW_SHOT
         if (saving := self.pricing.saving(now)) is not None:
             self.known["saving"] = saving

@@ -28,6 +28,7 @@ from tuneport.validation import parse_or_config_error
 from tuneport.workflows.comparison.break_even import compared_cost_of_today, compared_model_name, served_at
 from tuneport.workflows.comparison.result import ComparisonResult
 from tuneport.workflows.comparison.serving_forms import machine_of_card, serving_forms
+from tuneport.workflows.comparison.words import compared_steps
 
 DEFAULT_TRAFFIC = Traffic.stated()
 """A month of 25,000 requests of 400 tokens in and 80 out."""
@@ -45,8 +46,10 @@ class Comparison(ComparisonResult):
             prices = [_price(each) for each in (choice.quote, choice.inference, choice.base)]
             ends = choice.retires.isoformat() if choice.retires else "-"
             time = duration(choice.duration.expected_seconds)
-            rows.append((compared_model_name(choice), served_at(choice), *prices, time, ends))
-        head = ("model", "backend", "training", "a month", "base model", "time", "shuts down")
+            epochs = "-" if choice.epochs is None else str(choice.epochs)
+            trained = (epochs, compared_steps(choice))
+            rows.append((compared_model_name(choice), served_at(choice), *trained, *prices, time, ends))
+        head = ("model", "backend", "epochs", "steps", "training", "a month", "base model", "time", "shuts down")
         marks: list[Verdict] = ["note" if choice.allowed else "fail" for choice in self.choices]
         facts = [
             ("answer", self.answer),
@@ -81,6 +84,7 @@ def compare(
     method: str | None = None,
     adapter: str = "auto",
     epochs: int | None = None,
+    provider_defaults: bool = False,
     requests: int | None = None,
     tokens_per_request: tuple[float, float] | None = None,
     traffic_in: int | None = None,
@@ -99,13 +103,14 @@ def compare(
 ) -> Comparison:
     """Compare backends and models on one dataset. Needs no key and makes no network call.
 
-    `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; if none is
-    given, each backend shows all that it offers. `backend` limits the table; `columns` maps names of columns (`--map`).
-    `requests` to `prompt_saved` are a month's traffic, as the command line's flags say it (by default 25,000 requests
-    of 400 tokens in and 80 out); `traffic` is the same in one object. `instead_of` is today's model or bill, for the
-    break-even: a model by its name in the table of prices, or US dollars a month ("$2000"); without it each tuned model
-    is compared with its own base model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of
-    training, if a provider bills those. Raises DatasetError, ConfigError, ModelNotOfferedError for what is wrong.
+    `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; by default all
+    that each offers. All train by the same recommendation, or by each provider's own with `provider_defaults`.
+    `backend` limits the table; `columns` maps names of columns (`--map`). `requests` to `prompt_saved` are a month's
+    traffic, as the command line's flags say it (by default 25,000 requests of 400 tokens in and 80 out); `traffic` is
+    the same in one object. `instead_of` is today's model or bill, for the break-even: a model by its name in the table
+    of prices, or US dollars a month ("$2000"); without it each tuned model is compared with its own base model.
+    `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of training, if a provider bills those.
+    Raises DatasetError, ConfigError, ModelNotOfferedError for what is wrong.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
@@ -124,17 +129,16 @@ def compare(
     data = Dataset.of(dataset, columns, format)
     held_out = None if validation is None else data.validation_like(validation)
     machine = compared_own_machine(own_gpu, own_hour, own_speed, settings)
-    asked = _spec(data, held_out, method=method or data.method, adapter=adapter, epochs=epochs)
+    asked = _spec(data, held_out, method or data.method, adapter, epochs, provider_defaults)
     read = data.for_method(asked.method)
     refuse_unused_signals_of_first_rows(read, asked.method)
     facts = read_job_dataset_facts(read, held_out, home=settings.home)
-    history = read_past_jobs(settings)
     judge = partial(
         rank_backends,
         today=today,
         models=load_models(),
         dataset=facts,
-        history=history,
+        history=read_past_jobs(settings),
         traffic=traffic,
         base_prices=load_base_price_manifest(),
         hours=hours,
@@ -196,7 +200,9 @@ def _several(given: str | Sequence[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def _spec(data: Dataset, held_out: Dataset | None, *, method: str, adapter: str, epochs: int | None) -> TuneSpec:
+def _spec(
+    data: Dataset, held_out: Dataset | None, method: str, adapter: str, epochs: int | None, provider_defaults: bool
+) -> TuneSpec:
     """Return what is to be trained, without a model: that is filled in for each row of the table."""
     return parse_or_config_error(
         TuneSpec,
@@ -210,6 +216,7 @@ def _spec(data: Dataset, held_out: Dataset | None, *, method: str, adapter: str,
             "grader": {} if method in methods_where(lambda each: each.takes_grader) else None,
             "reward": "any:one" if method in methods_where(lambda each: each.takes_reward) else None,
             "adapter": adapter,
+            "provider_defaults": provider_defaults,
             "hyperparameters": parse_or_config_error(Hyperparameters, {} if epochs is None else {"epochs": epochs}),
         },
     )

@@ -13,36 +13,34 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tuneport.backends import backend_manifest
+from tuneport.backends import training_backend_manifests
 from tuneport.backends.routing import BackendCatalogue
 from tuneport.data.conversion.unused_signals import refuse_unused_signals_of_first_rows
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.deprecation import renamed
 from tuneport.errors import ConfigError, UnsupportedError
+from tuneport.estimate.batching import TrainedRows
 from tuneport.estimate.duration import Duration
-from tuneport.estimate.hyperparameters import (
-    Recommended,
-    RecommendedOption,
-    recommend_hyperparameter_options,
-    recommend_hyperparameters,
-)
+from tuneport.estimate.hyperparameters import Recommended, RecommendedOption, recommend_hyperparameter_options
 from tuneport.estimate.memory import MemoryEstimate, TrainingShape, estimate_memory
 from tuneport.estimate.memory.traced import estimate_memory_by_tracing
+from tuneport.estimate.settling import settle_training
+from tuneport.estimate.training_settings import TrainingSettings
 from tuneport.formatting import duration
 from tuneport.lifecycle.planning.cpu_probe import run_cpu_probe
 from tuneport.lifecycle.planning.past_jobs import read_past_jobs
 from tuneport.lifecycle.planning.planning import find_job_gpu, plan_job_machine, read_job_dataset_facts
 from tuneport.manifests import find_manifest_model, load_gpus
 from tuneport.pages.notebook import render_notebook_view
-from tuneport.router import BackendChoiceTokens, Machine, refuse_backend_for_images
+from tuneport.router import DatasetFacts, Machine, refuse_backend_for_images
 from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
 from tuneport.validation import parse_or_config_error
 from tuneport.workflows.training_plan.backend_settings import (
-    applicable_plan_settings,
-    backends_offering,
-    plan_settings_by_backend,
+    plan_settings_in_their_words,
+    planned_numbers,
+    settle_training_everywhere,
 )
 from tuneport.workflows.training_plan.comparison import (
     TrainingPlanOption,
@@ -64,8 +62,9 @@ from tuneport.workflows.training_plan.shapes import PlannedBaseModel, find_plann
 class TrainingPlan:
     """A plan: `run` is one micro-step of a GPU, and `accumulation` of them make a batch. `here` is this machine's time.
 
-    `settings` are what each backend would be told, under its own names; those in `offered_by` offer the model. `traced`
-    is the memory by the model's own code, if that was asked for (`exact`), or `not_traced` says why not.
+    `training` is what each backend that offers the model would train with, with its steps, and `settings` the same
+    under its own names. `traced` is the memory by the model's own code, if that was asked for (`exact`), or
+    `not_traced` says why not.
     `ways` are set if they were asked for (`compare`); `chosen` is the one to take, and `choice` says why, or why none
     is.
     """
@@ -78,8 +77,8 @@ class TrainingPlan:
     tokens: int
     hyperparameters: Mapping[str, Recommended]
     options: Mapping[str, RecommendedOption]
+    training: Mapping[str, TrainingSettings]
     settings: Mapping[str, Mapping[str, Any]]
-    offered_by: Sequence[str]
     run: TrainingShape
     accumulation: int
     memory: MemoryEstimate
@@ -119,6 +118,11 @@ class TrainingPlan:
         return cheapest_plan_gpus(self.gpus)
 
     @property
+    def offered_by(self) -> Sequence[str]:
+        """Return the backends that offer the model."""
+        return list(self.training)
+
+    @property
     def knobs(self) -> Mapping[str, Mapping[str, Any]]:
         """Return `settings`, under its name of before."""
         warnings.warn(
@@ -145,6 +149,10 @@ class TrainingPlan:
             "options": {name: vars(row) for name, row in self.options.items()},
             "settings": {name: dict(values) for name, values in self.settings.items()},
             "knobs": {name: dict(values) for name, values in self.settings.items()},  # until the next release
+            "training": {
+                name: row.as_dict() | {"steps": row.steps.model_dump(mode="json")}
+                for name, row in self.training.items()
+            },
             "offered_by": list(self.offered_by),
             "run": vars(self.run),
             "accumulation": self.accumulation,
@@ -175,6 +183,7 @@ def plan(
     dataset: DatasetLike,
     *,
     model: str,
+    validation: DatasetLike | None = None,
     method: str | None = None,
     adapter: str = "auto",
     hyperparameters: Hyperparameters | Mapping[str, Any] | None = None,
@@ -188,7 +197,8 @@ def plan(
     probe: bool = False,
     settings: Settings | None = None,
 ) -> TrainingPlan:
-    """Plan a run of `model` on `dataset`. `gpu` names GPUs of `gpus.toml`; the default is all of them.
+    """Plan a run of `model` on `dataset`. `gpu` names GPUs of `gpus.toml`; the default is all of them. A run with a
+    `validation` file keeps its best epoch, which allows a higher learning rate.
 
     `options` are those of the backend local (`workers`, `gradient_checkpointing`, `precision` ...). `exact` also traces
     the model's own code, if torch is installed. `compare` sets all methods and adapters side by side; `budget` (US
@@ -196,7 +206,7 @@ def plan(
     for later estimates.
 
     Raises DatasetError if the dataset cannot be used, ConfigError and ModelNotOfferedError for unknown names and if
-    neither the model's shape nor its size is known, and UnsupportedError for unknown options.
+    neither the model's shape nor its size is known, and UnsupportedError for unknown options and for pictures.
     """
     settings = settings or Settings.load()
     data = Dataset.of(dataset, columns, format)
@@ -211,27 +221,36 @@ def plan(
     told = TrainingOptions.parse(options or {})
     name = BackendCatalogue(settings).resolve_model(model, "local")
     base = find_planned_model(name, settings)
-    rows, counted = _count_training_tokens(data, how, name, settings)
+    held_out = None if validation is None else data.validation_like(validation)
+    spec = TuneSpec(
+        model=name,
+        dataset=data.path,
+        validation=None if held_out is None else held_out.path,
+        adapter=chosen,
+        hyperparameters=given,
+        provider_options=dict(options or {}),
+    ).model_copy(update={"method": how})  # whose grader or reward a plan does not need
+    facts = _read_facts(data, held_out, how, settings)
+    manifests = {manifest.name: manifest for manifest in training_backend_manifests(settings)}
+    offered = find_manifest_model(manifests["local"], name)
+    assert offered is not None  # the backend local takes every name
+    for refusal in refuse_backend_for_images(how, manifests["local"], offered, facts, date.today()):
+        raise UnsupportedError(refusal.reason)
+    rows, counted = max(1, facts.rows), facts.tokens(manifests["local"], offered)
+    tokens = TrainedRows(rows, counted.training, counted.longest, counted.usual, counted.low, counted.high)
 
-    def numbers_for(method: Method, adapter: Adapter) -> Mapping[str, Recommended]:
-        return recommend_hyperparameters(
-            given,
-            rows=rows,
-            params_b=base.params_b,
-            adapter=adapter,
-            method=method,
-            longest_tokens=counted.longest,
-            usual_tokens=counted.usual,
-            context=base.context,
-        )
+    def settle(method: Method, adapter: Adapter) -> TrainingSettings:
+        asked = spec.model_copy(update={"method": method})
+        return settle_training(asked, manifests["local"], offered, tokens, adapter=adapter, params_b=base.params_b)
 
     def step_for(method: Method, adapter: Adapter) -> OptimizerStep:
-        numbers = numbers_for(method, adapter)
+        numbers = planned_numbers(settle(method, adapter), spec, counted.longest)
         return plan_training_optimizer_step(
             method, adapter, numbers, told, params_b=base.params_b, longest=counted.longest
         )
 
-    numbers, step = numbers_for(how, kind), step_for(how, kind)
+    here, step = settle(how, kind), step_for(how, kind)
+    numbers = planned_numbers(here, spec, counted.longest)
     batch = int(numbers["batch_size"].value)
     work = TrainingWork(how, rows, counted.training or 0, int(numbers["epochs"].value), batch)
     memory = estimate_memory(kind, params_b=base.params_b, dimensions=base.dimensions, run=step.run)
@@ -253,7 +272,7 @@ def plan(
     found = compare_training_options(base, how, work, step_for, cards, budget) if compare else []
     traced, not_traced = _trace(base, kind, step.run, settings) if exact else (None, None)
     take, why = choose_training_option(found, rows, budget) if found else (None, None)
-    told_to = plan_settings_by_backend(numbers, settled, how, chosen, settings)
+    training = settle_training_everywhere(spec, model, facts, here, settings)
     return TrainingPlan(
         dataset=data.path,
         model=base,
@@ -261,10 +280,10 @@ def plan(
         adapter=kind,
         rows=rows,
         tokens=work.tokens,
-        hyperparameters=applicable_plan_settings(numbers, how, kind, settings),
+        hyperparameters={name: row for name, row in numbers.items() if name in here.names},
         options=settled,
-        settings=told_to,
-        offered_by=backends_offering(model, told_to, settings),
+        training=training,
+        settings=plan_settings_in_their_words(training, settled, manifests),
         run=step.run,
         accumulation=step.accumulation,
         memory=memory,
@@ -296,16 +315,7 @@ def _trace(
         return None, str(error)
 
 
-def _count_training_tokens(
-    dataset: Dataset, method: Method, model: str, settings: Settings
-) -> tuple[int, BackendChoiceTokens]:
-    """Return the rows, and their tokens as the model counts them."""
+def _read_facts(dataset: Dataset, held_out: Dataset | None, method: Method, settings: Settings) -> DatasetFacts:
     read = dataset.for_method(method)
     refuse_unused_signals_of_first_rows(read, method)
-    facts = read_job_dataset_facts(read, None, home=settings.home)
-    manifest = backend_manifest("local", settings)
-    offered = find_manifest_model(manifest, model)
-    assert offered is not None  # the backend local takes every name
-    for refusal in refuse_backend_for_images(method, manifest, offered, facts, date.today()):
-        raise UnsupportedError(refusal.reason)
-    return max(1, facts.rows), facts.tokens(manifest, offered)
+    return read_job_dataset_facts(read, held_out, home=settings.home)

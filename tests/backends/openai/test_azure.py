@@ -208,7 +208,8 @@ def test_reinforcement_from_the_command_line_to_the_end(
     assert (document["status"], document["method"]) == ("succeeded", "rft")
     assert document["dataset"]["format"] == "openai-reinforcement" and document["dataset"]["left_out"] == []
     sent = azure.requests("POST", "/fine_tuning/jobs")[-1].request_json()["method"]
-    assert sent["reinforcement"] == {"grader": GRADER, "hyperparameters": {"reasoning_effort": "low"}}
+    numbers = {"n_epochs": 5, "batch_size": 4, "reasoning_effort": "low"}
+    assert sent["reinforcement"] == {"grader": GRADER, "hyperparameters": numbers}
     Path("grader.json").write_text("{")
     assert main(command) == 2
     assert "--grader grader.json cannot be read as JSON" in capsys.readouterr().err

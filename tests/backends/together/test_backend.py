@@ -374,7 +374,8 @@ def test_metrics_can_be_asked_for_in_part(
     together: TogetherEmulator, connect: Callable[..., Any], spec: TuneSpec, data: PreparedData
 ) -> None:
     backend = connect(together)
-    spec = spec.model_copy(update={"hyperparameters": Hyperparameters(epochs=6, batch_size=2)})
+    spec = spec.model_copy(update={"hyperparameters": Hyperparameters(epochs=6, batch_size=2, max_length=1024)})
+    spec = spec.model_copy(update={"provider_options": {"packing": False}})  # else an epoch of twelve rows is one step
     remote_id = backend.submit(spec, list(backend.prepare(spec, data)), token=contract_job_token("t")).remote_id
     together.advance(600)
     everything = backend.metrics(remote_id)

@@ -345,7 +345,7 @@ def test_nothing_is_uploaded_for_a_job_that_may_cost_more_than_its_budget_or_the
     submit: Callable[..., tuple[JobService, JobRow]], openai: OpenAIEmulator, isolated: Path, monkeypatch: Any
 ) -> None:
     tuned: dict[str, Any] = {"from_checkpoint": f"ft:{MODEL}:org::abcdefgh"}
-    for values, usd in (({}, "0086"), (tuned, "0086"), ({"hyperparameters": {"epochs": 9}}, "0097")):
+    for values, usd in (({}, "0054"), (tuned, "0054"), ({"hyperparameters": {"epochs": 9}}, "0097")):
         with pytest.raises(BudgetError, match=rf"would cost up to \$0\.{usd} .* above the budget of \$0\.0001"):
             submit(budget=0.0001, **values)
     with pytest.raises(ConfigError, match="no budget that the job could be cancelled for"):

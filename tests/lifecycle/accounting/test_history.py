@@ -35,7 +35,7 @@ def test_three_jobs_at_a_provider_tell_how_long_the_fourth_takes(
                 workspace.refresh(row.id)
             after = workspace.plan(spec, backend="openai").estimate
             assert after.seconds == pytest.approx(600, abs=2)
-            assert after.seconds_because.startswith("3 finished jobs of this model of 1,728 tokens took 10 min 00 s;")
+            assert after.seconds_because.startswith("3 finished jobs of this model of 1,080 tokens took 10 min 00 s;")
             told = compare(spec.dataset, model=[spec.model], backend=["openai"], settings=workspace.settings)
             assert [choice.duration.runs for choice in told.choices] == [3]
             assert any(remark.startswith("time: 3 finished jobs of this model") for remark in _remarks(told.choices[0]))

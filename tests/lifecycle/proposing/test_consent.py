@@ -98,10 +98,11 @@ def test_the_same_job_is_not_paid_twice(openai: OpenAIEmulator, tmp_path: Path) 
     first = tuneport.submit(TRAIN, model=MODEL, backend="openai", confirm=False)
     copy = tmp_path / "another name.jsonl"
     copy.write_bytes(TRAIN.read_bytes())
-    for data, more in ((TRAIN, {}), (copy, {"suffix": "other"})):
+    said = {"hyperparameters": {"epochs": 3, "batch_size": 8}}  # what was recommended, written out
+    for data, more in ((TRAIN, {}), (copy, {"suffix": "other"}), (TRAIN, said)):
         with pytest.raises(ConfigError, match=f"{first.id} trained the same data with the same settings on openai"):
             tuneport.submit(data, model=MODEL, backend="openai", confirm=False, **more)  # type: ignore[arg-type]
-    for more in ({"hyperparameters": {"epochs": 1}}, {"seed": 7}, {"again": True}):
+    for more in ({"hyperparameters": {"epochs": 1}}, {"provider_defaults": True}, {"seed": 7}, {"again": True}):
         assert tuneport.submit(TRAIN, model=MODEL, backend="openai", confirm=False, **more).id  # type: ignore[arg-type]
 
 

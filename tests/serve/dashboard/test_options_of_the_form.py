@@ -9,6 +9,8 @@ import pytest
 from tests.serve.dashboard.conftest import Dashboard
 from tests.serve.dashboard.test_new_job import TRAIN, finished, uploaded
 from tuneport.lifecycle.submitting.options import JobOptions
+from tuneport.serve.dashboard import new_job
+from tuneport.serve.http.errors import Refusal
 from tuneport.serve.jobs.job_maker import make_jobs_of_requests
 from tuneport.types import Hyperparameters, TuneSpec
 
@@ -30,6 +32,13 @@ LEFT_OUT = {
 }
 ASKED_AS = {"dataset": "once", "model": "choice", "epochs": "n_epochs"}
 """The dataset is the page's own; `once` makes two clicks one job."""
+
+
+def test_true_and_false_are_read_for_what_takes_them_only() -> None:
+    assert new_job._hyperparameter("packing", "packing", "False") is False
+    assert new_job._hyperparameter("packing", "packing", "auto") == "auto"
+    with pytest.raises(Refusal, match="a whole number"):
+        new_job._hyperparameter("epochs", "n_epochs", "true")
 
 
 @pytest.mark.full  # the page compares costs first

@@ -779,7 +779,8 @@ def test_together_price_estimate(together_client, together_emulator, tmp_path):
 def test_together_job_from_creation_to_completion(together_client, together_emulator, tmp_path):
     validation = put_valid(together_client, together_emulator, tmp_path, jsonl([ROW]))
     id = start(together_client, together_emulator, tmp_path, validation_file=validation, n_epochs=3, n_evals=2,
-               n_checkpoints=3, suffix="parcels-tp0123456789", lora=True, batch_size=2)  # fmt: skip
+               n_checkpoints=3, suffix="parcels-tp0123456789", lora=True, batch_size=2, packing=False,
+               max_seq_length=1024)  # fmt: skip
     paths = [item.path for item in together_emulator.log[-3:]]
     assert paths == ["/v1/fine-tunes/models/limits", "/v1/fine-tunes/estimate-price", "/v1/fine-tunes"]
     seen = []
@@ -806,7 +807,8 @@ def test_together_job_from_creation_to_completion(together_client, together_emul
 
 def test_together_metrics(together_client, together_emulator, tmp_path):
     validation = put_valid(together_client, together_emulator, tmp_path, jsonl([ROW]))
-    options = {"validation_file": validation, "n_evals": 2, "n_epochs": 2, "batch_size": 2}
+    shape = {"batch_size": 2, "packing": False, "max_seq_length": 1024}
+    options = {"validation_file": validation, "n_evals": 2, "n_epochs": 2, **shape}
     id = start(together_client, together_emulator, tmp_path, **options)
     assert together_client.fine_tuning.list_metrics(id).metrics == []
     together_emulator.advance(2.5 * PACE)
@@ -819,6 +821,40 @@ def test_together_metrics(together_client, together_emulator, tmp_path):
     assert [line["train/global_step"] for line in some] == [4, 5]
     few = together_client.fine_tuning.list_metrics(id, resolution=4).metrics
     assert len([line for line in few if "train/loss" in line]) == 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps", "billed"),
+    [
+        ({}, 1, None),  # 60 short rows in one sequence of 131,072 tokens, whatever the batch
+        ({"max_seq_length": 1024}, 1, None),  # two sequences
+        ({"max_seq_length": 1024, "batch_size": 1}, 2, None),
+        ({"packing": False, "max_seq_length": 1024}, 8, 60 * 1024),  # 60 rows by eights
+        ({"packing": False, "max_seq_length": 1024, "batch_size": 3}, 20, 60 * 1024),
+        ({"packing": False, "batch_size": 3, "gradient_accumulation_steps": 4}, 5, 60 * 131_072),
+    ],
+)
+def test_together_steps_are_of_sequences_and_padding_is_billed(
+    together_client, together_emulator, tmp_path, shape, steps, billed
+):
+    """Users of the service saw small files stop at step 10, whatever they set: packed, an epoch was one step
+    (github.com/sotopia-lab/sotopia-pi, issues 14 and 18)."""
+    file = put_valid(together_client, together_emulator, tmp_path, jsonl([chat_row("a " * 20, "b")] * 60))
+    one = together_emulator.files[file].row_tokens[0]
+    assert 1024 < 60 * one < 2048
+    made = together_client.fine_tuning.create(training_file=file, model=LLAMA, n_epochs=5, verbose=False, **shape)
+    together_emulator.advance(6 * PACE)
+    job = together_client.fine_tuning.retrieve(made.id)
+    assert job.events[-1].total_steps == job.to_dict()["steps_completed"] == 5 * steps
+    assert job.token_count == 5 * (60 * one if billed is None else billed)
+    assert job.total_price == max(4_000_000_000, round(job.token_count * 0.48 * 1000))
+
+
+def test_together_batch_of_pairs_counts_pairs(together_client, together_emulator, tmp_path):
+    pairs = put_valid(together_client, together_emulator, tmp_path, PAIRS)
+    together_client.fine_tuning.create(training_file=pairs, model=LLAMA, training_method="dpo", verbose=False)
+    (job,) = together_emulator.jobs.values()
+    assert job.total_steps == -(-len(job.training.rows) // 4), "the largest batch of pairs is half that of rows"
 
 
 def test_together_download(together_client, together_emulator, tmp_path):
@@ -931,6 +967,11 @@ def test_together_refuses_bad_requests(together_client, together_emulator, tmp_p
     ):
         with pytest.raises(together.BadRequestError, match=message):
             together_client.fine_tuning.create(training_file=file, model=LLAMA, verbose=False, **options)
+    header = {"authorization": f"Bearer {together_emulator.key}"}  # the SDK would refuse these by itself
+    for name, value in (("max_seq_length", 512), ("max_seq_length", 131_073), ("batch_size", 9), ("batch_size", 0)):
+        body = {"training_file": file, "model": LLAMA, name: value}
+        answer = httpx.post(f"{together_emulator.base_url}/v1/fine-tunes", json=body, headers=header)
+        assert answer.status_code == 400 and f"{name} must be between" in answer.text
     assert together_emulator.jobs_created == 0
 
 

@@ -122,7 +122,7 @@ def test_the_epochs_that_a_provider_would_choose_are_known(report: CheckReport, 
     facts = replace(gather_advice_facts(needs=["style"], settings=settings), report=report)
     facts.price("gpt-4.1", "openai")
     pitfall = next(each for each in advise_option(facts).advice.pitfalls if each.name == "too many epochs")
-    assert pitfall.applies is False and pitfall.evidence.startswith("3: what openai would choose")
+    assert pitfall.applies is False and pitfall.evidence.startswith("3: what is recommended")
 
 
 def test_a_machine_whose_hour_has_a_price_is_counted_for_every_way(

@@ -91,9 +91,9 @@ def test_every_provider_s_words_are_read() -> None:
     job = read_source_job("together", together)
     assert (job.method, job.adapter, job.seed, job.suffix) == (Method.DPO, "lora", 42, "bot")
     assert Hyperparameters.model_validate(job.hyperparameters).given() == {
-        "epochs": 3, "learning_rate": 1e-5, "beta": 0.1, "lora_rank": 16, "lora_alpha": 32,
+        "epochs": 3, "learning_rate": 1e-5, "packing": True, "beta": 0.1, "lora_rank": 16, "lora_alpha": 32,
     }  # fmt: skip
-    assert job.other == {"packing": True, "lr_scheduler": {"lr_scheduler_type": "cosine"}}
+    assert job.other == {"lr_scheduler": {"lr_scheduler_type": "cosine"}}
     assert job.files == [("training", "file-1"), ("validation", "file-2")]
 
     graded = JobState(

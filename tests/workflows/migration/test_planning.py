@@ -23,6 +23,7 @@ from tuneport.router import BackendChoiceTokens, DatasetFacts
 from tuneport.settings import ProjectFile, Settings
 from tuneport.types import Adapter, Hyperparameters, JobState, JobStatus, Method, TuneSpec
 from tuneport.workflows.migrate import Migration
+from tuneport.workflows.migration.effect import OldTraining
 from tuneport.workflows.migration.model_mapping import known_migration_target, suggest_migration_replacements
 from tuneport.workflows.migration.origin import MigrationSourceJob, read_source_job
 from tuneport.workflows.migration.plan import (
@@ -31,9 +32,11 @@ from tuneport.workflows.migration.plan import (
     parse_migration_data_options,
     total_migration_quote,
 )
-from tuneport.workflows.migration.translation import MigratedSetting, translate_migrated_spec
+from tuneport.workflows.migration.setting import MigratedSetting
+from tuneport.workflows.migration.translation import translate_migrated_spec
 
 TODAY = date(2026, 11, 24)
+UNKNOWN = OldTraining(None, None, None, rows=100)
 TRAIN = FIXTURES / "datasets" / "support_intents.train.jsonl"
 
 
@@ -58,12 +61,18 @@ def test_a_plan_explains_every_setting(account: Account, saved: Migration) -> No
     assert {plan.state for plan in plans.values()} == {"ready"}
     lines = told(plans["held_out"])
     assert lines["epochs"].fate == "same" and lines["epochs"].new == "3"
-    assert lines["learning_rate_multiplier"].new == "learning rate 2e-05"
-    assert "2 x 1e-05" in lines["learning_rate_multiplier"].why
-    assert lines["batch_size"].fate == "dropped" and "packed sequences" in lines["batch_size"].why
+    assert lines["learning_rate_multiplier"].new == "learning rate 5e-05"
+    assert lines["learning_rate_multiplier"].why == (
+        "2 is what OpenAI picks itself; tuneport's rate for lora of 8 B parameters at batch 1"
+    )
+    assert (lines["batch_size"].old, lines["batch_size"].new) == ("1", "1")
+    assert lines["batch_size"].why == "Together.ai counts sequences; one example each"
+    assert (lines["steps"].old, lines["steps"].new, lines["steps"].why) == ("300", "300", "")
     spec = plans["held_out"].spec
     assert spec is not None and spec.seed == 7 and spec.suffix == "support"
-    assert spec.hyperparameters.given() == {"epochs": 3, "learning_rate_multiplier": 2.0}
+    assert spec.hyperparameters.given() == {
+        "epochs": 3, "batch_size": 1, "packing": False, "max_length": 1024, "learning_rate": 5e-5,
+    }  # fmt: skip
     assert spec.metadata == {
         "team": "blue",
         "migrated_from": account.jobs["held_out"],
@@ -263,7 +272,7 @@ def test_a_job_of_together_that_went_on_from_another_says_so(saved: Migration) -
     )
     source = read_source_job("together", state)
     old = TuneSpec(model="m", dataset=TRAIN)
-    _, lines = translate_migrated_spec(source, old, saved.workspace.backend("openai"), None, rows=1, longest=None)
+    _, lines = translate_migrated_spec(source, old, saved.workspace.backend("openai"), None, UNKNOWN)
     (line,) = [line for line in lines if line.name == "from_checkpoint"]
     assert (line.old, line.fate, line.why) == ("ft-0:3", "dropped", "the new job starts from a base model")
 
@@ -283,7 +292,7 @@ def test_what_a_backend_cannot_take_has_no_equivalent(saved: Migration) -> None:
         hyperparameters=Hyperparameters(epochs=60, learning_rate=1e-4, lora_rank=8, warmup_ratio=0.1),
     )
     openai = saved.workspace.backend("openai")
-    spec, lines = translate_migrated_spec(job(other={"packing": True}), old, openai, None, rows=100, longest=None)
+    spec, lines = translate_migrated_spec(job(other={"packing": True}), old, openai, None, UNKNOWN)
     fates = {line.name: (line.fate, line.why) for line in lines}
     assert {name for name, (fate, _) in fates.items() if fate == "dropped"} == {
         "epochs", "learning_rate", "lora_rank", "warmup_ratio", "adapter", "packing",
@@ -293,25 +302,15 @@ def test_what_a_backend_cannot_take_has_no_equivalent(saved: Migration) -> None:
     openai.check(spec)
 
     together = saved.workspace.backend("together")
-    spec, lines = translate_migrated_spec(job("openai"), old, together, None, rows=100, longest=None)
+    spec, lines = translate_migrated_spec(job("openai"), old, together, None, UNKNOWN)
     assert spec.suffix == "x" * 40 and {line.name: line.fate for line in lines}["suffix"] == "changed"
 
 
 def test_metadata_gives_way_to_where_the_job_comes_from(saved: Migration) -> None:
     many = {f"key{number}": "value" for number in range(16)}
     old = TuneSpec(model="m", dataset=TRAIN, metadata=many)
-    spec, _ = translate_migrated_spec(job(), old, saved.workspace.backend("openai"), None, rows=1, longest=None)
+    spec, _ = translate_migrated_spec(job(), old, saved.workspace.backend("openai"), None, UNKNOWN)
     assert len(spec.metadata) == 15 and spec.metadata["migrated_from"] == "ft-1"
-
-
-def test_at_home_a_multiplier_multiplies_tuneport_s_rate(saved: Migration) -> None:
-    old = TuneSpec(
-        model=MINI, dataset=TRAIN, hyperparameters=Hyperparameters(batch_size=16, learning_rate_multiplier=2)
-    )
-    local = saved.workspace.backend("local")
-    _, lines = translate_migrated_spec(job("openai"), old, local, "qwen3-8b", rows=1000, longest=100)
-    line = next(line for line in lines if line.name == "learning_rate_multiplier")
-    assert line.new == "learning rate 0.0004" and "2 x 0.0002" in line.why
 
 
 def test_from_the_saved_folder_the_account_is_not_asked(

@@ -103,6 +103,7 @@ class LocalBackend(FineTuneBackend):
 
     statuses = STATUSES
     resumes_failed: ClassVar[bool] = True
+    settles_numbers: ClassVar[bool] = True
     cost_neutral_options: ClassVar[frozenset[str]] = frozenset(
         TrainingOptions.model_fields
     )  # the machine is the user's own

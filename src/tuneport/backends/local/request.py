@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,9 @@ from tuneport.backends.local.runs.start import LocalWarmStart, refuse_local_warm
 from tuneport.data.graders.graders import Grader
 from tuneport.data.rows.json_files import count_safetensors_numbers
 from tuneport.errors import ConfigError, UnsupportedError
-from tuneport.estimate.hyperparameters import recommend_hyperparameters, resolve_hyperparameters
+from tuneport.estimate.batching import TrainedRows
+from tuneport.estimate.settling import settle_training
+from tuneport.estimate.training_settings import TrainingSettings
 from tuneport.installation import install_extra
 from tuneport.manifests import find_manifest_model
 from tuneport.methods import methods_where
@@ -24,7 +26,7 @@ from tuneport.training_options import SlurmOptions, TrainingOptions, optimizer_m
 from tuneport.types import Adapter, Auto, DataFile, Hyperparameters, Method, TuneSpec
 
 if TYPE_CHECKING:
-    from tuneport.manifests import Manifest, Weights
+    from tuneport.manifests import Manifest, OfferedModel, Weights
     from tuneport.settings import Settings
 
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets")
@@ -98,10 +100,6 @@ def local_hyperparameter_names(method: Method, adapter: Adapter | Auto) -> dict[
     return {ours: theirs for ours, theirs in _WORDS.items() if ours not in useless}
 
 
-PATIENCE = 2
-"""Epochs without a better validation loss that end a run which keeps the best: one may be chance."""
-
-
 @dataclass(frozen=True)
 class ResolvedLocalRequest:
     """`spec` names its adapter. `recommended` has the reason for each number, `base` facts about the base model, and
@@ -140,22 +138,14 @@ def resolve_local_request(
     if start is not None:
         refuse_local_warm_start_base(start, model, name_or_path, home=settings.home)
     offered, weights = find_manifest_model(manifest, model), load_models().find(model)
-    params_b = (offered.params_b if offered else None) or local_billion_parameters(located.folder)
-    best = local_run_keeps_best_epoch(spec)
-    known: dict[str, Any] = {
-        "keeps_best": best,
-        "rows": training.rows,
-        "params_b": params_b,
-        "adapter": adapter,
-        "method": spec.method,
-        "context": offered.context if offered else None,
-    }
-    given = spec.hyperparameters
-    numbers = resolve_hyperparameters(recommend_hyperparameters(given, **known)).model_dump()
-    if given.max_length == "auto":
-        numbers["max_length"] = "auto"  # the trainer, who tokenizes, takes the longest example
-    for name in numbers.keys() - local_hyperparameter_names(spec.method, adapter).keys():
-        numbers[name] = "auto"
+    assert offered is not None  # resolve_manifest_model_id promises a row
+    params_b = offered.params_b or local_billion_parameters(located.folder)
+    settled = settle_local_training(spec, adapter, training.rows, manifest, offered, params_b)
+    given, numbers = spec.hyperparameters, settled.hyperparameters.model_dump()
+    free = given.model_copy(update={"learning_rate": "auto", "learning_rate_multiplier": "auto"})
+    ours = settle_local_training(
+        spec.model_copy(update={"hyperparameters": free}), adapter, training.rows, manifest, offered, params_b
+    )
     memory = check_local_run_memory(
         spec.model,
         find_local_model_size(located.folder, weights.dimensions if weights else None, params_b),
@@ -167,36 +157,28 @@ def resolve_local_request(
         # Elsewhere, and where devices may share the model, the trainer looks itself.
         force=options.allow_oversize or options.executor != "process" or options.workers != 1,
     )
-    recommended = _explained(given, known, numbers)
-    if best and options.early_stopping is None:
-        spec = spec.model_copy(update={"provider_options": {**spec.provider_options, "early_stopping": PATIENCE}})
-        recommended["reasons"]["early_stopping"] = (
-            f"epochs auto, and a validation file: the best epoch is kept, and {PATIENCE} worse ones end the run"
-        )
+    spec = spec.model_copy(update={"provider_options": {**spec.provider_options, **settled.options}})
     return ResolvedLocalRequest(
         spec=spec.model_copy(update={"adapter": adapter}),
         model_name_or_path=name_or_path,
         hyperparameters=numbers,
-        recommended=recommended,
+        recommended=_explained(given, settled, ours.recommended.learning_rate),
         base=_base_facts(weights, name_or_path),
         memory=memory,
     )
 
 
-def local_run_keeps_best_epoch(spec: TuneSpec) -> bool:
-    """Return whether the run keeps its best epoch: if it is told to, or if the number of epochs is left to it and it
-    has something to judge them by. Several ranks may be sharded, and a Ray cluster does not bring the best checkpoint
-    back."""
-    options = TrainingOptions.parse(spec.provider_options)
-    if not spec.method.traits.token_loss or spec.validation is None:
-        return False
-    # Of evaluations every few steps two worse ones may be chance; the user may say how many end the run.
-    by_epochs = spec.hyperparameters.epochs == "auto" and options.evaluate_every is None
-    return options.early_stopping is not None or (by_epochs and options.executor != "ray" and options.workers == 1)
+def settle_local_training(
+    spec: TuneSpec, adapter: Adapter, rows: int, manifest: Manifest, offered: OfferedModel, params_b: float | None
+) -> TrainingSettings:
+    """Settle the numbers of a run, as plan and submit do, but for the lengths: the trainer, who tokenizes, takes the
+    longest example. A run that goes on from weights takes their adapter itself, and has its numbers beside it."""
+    spec = spec.model_copy(update={"from_checkpoint": None})
+    return settle_training(spec, manifest, offered, TrainedRows(rows), adapter=adapter, params_b=params_b)
 
 
 def local_run_can_finish_early(request: RunRequest) -> bool:
-    """Return whether the run can end early with its best weights; see `local_run_keeps_best_epoch`."""
+    """Return whether the run can end early with its best weights; see `keeps_best_epoch`."""
     options = TrainingOptions.parse(request.options)
     return options.executor != "ray" and options.workers == 1
 
@@ -228,22 +210,14 @@ def check_local_request(spec: TuneSpec) -> Adapter:
     return adapter
 
 
-def _explained(given: Hyperparameters, known: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    reasons = {
-        name: row.because
-        for name, row in recommend_hyperparameters(given, **known).items()
-        if numbers.get(name) != "auto"
-    }
-    if numbers.get("max_length") == "auto":
-        reasons["max_length"] = "the longest example, as the trainer finds it; cut to the model's context"
-    free = given.model_copy(update={"learning_rate": "auto", "learning_rate_multiplier": "auto"})
-    rate = recommend_hyperparameters(free, **known)["learning_rate"].value
+def _explained(given: Hyperparameters, settled: TrainingSettings, rate: float | Auto) -> dict[str, Any]:
+    """Return the reason for each number, and `rate`: that before the user's own, or the user's multiplier."""
+    shown = {*settled.hyperparameters.given(), *settled.options, "max_length"}
+    multiplier = given.learning_rate_multiplier
     return {
         "learning_rate": rate,
-        "learning_rate_multiplier": None
-        if given.learning_rate_multiplier == "auto"
-        else given.learning_rate_multiplier,
-        "reasons": reasons,
+        "learning_rate_multiplier": None if multiplier == "auto" else multiplier,
+        "reasons": {name: why for name, why in settled.because.items() if name in shown},
     }
 
 

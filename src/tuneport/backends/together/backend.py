@@ -423,20 +423,25 @@ class TogetherBackend(TogetherServing):
         self.check(spec)
         limits, arguments = self._checked(spec, files, None)
         prepared = self.settings.home / "files"
+        estimate = self._estimate(arguments, limits)
+        unavailable = together_quote_missing_reason(self.name, estimate)
+        own = None if unavailable is not None else parse_together_quote(self.manifest, spec.model, estimate)
         if arguments.get("packing") is False:
             longest = limits.max_seq_length_dpo if arguments["training_method"] == "dpo" else limits.max_seq_length_sft
             because = f"{self.name}'s estimate assumes packing"
             padded_to = arguments.get("max_seq_length") or longest
-            return together_quote_from_table(
+            padded = together_quote_from_table(
                 self.manifest, spec, arguments, because, files, prepared, padded_to=padded_to
             )
-        estimate = self._estimate(arguments, limits)
-        if (unavailable := together_quote_missing_reason(self.name, estimate)) is not None:
+            # Packed it is shorter, so Together's own estimate is the least that the job costs.
+            dearer = own is not None and (own.expected or 0.0) > (padded.expected or 0.0)
+            return own if dearer and padded.expected is not None else padded
+        if unavailable is not None:
             images = estimate.get("unavailable_reason") == "multimodal_dataset"
             return together_quote_from_table(
                 self.manifest, spec, arguments, unavailable, files, prepared, images=images
             )
-        return parse_together_quote(self.manifest, spec.model, estimate)
+        return own
 
 
 def suffix_with_submit_token(suffix: str | None, token: str) -> str:

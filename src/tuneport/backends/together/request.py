@@ -38,6 +38,7 @@ DEFAULT_LEARNING_RATE = 1e-5
 NAMES = {
     "epochs": "n_epochs",
     "batch_size": "batch_size",
+    "packing": "packing",
     "learning_rate": "learning_rate",
     "warmup_ratio": "warmup_ratio",
     "weight_decay": "weight_decay",
@@ -49,7 +50,7 @@ NAMES = {
 }
 """Our hyperparameters to theirs."""
 
-MAPPED = {theirs: ours for ours, theirs in NAMES.items()} | {
+MAPPED = {theirs: ours for ours, theirs in NAMES.items() if ours != "packing"} | {
     "model": "model",
     "training_file": "dataset",
     "validation_file": "validation",
@@ -59,7 +60,7 @@ MAPPED = {theirs: ours for ours, theirs in NAMES.items()} | {
     "random_seed": "seed",
     "from_checkpoint": "from_checkpoint",
 }
-"""Their arguments that a job has its own field for."""
+"""Their arguments that a job has its own field for; packing may be either."""
 
 WANDB = {"wandb_project_name": "project", "wandb_name": "name", "wandb_entity": "entity"}
 """The options of the job's `wandb`. A job without `wandb` may have them as options."""
@@ -140,7 +141,7 @@ def together_hyperparameter_names(method: Method, adapter: Adapter | Auto) -> di
     """Return the hyperparameters that a job of this kind takes, with Together's names; see `FineTuneBackend`."""
     if method not in METHODS or adapter not in ADAPTERS:
         return {}
-    useless = (*(_LORA if adapter is Adapter.FULL else ()), *(("beta",) if method is Method.SFT else ()))
+    useless = (*(_LORA if adapter is Adapter.FULL else ()), "beta" if method is Method.SFT else "packing")
     names = NAMES | {"learning_rate_multiplier": "learning_rate"}
     return {ours: theirs for ours, theirs in names.items() if ours not in useless}
 
@@ -157,6 +158,8 @@ def check_together_spec(backend: str, spec: TuneSpec) -> None:
     given = spec.hyperparameters.given()
     takes = together_hyperparameter_names(spec.method, spec.adapter)
     refuse_hyperparameters(backend, given, takes, f" with method {spec.method} and adapter {spec.adapter}")
+    if "packing" in given and "packing" in spec.provider_options:
+        raise ConfigError("packing is given twice, as a hyperparameter and as an option; give one of them")
     if given.get("lora_alpha", 0) != int(given.get("lora_alpha", 0)):
         raise UnsupportedError(f"the backend {backend} takes whole numbers for lora_alpha; round it yourself")
     if spec.provider_options:

@@ -23,6 +23,8 @@ _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red"}
 
 def print_comparison_answer(comparison: Comparison, *, console: Console) -> None:
     """Print the answer, up to three cards, and the best option of each backend, at most 80 columns wide."""
+    from tuneport.workflows.comparison.words import compared_steps, compared_training
+
     console.print(escape(comparison.answer), style="bold")
     if comparison.rival is not None:
         console.print(f"Without any training, {escape(str(comparison.rival))}.", style="dim")
@@ -35,12 +37,15 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
             console.print(Padding(f"[dim]{escape(note)}[/dim]", (0, 0, 0, 2), expand=False))
     console.print()
     found = comparison.break_even
-    amounts = ("train", "month")
-    table = output.console_table("option", *amounts, "shuts down", right=amounts, cut=("option",))
+    amounts = ("epochs", "steps", "train", "month")
+    table = output.console_table("option", *amounts, "shuts down", right=amounts)
+    table.columns[0].no_wrap = False  # a long name goes on in the next line, so that no number is cut
     shown = best_rows(comparison)
     for row in shown:
         table.add_row(
             escape(row.name),
+            "-" if row.choice.epochs is None else str(row.choice.epochs),
+            compared_steps(row.choice),
             quoted_price(row.choice.quote),
             quoted_price(row.choice.inference),
             row.choice.retires.isoformat() if row.choice.retires else "-",
@@ -48,12 +53,13 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
         )
     if found.today is not None:
         now = found.today.monthly_cost(found.unit.stated).expected
-        table.add_row(escape(found.today.name), "-", output.money(now), "-", style="dim")
+        table.add_row(escape(found.today.name), "-", "-", "-", output.money(now), "-", style="dim")
     console.print(table)
     left = len(found.rows) - len(shown)
     more = f"{output.counted(left, 'more option')}, " if left else ""
     models = {row.choice.model for row in shown}
     size = " A price says nothing about quality: tuneport eval compares the models." if len(models) > 1 else ""
+    console.print(compared_training([row.choice for row in shown]), style="dim")
     console.print(
         f"A month is {output.compact(found.unit.stated)} {found.unit.word}. ~ marks an estimate. --all shows "
         f"{more}bounds, licences, reasons and the break-even.{size}",

@@ -38,7 +38,12 @@ def compare_command(
     method: Annotated[
         str | None, typer.Option(help="sft, dpo, kto, reward, grpo, rloo, rft. Default: chosen by the data.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: what each provider's auto would choose.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Default: tuneport's recommendation, the same for all.")
+    ] = None,
+    provider_defaults: Annotated[
+        bool, typer.Option("--provider-defaults", help="Compare what each provider would choose by itself.")
+    ] = False,
     requests: Annotated[str | None, typer.Option(help="Requests a month, e.g. 25k. Default: 25k.")] = None,
     tokens_per_request: Annotated[
         str | None, typer.Option(metavar="IN:OUT", help="Tokens of each, in and out. Default: 400:80.")
@@ -94,6 +99,7 @@ def compare_command(
         validation=validation,
         method=method,
         epochs=epochs,
+        provider_defaults=provider_defaults,
         requests=parse_count_option(requests, "--requests"),
         tokens_per_request=parse_tokens_per_request(tokens_per_request),
         traffic_in=parse_count_option(traffic_in, "--traffic-in"),
@@ -123,15 +129,16 @@ def compare_command(
 
 
 def print_comparison(comparison: Comparison, *, console: Console) -> None:
-    """Print two lines for each backend and model, the second with licence, bounds and the price's date; then remarks
-    on each backend. At most 80 columns wide."""
+    """Print two lines for each backend and model, the second with licence, steps, bounds, time and the price's date;
+    then remarks on each backend. At most 80 columns wide."""
     from rich.text import Text
 
     from tuneport.cli.commands.break_even import quoted_price
     from tuneport.workflows.comparison.break_even import compared_model_name
+    from tuneport.workflows.comparison.words import compared_steps, compared_training
 
-    money = ("train", "month", "base", "time")
-    table = output.console_table("backend", "model", *money, "shuts down", right=money, cut=("model",))
+    numbers = ("epochs\nsteps", "train", "month", "base\ntime")
+    table = output.console_table("backend", "model", *numbers, "shuts down", right=numbers, cut=("model",))
     remarks: dict[str, list[str]] = {}
     for choice, day, stale in zip(comparison.choices, comparison.priced_on, comparison.stale, strict=True):
         listed = remarks.setdefault(choice.title, [])
@@ -139,28 +146,29 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
         table.add_row(
             choice.backend,
             Text(compared_model_name(choice), style="bold"),
+            "-" if choice.epochs is None else str(choice.epochs),
             quoted_price(choice.quote),
             quoted_price(choice.inference),
             quoted_price(choice.base),
-            _time(choice.duration),
             choice.retires.isoformat() if choice.retires else "-",
             style="" if choice.allowed else "dim",
         )
         table.add_row(
             "",
             Text("; ".join(_serving_and_licence(choice))),
+            compared_steps(choice),
             _bounds(choice.quote),
             _bounds(choice.inference),
-            "",
-            "",
+            _time(choice.duration),
             "" if day is None else f"{day.isoformat()}{'!' if stale else ''}",
             style="dim",
         )
     console.print(table)
+    trained = compared_training(comparison.choices)
     console.print(
-        f"{comparison.rows:,} rows, {comparison.method.value}. {_month(comparison.traffic)}. Under each price its "
-        "bounds, under the shutdown date that of the oldest price; ~ marks an estimate, ! an old price. base: the base "
-        "model, with today's prompts.",
+        f"{comparison.rows:,} rows, {comparison.method.value}. {trained} {_month(comparison.traffic)}. Under each "
+        "price its bounds, under the shutdown date that of the oldest price; ~ marks an estimate, ! an old price. "
+        "base: the base model, with today's prompts.",
         style="dim",
     )
     asked = [(choice, choice.inference) for choice in comparison.choices]
@@ -182,7 +190,14 @@ def print_comparison(comparison: Comparison, *, console: Console) -> None:
 
 def _remarks(choice: BackendChoice) -> list[str]:
     """Return refusals and warnings, then why a number is missing or is a range."""
+    from tuneport.lifecycle.proposing.training_lines import few_steps_warning
+
     found = list(choice.reasons)
+    if choice.settings is not None:
+        if choice.settings.steps.unavailable:
+            found.append(f"steps unavailable, because {choice.settings.steps.unavailable}")
+        if few := few_steps_warning(choice.settings, choice.quote):
+            found.append(few)
     for name, quote in (("training price", choice.quote), ("monthly price", choice.inference)):
         if quote is not None and quote.expected is None and quote.unavailable:
             found.append(f"{name} unavailable, because {quote.unavailable}")

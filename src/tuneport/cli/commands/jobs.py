@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections import Counter
 from typing import Annotated
 
@@ -189,7 +191,22 @@ def logs_command(
         return
     for _, event in events:
         level = "" if event.level == "info" else f"{event.level}: "
-        output.print_line(f"{event.created_at.astimezone():%Y-%m-%d %H:%M:%S}  {level}{event.message}")
+        for line in _log_lines(f"{event.created_at.astimezone():%Y-%m-%d %H:%M:%S}  ", f"{level}{event.message}"):
+            output.print_line(line)
+
+
+def _log_lines(begins: str, message: str) -> list[str]:
+    """Return an event's lines: on a terminal a long message goes on under its beginning, in a pipe it is one line."""
+    if not sys.stdout.isatty():
+        return [begins + message]
+    return textwrap.wrap(
+        message,
+        width=output.console().width,
+        initial_indent=begins,
+        subsequent_indent=" " * len(begins),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def metrics_command(

@@ -35,6 +35,9 @@ def plan_command(
         list[str] | None, typer.Option(help="A GPU, e.g. 'A100 80GB'. May be repeated. Default: all.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="sft, dpo, kto, reward ... Default: chosen by the data.")] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="The validation file, if the run has one: it then keeps its best epoch.")
+    ] = None,
     adapter: Annotated[str, typer.Option(help="auto, full, lora, qlora, prefix or prompt.")] = "auto",
     set_: Annotated[
         list[str] | None,
@@ -83,6 +86,7 @@ def plan_command(
     found = run(
         Dataset(dataset, **vars(reading)),
         model=model,
+        validation=validation,
         method=method,
         adapter=adapter,
         hyperparameters=parse_job_option_pairs(set_, "--set"),
@@ -103,6 +107,9 @@ def plan_command(
 
 def print_training_plan(plan: TrainingPlan, *, console: Console) -> None:
     _print_head(plan, console)
+    steps = plan.training["local"].steps
+    if steps.expected is not None:
+        console.print(f"{counted(steps.expected, 'optimizer step')}: {steps.explanation}\n")
     table = output.console_table("number", "value", "why", cut=("why",), right=("value",))
     for name, row in plan.hyperparameters.items():
         table.add_row(name, f"{row.value:g}", row.because)
@@ -115,7 +122,9 @@ def print_training_plan(plan: TrainingPlan, *, console: Console) -> None:
     for name in plan.offered_by:
         if name != "local":
             values = ", ".join(f"{setting}={_plain(value)}" for setting, value in plan.settings[name].items())
-            console.print(f"Equivalent {name} settings: {escape(values)}", style="dim")
+            steps = plan.training[name].steps
+            many = "" if steps.expected is None else f", {counted(steps.expected, 'step')}"
+            console.print(f"Equivalent {name} settings{many}: {escape(values)}", style="dim")
 
 
 SHORT = {

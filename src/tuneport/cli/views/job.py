@@ -20,6 +20,7 @@ _DATA_SUFFIX = re.compile(r"\.(jsonl?|csv|tsv|parquet)(\.(gz|zst))?$")
 
 def print_job(row: JobRecord) -> None:
     from tuneport.data.rows.reading_options import ReadingOptions
+    from tuneport.lifecycle.accounting.steps import job_steps_text
     from tuneport.lifecycle.service import describe_job
 
     facts = describe_job(row)
@@ -36,6 +37,7 @@ def print_job(row: JobRecord) -> None:
         "validation": _validation(row, facts["validation"]),
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": job_progress_text(row),
+        "steps": job_steps_text(row),
         "quote": _quote_line(quote),
         "budget": budget_line(row),
         "cost": cost_line(row),

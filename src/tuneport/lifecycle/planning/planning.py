@@ -176,8 +176,19 @@ def _ranked(
         ),
         machine=machine,
         history=history,
+        weigh=_billion_parameters,
     )
     return RankedJob(spec, settings, choices, dataset, validation, facts, machine)
+
+
+def _billion_parameters(model: str) -> float | None:
+    """Return the size of weights in a folder, as the run will count it; None if they are not there or not readable."""
+    from tuneport.backends.local.request import local_billion_parameters
+
+    try:
+        return local_billion_parameters(Path(model).expanduser())
+    except ConfigError:  # the run says what is wrong with it
+        return None
 
 
 def expected_job_estimate(
@@ -203,6 +214,8 @@ def expected_job_estimate(
         seconds_unavailable=took.unavailable,
         seconds_because=took.explanation,
         uncorrected_seconds=took.uncorrected_seconds or took.expected_seconds,
+        # Remedies are for who decides; what is kept is what was sent.
+        training=None if choice.settings is None else choice.settings.model_copy(update={"remedies": ()}),
         epochs=choice.epochs,
         tokens=None if per_epoch is None or choice.epochs is None else per_epoch * choice.epochs,
         params_b=model.params_b,

@@ -11,6 +11,7 @@ from tuneport.estimate.cost import HOURS_PER_MONTH, endpoint_hourly_price
 from tuneport.formatting import counted, duration, money, size
 from tuneport.lifecycle.planning.planning import Plan
 from tuneport.lifecycle.proposing.terms import BindingTerm, job_term_documents
+from tuneport.lifecycle.proposing.training_lines import training_lines
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.submitting.hold_out import JobHoldOut
 from tuneport.lifecycle.submitting.options import JobOptions
@@ -74,6 +75,7 @@ class JobProposal:
             ("price", self._price()),
             ("serving", _serving(self.plan)),
             ("training", self._training()),
+            *self._numbers(),
             ("time", self._time()),
             *(("note", note) for note in (*self.plan.chosen.warnings, *self.notes)),
             *(("terms", f"{term} (shown until a job has started there)") for term in self.terms),
@@ -179,15 +181,24 @@ class JobProposal:
 
     def _training(self) -> str:
         chosen = self.plan.chosen
-        given = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in self._numbers()}
         adapter = f", {chosen.adapter}" if chosen.adapter else ""
-        numbers = ", ".join(f"{name} {value}" for name, value in given.items())
-        return f"{self.spec.method}{adapter}: {numbers}"
+        return f"{self.spec.method}{adapter}, epochs {chosen.epochs}"
 
-    def _numbers(self) -> list[tuple[str, object]]:
-        given = dict(self.spec.hyperparameters.given())
-        epochs = given.pop("epochs", self.plan.chosen.epochs)
-        return [("epochs", epochs), *given.items()]
+    def _numbers(self) -> list[tuple[str, str]]:
+        chosen = self.plan.chosen
+        if chosen.settings is None:
+            return []
+        return training_lines(chosen.settings, chosen.quote, own_machine=self.plan.manifest.own_machine)
+
+    @property
+    def left_to_service(self) -> str | None:
+        """Return what to tell of a job whose `auto` stays the service's own, as its API defines it; else None."""
+        rules, settings = self.plan.manifest.training, self.plan.chosen.settings
+        if self.spec.provider_defaults != "auto" or not rules.offers_auto or settings is None:
+            return None
+        left = [settings.names[name] for name, who in settings.chosen_by.items() if who == "backend"]
+        title = self.plan.manifest.title
+        return f"{title} itself chooses {', '.join(left)}: they are auto, as its API defines it" if left else None
 
     def _time(self) -> str:
         estimate = self.plan.estimate

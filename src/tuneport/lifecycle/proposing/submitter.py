@@ -62,7 +62,8 @@ class JobSubmitter:
         assert choice.model is not None  # `choose` gives no backend that does not offer the model
         opened = self.open_backend(choice.backend)
         spec = self._with_references(spec, choice.backend)
-        opened.check(spec.model_copy(update={"model": choice.model}))
+        settled = {} if choice.settings is None else {"hyperparameters": choice.settings.hyperparameters}
+        opened.check(spec.model_copy(update={"model": choice.model} | ({} if opened.settles_numbers else settled)))
         unclear_start_wait(opened)  # a wrong setting is told now, not when an answer was lost
         data, notes = self._prepare(spec, planned)
         if planned.third_party and not options.allow_personal_data:
@@ -93,7 +94,11 @@ class JobSubmitter:
             checked, validation = whole, None
         kept = CheckCache(self.settings.home / "cache" / "checks")
         findings = with_hold_out_finding(kept.findings(checked, validation, vocabulary), spec, proposal.held_out)
-        repeated = self.store.jobs.find_repeated(spec, proposal.data, backend=proposal.backend, model=proposal.model)
+        settings = planned.chosen.settings
+        settled = {} if settings is None else {"hyperparameters": settings.hyperparameters}
+        repeated = self.store.jobs.find_repeated(
+            spec.model_copy(update=settled), proposal.data, backend=proposal.backend, model=proposal.model
+        )
         terms = list_unshown_terms(self.store, planned.manifest, proposal.model, mark=False)
         return replace(proposal, check=findings, repeated=repeated, terms=tuple(terms))
 
@@ -121,6 +126,8 @@ class JobSubmitter:
             monthly_budget=self.monthly_budget,
             claim=claim,
         )
+        if proposal.left_to_service:
+            self.worker.events.add_tuneport_event(row.id, proposal.left_to_service, type_="settings")
         if proposal.held_out is not None:
             told = f"{proposal.held_out.validation_rows:,} rows are held out for validation"
             self.worker.events.add_tuneport_event(row.id, told, type_="dataset", once=f"{row.id} held out")

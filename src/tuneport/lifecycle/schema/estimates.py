@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
+from tuneport.estimate.training_settings import TrainingSettings, TrainingSteps
 from tuneport.types import Model
 
 NEARLY_ALL = 0.99
@@ -20,8 +21,8 @@ class JobEstimate(Model):
     """Seconds of training (None: `seconds_unavailable` says why), and how the job is billed.
 
     `uncorrected_seconds` is the estimate without the correction by this machine's own runs: later runs are compared
-    with it. `tokens` are those of all epochs. `device` names the device if it is the user's own machine, and
-    `usd_per_hour` is its hourly cost, if stated.
+    with it. `training` is what it trains with there, and its steps. `tokens` are those of all epochs. `device` names
+    the device if it is the user's own machine, and `usd_per_hour` is its hourly cost, if stated.
     """
 
     seconds: float | None = None
@@ -30,6 +31,7 @@ class JobEstimate(Model):
     seconds_unavailable: str | None = None
     seconds_because: str = ""
     uncorrected_seconds: float | None = None
+    training: TrainingSettings | None = None
     epochs: int | None = None
     tokens: int | None = None
     params_b: float | None = None
@@ -43,6 +45,11 @@ class JobEstimate(Model):
     failed_pays: Literal["nothing", "unknown"] = "unknown"
     cancelled_pays: Literal["steps_done", "unknown"] = "unknown"
     usd_per_hour: float | None = None
+
+    @property
+    def steps(self) -> TrainingSteps | None:
+        """Return the expected optimizer steps, or None for a job of a version that did not count them."""
+        return None if self.training is None else self.training.steps
 
     @property
     def own_machine(self) -> bool:

@@ -8,14 +8,15 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from tuneport.errors import ConfigError
-from tuneport.lifecycle.accounting.budgets import JobCostProjection
 from tuneport.lifecycle.schema.database import split_for_store_statement
 from tuneport.lifecycle.schema.tables import EventRow, JobRow
 from tuneport.lifecycle.store.part import ScopedPart
 from tuneport.lifecycle.store.reconcile import (
+    JobFindings,
     apply_job_events,
     job_event_progress,
     job_over_budget_event,
+    job_steps_event,
     reconcile_job_row,
 )
 from tuneport.types import JobEvent, Progress
@@ -32,12 +33,14 @@ class JobEventLog(ScopedPart):
             return 0
         for _ in range(5):
             try:
-                return self._append_events(job_id, wanted, origin)
+                new, found = self._append_events(job_id, wanted, origin)
             except IntegrityError:  # another process appended in between: count again from what is there now
                 continue
+            self.add_findings({job_id: found})
+            return new
         raise ConfigError(f"the events of {job_id} could not be stored: too many writers at once; try again")
 
-    def _append_events(self, job_id: str, events: list[JobEvent], origin: str) -> int:
+    def _append_events(self, job_id: str, events: list[JobEvent], origin: str) -> tuple[int, JobFindings]:
         with self.transaction() as session:
             self.require_job(session, job_id)
             known: set[str] = set()
@@ -61,12 +64,17 @@ class JobEventLog(ScopedPart):
                         data=item.data,
                     )
                 )
-            if origin == "backend":
-                apply_job_events(session, job_id, new)
-            return len(new)
+            found = apply_job_events(session, job_id, new) if origin == "backend" else JobFindings()
+            return len(new), found
 
-    def add_over_budget_event(self, found: Mapping[str, JobCostProjection]) -> None:
-        for job_id, projected in found.items():
+    def add_findings(self, found: Mapping[str, JobFindings]) -> None:
+        """Add an event for each finding of a job, the first time that it is found."""
+        for job_id, findings in found.items():
+            if findings.steps is not None:
+                self.add(job_id, [job_steps_event(findings.steps)], origin="tuneport")
+            projected = findings.over_budget
+            if projected is None:
+                continue
             with self.transaction() as session:
                 cancels = session.scalar(select(JobRow.cancel_over_budget).where(JobRow.id == job_id))
             event = job_over_budget_event(projected, cancels=bool(cancels))
@@ -123,13 +131,15 @@ class JobEventLog(ScopedPart):
 
     def mark_stored(self, job_id: str) -> None:
         """Record that all events are stored. The cost of a job that has ended may have waited for them."""
+        found = JobFindings()
         with self.transaction() as session:
             self.require_job(session, job_id)
             row = session.get(JobRow, job_id, with_for_update=True)
             if row is not None and row.events_due:
                 row.events_due = False
                 if row.job_status.terminal:
-                    reconcile_job_row(session, row)
+                    found = reconcile_job_row(session, row)
+        self.add_findings({job_id: found})
 
 
 def _event_of(row: EventRow) -> JobEvent:

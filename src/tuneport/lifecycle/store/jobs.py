@@ -105,7 +105,10 @@ class JobStore(ScopedPart):
         raise UnknownJobError(f"no job {job_id!r} here; `tuneport jobs` lists them")
 
     def find_repeated(self, spec: TuneSpec, prepared: PreparedData, *, backend: str, model: str) -> JobRecord | None:
-        """Return the newest job on that backend with the same data and settings that has not failed, or None."""
+        """Return the newest job on that backend with the same data and settings that has not failed, or None.
+
+        `spec` has the numbers that are settled for the backend.
+        """
         query = (
             select_store_records(JobRecord)
             .where(self.visible_rows(JobRow), JobRow.backend == backend, JobRow.model == model)
@@ -116,7 +119,7 @@ class JobStore(ScopedPart):
         with self.reading() as session:
             rows = query_store_records(session, JobRecord, query)
         wanted = _trained(spec, prepared)
-        return next((row for row in rows if _trained(row.tune_spec, row.prepared_data) == wanted), None)
+        return next((row for row in rows if _trained(_settled_spec(row), row.prepared_data) == wanted), None)
 
     def all(self, *, limit: int | None = None, unfinished: bool = False, backend: str | None = None) -> list[JobRecord]:
         """Return the jobs, newest first."""
@@ -226,7 +229,16 @@ def _escaped(text: str) -> str:
 
 
 def _trained(spec: TuneSpec, prepared: PreparedData) -> dict[str, Any]:
-    """Return what decides the trained weights: paths, names and limits of money do not."""
+    """Return what decides the trained weights: paths, names and limits of money do not. The numbers in `spec` are those
+    that were settled for the backend, by the user or by a rule."""
     held_out = None if prepared.validation is None else prepared.validation.sha256
-    left_out = {"model", "dataset", "validation", "budget", "suffix", "metadata", "wandb", *READING_FIELDS}
+    left_out = {"model", "dataset", "validation", "budget", "suffix", "metadata", "wandb", "provider_defaults"}
+    left_out |= set(READING_FIELDS)
     return spec.model_dump(mode="json", exclude=left_out) | {"validation": held_out}
+
+
+def _settled_spec(row: JobRecord) -> TuneSpec:
+    training = None if row.job_estimate is None else row.job_estimate.training
+    if training is None:
+        return row.tune_spec
+    return row.tune_spec.model_copy(update={"hyperparameters": training.hyperparameters})

@@ -14,7 +14,7 @@ from tuneport.lifecycle.schema.tables import JobRow
 from tuneport.lifecycle.store.audit import add_audit_entry
 from tuneport.lifecycle.store.event_log import JobEventLog
 from tuneport.lifecycle.store.part import LeasedPart, store_row_to_record
-from tuneport.lifecycle.store.reconcile import max_job_cost, reconcile_job_row
+from tuneport.lifecycle.store.reconcile import JobFindings, max_job_cost, reconcile_job_row
 from tuneport.types import JobStatus, Quote, now
 
 LEASE_SECONDS = 120.0
@@ -68,11 +68,11 @@ class JobLeases(LeasedPart):
                 raise LeaseLostError(f"the lease on {job_id} was lost to another process; nothing was written")
             row = session.get(JobRow, job_id)
             assert row is not None
-            over = reconcile_job_row(session, row) if "state" in values or row.job_status.terminal else None
+            told = "state" in values or row.job_status.terminal
+            found = reconcile_job_row(session, row) if told else JobFindings()
             session.flush()
             written = store_row_to_record(JobRecord, row)
-        if over is not None:
-            self._events.add_over_budget_event({job_id: over})
+        self._events.add_findings({job_id: found})
         return written
 
     def write_quote(self, job_id: str, owner: str, quote: Quote, *, monthly_budget: float | None = None) -> JobRecord:

@@ -6,6 +6,7 @@ Every change of a row comes through here, so that no job ends without its actual
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.orm import Session, defer
 
 from tuneport.lifecycle.accounting.actuals import record_job_training_start, settle_job_actuals
 from tuneport.lifecycle.accounting.budgets import JobCostProjection, project_job_cost
+from tuneport.lifecycle.accounting.steps import STEPS, describe_steps_difference
 from tuneport.lifecycle.accounting.training_time import (
     INTERRUPTS,
     RESTARTS,
@@ -43,9 +45,22 @@ OVER_BUDGET = "over_budget"
 """The type of the event that tells it."""
 
 
-def reconcile_job_row(session: Session, row: JobRow) -> JobCostProjection | None:
+@dataclass(frozen=True)
+class JobFindings:
+    """Findings of a row just written that its owner is told in events: a projected cost above the budget, other
+    optimizer steps than expected."""
+
+    over_budget: JobCostProjection | None = None
+    steps: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != JobFindings()
+
+
+def reconcile_job_row(session: Session, row: JobRow) -> JobFindings:
     """Update the derived cost columns of a row just written. While the job runs, its reservation grows to the projected
-    cost. Returns the projection if it exceeds the budget, and records a request to cancel if that was asked for."""
+    cost. Returns what is to be told of it, and records a request to cancel a job above its budget if that was asked
+    for."""
     ended, interrupted, unread = row.job_status.terminal, False, False
     if ended:
         told = or_(EventRow.type.in_(INTERRUPTS), EventRow.event_id == f"tuneport-{NO_EVENTS}")
@@ -62,27 +77,28 @@ def reconcile_job_row(session: Session, row: JobRow) -> JobCostProjection | None
     found = None if ended else project_job_cost(row)
     if found is not None and row.reserved_usd is not None:
         row.reserved_usd = max(row.reserved_usd, found.usd)
+    steps = describe_steps_difference(row)
     if found is None or not found.over_budget:
-        return None
+        return JobFindings(steps=steps)
     if row.cancel_over_budget and row.cancel_requested_at is None:
         row.cancel_requested_at = row.due_at = now()
-    return found
+    return JobFindings(found, steps)
 
 
 def reconcile_job_rows(
     session: Session, job_ids: Sequence[str], *, unchanged: Collection[str] = ()
-) -> dict[str, JobCostProjection]:
-    """Update the derived cost columns of many rows just written; return the projections that exceed their budgets.
+) -> dict[str, JobFindings]:
+    """Update the derived cost columns of many rows just written; return what is to be told of some.
 
     `unchanged`: rows whose backend reported the same state as before. Of these only machines paid by the hour cost
     more.
     """
-    over: dict[str, JobCostProjection] = {}
+    told: dict[str, JobFindings] = {}
     rows = [*_rows(session, job_ids), *_rows(session, list(unchanged), JobRow.usd_per_hour.is_not(None))]
     for row in rows:
-        if (found := reconcile_job_row(session, row)) is not None:
-            over[row.id] = found
-    return over
+        if found := reconcile_job_row(session, row):
+            told[row.id] = found
+    return told
 
 
 def _rows(session: Session, job_ids: Sequence[str], *wanted: ColumnElement[bool]) -> Iterator[JobRow]:
@@ -104,6 +120,12 @@ def job_over_budget_event(found: JobCostProjection, *, cancels: bool) -> JobEven
     )
 
 
+def job_steps_event(difference: str) -> JobEvent:
+    """Return the event that a job takes other steps than expected: one for each job, in whichever process sees it
+    first."""
+    return JobEvent(id=f"tuneport-{STEPS}", created_at=now(), level="warning", type=STEPS, message=difference)
+
+
 def job_event_progress(data: Mapping[str, Any]) -> Progress:
     """Return how far a job is, by the data of an event with metrics."""
     step, total, loss = (data.get(name) for name in ("step", "total_steps", "train_loss"))
@@ -114,26 +136,30 @@ def job_event_progress(data: Mapping[str, Any]) -> Progress:
     )
 
 
-def _note_progress(session: Session, job_id: str, told: Progress) -> None:
-    """Update the progress of a job whose provider does not report it."""
+def _note_progress(session: Session, job_id: str, told: Progress) -> str | None:
+    """Update the progress of a job whose provider does not report it. Returns how its steps differ from those expected,
+    or None."""
     row = session.get(JobRow, job_id, with_for_update=True)  # a process that writes another state meanwhile keeps it
     state = None if row is None else row.job_state
     # What a backend says itself has more than events have.
     if row is None or state is None or state.progress.model_copy(update=told.model_dump(include=_TOLD)) != told:
-        return
+        return None
     row.state = state.model_copy(update={"progress": told}).model_dump(mode="json")
+    return describe_steps_difference(row)
 
 
-def apply_job_events(session: Session, job_id: str, events: Sequence[JobEvent]) -> None:
-    """Apply a backend's new events to the row: progress, beginning and pauses, and the actuals if the job has ended."""
+def apply_job_events(session: Session, job_id: str, events: Sequence[JobEvent]) -> JobFindings:
+    """Apply a backend's new events to the row: progress, beginning and pauses, and the actuals if the job has ended.
+    Returns what is to be told of it."""
+    found = JobFindings()
     if metrics := [event for event in events if event.type == "metrics"]:
-        _note_progress(session, job_id, job_event_progress(metrics[-1].data))
+        found = JobFindings(steps=_note_progress(session, job_id, job_event_progress(metrics[-1].data)))
     begins = [event.created_at for event in events if job_event_starts_training(event.type, event.message)]
     if not begins and not any(event.type in (*INTERRUPTS, RESTARTS) for event in events):
-        return
+        return found
     row = session.get(JobRow, job_id)
     if row is None:
-        return
+        return found
     for moment in begins:
         record_job_training_start(row, moment, "backend")
     session.flush()  # the events themselves
@@ -143,5 +169,4 @@ def apply_job_events(session: Session, job_id: str, events: Sequence[JobEvent]) 
         idle := job_idle_by_events((moment, type_, told) for moment, type_, told in session.execute(query))
     ) is not None:
         row.idle_seconds, row.idle_since = idle
-    if row.job_status.terminal:
-        reconcile_job_row(session, row)
+    return reconcile_job_row(session, row) if row.job_status.terminal else found

@@ -173,8 +173,8 @@ class JobPollSchedule(StorePart):
             for rows in by_columns.values():
                 session.execute(update(JobRow), rows)
             changed = [job_id for job_id in ids if job_id in free and "state" in changes[job_id]]
-            over = reconcile_job_rows(session, changed, unchanged=free.difference(changed))
-        self._events.add_over_budget_event(over)
+            found = reconcile_job_rows(session, changed, unchanged=free.difference(changed))
+        self._events.add_findings(found)
         return [job_id for job_id in ids if job_id in free]
 
     # --- slots ------------------------------------------------------------------------------------------------------

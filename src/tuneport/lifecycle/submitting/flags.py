@@ -101,6 +101,12 @@ SPEC_FLAGS = (
         "values",
         "NAME=VALUE",
     ),
+    Flag(
+        "provider_defaults",
+        "--provider-defaults",
+        "Leave what is not set to the provider, instead of sending tuneport's recommendation.",
+        "switch",
+    ),
     Flag("suffix", "--suffix", "Suffix of the tuned model's name."),
     Flag("seed", "--seed", "Seed of the data order and of new weights.", "whole"),
     Flag(

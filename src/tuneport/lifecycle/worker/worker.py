@@ -209,7 +209,7 @@ class JobWorker:
     # --- the three phases -------------------------------------------------------------------------------------------
 
     def _prepare(self, lease: JobLease, backend: FineTuneBackend) -> JobRecord:
-        spec = _spec_for_backend(lease.row)
+        spec = _spec_for_backend(lease.row, backend)
         data = restore_submitted_job_files(lease.row, self.files, self.fetch)
         journalled = {file.sha256 for file in self.store.files.list_job_files(lease.row.id)}
         for file in backend.prepare(spec, data):
@@ -279,7 +279,7 @@ class JobWorker:
         intent = self.unclear.submit_intent_columns(lease.row) | {"submit_attempts": attempts + 1, "note": None}
         if not self._acquire_slot(lease, backend, intent):
             return lease.row
-        spec, files = _spec_for_backend(lease.row), self.store.files.list_job_files(lease.row.id)
+        spec, files = _spec_for_backend(lease.row, backend), self.store.files.list_job_files(lease.row.id)
         lease.renew_now()
         try:
             state = backend.submit(spec, files, token=lease.row.token)
@@ -528,8 +528,14 @@ class JobWorker:
         return lease.write(**job_state_columns(state, lease.row.created_at), events_due=False, note=note)
 
 
-def _spec_for_backend(row: JobRecord) -> TuneSpec:
-    return row.tune_spec.model_copy(update={"model": row.model})
+def _spec_for_backend(row: JobRecord, backend: FineTuneBackend) -> TuneSpec:
+    """Return the spec with the backend's id of the model, and with the numbers that were settled for it: the row keeps
+    what the user wrote."""
+    changes: dict[str, Any] = {"model": row.model}
+    settled = None if row.job_estimate is None else row.job_estimate.training
+    if settled is not None and not backend.settles_numbers:
+        changes["hyperparameters"] = settled.hyperparameters
+    return row.tune_spec.model_copy(update=changes)
 
 
 def is_job_slot_dated(row: JobRecord, moment: datetime) -> bool:

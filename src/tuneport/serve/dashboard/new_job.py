@@ -238,6 +238,7 @@ def _submit(gateway: Gateway, file_id: str, fields: dict[str, str]) -> str:
         "method": Method.of_openai(method) or method,
         "seed": _number(given("seed")),
         "budget": None if budget is None else _dollars(budget),
+        "provider_defaults": given("provider_defaults") == "yes",
         "hyperparameters": {
             name: _hyperparameter(name, field, value)
             for name, field in _HYPERPARAMETERS.items()
@@ -288,9 +289,11 @@ def _lines(text: str | None) -> list[str]:
     return [line.strip() for line in (text or "").splitlines() if line.strip()]
 
 
-def _hyperparameter(name: str, field: str, text: str) -> int | float | str:
+def _hyperparameter(name: str, field: str, text: str) -> bool | int | float | str:
     value = _number(text)
     rule = client_rule_of_field(Hyperparameters.model_fields[name])
+    if isinstance(rule, ClientsMaySet) and rule.kind == "yes_no" and text.lower() in ("true", "false"):
+        return text.lower() == "true"
     if isinstance(value, str) and not (isinstance(rule, ClientsMaySet) and value in rule.words):
         raise Refusal(400, f"{field}: {rule} was expected, not {text!r}.", param=field)
     return text if value is None else value

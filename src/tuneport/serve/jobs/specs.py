@@ -124,6 +124,8 @@ def build_client_requested_spec(gateway: Gateway, body: dict[str, Any]) -> TuneS
             "method": Method.of_openai(method.type),
             "grader": method.reinforcement.grader.model_dump(exclude_unset=True) if method.reinforcement else None,
             "hyperparameters": parse_or_config_error(Hyperparameters, given),
+            # OpenAI's API defines what `auto` is: a program that was written for it goes on getting that there.
+            "provider_defaults": "auto",
             "suffix": body.get("suffix"),
             "seed": body.get("seed"),
             "metadata": _metadata(body),
@@ -158,7 +160,16 @@ def _own_spec(gateway: Gateway, body: dict[str, Any]) -> TuneSpec:
         }
         | {
             name: own[name]
-            for name in ("method", "adapter", "grader", "reward", "budget", "provider_options", *READING_FIELDS)
+            for name in (
+                "method",
+                "adapter",
+                "grader",
+                "reward",
+                "budget",
+                "provider_options",
+                "provider_defaults",
+                *READING_FIELDS,
+            )
             if name in own
         },
     )

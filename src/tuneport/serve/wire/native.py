@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
+from tuneport.client_rules import ClientsMaySet, client_rule_of_field
 from tuneport.curves import CurveVerdict
 from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.lifecycle.schema.estimates import JobActual, JobEstimate
@@ -16,7 +17,7 @@ from tuneport.lifecycle.submitting.options import ClientOptions
 from tuneport.lifecycle.worker.stopping import StoppedEarly
 from tuneport.serve.wire.base import Integer, Metadata, RequestModel, ResponseModel
 from tuneport.serve.wire.graders import Grader
-from tuneport.types import Adapter, JobError, JobStatus, Method, MetricPoint, Progress, Quote
+from tuneport.types import Adapter, Hyperparameters, JobError, JobStatus, Method, MetricPoint, Progress, Quote
 
 Methods = Annotated[Method, Field(strict=False)]
 Adapters = Literal["auto", "full", "lora", "qlora", "prefix", "prompt"]
@@ -94,6 +95,7 @@ class Job(ResponseModel, ClientOptions):
     wandb: dict[str, Any] | None
     metadata: dict[str, str]
     provider_options: dict[str, Any]
+    provider_defaults: bool | Literal["auto"]
     quote: Quote | None
     estimate: JobEstimate | None
     actual: JobActual | None
@@ -211,6 +213,13 @@ class ModelCatalogue(ResponseModel):
     not_asked: dict[str, str]
 
 
+_YES_OR_NO = frozenset(
+    name
+    for name, field in Hyperparameters.model_fields.items()
+    if isinstance(rule := client_rule_of_field(field), ClientsMaySet) and rule.kind == "yes_no"
+)
+
+
 class ReadingFields(RequestModel):
     """Options of reading a file, as `tuneport submit` has them."""
 
@@ -239,7 +248,15 @@ class SpecFields(ReadingFields):
     validation_file: str | None = None
     method: Methods | None = Field(default=None, description="Default: chosen by the data.")
     adapter: Adapters = "auto"
-    hyperparameters: dict[str, float | str] = Field(default_factory=dict)
+    hyperparameters: dict[str, bool | float | str] = Field(default_factory=dict)
+
+    @field_validator("hyperparameters")
+    @classmethod
+    def _yes_or_no_only_where_asked(cls, given: dict[str, bool | float | str]) -> dict[str, bool | float | str]:
+        for name, value in given.items():
+            if isinstance(value, bool) and name not in _YES_OR_NO:
+                raise ValueError(f"{name} must be a number or text, not {str(value).lower()}")
+        return given
 
 
 class AskQuotes(SpecFields):
@@ -266,6 +283,9 @@ class NotYet(ResponseModel):
 
 class SubmitJob(SpecFields, ClientOptions):
     backend: str | None = None
+    provider_defaults: bool = Field(
+        default=False, description="Leave what is not set to the provider, not to tuneport's recommendation."
+    )
     suffix: str | None = Field(default=None, min_length=1, max_length=64)
     seed: Integer | None = Field(default=None, ge=0, le=2**31 - 1)
     metadata: Metadata | None = None
@@ -289,6 +309,7 @@ class AskComparison(ReadingFields):
     backends: Names = Field(default_factory=list)
     method: Methods | None = None
     epochs: Integer | None = Field(default=None, ge=1, le=50)
+    provider_defaults: bool = False
     requests: Integer | None = Field(default=None, ge=0, le=10**12, description="Requests a month. Default: 25,000.")
     input_tokens_per_request: Integer | None = Field(default=None, ge=0, le=10**7)
     output_tokens_per_request: Integer | None = Field(default=None, ge=0, le=10**7)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.estimate.break_even import CostRange
+from tuneport.estimate.training_settings import TrainingSteps
 from tuneport.types import Quote
 from tuneport.workflows.comparison.break_even import ComparisonBreakEvenRow
 from tuneport.workflows.comparison.words import why_no_break_even
@@ -46,6 +47,7 @@ def _cells(row: ComparisonBreakEvenRow, comparison: ComparisonResult) -> dict[st
         "model": choice.model,
         "possible": choice.allowed,
         "epochs": choice.epochs,
+        **_steps(choice.steps),
         "billed_tokens_per_epoch_low": choice.quote.billed_tokens_per_epoch_low,
         "billed_tokens_per_epoch": choice.quote.billed_tokens_per_epoch,
         "billed_tokens_per_epoch_high": choice.quote.billed_tokens_per_epoch_high,
@@ -81,6 +83,16 @@ def _cells(row: ComparisonBreakEvenRow, comparison: ComparisonResult) -> dict[st
         "traffic_cached_share": traffic.cached_share,
         "traffic_batch_share": traffic.batch_share,
         "traffic_tokens_saved_per_request": traffic.saved_per_request,
+    }
+
+
+def _steps(steps: TrainingSteps | None) -> dict[str, Any]:
+    return {
+        "steps_low": None if steps is None else steps.low,
+        "steps": None if steps is None else steps.expected,
+        "steps_high": None if steps is None else steps.high,
+        "steps_meant": None if steps is None else steps.meant,
+        "steps_unavailable": None if steps is None else steps.unavailable,
     }
 
 

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from tuneport.data.running.writing import publish_output_file, temporary_file
 from tuneport.formatting import compact, duration, money
+from tuneport.lifecycle.proposing.training_lines import few_steps_warning
 from tuneport.pages.templates import render_template
 from tuneport.workflows.comparison.break_even import YEAR, ComparisonBreakEven, ComparisonBreakEvenRow
 from tuneport.workflows.comparison.charts import chart_over_months, chart_over_traffic, options_for_chart
 from tuneport.workflows.comparison.verdict import comparison_verdict
-from tuneport.workflows.comparison.words import compared_months, cross_over_sentence, payback_sentence
+from tuneport.workflows.comparison.words import (
+    compared_months,
+    compared_steps,
+    compared_training,
+    cross_over_sentence,
+    payback_sentence,
+)
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -64,6 +71,7 @@ def render_comparison_page(comparison: ComparisonResult) -> str:
         charts=break_even_charts(found),
         compared=[_row(row) for row in found.rows if row.compared],
         others=[_row(row) for row in found.rows if not row.compared],
+        trained=compared_training(comparison.choices),
         year=YEAR,
         saved=traffic.saved_per_request,
         savings=_savings(found),
@@ -96,6 +104,8 @@ def _row(row: ComparisonBreakEvenRow) -> dict[str, Any]:
     return {
         "name": row.name,
         "allowed": choice.allowed,
+        "epochs": "-" if choice.epochs is None else choice.epochs,
+        "steps": compared_steps(choice),
         "training": _range(choice.quote.low, choice.quote.expected, choice.quote.high),
         "month": None
         if month is None
@@ -126,6 +136,11 @@ def _back(row: ComparisonBreakEvenRow) -> str:
 def _reasons(row: ComparisonBreakEvenRow) -> Iterable[str]:
     choice = row.choice
     yield from choice.reasons
+    if choice.settings is not None:
+        steps = choice.settings.steps
+        yield f"steps: {steps.explanation or f'unavailable, because {steps.unavailable}'}"
+        if few := few_steps_warning(choice.settings, choice.quote):
+            yield few
     for name, quote in (("training", choice.quote), ("a month", choice.inference), ("the base model", choice.base)):
         if quote is not None:
             told = quote.explanation if quote.expected is not None else f"unavailable, because {quote.unavailable}"

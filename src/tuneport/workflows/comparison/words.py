@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tuneport.estimate.break_even import CostCrossover, CostRange
 from tuneport.formatting import compact, counted, money
+from tuneport.router import BackendChoice
 from tuneport.workflows.comparison.break_even import DAYS_PER_MONTH, ComparisonBreakEvenRow, ComparisonTrafficUnit
 
 
@@ -11,6 +14,27 @@ def compared_money_range(span: CostRange) -> str:
     """Return the expected amount, and in brackets from where to where, if it is no single one."""
     expected, low, high = money(span.expected), money(span.low), money(span.high)
     return expected if low == high else f"{expected} ({low} to {high})"
+
+
+def compared_steps(choice: BackendChoice) -> str:
+    """Return the optimizer steps, `!` behind too few; `-` if they are not known."""
+    steps = choice.steps
+    if steps is None or steps.expected is None:
+        return "-"
+    return f"{steps.expected:,}{'!' if steps.too_few else ''}"
+
+
+def compared_training(choices: Sequence[BackendChoice]) -> str:
+    """Return whether all options train alike, and what a mark at the steps means."""
+    epochs = sorted({choice.epochs for choice in choices if choice.epochs is not None})
+    if not epochs:
+        return ""
+    if len(epochs) == 1:
+        told = f"All train {counted(epochs[0], 'epoch')}."
+    else:
+        told = f"They do not train alike: {epochs[0]} to {epochs[-1]} epochs."
+    few = any(choice.steps is not None and choice.steps.too_few for choice in choices)
+    return told + (" With ! behind them, the steps are too few to learn much." if few else "")
 
 
 def compared_months(number: float) -> str:

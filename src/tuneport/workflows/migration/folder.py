@@ -194,6 +194,12 @@ class SavedAccountFolder:
         except (OSError, ValidationError):
             return None
 
+    def total_steps(self, job_id: str) -> int | None:
+        """Return the optimizer steps that a job's saved events name in all, or None if none does."""
+        rows = (row.get("data") for row in _lines(self.job_folder(job_id) / "events.jsonl"))
+        told = (row.get("total_steps") for row in rows if isinstance(row, dict))
+        return max((steps for steps in told if isinstance(steps, int) and steps > 0), default=None)
+
     def records(self) -> Iterator[SavedJob]:
         """Yield all saved jobs, newest first."""
         found = []

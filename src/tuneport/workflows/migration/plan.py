@@ -14,7 +14,7 @@ from tuneport.router import BackendChoice
 from tuneport.types import DataFile, TuneSpec
 from tuneport.workflows.migration.model_mapping import ModelChoice
 from tuneport.workflows.migration.origin import MigrationSourceJob
-from tuneport.workflows.migration.translation import MigratedSetting
+from tuneport.workflows.migration.setting import MigratedSetting
 
 PlanState = Literal["ready", "started", "stopped"]
 

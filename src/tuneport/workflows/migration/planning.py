@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
+from tuneport.backends import backend_manifest
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokens import count_dataset_tokens
 from tuneport.errors import TuneportError
+from tuneport.estimate.batching import TrainedRows
 from tuneport.lifecycle.planning.planning import find_job_backend_readiness, plan_job_machine, read_job_dataset_facts
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.service import JobService
 from tuneport.lifecycle.submitting.spec_file import read_job_spec_file
 from tuneport.manifests import Manifest, find_manifest_model, load_models
 from tuneport.router import DatasetFacts, rank_backends
-from tuneport.types import JobStatus, Method, TuneSpec
+from tuneport.types import Adapter, JobStatus, Method, TuneSpec
 from tuneport.workflows.migration.conversion import convert_migration_files
+from tuneport.workflows.migration.effect import NewPlace, read_old_training, steps_line
 from tuneport.workflows.migration.folder import SavedAccountFolder, SavedJob
 from tuneport.workflows.migration.model_mapping import (
     ModelChoice,
@@ -202,6 +205,29 @@ def _model(
     return ModelChoice(base, None, f"{target.title} does not have it, and no replacement is chosen", found)
 
 
+def _source_manifest(job: MigrationSourceJob, workspace: JobService) -> Manifest | None:
+    """Return the old backend's manifest, or None if it is not configured here, as that of a folder from elsewhere."""
+    try:
+        return backend_manifest(job.backend, workspace.settings)
+    except TuneportError:
+        return None
+
+
+def _new_place(old: TuneSpec, target: Manifest, model: str, facts: DatasetFacts) -> NewPlace | None:
+    """Return the model to tune, with the data as it counts it, or None if the backend does not list it."""
+    offered = find_manifest_model(target, model)
+    if offered is None:
+        return None
+    tokens, weights = facts.tokens(target, offered), load_models().find(model)
+    return NewPlace(
+        target,
+        offered,
+        TrainedRows(max(1, facts.rows), tokens.training, tokens.longest, tokens.usual, tokens.low, tokens.high),
+        Adapter.LORA if old.adapter == "auto" else old.adapter,
+        weights.params_b if weights else offered.params_b,
+    )
+
+
 def _plan_new_spec(
     workspace: JobService,
     folder: SavedAccountFolder,
@@ -226,10 +252,10 @@ def _plan_new_spec(
             )
     else:
         model_id = workspace.locate(plan.model.name, backend=plan.backend)[1]  # ModelNotOfferedError names the nearest
-    rows = 1 if facts is None else facts.rows
-    offered = None if model_id is None else find_manifest_model(target, model_id)
-    longest = None if facts is None or offered is None else facts.tokens(target, offered).longest
-    spec, plan.lines = translate_migrated_spec(job, old, backend, model_id, rows=rows, longest=longest)
+    place = None if model_id is None or facts is None else _new_place(old, target, model_id, facts)
+    rows, seen = 1 if facts is None else max(1, facts.rows), folder.total_steps(job.id)
+    trained = read_old_training(job, old, _source_manifest(job, workspace), rows, seen)
+    spec, plan.lines = translate_migrated_spec(job, old, backend, place, trained)
     if facts is None:
         return
     spec = convert_migration_files(workspace, folder, plan, spec, data, target, choices)
@@ -246,6 +272,8 @@ def _plan_new_spec(
         ready=find_job_backend_readiness(workspace.settings, [target]),
         machine=plan_job_machine(workspace.settings),
     )[0]
+    if plan.choice.settings is not None:
+        plan.lines.append(steps_line(trained, plan.choice.settings))
     plan.problems += [refusal.reason for refusal in plan.choice.refusals]
     if not plan.problems:
         backend.check(plan.spec.model_copy(update={"model": plan.choice.model}))

@@ -6,60 +6,37 @@ other limits, is named and left at `auto`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tuneport.backends.base import FineTuneBackend
-from tuneport.backends.local.request import local_run_keeps_best_epoch
-from tuneport.backends.together.request import DEFAULT_LEARNING_RATE
 from tuneport.data.rows.reading_options import ReadingOptions
 from tuneport.errors import ConfigError, TuneportError, UnsupportedError
-from tuneport.estimate.hyperparameters import recommend_hyperparameters
 from tuneport.formatting import money
-from tuneport.manifests import Manifest, find_manifest_model, load_models
-from tuneport.types import Adapter, Hyperparameters, TuneSpec
+from tuneport.manifests import Manifest, find_manifest_model
+from tuneport.types import Hyperparameters, TuneSpec
+from tuneport.workflows.migration.effect import NewPlace, OldTraining, carry_batching, carry_rate
 from tuneport.workflows.migration.origin import FROM_CHECKPOINT, MigrationSourceJob
+from tuneport.workflows.migration.setting import MigratedSetting
 
 MIGRATED_FROM = "migrated_from"
 MIGRATED_FROM_BACKEND = "migrated_from_backend"
-
-Fate = Literal["same", "changed", "dropped"]
-
-
-@dataclass(frozen=True)
-class MigratedSetting:
-    """One setting: `old` as it was, `new` as it will be (None: it has no equivalent), and why."""
-
-    name: str
-    old: str
-    new: str | None
-    why: str = ""
-
-    @property
-    def fate(self) -> Fate:
-        return "dropped" if self.new is None else "same" if self.new == self.old else "changed"
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"setting": self.name, "old": self.old, "new": self.new, "fate": self.fate, "why": self.why}
 
 
 def translate_migrated_spec(
     job: MigrationSourceJob,
     old: TuneSpec,
     backend: FineTuneBackend,
-    model: str | None,
-    *,
-    rows: int,
-    longest: int | None,
+    place: NewPlace | None,
+    trained: OldTraining,
 ) -> tuple[TuneSpec, list[MigratedSetting]]:
     """Return the spec for `backend`, and what became of each setting. `old` is the job's spec file, edited or not.
 
-    `model` is the backend's own id if it is known: it decides what a learning rate multiplies. The spec keeps the old
-    model's name until one is chosen.
+    `place` has the model to tune, if one is chosen: it decides the learning rate and the batch that bring the effect of
+    the old job (`trained`) about. Without it the spec keeps the old model's name.
     """
     target = backend.manifest
     base = TuneSpec(
-        model=model or old.model,
+        model=old.model if place is None else place.offered.id,
         dataset=old.dataset,
         validation=old.validation,
         method=old.method,
@@ -70,13 +47,8 @@ def translate_migrated_spec(
     )
     lines = [MigratedSetting("method", old.method.value, old.method.value)]
     changes: dict[str, Any] = {}
-    kept: dict[str, Any] = {}
-
-    for name, value in old.hyperparameters.given().items():
-        line = _number_line(job, name, value, backend, base)
-        lines.append(line)
-        if line.new is not None:
-            kept[name] = value
+    kept, numbers = _numbers(job, old, backend, base, place, trained)
+    lines += numbers
     adapter = old.adapter
     if adapter != "auto":
         refused = _refusal(backend, base.model_copy(update={"adapter": adapter}))
@@ -110,17 +82,59 @@ def translate_migrated_spec(
         lines.append(MigratedSetting(name, _text(value), None, f"{job.backend}'s own setting"))
     for name in old.provider_options:
         lines.append(MigratedSetting(name, _text(old.provider_options[name]), None, f"{job.backend}'s own option"))
-    spec = base.model_copy(update=changes)
-    return spec, [_with_rate(line, spec, target, model, rows, longest) for line in lines]
+    return base.model_copy(update=changes), lines
+
+
+def _numbers(
+    job: MigrationSourceJob,
+    old: TuneSpec,
+    backend: FineTuneBackend,
+    base: TuneSpec,
+    place: NewPlace | None,
+    trained: OldTraining,
+) -> tuple[dict[str, Any], list[MigratedSetting]]:
+    """Return the hyperparameters of the new job, and a line for each of the old ones."""
+    given = old.hyperparameters.given()
+    kept: dict[str, Any] = {}
+    carried: dict[str, MigratedSetting] = {}
+    batching = None if place is None else carry_batching(trained, given, base, place)
+    if batching is not None:
+        kept |= batching.numbers
+        carried |= batching.lines
+    multiplier = given.get("learning_rate_multiplier")
+    if place is not None and multiplier is not None:
+        batch = None if batching is None else batching.examples
+        if batch is None:
+            batch = trained.examples or given.get("batch_size")
+        rate = carry_rate(multiplier, trained, batch, base.method, place)
+        if rate is not None:
+            kept |= rate.numbers
+            carried |= rate.lines
+    lines = []
+    for name, value in given.items():
+        line = carried.pop(name, None)
+        if line is None:
+            line = _number_line(job, name, value, backend, base)
+            if line.new is not None:
+                kept[name] = value
+            line = _with_open_rate(line, place, backend.manifest)
+        lines.append(line)
+    return kept, [*lines, *carried.values()]
+
+
+def _with_open_rate(line: MigratedSetting, place: NewPlace | None, target: Manifest) -> MigratedSetting:
+    """Return the line of a multiplier with what it will multiply, where no model is chosen yet."""
+    if place is not None or line.name != "learning_rate_multiplier" or line.new is None:
+        return line
+    if target.training.rate == "multiplier":
+        return line
+    return MigratedSetting(line.name, line.old, line.new, "times the rate that suits the model, once one is chosen")
 
 
 def _number_line(
     job: MigrationSourceJob, name: str, value: Any, backend: FineTuneBackend, base: TuneSpec
 ) -> MigratedSetting:
     target = backend.manifest
-    if name == "batch_size" and target.name != job.backend and _packs(target):
-        why = f"{target.name} counts packed sequences, not examples; its own default is taken"
-        return MigratedSetting(name, _text(value), None, why)
     try:
         numbers = Hyperparameters.model_validate({name: value})
         refused = _refusal(backend, base.model_copy(update={"hyperparameters": numbers}))
@@ -141,47 +155,6 @@ def _number_line(
         )
     why = f"as {job.backend} ran it" if name == "epochs" else ""
     return MigratedSetting(name, _text(value), _text(value), why)
-
-
-def _with_rate(
-    line: MigratedSetting, spec: TuneSpec, target: Manifest, model: str | None, rows: int, longest: int | None
-) -> MigratedSetting:
-    """Return the line of a multiplier with the resulting rate, if that is known."""
-    if line.name != "learning_rate_multiplier" or line.new is None:
-        return line
-    factor = float(line.new)
-    if target.own_machine:
-        if model is None:
-            return MigratedSetting(
-                line.name, line.old, line.new, "times the rate that suits the model, once one is chosen"
-            )
-        weights = load_models().find(model)
-        offered = find_manifest_model(target, model)
-        chosen = recommend_hyperparameters(
-            spec.hyperparameters,
-            rows=max(1, rows),
-            params_b=weights.params_b if weights else offered.params_b if offered else None,
-            adapter=Adapter.LORA if spec.adapter == "auto" else spec.adapter,
-            method=spec.method,
-            longest_tokens=longest,
-            keeps_best=local_run_keeps_best_epoch(spec),
-        )
-        rate = float(chosen["learning_rate"].value)
-        why = f"{factor:g} x {rate / factor:.3g}, tuneport's rate for the model, adapter and batch"
-    elif (default := _default_rate(target)) is not None:
-        rate, why = factor * default, f"{factor:g} x {default:g}, {target.name}'s default"
-    else:
-        return line
-    return MigratedSetting(line.name, line.old, f"learning rate {rate:.3g}", why)
-
-
-def _default_rate(target: Manifest) -> float | None:
-    """Return the rate that a multiplier multiplies at a hosted backend that takes rates."""
-    return DEFAULT_LEARNING_RATE if target.backend.startswith("tuneport.backends.together") else None
-
-
-def _packs(target: Manifest) -> bool:
-    return target.backend.startswith("tuneport.backends.together")
 
 
 def _suffix_line(suffix: str, target: Manifest) -> MigratedSetting:

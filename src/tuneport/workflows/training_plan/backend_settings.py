@@ -1,63 +1,63 @@
-"""The settings of each backend for the recommended numbers and options, under its own names."""
+"""The same recommendation for each backend that offers the model, in its own terms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
-from tuneport.backends import backend_names, open_backend
-from tuneport.errors import ModelNotOfferedError, TuneportError
+from tuneport.backends import training_backend_manifests
 from tuneport.estimate.hyperparameters import Recommended, RecommendedOption
-from tuneport.manifests import load_models, resolve_manifest_model
+from tuneport.estimate.training_settings import TrainingSettings
+from tuneport.manifests import Manifest, load_models
+from tuneport.router import DatasetFacts, rank_backends
 from tuneport.settings import Settings
-from tuneport.types import Adapter, Auto, Method
+from tuneport.types import TuneSpec
 
 
-def applicable_plan_settings(
-    numbers: Mapping[str, Recommended], method: Method, adapter: Adapter, settings: Settings
-) -> dict[str, Recommended]:
-    """Return the recommendations without the numbers that this method and adapter do not have."""
-    try:
-        words = open_backend("local", settings).hyperparameter_names(method, adapter)
-    except TuneportError:  # its packages are not installed here; the plan may be for another machine
-        return dict(numbers)
-    return {name: row for name, row in numbers.items() if name in words}
+def planned_numbers(settled: TrainingSettings, spec: TuneSpec, longest: int | None) -> dict[str, Recommended]:
+    """Return the numbers of a run with their reasons, those too that its method and adapter ignore. Where the trainer
+    takes the longest example, `longest` says what that is."""
+    numbers = {}
+    for name, value in settled.recommended.given().items():
+        if name == "max_length" and settled.chosen_by.get(name) == "backend" and longest is not None:
+            value = min(value, longest)
+        because = settled.because.get(name, "")
+        given = settled.chosen_by.get(name) == "user"
+        numbers[name] = Recommended(value, because, "user") if given else Recommended(value, because)
+    multiplier = spec.hyperparameters.learning_rate_multiplier
+    if multiplier != "auto":
+        numbers["learning_rate_multiplier"] = Recommended(multiplier, "as given", "user")
+    return numbers
 
 
-def plan_settings_by_backend(
-    numbers: Mapping[str, Recommended],
-    options: Mapping[str, RecommendedOption],
-    method: Method,
-    adapter: Adapter | Auto,
-    settings: Settings,
-) -> dict[str, dict[str, Any]]:
-    """Return the settings by backend; a rate becomes a multiplier if the backend takes one."""
-    found: dict[str, dict[str, Any]] = {}
-    for name in backend_names(settings):
-        try:
-            backend = open_backend(name, settings)
-            words = backend.hyperparameter_names(method, adapter)
-        except TuneportError:
-            continue  # its package is not installed, or it is not configured: nothing to tell it yet
-        told: dict[str, Any] = {theirs: numbers[ours].value for ours, theirs in words.items() if ours in numbers}
-        if "learning_rate_multiplier" in words and "learning_rate" not in words:
-            multiplier = numbers.get("learning_rate_multiplier")
-            told[words["learning_rate_multiplier"]] = 1.0 if multiplier is None else multiplier.value
-        if told:
-            theirs_of = backend.manifest.option_names
-            found[name] = told | {theirs_of[ours]: row.value for ours, row in options.items() if ours in theirs_of}
-    return found
-
-
-def backends_offering(model: str, names: Iterable[str], settings: Settings) -> list[str]:
-    """Return which of the backends offer the model, in their order."""
-    found = []
-    for name in names:
-        try:
-            resolve_manifest_model(
-                model, name, open_backend(name, settings).manifest, load_models(), settings.aliases(model)
-            )
-        except ModelNotOfferedError:
+def settle_training_everywhere(
+    spec: TuneSpec, model: str, facts: DatasetFacts, here: TrainingSettings, settings: Settings
+) -> dict[str, TrainingSettings]:
+    """Return what the job would train with on each backend that offers the model, `here` for one's own machine. Opens
+    no backend and needs no key."""
+    asked = spec.model_copy(update={"model": model, "provider_options": {}})
+    found = {}
+    for manifest in training_backend_manifests(settings):
+        if manifest.name == "local":
+            found[manifest.name] = here
             continue
-        found.append(name)
+        (choice,) = rank_backends(
+            asked, [manifest], today=date.today(), models=load_models(), dataset=facts, aliases=settings.aliases(model)
+        )
+        if choice.settings is not None and choice.settings.names:
+            found[manifest.name] = choice.settings
     return found
+
+
+def plan_settings_in_their_words(
+    training: Mapping[str, TrainingSettings],
+    options: Mapping[str, RecommendedOption],
+    manifests: Mapping[str, Manifest],
+) -> dict[str, dict[str, Any]]:
+    """Return the settings by backend, under its own names."""
+    return {
+        name: settled.sent
+        | {theirs: options[ours].value for ours, theirs in manifests[name].option_names.items() if ours in options}
+        for name, settled in training.items()
+    }

@@ -23,7 +23,6 @@ import pytest
 from tests.support.folders import CHECKOUT
 from tests.support.waiting import until
 from tuneport.backends.local.backend import LocalBackend
-from tuneport.backends.local.request import PATIENCE
 from tuneport.backends.local.runs import process as local_process
 from tuneport.backends.local.runs import run as local_run
 from tuneport.backends.local.runs.runs import LocalRunStore, local_run_storage_errors, new_local_run_id
@@ -37,6 +36,7 @@ from tuneport.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from tuneport.estimate.settling import PATIENCE
 from tuneport.files import is_file_locked
 from tuneport.manifests import load_manifest
 from tuneport.run_protocol import RunRequest

@@ -21,7 +21,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, delete, func
 
 from tuneport.lifecycle.schema.tables import Base, SchemaRow
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 ALEMBIC = Table("alembic_version", MetaData(), Column("version_num", String(32), nullable=False))
 """Alembic's own table, but for the key's name."""

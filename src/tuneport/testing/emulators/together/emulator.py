@@ -2,9 +2,10 @@
 
 Sources: Together's published OpenAPI document with additions read from the `together` package 3.1.1, and that
 package's client. The base URL is without /v1, as the SDK wants it. Prices follow the public table and billing rule
-(epochs x training tokens + evaluations x validation tokens, $4 at least); token counts are a deterministic
-approximation, the same in the preview, the estimate and the bill. What the service says to a creation with an
-unvalidated file, or to the cancelling of an ended job, is not published: both are answered with 400 here.
+(epochs x training tokens + evaluations x validation tokens, $4 at least; without packing, of which an estimate is not
+told, rows x max_seq_length). A packed job takes its steps by the sequences that its rows fill. Token counts are a
+deterministic approximation, the same in the preview, the estimate and the bill. What the service says to a creation
+with an unvalidated file, or to the cancelling of an ended job, is not published: both are answered with 400 here.
 
 Switches: `serverless_tuned` (False: a tuned model answers only that it needs an endpoint), `user_limit` (USD; jobs
 beyond it are not `allowed_to_proceed`), and those of the weights (`together_weights`).
@@ -141,6 +142,13 @@ class TogetherEmulator(EmulatedTogetherFiles, EmulatedTogetherDeployments, Emula
             raise self.error(400, f"Full training is not supported for {name}", param="training_type")
         if kind["type"] == "Lora" and kind["lora_r"] > model.max_rank:
             raise self.error(400, f"lora_r must not exceed {model.max_rank}", param="training_type")
+        ranges = (
+            ("batch_size", 1, model.max_batch_dpo if method == "dpo" else model.max_batch),
+            ("max_seq_length", allowed["min_max_seq_length"], allowed[f"max_seq_length_{method}"]),
+        )
+        for param, least, most in ranges:
+            if isinstance(settings.get(param), int) and not least <= settings[param] <= most:
+                raise self.error(400, f"{param} must be between {least} and {most}", param=param)
         if len(settings["suffix"] or "") > SUFFIX_LENGTH:
             raise self.error(400, f"suffix must be at most {SUFFIX_LENGTH} characters long", param="suffix")
         training = self._file(given.get("training_file"), "training_file")

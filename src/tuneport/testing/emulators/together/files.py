@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +54,12 @@ class EmulatedTogetherFile:
         return self.validation[1]
 
     @functools.cached_property
+    def row_tokens(self) -> list[int]:
+        return [sum(len(words) for words in emulated_preview_tokens(row)) for row in self.rows]
+
+    @property
     def tokens(self) -> int:
-        return sum(len(words) for row in self.rows for words in emulated_preview_tokens(row))
+        return sum(self.row_tokens)
 
     @property
     def turns(self) -> Rows:
@@ -99,6 +104,17 @@ def emulated_preview_tokens(row: dict[str, Any]) -> list[list[str]]:
         (f"<|{role}|> " if "messages" in row or "input" in row else "") + text for role, text in emulated_row_texts(row)
     ]
     return [_split(text) for text in texts]
+
+
+def emulated_sequences(row_tokens: Sequence[int], length: int) -> int:
+    """Return how many sequences of `length` tokens the rows fill, one after another; a row is not split but cut. How
+    Together packs is not published."""
+    count, room = 0, 0
+    for tokens in (min(tokens, length) for tokens in row_tokens):
+        if tokens > room:
+            count, room = count + 1, length
+        room -= tokens
+    return count
 
 
 def _split(text: str) -> list[str]:

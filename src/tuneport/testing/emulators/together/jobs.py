@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tuneport.testing.emulators.timeline import EmulatedJobPlan, EmulatedTimeline, emulated_loss
-from tuneport.testing.emulators.together.files import EmulatedTogetherFile
+from tuneport.testing.emulators.together.files import EmulatedTogetherFile, emulated_sequences
 
 STATES = ("pending", "queued", "running", "compressing", "uploading")
 NANO_DOLLARS = 1_000_000_000  # the unit of total_price, as the vendor's own command line reads it
@@ -30,6 +30,10 @@ class EmulatedTogetherModel:
     max_rank: int = 64
     full: bool = False
     vision: bool = False
+
+    @property
+    def max_batch_dpo(self) -> int:
+        return max(1, self.max_batch // 2)
 
     def price_per_mtok(self, *, full: bool, dpo: bool) -> float:
         """Return USD per million tokens: the three brackets of the price page, by total parameters."""
@@ -52,7 +56,7 @@ MODELS = {
 
 
 def emulated_model_limits(name: str, model: EmulatedTogetherModel) -> dict[str, Any]:
-    batch = {"max_batch_size": model.max_batch, "max_batch_size_dpo": max(1, model.max_batch // 2), "min_batch_size": 1}
+    batch = {"max_batch_size": model.max_batch, "max_batch_size_dpo": model.max_batch_dpo, "min_batch_size": 1}
     modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     shown = {
         "model_name": name, "max_num_epochs": 20, "max_num_evals": 100, "max_num_checkpoints": 100,
@@ -99,10 +103,30 @@ class EmulatedTogetherJob:
         return (self.request.get("training_type") or {}).get("type") == "Full"
 
     @property
+    def is_dpo(self) -> bool:
+        return bool(self.request["training_method"]["method"] == "dpo")
+
+    @property
+    def length(self) -> int:
+        """Return the tokens of a sequence at most: as asked for, else the model's context for the method."""
+        context = self.model.context_dpo if self.is_dpo else self.model.context_sft
+        return int(self.request.get("max_seq_length") or context)
+
+    @functools.cached_property
+    def sequences(self) -> int:
+        """Return how many sequences an epoch has: packed ones, or one a row. Pairs are not packed: no page
+        says that they are."""
+        if self.is_dpo or not self.request["packing"]:
+            return len(self.training.rows)
+        return emulated_sequences(self.training.row_tokens, self.length)
+
+    @property
     def total_steps(self) -> int:
-        batch, epochs = self.request["batch_size"], int(self.request["n_epochs"])
-        batch = self.model.max_batch if batch == "max" else batch
-        return max(1, math.ceil(len(self.training.rows) / batch)) * epochs
+        """Return the steps of the optimizer: a batch counts sequences, and steps may be accumulated."""
+        most = self.model.max_batch_dpo if self.is_dpo else self.model.max_batch
+        batch = most if self.request["batch_size"] == "max" else int(self.request["batch_size"])
+        batch *= int(self.request.get("gradient_accumulation_steps", 1))
+        return max(1, math.ceil(self.sequences / batch)) * int(self.request["n_epochs"])
 
     def steps(self, now: float) -> int:
         return min(self.last_step, int(self.timeline.progress_in_state(now, "running") * self.total_steps))
@@ -138,13 +162,17 @@ class EmulatedTogetherJob:
         return sorted({max(1, self.total_steps * number // evals) for number in range(1, evals + 1)})
 
     def tokens(self) -> tuple[int, int]:
-        """Return the billed tokens: epochs x training tokens, and evaluations x validation tokens."""
-        evals = self.validation.tokens * self.request["n_evals"] if self.validation else 0
-        return self.training.tokens * self.request["n_epochs"] * self.last_step // self.total_steps, evals
+        """Return the billed tokens: epochs x training tokens, and evaluations x validation tokens. Without packing each
+        row is billed as a whole sequence, padding and all."""
+        train = self._billed(self.training) * self.request["n_epochs"] * self.last_step // self.total_steps
+        return train, self._billed(self.validation) * self.request["n_evals"] if self.validation else 0
+
+    def _billed(self, file: EmulatedTogetherFile) -> int:
+        return file.tokens if self.request["packing"] else len(file.rows) * self.length
 
     def price(self) -> float:
-        dpo = self.request["training_method"]["method"] == "dpo"
-        return max(MINIMUM_PRICE, sum(self.tokens()) / 1e6 * self.model.price_per_mtok(full=self.is_full, dpo=dpo))
+        rate = self.model.price_per_mtok(full=self.is_full, dpo=self.is_dpo)
+        return max(MINIMUM_PRICE, sum(self.tokens()) / 1e6 * rate)
 
     def job_document(self, now: float, *, whole: bool = False) -> dict[str, Any]:
         """Return the job as lists and creation give it; `whole` as its own page does."""
