@@ -123,18 +123,17 @@ def submit(
     `anyway` trains on data that fails a check, `again` repeats an earlier job.
 
     `backend` None: `TUNEPORT_BACKEND`, `tuneport.toml`, else the best-ranked, but no third party by itself. `method`
-    None: what the data is made for. `validation` is a file or rows, or a share of the rows to hold out; by default
-    0.1 of a dataset of 200 rows or more, False trains on all rows. `columns` maps the names that a format expects to
-    those in the files (`--map`); `format`, `system`, `template`, `ignored_columns` and `keep_unliked` say further how
-    the data is read (see `ReadingOptions`); a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is
-    grpo's and rloo's:
-    `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a finished job
-    (ours or the backend's id), `:STEP` behind it for one of its checkpoints; `wandb` has project, and name, entity
-    and tags if wanted. `show_terms` is given the terms that apply at a backend, and the licence of the base model,
-    before the first job there; by default they are logged. `opened` is the workspace to use in place of the shared
-    one, as `JobService.submit` does. Raises DatasetError, ConsentError, CheckFailedError, ModelNotOfferedError,
-    BudgetError, UnsupportedError or ConfigError before anything is sent, and JobFailedError if the backend refused
-    the job. Raises ProviderError if the backend is out of reach; the job's row stays, and `tuneport.job(ID).wait()`
+    None: what the data is made for. `validation` is a file or rows, or a share of the rows to hold out; by default 0.1
+    of a dataset of 200 rows or more, False trains on all rows. `columns` maps the names that a format expects to those
+    in the files (`--map`); `format`, `system`, `template`, `ignored_columns` and `keep_unliked` say further how the
+    data is read (see `ReadingOptions`); a `Dataset` has its own. `grader` is rft's, in OpenAI's shape. `reward` is
+    grpo's and rloo's: `package.module:function`, or a reward model by its job or as a folder. `from_checkpoint` is a
+    finished job (ours or the backend's id), `:STEP` behind it for one of its checkpoints; `wandb` has project, and
+    name, entity and tags if wanted. `show_terms` is given the terms that apply at a backend, and the licence of the
+    base model, before the first job there; by default they are logged. `opened` is the workspace to use in place of the
+    shared one, as `JobService.submit` does. Raises DatasetError, ConsentError, CheckFailedError, ModelNotOfferedError,
+    BudgetError, UnsupportedError or ConfigError before anything is sent, and JobFailedError if the backend refused the
+    job. Raises ProviderError if the backend is out of reach; the job's row stays, and `tuneport.job(ID).wait()`
     continues it.
     """
     opened = opened or open_shared_job_service(settings)

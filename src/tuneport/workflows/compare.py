@@ -105,12 +105,12 @@ def compare(
 
     `model` is one or several of aliases, weights names and providers' ids, looked up at every backend; by default all
     that each offers. All train by the same recommendation, or by each provider's own with `provider_defaults`.
-    `backend` limits the table; `columns` maps names of columns (`--map`). `requests` to `prompt_saved` are a month's
-    traffic, as the command line's flags say it (by default 25,000 requests of 400 tokens in and 80 out); `traffic` is
-    the same in one object. `instead_of` is today's model or bill, for the break-even: a model by its name in the table
-    of prices, or US dollars a month ("$2000"); without it each tuned model is compared with its own base model.
-    `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of training, if a provider bills those.
-    Raises DatasetError, ConfigError, ModelNotOfferedError for what is wrong.
+    `backend` limits the table; `columns` and `format` are `--map` and `--format`. `requests` to `prompt_saved` are a
+    month's traffic, as the command line's flags say it (by default 25,000 requests of 400 tokens in and 80 out);
+    `traffic` is the same in one object. `instead_of` is today's model or bill, for the break-even: a model by its name
+    in the table of prices, or US dollars a month ("$2000"); without it each tuned model is compared with its own base
+    model. `own_gpu`, `own_hour` and `own_speed` are `compared_own_machine`'s; `hours` of training, if a provider bills
+    those. Raises DatasetError, ConfigError or ModelNotOfferedError.
     """
     traffic = traffic or Traffic.stated(
         requests=requests,
@@ -149,8 +149,7 @@ def compare(
         for each in serving_forms(manifest, partial(_best, named), machine, traffic, rents=own_gpu is None):
             serving = "" if each.inference is None else each.inference.serving
             choices.setdefault((manifest.name, each.model or name, serving), each)
-    rows = [choice for choice in choices.values() if choice.model is not None]
-    rows.sort(key=backend_ranking_key)
+    rows = sorted((choice for choice in choices.values() if choice.model is not None), key=backend_ranking_key)
     days = [oldest_price_date(*(quote for quote in (row.quote, row.inference) if quote is not None)) for row in rows]
     stale = [_is_stale(row, day, settings, today) for row, day in zip(rows, days, strict=True)]
     return Comparison(data.path, facts.rows, asked.method, traffic, rows, days, stale, today, now, machine)

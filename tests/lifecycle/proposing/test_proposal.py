@@ -35,7 +35,8 @@ def test_a_program_reads_what_a_person_does(openai: OpenAIEmulator) -> None:
     assert (told["backend"], told["named_by"], told["third_party"]) == ("openai", "your choice", "OpenAI")
     assert told["rows"] == 240 and told["held_out"]["validation_rows"] == 24
     assert told["highest_usd"] == proposal.highest_price > 0 and told["quote"]["as_of"]
-    assert told["hyperparameters"] == {"epochs": 2} and "per 1M tokens" in told["serving"]
+    assert told["hyperparameters"] == {"epochs": 2, "batch_size": 4} and "per 1M tokens" in told["serving"]
+    assert told["sent"] == {"n_epochs": 2, "batch_size": 4} and told["steps"]["expected"] > 0
     assert {each["check"] for each in told["checks"]} >= {"schema", "hold-out"} and told["repeats"] is None
     assert told["terms"] and all(term["url"].startswith("https://") for term in told["terms"])
     assert "leave this machine" in proposal._repr_html_()

@@ -222,11 +222,11 @@ def _value(flag: Flag, given: Mapping[str, Any]) -> Any:
             return parse_job_option_texts(value, flag.flag)
         case "wandb":
             return parse_job_wandb_flag(value)
-        case "template":
-            return parse_template_flag(value)
         case "path_or_share":
             share = parse_hold_out_share(value)
             return Path(value) if share is None else share
+        case "template":
+            return parse_template_flag(value)
         case "json_file":
             return _json_file(value, flag.flag)
     return value

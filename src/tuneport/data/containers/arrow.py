@@ -12,9 +12,9 @@ import msgspec
 
 from tuneport.data.containers.bad_row import BadRow, unreadable_file_error
 from tuneport.data.containers.cells import LISTS, RepeatedKeyError, parse_dataset_cell
-from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.json_text import Row
 from tuneport.data.containers.limits import MOST_TIMES, DecompressionLimit
+from tuneport.data.containers.mapping.columns import ColumnMapping
 from tuneport.data.containers.numbering import RECORD
 from tuneport.data.rows.repeated_keys import FIX
 from tuneport.data.running.underway import report_data_activity

@@ -15,9 +15,9 @@ import msgspec
 
 from tuneport.data.containers.bad_row import MAX_ROW, BadRow, unreadable_file_error
 from tuneport.data.containers.cells import RepeatedKeyError, parse_dataset_cell
-from tuneport.data.containers.columns import ColumnMapping
 from tuneport.data.containers.folder import container_suffix
 from tuneport.data.containers.json_text import Row, read_lines
+from tuneport.data.containers.mapping.columns import ColumnMapping
 from tuneport.data.rows.repeated_keys import FIX
 from tuneport.data.rows.syntax_hints import explain_foreign_file
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from tuneport.data.containers.arrow import SUFFIXES as ARROW
 from tuneport.data.containers.arrow import arrow_rows
 from tuneport.data.containers.bad_row import unreadable_file_error
-from tuneport.data.containers.columns import ColumnMapping, RowPrompts
 from tuneport.data.containers.csv_table import csv_rows
 from tuneport.data.containers.folder import TEXTS, container_suffix, list_data_files, list_splits, split_name
 from tuneport.data.containers.hub import download_hub_dataset, hub_dataset_name
@@ -26,6 +25,8 @@ from tuneport.data.containers.json_text import (
     read_json_rows,
 )
 from tuneport.data.containers.limits import large_files_allowed
+from tuneport.data.containers.mapping.columns import ColumnMapping
+from tuneport.data.containers.mapping.row_prompts import RowPrompts
 from tuneport.data.containers.numbering import LINE, RECORD, RowNumbering, RowPosition
 from tuneport.data.containers.plain_text import is_plain_text_file, text_rows
 from tuneport.data.containers.unpacking import open_unpacked

@@ -50,7 +50,7 @@ def _key(dataset: Dataset, validation: Dataset | None, vocabulary: TokenizerVoca
         validation = Dataset(beside)  # the check compares it
     read = [dataset] if validation is None else [dataset, validation]
     files = [
-        [str(each.path), each.digest(), sorted(each.columns.items()), each.given_format] for each in read
+        [str(each.path), each.digest(), each.reading.given(), each.given_format] for each in read
     ]  # findings name the file, too
     counted = [vocabulary.name, str(vocabulary.folder), vocabulary.context]
     return hashlib.sha256(json.dumps([__version__, _code(), files, counted]).encode()).hexdigest()

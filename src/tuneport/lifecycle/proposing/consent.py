@@ -83,8 +83,8 @@ def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: floa
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         command = Dataset.of_spec(proposal.spec).command("check")
         raise CheckFailedError(
-            f"{proposal.source} fails the check {first.check}{more}: {first.message}; `{command}` shows the "
-            "rows, --anyway trains on them",
+            f"{proposal.source} fails the check {first.check}{more}: {first.message}; `{command}` shows the rows, "
+            "--anyway trains on them",
             proposal=proposal.as_dict(),
         )
     if proposal.repeated is not None and not proposal.options.again:

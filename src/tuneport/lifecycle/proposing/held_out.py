@@ -82,6 +82,8 @@ def with_hold_out_finding(
 
 
 def _is_enough(dataset: Dataset) -> bool:
+    if dataset.reading.inline_images:
+        return False  # their paths begin in the dataset's folder
     if dataset.format == "text" or find_dataset_held_out_split(dataset.path) is not None:
         return False  # continued pre-training shows in its own loss; and the folder has rows held out already
     return sum(1 for _ in islice(dataset.open().rows(), FEWEST_ROWS)) == FEWEST_ROWS
@@ -89,17 +91,16 @@ def _is_enough(dataset: Dataset) -> bool:
 
 def _part(spec: TuneSpec, dataset: Dataset, share: float, home: Path) -> JobData:
     held_out = _split(dataset.for_method(spec.method), share, home / SPLITS)
-    files = {"dataset": held_out.train, "validation": held_out.validation}
-    train = Dataset(held_out.train, **vars(dataset.reading))
-    return JobData(spec.model_copy(update=files), train, held_out, dataset)
+    spec = spec.model_copy(update={"dataset": held_out.train, "validation": held_out.validation})
+    return JobData(spec, Dataset.of_spec(spec), held_out, dataset)
 
 
 def _split(dataset: Dataset, share: float, kept: Path) -> JobHoldOut:
     from tuneport.data.split import split_dataset
 
     sha256, source = dataset.digest(), absolute_dataset_path(dataset.path)
-    key = [sha256, dataset.reading.given(), share, SEED]
-    folder = kept / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    key = [sha256, dataset.reading.given(), dataset.given_format, share, SEED]
+    folder = kept / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     if (found := _whole(folder)) is not None:
         return found.model_copy(update={"source": source})
     shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from tuneport.estimate.cost import HOURS_PER_MONTH, endpoint_hourly_price
 from tuneport.formatting import counted, duration, money, size
 from tuneport.lifecycle.planning.planning import Plan
 from tuneport.lifecycle.proposing.terms import BindingTerm, job_term_documents
-from tuneport.lifecycle.proposing.training_lines import training_lines
+from tuneport.lifecycle.proposing.training_lines import few_steps_warning, training_lines
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.submitting.hold_out import JobHoldOut
 from tuneport.lifecycle.submitting.options import JobOptions
@@ -84,7 +84,7 @@ class JobProposal:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `lines` say as a document for programs."""
-        chosen, held_out = self.plan.chosen, self.held_out
+        chosen, settings, held_out = self.plan.chosen, self.plan.chosen.settings, self.held_out
         others = [choice for choice in self.plan.choices if choice.allowed and choice.backend != chosen.backend]
         files = [file for file in (self.data.training, self.data.validation) if file is not None]
         return {
@@ -104,7 +104,10 @@ class JobProposal:
             "serving": _serving(self.plan),
             "method": self.spec.method.value,
             "adapter": chosen.adapter,
-            "hyperparameters": dict(self._numbers()),
+            "hyperparameters": {"epochs": chosen.epochs} | (settings.hyperparameters.given() if settings else {}),
+            "sent": settings.sent if settings else {},
+            "steps": settings.steps.model_dump(mode="json") if settings else None,
+            "few_steps": few_steps_warning(settings, chosen.quote) if settings else None,
             "seconds": self.plan.estimate.seconds,
             "checks": [
                 {"check": each.check, "verdict": each.verdict.value, "message": each.message, "fix": each.fix}

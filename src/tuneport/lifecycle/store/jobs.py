@@ -232,8 +232,17 @@ def _trained(spec: TuneSpec, prepared: PreparedData) -> dict[str, Any]:
     """Return what decides the trained weights: paths, names and limits of money do not. The numbers in `spec` are those
     that were settled for the backend, by the user or by a rule."""
     held_out = None if prepared.validation is None else prepared.validation.sha256
-    left_out = {"model", "dataset", "validation", "budget", "suffix", "metadata", "wandb", "provider_defaults"}
-    left_out |= set(READING_FIELDS)
+    left_out = {
+        "model",
+        "dataset",
+        "validation",
+        "budget",
+        "suffix",
+        "metadata",
+        "wandb",
+        "provider_defaults",
+        *READING_FIELDS,
+    }
     return spec.model_dump(mode="json", exclude=left_out) | {"validation": held_out}
 
 

@@ -244,8 +244,6 @@ def _words(flag: Flag, value: Any, held_out: bool) -> list[str]:
         return [word for pair in said for word in (flag.flag, pair)]
     if flag.kind in ("path", "path_or_share"):
         return [flag.flag, _path(value)]
-    if flag.kind == "switch":
-        return [flag.flag]
     if flag.kind == "names":
         return [word for name in value for word in (flag.flag, name)]
     if flag.kind == "json_file":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.rows import chat, write
-from tuneport.data.containers.columns import RowPrompts
+from tuneport.data.containers.mapping.row_prompts import RowPrompts
 from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.dataset import Dataset
 from tuneport.data.split import split
