@@ -142,10 +142,7 @@ def _judge(
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
         warnings += (f"the training price is approximate: {tokens.reason}",)
-    if dataset.path_rows and not spec.inline_images:
-        warnings += (f"{dataset.path_rows:,} rows name pictures by a path; submit reads them in with --inline-images",)
-    if dataset.image_rows and model.takes_images is None:
-        warnings += (f"{dataset.image_rows:,} rows show images, and it is not known whether {model.id} takes any",)
+    warnings += _about_pictures(spec, model, dataset)
     if ready is not None and manifest.name in ready.downloads:
         warnings += (ready.downloads[manifest.name],)
     inference = base = None
@@ -228,6 +225,15 @@ def _training_price(
         own=machine.own,
         hours=hours,
     )
+
+
+def _about_pictures(spec: TuneSpec, model: OfferedModel, dataset: DatasetFacts) -> tuple[str, ...]:
+    told = []
+    if dataset.path_rows and not spec.inline_images:
+        told.append(f"{dataset.path_rows:,} rows name pictures by a path; submit reads them in with --inline-images")
+    if dataset.image_rows and model.takes_images is None:
+        told.append(f"{dataset.image_rows:,} rows show images, and it is not known whether {model.id} takes any")
+    return tuple(told)
 
 
 def _licence(manifest: Manifest, model: OfferedModel, models: ModelCatalogue) -> str | None:
