@@ -142,9 +142,7 @@ def _judge(
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
         warnings += (f"the training price is approximate: {tokens.reason}",)
-    warnings += _about_pictures(spec, model, dataset)
-    if ready is not None and manifest.name in ready.downloads:
-        warnings += (ready.downloads[manifest.name],)
+    warnings += _about_data_and_weights(spec, manifest, model, dataset, ready)
     inference = base = None
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)
@@ -227,12 +225,16 @@ def _training_price(
     )
 
 
-def _about_pictures(spec: TuneSpec, model: OfferedModel, dataset: DatasetFacts) -> tuple[str, ...]:
+def _about_data_and_weights(
+    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, ready: Readiness | None
+) -> tuple[str, ...]:
     told = []
     if dataset.path_rows and not spec.inline_images:
         told.append(f"{dataset.path_rows:,} rows name pictures by a path; submit reads them in with --inline-images")
     if dataset.image_rows and model.takes_images is None:
         told.append(f"{dataset.image_rows:,} rows show images, and it is not known whether {model.id} takes any")
+    if ready is not None and manifest.name in ready.downloads:
+        told.append(ready.downloads[manifest.name])
     return tuple(told)
 
 

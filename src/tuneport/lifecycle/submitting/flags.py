@@ -242,6 +242,8 @@ def _words(flag: Flag, value: Any, held_out: bool) -> list[str]:
             if _sayable(flag, name, item)
         ]
         return [word for pair in said for word in (flag.flag, pair)]
+    if flag.kind == "switch":
+        return [flag.flag]
     if flag.kind in ("path", "path_or_share"):
         return [flag.flag, _path(value)]
     if flag.kind == "names":
