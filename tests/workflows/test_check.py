@@ -38,7 +38,7 @@ def no_vocabulary(isolated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 def test_every_check_that_needs_no_counts_goes_on(no_vocabulary: None, tmp_path: Path) -> None:
     whole = [finding.check for finding in tuneport.check(DATA).findings]
-    assert len(whole) == 12
+    assert len(whole) == 13
     broken = write(tmp_path / "broken.jsonl", [chat("Where is it?", "Here."), chat("Where is it?", "Here."), {}])
     report = tuneport.check(broken, context=100)
     assert [finding.check for finding in report.findings] == whole
@@ -54,7 +54,7 @@ def test_every_check_that_needs_no_counts_goes_on(no_vocabulary: None, tmp_path:
 def test_the_report_says_once_that_tokens_were_not_counted(no_vocabulary: None, run: Run, isolated: Path) -> None:
     code, out, error = run("check", str(DATA), "--validation", str(HELD_OUT), "--html", "report.html")
     told = " ".join(out.split())
-    assert code == 0 and "every check passed" not in out and out.rstrip().endswith("1 warning, 11 passed")
+    assert code == 0 and "every check passed" not in out and out.rstrip().endswith("1 warning, 12 passed")
     assert told.count("warn lengths") == told.count("tokens were not counted") == told.count("could not be") == 1
     assert out.splitlines()[0].endswith(", classification") and error.strip() == "the report: report.html"
     texts = " ".join(Document((isolated / "report.html").read_text()).texts)

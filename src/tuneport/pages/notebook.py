@@ -10,7 +10,7 @@ from tuneport.pages.templates import render_template
 
 Verdict = Literal["pass", "warn", "fail", "note"]
 
-MOST_ROWS = 12
+MOST_ROWS = 13
 MOST_NOTES = 5
 _LONG = 16
 """Characters of a cell that is a sentence, and wraps; shorter ones are names and numbers."""

@@ -52,7 +52,7 @@ def complaints(report: CheckReport) -> dict[str, str]:
 
 
 ALWAYS = {"schema", "sample-size", "diversity", "consistency", "answers", "generated", "personal", "duplicates"}
-ALWAYS |= {"contradictions", "classes", "hold-out", "lengths"}
+ALWAYS |= {"contradictions", "classes", "hold-out", "lengths", "columns"}
 """Checks whose verdict a report has for any dataset; others may have come."""
 
 
@@ -93,18 +93,6 @@ def test_pictures_that_are_read_are_told(tmp_path: Path) -> None:
     finding = run(tmp_path, [shown, {**chat("a", "b"), "images": []}]).finding("schema")
     assert finding.verdict == "pass"
     assert finding.message == "all 2 records are in the format llamafactory, 1 of them with pictures"
-
-
-def test_films_and_pictures_that_no_model_would_see_fail_the_schema(tmp_path: Path) -> None:
-    rows = [{**chat(f"<video>What is in {number}?", "A cat."), "videos": ["a.mp4"]} for number in range(4)]
-    found = run(tmp_path, [chat("a", "b"), *rows], format="llamafactory").finding("schema")
-    assert found.verdict == "fail" and found.message.startswith(
-        "videos: 4 of 5 records have it, and no model would see"
-    )
-    assert "films and sounds are not trained on yet" in str(found.fix)
-    assert [evidence.lines for evidence in found.evidence] == [(2,), (2,)]
-    data = Dataset(tmp_path / "train.jsonl", format="llamafactory", ignored_columns=("videos", "marks"))
-    assert check(data).finding("schema").verdict == "pass"
 
 
 def test_schema_counts_records_and_numbers_them_as_all_checks_do(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tuneport.errors import DatasetError
 from tuneport.lifecycle.proposing import check_cache
 from tuneport.lifecycle.proposing.check_cache import CheckCache
 from tuneport.lifecycle.service import JobService
-from tuneport.types import TuneSpec
+from tuneport.types import Method, TuneSpec
 
 TRAIN = FIXTURES / "datasets" / "support_intents.test.jsonl"
 OPENAI = TokenizerVocabulary()
@@ -43,9 +43,9 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_second_answer_is_the_first_one(checked: list[Path], data: Path, tmp_path: Path) -> None:
     cache = CheckCache(tmp_path / "checks")
-    first = cache.findings(Dataset(data), None, OPENAI)
-    assert first == check_dataset(data).findings
-    assert cache.findings(Dataset(data), None, OPENAI) == first and len(checked) == 1
+    first = cache.findings(Dataset(data), None, OPENAI, method=Method.SFT)
+    assert first == check_dataset(data, method=Method.SFT).findings
+    assert cache.findings(Dataset(data), None, OPENAI, method=Method.SFT) == first and len(checked) == 1
 
 
 def longer(data: Path, tmp_path: Path) -> tuple[Dataset, Dataset | None, TokenizerVocabulary]:
@@ -66,27 +66,27 @@ DIFFERENT: dict[str, Callable[[Path, Path], tuple[Dataset, Dataset | None, Token
 @pytest.mark.parametrize("what", DIFFERENT)
 def test_what_differs_is_checked_again(checked: list[Path], data: Path, tmp_path: Path, what: str) -> None:
     cache = CheckCache(tmp_path / "checks")
-    cache.findings(Dataset(data), None, OPENAI)
+    cache.findings(Dataset(data), None, OPENAI, method=Method.SFT)
     dataset, validation, vocabulary = DIFFERENT[what](data, tmp_path)
-    found = cache.findings(dataset, validation, vocabulary)
+    found = cache.findings(dataset, validation, vocabulary, method=Method.SFT)
     assert len(checked) == 2
-    assert found == check_dataset(dataset, validation=validation, vocabulary=vocabulary).findings
+    assert found == check_dataset(dataset, validation=validation, vocabulary=vocabulary, method=Method.SFT).findings
 
 
 def test_other_code_checks_again_and_so_does_a_broken_entry(
     checked: list[Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = CheckCache(tmp_path / "checks")
-    first = cache.findings(Dataset(data), None, OPENAI)
+    first = cache.findings(Dataset(data), None, OPENAI, method=Method.SFT)
     (entry,) = cache.folder.iterdir()
     for broken in (b"", b"{}", b'[{"check": 1}]', b"[5]"):
         entry.write_bytes(broken)
-        assert cache.findings(Dataset(data), None, OPENAI) == first
+        assert cache.findings(Dataset(data), None, OPENAI, method=Method.SFT) == first
     before = len(checked)
     monkeypatch.setattr(check_cache, "_code", lambda: [0, 0])
-    assert cache.findings(Dataset(data), None, OPENAI) == first and len(checked) == before + 1
+    assert cache.findings(Dataset(data), None, OPENAI, method=Method.SFT) == first and len(checked) == before + 1
     with pytest.raises(DatasetError):
-        cache.findings(Dataset(tmp_path / "missing.jsonl"), None, OPENAI)
+        cache.findings(Dataset(tmp_path / "missing.jsonl"), None, OPENAI, method=Method.SFT)
 
 
 def test_uncounted_tokens_are_counted_the_next_time(
@@ -95,8 +95,12 @@ def test_uncounted_tokens_are_counted_the_next_time(
     cache = CheckCache(tmp_path / "checks")
     with monkeypatch.context() as offline:
         offline.setattr(TokenizerVocabulary, "why_unavailable", lambda self: "no network")
-        cache.findings(Dataset(data), None, OPENAI)
-    assert cache.findings(Dataset(data), None, OPENAI) == check_dataset(data).findings and len(checked) == 2
+        cache.findings(Dataset(data), None, OPENAI, method=Method.SFT)
+    assert (
+        cache.findings(Dataset(data), None, OPENAI, method=Method.SFT)
+        == check_dataset(data, method=Method.SFT).findings
+        and len(checked) == 2
+    )
 
 
 def test_a_repeated_submit_does_not_check_again(checked: list[Path], data: Path, workspace: JobService) -> None:

@@ -59,7 +59,8 @@ def old_store(path: Path, rows: int = 3) -> str:
 
 def fill(connection: sqlite3.Connection, rows: int = 3) -> None:
     file = DataFile(path=Path("f.jsonl"), sha256="a" * 64, format="openai", rows=1, bytes=2)
-    later: Any = {"provider_defaults": True, "hyperparameters": {"packing"}}
+    names = ("provider_defaults", "format", "system", "template", "ignored_columns", "keep_unliked", "inline_images")
+    later: Any = {**dict.fromkeys(names, True), "hyperparameters": {"packing"}}
     spec = TuneSpec(model="m", dataset=Path("t.jsonl"), budget=9.0).model_dump_json(exclude=later)
     prepared = PreparedData(training=file).model_dump_json()
     quote = Quote(backend="fake", model="m", expected=5.0, high=6.0).model_dump_json()

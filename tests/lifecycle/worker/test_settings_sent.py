@@ -101,5 +101,9 @@ def test_an_earlier_tuneport_reads_the_row_after_a_downgrade(lead_to: LeadTo, da
     store = Store(url).unscoped()  # upgraded again
     earlier = store.jobs.get(row.id)
     store.close()
-    assert "provider_defaults" not in earlier.spec and "packing" not in earlier.spec["hyperparameters"]
+    assert set(earlier.spec) == {  # those of version 10: another name would be refused
+        "model", "dataset", "validation", "columns", "method", "adapter", "hyperparameters", "suffix", "seed", "budget",
+        "metadata", "grader", "reward", "reward_folder", "from_checkpoint", "wandb", "provider_options",
+    }  # fmt: skip
+    assert "packing" not in earlier.spec["hyperparameters"]
     assert earlier.estimate is not None and "training" not in earlier.estimate and earlier.estimate["epochs"] == 5

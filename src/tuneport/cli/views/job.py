@@ -35,6 +35,7 @@ def print_job(row: JobRecord) -> None:
         "dataset": facts["dataset"]["path"],
         "validation": _validation(row, facts["validation"]),
         **ReadingOptions.of_spec(row.tune_spec).shown(),
+        "not used": _left_out(facts["dataset"]["left_out"]),
         "settings": ", ".join(f"{name} {value}" for name, value in resolved.items() if value is not None),
         "progress": job_progress_text(row),
         "steps": job_steps_text(row),
@@ -91,6 +92,12 @@ def _weights(details: Mapping[str, Any]) -> str | None:
         details.get(f"{name}") for name in ("trainable_parameters", "total_parameters", "trainable_share")
     )
     return None if share is None else f"{trained:,} of {total:,} trained ({share:.2%})"
+
+
+def _left_out(columns: list[str]) -> str | None:
+    from tuneport.formatting import listed_names
+
+    return f"{listed_names(columns)} (columns that are not trained on)" if columns else None
 
 
 def _waiting_note(row: JobRecord) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tuneport.data.checks.dataset.column_use import ColumnUseCheck
 from tuneport.data.checks.dataset.diversity import TEMPLATED, DiversityCheck
 from tuneport.data.checks.dataset.schema import DatasetSchemaCheck
 from tuneport.data.checks.finding import CheckedDatasetExample, DatasetCheck
@@ -44,6 +45,7 @@ class RowCheckResults:
     pairs: bool
     mixed: bool
     schema: DatasetSchemaCheck
+    use: ColumnUseCheck
     task: DatasetTaskGuess
     tokens: TokenLengthCounter | None
     diversity: DiversityCheck
@@ -59,7 +61,8 @@ class RowCheckResults:
     @classmethod
     def empty(cls, vocabulary: TokenizerVocabulary | None) -> RowCheckResults:
         tokens = None if vocabulary is None else vocabulary.counter()
-        return cls(0, False, False, DatasetSchemaCheck(), DatasetTaskGuess(), tokens, DiversityCheck())
+        use, task = ColumnUseCheck(), DatasetTaskGuess()
+        return cls(0, False, False, DatasetSchemaCheck(), use, task, tokens, DiversityCheck())
 
 
 class RowCheckWorker:
@@ -82,7 +85,7 @@ class RowCheckWorker:
                 found.schema.add(line, row.problems)
                 found.mixed = found.mixed or bool(row.other)
                 continue
-            found.schema.add_record(line, row.record)
+            found.schema.add_record(row.record)
             example = CheckedDatasetExample.from_record(line, row.record)
             self._columns.add(example)
             found.task.add(example.answer, example.context, line)
@@ -90,6 +93,7 @@ class RowCheckWorker:
             if not self._judged:
                 found.diversity.add(example)
                 continue
+            found.use.add(line, raw, row.record)
             if found.tokens is not None:
                 found.tokens.add(line, row.record)
             for check in self._checks:
@@ -104,7 +108,7 @@ class RowCheckWorker:
         held, found = self._columns.close(), self._found
         checks = {name: check.state() for name, check in found.checks.items()}
         tokens = None if found.tokens is None else found.tokens.state()
-        parts = (found.schema.state(), found.task.state(), tokens, found.diversity.state(), checks)
+        parts = (found.schema.state(), found.use.state(), found.task.state(), tokens, found.diversity.state(), checks)
         return (found.rows, found.pairs, found.mixed), held, *parts
 
 
@@ -121,10 +125,11 @@ def run_row_checks(
     results = map_rows(source.rows(), make, dataset.path, dataset.format, vocabulary, folder, judged)
     found = RowCheckResults.empty(vocabulary)
     found.columns = DuplicateCheckColumns(folder, [result[1] for result in results])
-    for (count, pairs, mixed), _, schema, task, tokens, diversity, checks in results:
+    for (count, pairs, mixed), _, schema, use, task, tokens, diversity, checks in results:
         found.rows += count
         found.pairs, found.mixed = found.pairs or pairs, found.mixed or mixed
         found.schema.merge(schema)
+        found.use.merge(use)
         found.task.merge(task)
         if found.tokens is not None:
             found.tokens.merge(tokens)

@@ -139,15 +139,16 @@ def check_dataset(
     validation: DatasetLike | None = None,
     vocabulary: TokenizerVocabulary = OPENAI,
     task: str | None = None,
+    method: Method | None = None,
 ) -> CheckReport:
     """Judge a dataset. Bad records are a finding; the other checks look at the good ones.
 
     `validation` is the held-out file; without one, the held-out split of the folder whose split `path` is. `task` is
-    one of `TASKS`, guessed by default; `vocabulary` is the one to count tokens with and the limit of an example.
-    What is remembered of each row (0.4 kB) lies in a temporary folder if it is
-    large. Without a vocabulary on this machine or a network to fetch it, a finding says that tokens were not counted.
-    Raises DatasetError only for a file that cannot be read at all or whose format is unknown, StorageError if that
-    folder is full.
+    one of `TASKS`, guessed by default; `method` is the one to train with, where a grader or a reward is given all
+    columns; `vocabulary` is the one to count tokens with and the limit of an example. What is remembered of each row
+    (0.4 kB) lies in a temporary folder if it is large. Without a vocabulary on this machine or a network to fetch it, a
+    finding says that tokens were not counted. Raises DatasetError only for a file that cannot be read at all or whose
+    format is unknown, StorageError if that folder is full.
     """
     dataset = Dataset.of(path, format=format)
     if task is not None and task not in TASKS:
@@ -174,11 +175,11 @@ def check_dataset(
             contradictions = ContradictionCheck(remembered, lookup, task or guess.name, templated=templated)
             hold_out = HoldoutLeakCheck(dataset, remembered, lookup, held_out, templated=templated)
             repeats = len(find_exact_duplicates(remembered.key("question"), remembered.lines)[0])
-    found.schema.unused.ignore(dataset.reading.ignored_columns)
     lengths = LengthCheck(found.tokens, found.numbering, uncounted)
     distinct = 1 - repeats / max(1, len(remembered))
     findings = (
         found.schema.finding(name, found.rows),
+        found.use.finding(dataset.reading.ignored_columns, all_are_used=method is not None and method.writes_answers),
         check_sample_size(guess, task),
         found.diversity.finding(distinct),
         *(each.finding() for each in found.checks.values()),

@@ -59,7 +59,7 @@ def prepare_dataset(
     format = load_dataset_format(target)
     known, source = dataset.known, dataset.open()
     losses, problems, counter = ConversionLossReport(), RowProblemTally(), TokenCounter()
-    signals = UnusedSignals(dataset.reading.ignored_columns)
+    signals, ignored = UnusedSignals(), dataset.reading.ignored_columns
     unmarked = dataset.reading.keep_unliked and method in (None, Method.SFT)
     untrained = untrained or UntrainedDatasetRecords()
     pictures = pictures or (ImageInliner.of(dataset) if dataset.reading.inline_images else None)
@@ -95,7 +95,7 @@ def prepare_dataset(
         problems.end()
         counts, lost_all = counter.counts(), losses.losses(source.numbering)
         if not allow_loss:
-            refuse_unused_signals(signals, source, f"{written:,}")
+            refuse_unused_signals(signals, source, f"{written:,}", ignored=ignored)
             _refuse_losses(lost_all, counts, dataset, target)
         if not written:
             raise _nothing_written(dataset, target, lost_all[0].reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
 from tuneport.data.containers.source import RowSource
@@ -15,9 +16,9 @@ SAMPLE_ROWS = 1_000
 """Read before a plan or a price, which need no pass over all rows; a job that is submitted reads them all."""
 
 
-def refuse_unused_signals(signals: UnusedSignals, source: RowSource, rows: str) -> None:
-    """Raise DatasetError if there are any. `rows`: of how many records, in words."""
-    found = signals.found()
+def refuse_unused_signals(signals: UnusedSignals, source: RowSource, rows: str, *, ignored: Sequence[str] = ()) -> None:
+    """Raise DatasetError if there are any but those of the columns `ignored`. `rows`: of how many, in words."""
+    found = signals.found(ignored)
     if not found:
         return
     first, *others = found
@@ -32,9 +33,10 @@ def refuse_unused_signals_of_first_rows(dataset: Dataset, method: Method) -> Non
     """Raise DatasetError if the first rows have any that the method would not use."""
     if method.writes_answers:
         return  # its reward or grader is given all columns
-    signals, source, rows = UnusedSignals(dataset.reading.ignored_columns), dataset.open(), 0
+    signals, source, rows = UnusedSignals(), dataset.open(), 0
     for found in islice(scan_dataset_rows(source, dataset.known), SAMPLE_ROWS):
         rows += 1
         if found.record is not None:
             signals.add(found.line, found.record)
-    refuse_unused_signals(signals, source, f"the first {rows:,}" if rows == SAMPLE_ROWS else f"{rows:,}")
+    told = f"the first {rows:,}" if rows == SAMPLE_ROWS else f"{rows:,}"
+    refuse_unused_signals(signals, source, told, ignored=dataset.reading.ignored_columns)

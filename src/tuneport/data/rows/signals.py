@@ -87,16 +87,13 @@ class UnusedSignal:
 
 
 class UnusedSignals:
-    """`add` each record as it was read. Those of the columns `ignored` are left out on purpose."""
+    """`add` each record as it was read."""
 
-    def __init__(self, ignored: Iterable[str] = ()) -> None:
-        self._ignored = frozenset(ignored)
+    def __init__(self) -> None:
         self._found: dict[str, UnusedSignal] = {}
 
     def add(self, line: int, record: Record) -> None:
         for name, kind, value in _signals(record):
-            if _said_as(name) in self._ignored:
-                continue
             found = self._found.get(name)
             if found is None:
                 found = self._found[name] = UnusedSignal(name, kind, line)
@@ -104,21 +101,19 @@ class UnusedSignals:
             if value is not None and len(found.values) < 3:
                 found.values.add(value)
 
-    def ignore(self, names: Iterable[str]) -> None:
-        """Leave out those of these columns, too."""
-        self._ignored |= frozenset(names)
+    def merge(self, other: UnusedSignals) -> None:
+        """Add what was found in other records."""
+        for name, theirs in other._found.items():
+            ours = self._found.setdefault(name, UnusedSignal(name, theirs.kind, theirs.line))
+            ours.line = min(ours.line, theirs.line)
+            ours.count += theirs.count
+            ours.values |= theirs.values
 
-    def merge(self, later: UnusedSignals) -> None:
-        """Add those of other records of the same dataset."""
-        for name, more in later._found.items():
-            found = self._found.setdefault(name, UnusedSignal(name, more.kind, more.line))
-            found.line, found.count = min(found.line, more.line), found.count + more.count
-            found.values |= more.values
-
-    def found(self) -> list[UnusedSignal]:
-        """Return the signals of all records, those in most records first."""
-        found = (each for each in self._found.values() if _said_as(each.name) not in self._ignored)
-        return sorted((each for each in found if each.tells_something), key=lambda each: -each.count)
+    def found(self, ignored: Iterable[str] = ()) -> list[UnusedSignal]:
+        """Return the signals of all records, but of the columns `ignored`, those in most records first."""
+        left_out = frozenset(ignored)
+        told = (each for each in self._found.values() if each.tells_something and _said_as(each.name) not in left_out)
+        return sorted(told, key=lambda each: -each.count)
 
 
 def _said_as(name: str) -> str:

@@ -17,6 +17,7 @@ from tuneport.data.containers.source import find_dataset_held_out_split
 from tuneport.data.dataset import Dataset
 from tuneport.data.tokens.tokenizer import TokenizerVocabulary
 from tuneport.files import write_atomically
+from tuneport.types import Method
 from tuneport.version import __version__
 
 
@@ -27,15 +28,15 @@ class CheckCache:
     folder: Path
 
     def findings(
-        self, dataset: Dataset, validation: Dataset | None, vocabulary: TokenizerVocabulary
+        self, dataset: Dataset, validation: Dataset | None, vocabulary: TokenizerVocabulary, *, method: Method
     ) -> tuple[Finding, ...]:
         """Return what `check_dataset` finds, checked again only if the content, how it is read, or tuneport differs. An
         unreadable entry is checked again; a folder that cannot be written to only costs the time."""
-        entry = self.folder / f"{_key(dataset, validation, vocabulary)}.json"
+        entry = self.folder / f"{_key(dataset, validation, vocabulary, method)}.json"
         try:
             return _read(json.loads(entry.read_bytes()))
         except (OSError, ValueError, TypeError, KeyError):
-            report = check_dataset(dataset, validation=validation, vocabulary=vocabulary)
+            report = check_dataset(dataset, validation=validation, vocabulary=vocabulary, method=method)
         if report.tokens is not None:  # else the vocabulary may be at hand the next time
             with contextlib.suppress(OSError):
                 private.make_private_folder(self.folder)
@@ -44,7 +45,7 @@ class CheckCache:
         return report.findings
 
 
-def _key(dataset: Dataset, validation: Dataset | None, vocabulary: TokenizerVocabulary) -> str:
+def _key(dataset: Dataset, validation: Dataset | None, vocabulary: TokenizerVocabulary, method: Method) -> str:
     beside = find_dataset_held_out_split(dataset.path) if validation is None else None
     if beside is not None:
         validation = Dataset(beside)  # the check compares it
@@ -53,7 +54,7 @@ def _key(dataset: Dataset, validation: Dataset | None, vocabulary: TokenizerVoca
         [str(each.path), each.digest(), each.reading.given(), each.given_format] for each in read
     ]  # findings name the file, too
     counted = [vocabulary.name, str(vocabulary.folder), vocabulary.context]
-    return hashlib.sha256(json.dumps([__version__, _code(), files, counted]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([__version__, _code(), files, counted, method]).encode()).hexdigest()
 
 
 @cache

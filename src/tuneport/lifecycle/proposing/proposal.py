@@ -8,7 +8,7 @@ from typing import Any
 
 from tuneport.data.checks import Finding, Verdict
 from tuneport.estimate.cost import HOURS_PER_MONTH, endpoint_hourly_price
-from tuneport.formatting import counted, duration, money, size
+from tuneport.formatting import counted, duration, listed_names, money, size
 from tuneport.lifecycle.planning.planning import Plan
 from tuneport.lifecycle.proposing.terms import BindingTerm, job_term_documents
 from tuneport.lifecycle.proposing.training_lines import few_steps_warning, training_lines
@@ -72,6 +72,7 @@ class JobProposal:
             ("backend", self._backend()),
             ("data", self._data()),
             ("held out", self._held_out()),
+            ("not used", self._left_out()),
             ("price", self._price()),
             ("serving", _serving(self.plan)),
             ("training", self._training()),
@@ -169,6 +170,11 @@ class JobProposal:
         if self.held_out is None:
             return ""
         return f"{self.held_out}: not trained on, they show how well it does (--no-validation trains on all)"
+
+    def _left_out(self) -> str:
+        """Return the columns that are not trained on, and those that hold training signal and are left out anyway."""
+        names = self.data.training.left_out
+        return f"{listed_names(names)} (columns that are not trained on)" if names else ""
 
     def _price(self) -> str:
         quote = self.plan.chosen.quote

@@ -93,7 +93,8 @@ class JobSubmitter:
         if whole is not None:
             checked, validation = whole, None
         kept = CheckCache(self.settings.home / "cache" / "checks")
-        findings = with_hold_out_finding(kept.findings(checked, validation, vocabulary), spec, proposal.held_out)
+        findings = kept.findings(checked, validation, vocabulary, method=spec.method)
+        findings = with_hold_out_finding(findings, spec, proposal.held_out)
         settings = planned.chosen.settings
         settled = {} if settings is None else {"hyperparameters": settings.hyperparameters}
         repeated = self.store.jobs.find_repeated(

@@ -1,4 +1,4 @@
-"""Are all records of the format, and is there nothing in them that no model would see?"""
+"""Are all records of the format?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.reading import MAX_PROBLEMS
 from tuneport.data.rows.records import Record, record_shows_image
-from tuneport.data.rows.signals import UnusedSignals
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.formatting import counted
 
@@ -25,7 +24,6 @@ class DatasetSchemaCheck:
         self.problems: list[DatasetProblem] = []
         self.count = 0
         self.changes: list[CheckEvidence] = []
-        self.unused = UnusedSignals()
         self.pictures = 0
 
     def add(self, line: int, problems: tuple[DatasetProblem, ...]) -> None:
@@ -33,17 +31,15 @@ class DatasetSchemaCheck:
         self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
         self.hits.add("invalid", line, "; and ".join(map(_words, problems[:2])))
 
-    def add_record(self, line: int, record: Record) -> None:
-        self.unused.add(line, record)
+    def add_record(self, record: Record) -> None:
         self.pictures += record_shows_image(record)
 
     def state(self) -> Any:
-        return self.hits, self.problems, self.count, self.unused, self.pictures
+        return self.hits, self.problems, self.count, self.pictures
 
     def merge(self, state: Any) -> None:
-        hits, problems, count, unused, pictures = state
+        hits, problems, count, pictures = state
         self.hits.merge(hits)
-        self.unused.merge(unused)
         self.pictures += pictures
         self.problems = sorted([*self.problems, *problems], key=lambda problem: problem.line or 0)[:MAX_PROBLEMS]
         self.count += count
@@ -71,14 +67,6 @@ class DatasetSchemaCheck:
             raise DatasetError(self.problems, count=self.count)
 
     def finding(self, format: str, rows: int) -> Finding:
-        media = [signal for signal in self.unused.found() if signal.kind == "media"]
-        if media and not self.hits:
-            first = media[0]
-            message = f"{first.name}: {first.count:,} of {counted(rows, 'record')} have it, and no model would see it"
-            evidence = tuple(
-                CheckEvidence((each.line,), f"{each.name}: {counted(each.count, 'record')}") for each in media
-            )
-            return Finding("schema", Verdict.FAIL, message, evidence[:MAX_EVIDENCE], first.fix, first.count)
         if not self.hits:
             all_of = f"all {rows:,} records are" if rows != 1 else "the one record is"
             shown = f", {self.pictures:,} of them with pictures" if self.pictures else ""

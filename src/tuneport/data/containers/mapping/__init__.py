@@ -1,1 +1,1 @@
-"""What is made of a row before a format reads it: other names of columns, and a prompt from several of them."""
+"""The changes of a row before a format reads it: other names of columns, and a prompt made from several of them."""

@@ -1,4 +1,4 @@
-"""Settings that a job trains with on its backend, and its steps, in its estimate; and two fields of its spec.
+"""Settings that a job trains with on its backend, and its steps, in its estimate; and new fields of its spec.
 
 Nothing is added to the tables. An earlier tuneport refuses keys that it does not know, so they are taken out for it.
 """
@@ -9,9 +9,12 @@ import sqlalchemy as sa
 from alembic import op
 
 revision, down_revision = "0011", "0010"
-LOSES = "what each job trains with on its backend, its expected steps, and whether its provider's defaults were wanted"
+LOSES = "what each job trains with on its backend, its expected steps, and how its data was to be read"
 DROPS: tuple[str, ...] = ()
 
+_LATER = (
+    "provider_defaults", "format", "system", "template", "ignored_columns", "keep_unliked", "inline_images",
+)  # fmt: skip
 _JOBS = sa.table("jobs", sa.column("id", sa.String), sa.column("spec", sa.JSON), sa.column("estimate", sa.JSON))
 
 
@@ -22,7 +25,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     connection = op.get_bind()
     for row in connection.execute(sa.select(_JOBS)).all():
-        spec, estimate = _without(row.spec, "provider_defaults"), row.estimate
+        spec, estimate = _without(row.spec, *_LATER), row.estimate
         if "packing" in (spec.get("hyperparameters") or {}):
             spec["hyperparameters"] = _without(spec["hyperparameters"], "packing")
         if estimate is not None:
@@ -32,5 +35,5 @@ def downgrade() -> None:
             connection.execute(sa.update(_JOBS).where(_JOBS.c.id == row.id).values(**changed))
 
 
-def _without(document: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if key != name}
+def _without(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key not in names}
