@@ -91,13 +91,29 @@ def test_what_submit_would_not_use_is_not_planned(
 ) -> None:
     asked = [
         command,
-        str(write(tmp_path / "a.jsonl", [{**CHAT, "image": "a.jpg"}] * 40)),
+        str(write(tmp_path / "a.jsonl", [{**CHAT, "video": "a.mp4"}] * 40)),
         "-m",
         "llama-3.1-8b-instruct",
     ]
     assert main(asked) == 2
-    assert "a.jsonl:1: image: 40 of 40 records have it, and the model would not see it" in capsys.readouterr().err
+    assert "a.jsonl:1: video: 40 of 40 records have it, and the model would not see it" in capsys.readouterr().err
     assert main([*asked, "--method", "grpo"]) == 0
+
+
+@pytest.mark.parametrize("command", ["plan", "submit"])
+def test_pictures_are_planned_for_models_that_take_them_alone(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    shown = {"messages": [{"role": "user", "content": [url]}, {"role": "assistant", "content": "A cat."}]}
+    data = str(write(tmp_path / "a.jsonl", [CHAT] * 14 + [shown] * 6))
+    asked = [command, data, "-m", "gpt-4.1-mini", "-b", "openai", "--yes", "--anyway"]
+    if command == "plan":
+        asked = [command, data, "-m", "llama-3.1-8b-instruct"]
+    assert main(asked) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "takes no images, and 6 rows show some; take a model that does (" in told, told
+    assert "openai/gpt-4o-2024-08-06" in told and "together/Qwen/Qwen3-VL-8B-Instruct" in told
 
 
 def test_bad_answers_are_trained_on_where_that_is_said(

@@ -192,6 +192,23 @@ def test_too_little_or_too_long_data() -> None:
     assert "data" not in kinds(ranked(dataset=long)["local"])  # which cuts such a record, and names it
 
 
+def test_pictures_go_to_models_that_take_them() -> None:
+    shown = DatasetFacts(rows=100, tokens=count, image_rows=6)
+    choices = ranked(dataset=shown)
+    assert [kinds(choices[name]) for name in ALL] == [["data"]] * 3
+    told = choices["openai"].reasons[0]
+    assert "gpt-4.1-mini-2025-04-14 at OpenAI takes no images, and 6 rows show some; take a model that does" in told
+    assert "openai/gpt-4o-2024-08-06" in told and "together/Qwen/Qwen3-VL-8B-Instruct" in told
+    assert "openai/" not in ranked(dataset=shown, today=date(2027, 1, 7))["openai"].reasons[1]
+    asked = TuneSpec(model="a-model", dataset=Path("train.jsonl"))
+    (unknown,) = rank_backends(asked, [load_manifest("fake")], today=TODAY, models=load_models(), dataset=shown)
+    assert unknown.allowed and "6 rows show images, and it is not known whether a-model" in " ".join(unknown.warnings)
+    assert ranked(spec("gpt-4o-2024-08-06"), dataset=shown)["openai"].allowed
+    sees = ranked(spec("Qwen/Qwen3-VL-8B-Instruct"), dataset=shown)["together"]
+    assert sees.allowed and "not known" not in " ".join(sees.warnings)
+    assert not ranked(spec("Qwen/Qwen3-VL-8B-Instruct", method=Method.KTO), dataset=shown)["together"].allowed
+
+
 def test_method_adapter_and_ranges() -> None:
     choices = ranked(spec(method=Method.DPO))
     assert choices["local"].allowed and choices["openai"].allowed and choices["openai"].quote.unavailable

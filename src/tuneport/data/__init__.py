@@ -21,6 +21,7 @@ OPEN_TO_OTHER_ROOMS = (
     "containers.unpacking",
     "conversion.conversion_loss",
     "conversion.convert",
+    "conversion.inline_images",
     "conversion.prepare",
     "conversion.untrained",
     "conversion.unused_signals",

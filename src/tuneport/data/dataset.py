@@ -23,6 +23,7 @@ from tuneport.data.formats.contract import DatasetFormat
 from tuneport.data.formats.openai.format import NAME as CHATS
 from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
 from tuneport.data.formats.prompt_completion import NAME as PLAIN
+from tuneport.data.formats.shared.media import PICTURE_COLUMNS
 from tuneport.data.formats.trl.format import NAME as TRL
 from tuneport.data.reading import (
     DatasetSample,
@@ -190,7 +191,9 @@ class Dataset:
 
     def open(self) -> RowSource:
         """Open it for one pass over its rows."""
-        return RowSource(self.path, self.columns, template=self.reading.template, system=self.reading.system)
+        pictures = {f"ignored_{name}": name for name in self.reading.ignored_columns if name in PICTURE_COLUMNS}
+        columns = {**self.columns, **pictures}  # under their own names, a format would read them
+        return RowSource(self.path, columns, template=self.reading.template, system=self.reading.system)
 
     def scan(self) -> Iterator[ScannedRow]:
         """Yield every row, the bad ones with their problems."""

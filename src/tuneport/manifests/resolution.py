@@ -156,5 +156,7 @@ def find_manifest_model(manifest: Manifest, model_id: str) -> OfferedModel | Non
         adapters=any_model.adapters,
         context=weights.context if weights else None,
         params_b=weights.params_b if weights else None,
+        takes_images=any_model.takes_images,
+        images_source=None if any_model.takes_images is None else any_model.source,
         source=any_model.source,
     )

@@ -181,6 +181,8 @@ class OfferedModel(Model):
     lora_rank_max: int | None = None
     lora_rank_default: int | None = None
     takes_sampling: bool = Field(default=True, description="temperature, top_p and top_k in a chat")
+    takes_images: bool | None = Field(default=None, description="in training; None: not known")
+    images_source: str | None = None
     thinks: bool = Field(default=False, description="it thinks by default, in tokens that are billed as answers")
     cache_from: Limit | None = Field(default=None, description="tokens of the shortest prefix that is kept on request")
     retires: date | None = None
@@ -195,6 +197,8 @@ class OfferedModel(Model):
     def _dates_have_sources(self) -> OfferedModel:
         if self.retires is not None and self.retires_source is None:
             raise ValueError("retires needs retires_source")
+        if (self.takes_images is None) != (self.images_source is None):
+            raise ValueError("takes_images needs images_source")
         return self
 
     def context_for(self, method: str) -> int | None:
@@ -216,6 +220,7 @@ class AnyModel(Model):
     any_name: bool = False
     methods: tuple[Method, ...]
     adapters: tuple[Adapter, ...]
+    takes_images: bool | None = None
     source: str
 
 

@@ -6,6 +6,7 @@
 from tuneport.router.choice import BackendChoice, BackendChoiceTokens, DatasetFacts, Machine, Readiness
 from tuneport.router.choosing import choose_backend
 from tuneport.router.ranking import backend_ranking_key, rank_backends
+from tuneport.router.refusals import refuse_backend_for_images
 
 __all__ = [
     "BackendChoice",
@@ -16,4 +17,5 @@ __all__ = [
     "choose_backend",
     "backend_ranking_key",
     "rank_backends",
+    "refuse_backend_for_images",
 ]

@@ -49,10 +49,12 @@ class BackendChoiceTokens:
 @dataclass(frozen=True)
 class DatasetFacts:
     """The facts about a dataset that ranking needs. `tokens` counts for a model, and is asked once for each
-    candidate."""
+    candidate. `image_rows` show pictures, validation included, and `path_rows` of them some by a path."""
 
     rows: int
     bytes: int | None = None
+    image_rows: int = 0
+    path_rows: int = 0
     tokens: Callable[[Manifest, OfferedModel], BackendChoiceTokens] = lambda manifest, model: BackendChoiceTokens(None)
 
 

@@ -29,6 +29,7 @@ from tuneport.manifests import (
 from tuneport.router.choice import BackendChoice, BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
 from tuneport.router.refusals import (
     refuse_backend_for_dataset,
+    refuse_backend_for_images,
     refuse_backend_for_spec,
     refuse_backend_of_retired_model,
     refuse_backend_over_budget,
@@ -133,6 +134,7 @@ def _judge(
         *refuse_backend_of_retired_model(manifest, model, today),
         *refuse_backend_for_spec(spec, manifest, model),
         *refuse_backend_for_dataset(spec, manifest, model, dataset, tokens),
+        *refuse_backend_for_images(spec.method, manifest, model, dataset, today),
         *refuse_unready_backend(manifest, ready),
         *refuse_backend_short_of_memory(spec, memory, machine, model),
         *refuse_backend_over_budget(spec, quote, manifest),
@@ -140,8 +142,7 @@ def _judge(
     warnings, demerits = _warnings(manifest, model, quote, duration, today, own_machine)
     if tokens.approximate and not own_machine and quote.low != quote.high:
         warnings += (f"the training price is approximate: {tokens.reason}",)
-    if ready is not None and manifest.name in ready.downloads:
-        warnings += (ready.downloads[manifest.name],)
+    warnings += _about_data_and_weights(spec, manifest, model, dataset, ready)
     inference = base = None
     if traffic is not None:
         inference = inference_quote(manifest, model, traffic, own=machine.own)
@@ -222,6 +223,19 @@ def _training_price(
         own=machine.own,
         hours=hours,
     )
+
+
+def _about_data_and_weights(
+    spec: TuneSpec, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, ready: Readiness | None
+) -> tuple[str, ...]:
+    told = []
+    if dataset.path_rows and not spec.inline_images:
+        told.append(f"{dataset.path_rows:,} rows name pictures by a path; submit reads them in with --inline-images")
+    if dataset.image_rows and model.takes_images is None:
+        told.append(f"{dataset.image_rows:,} rows show images, and it is not known whether {model.id} takes any")
+    if ready is not None and manifest.name in ready.downloads:
+        told.append(ready.downloads[manifest.name])
+    return tuple(told)
 
 
 def _licence(manifest: Manifest, model: OfferedModel, models: ModelCatalogue) -> str | None:

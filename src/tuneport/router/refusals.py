@@ -7,9 +7,9 @@ from datetime import date
 from tuneport.estimate.memory import MemoryEstimate
 from tuneport.formatting import money
 from tuneport.installation import install_extra
-from tuneport.manifests import Confidence, Manifest, OfferedModel
+from tuneport.manifests import Confidence, Manifest, OfferedModel, load_manifest, manifest_names
 from tuneport.router.choice import BackendChoiceTokens, BackendRefusal, DatasetFacts, Machine, Readiness
-from tuneport.types import Quote, TuneSpec
+from tuneport.types import Method, Quote, TuneSpec
 
 
 def unverified_backend_remark(manifest: Manifest, source: str | None) -> str:
@@ -105,6 +105,28 @@ def refuse_backend_for_dataset(
                 f"{manifest.title}; shorten it or choose another model",
             )
         )
+    return found
+
+
+def refuse_backend_for_images(
+    method: Method, manifest: Manifest, model: OfferedModel, dataset: DatasetFacts, today: date
+) -> list[BackendRefusal]:
+    if not dataset.image_rows or model.takes_images is not False:
+        return []
+    told = f"{model.id} at {manifest.title} takes no images, and {dataset.image_rows:,} rows show some"
+    able = ", ".join(name_image_models(method, today))
+    return [BackendRefusal("data", f"{told}; take a model that does ({able}), or leave those rows out")]
+
+
+def name_image_models(method: Method, today: date) -> list[str]:
+    """Return the models that train on images by this method, as BACKEND/MODEL: two at most of each backend."""
+    found = []
+    for name in manifest_names():
+        manifest = load_manifest(name)
+        if manifest.hidden or (manifest.no_new_jobs_from is not None and today >= manifest.no_new_jobs_from):
+            continue
+        able = [model for model in manifest.models if model.takes_images and method in model.methods]
+        found += [f"{name}/{model.id}" for model in able if not model.retired(today)][:2]
     return found
 
 

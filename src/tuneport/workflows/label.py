@@ -69,8 +69,8 @@ class LabelPlan:
 class LabelReport:
     """The counts of a labelling. Of the `asked` records, `had_answer` had one, and `agree` of those have the same now.
 
-    Left out are `no_label` (an answer that is none of the labels), `cut_off` at the most tokens, `refused` by the provider or
-    `empty`, and the records that ask nothing (`unusable`). `kept` records are written as they were."""
+    Left out are `no_label` (an answer that is none of the labels), `cut_off` at the most tokens, `refused` by the
+    provider or `empty`, and the records that ask nothing (`unusable`). `kept` records are written as they were."""
 
     source: Path
     output: Path

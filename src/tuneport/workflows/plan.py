@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tuneport.lifecycle.planning.past_jobs import read_past_jobs
 from tuneport.lifecycle.planning.planning import find_job_gpu, plan_job_machine, read_job_dataset_facts
 from tuneport.manifests import find_manifest_model, load_gpus
 from tuneport.pages.notebook import render_notebook_view
-from tuneport.router import DatasetFacts, Machine
+from tuneport.router import DatasetFacts, Machine, refuse_backend_for_images
 from tuneport.settings import Settings
 from tuneport.training_options import TrainingOptions
 from tuneport.types import Adapter, Hyperparameters, Method, TuneSpec
@@ -205,7 +206,7 @@ def plan(
     for later estimates.
 
     Raises DatasetError if the dataset cannot be used, ConfigError and ModelNotOfferedError for unknown names and if
-    neither the model's shape nor its size is known, and UnsupportedError for unknown options.
+    neither the model's shape nor its size is known, and UnsupportedError for unknown options and for pictures.
     """
     settings = settings or Settings.load()
     data = Dataset.of(dataset, columns, format)
@@ -233,6 +234,8 @@ def plan(
     manifests = {manifest.name: manifest for manifest in training_backend_manifests(settings)}
     offered = find_manifest_model(manifests["local"], name)
     assert offered is not None  # the backend local takes every name
+    for refusal in refuse_backend_for_images(how, manifests["local"], offered, facts, date.today()):
+        raise UnsupportedError(refusal.reason)
     rows, counted = max(1, facts.rows), facts.tokens(manifests["local"], offered)
     tokens = TrainedRows(rows, counted.training, counted.longest, counted.usual, counted.low, counted.high)
 

@@ -160,6 +160,7 @@ def _own_jobs(model: str, file_id: str, mark: Path) -> Iterator[Attack]:
         yield job(f"{name}={value}", "", hyperparameters={name: value})
     for name in ("reward_folder", "dataset", "validation", "trust_remote_code", "executor", "slurm", "home"):
         yield job(f"a field {name}", name, **{name: "/root"})
+    yield job("pictures of the operator's machine", "inline_images", inline_images=True)
 
 
 def _openai_jobs(model: str, file_id: str, mark: Path) -> Iterator[Attack]:

@@ -88,6 +88,13 @@ def test_schema_problems_are_a_finding_and_the_rest_is_checked(tmp_path: Path) -
     assert complaints(run(tmp_path, rows)) == {"schema": "fail", "hold-out": "warn"}
 
 
+def test_pictures_that_are_read_are_told(tmp_path: Path) -> None:
+    shown = {**chat("<image>What is it?", "A cat."), "images": ["a.jpg"]}
+    finding = run(tmp_path, [shown, {**chat("a", "b"), "images": []}]).finding("schema")
+    assert finding.verdict == "pass"
+    assert finding.message == "all 2 records are in the format llamafactory, 1 of them with pictures"
+
+
 def test_schema_counts_records_and_numbers_them_as_all_checks_do(tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     write(tmp_path / "all" / "a.jsonl", stories(120))

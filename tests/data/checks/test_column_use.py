@@ -27,15 +27,15 @@ def test_what_is_used_and_what_is_not_is_told_with_counts(tmp_path: Path) -> Non
 
 
 def test_signal_that_would_be_lost_fails(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [*rows(image="a.jpg"), {**chat("And?", "No."), "context": "A long story."}])
+    path = write(tmp_path / "a.jsonl", [*rows(img="a.jpg"), {**chat("And?", "No."), "context": "A long story."}])
     finding = check_dataset(path).finding("columns")
     assert finding.verdict == "fail" and finding.count == 40
-    assert finding.message == "image: 40 records of 41 have it, and the model would not see it, nor context (1)"
-    assert finding.fix.endswith("or leave it out on purpose: --ignore image")
+    assert finding.message == "img: 40 records of 41 have it, and the model would not see it, nor context (1)"
+    assert finding.fix.endswith("or leave it out on purpose: --ignore img")
     assert [each.lines for each in finding.evidence] == [(1,), (41,)]
-    meant = check_dataset(Dataset(path, ignored_columns=("image", "context"))).finding("columns")
+    meant = check_dataset(Dataset(path, ignored_columns=("img", "context"))).finding("columns")
     assert meant.verdict == "pass"
-    assert meant.message == "used: messages; not trained on: id (40); left out on purpose: context, image"
+    assert meant.message == "used: messages; not trained on: id (40); left out on purpose: context, img"
     assert check_dataset(path, method=Method.GRPO).finding("columns").verdict == "pass", "its reward gets them all"
 
 

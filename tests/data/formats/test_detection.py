@@ -51,12 +51,19 @@ TURNS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
         ({"messages": MARKED, "images": ["a.jpg"]}, "llamafactory", 1.0),
         ({"messages": [USER, ANSWER], "images": ["a.jpg"]}, "llamafactory", 1.0),
         ({"messages": [USER, ANSWER], "videos": ["a.mp4"]}, "llamafactory", 1.0),
+        ({"messages": MARKED, "image": "a.jpg"}, "llamafactory", 1.0),
+        ({"messages": [USER, ANSWER], "image": "nginx:latest"}, "openai", 0.9),
+        ({"id": "1", "image": "coco/a.jpg", "conversations": TURNS}, "llamafactory", 1.0),
+        ({"conversations": TURNS, "image": {"bytes": None, "path": "a"}}, "llamafactory", 1.0),
+        ({"instruction": "a", "output": "b", "images": ["a.jpg"]}, "llamafactory", 1.0),
+        ({"conversations": TURNS, "image": "nginx:latest"}, "sharegpt", 1.0),
         ({"messages": [USER, ANSWER], "kto_tag": False}, "llamafactory", 1.0),
         ({"messages": [USER, ANSWER], "label": False}, "llamafactory", 1.0),
         ({"messages": [USER], "label": False}, "openai-reinforcement", 1.0),
         ({"messages": [USER, ANSWER], "label": "billing"}, "openai", 0.9),
         ({"messages": [USER, ANSWER], "images": []}, "openai", 0.9),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}, ANSWER], "images": ["a.jpg"]}, "trl", 1.0),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}, ANSWER], "image": "a.jpg"}, "trl", 1.0),
         ({"chosen_messages": [typed("user", "a")], "rejected_messages": [typed("user", "a")]}, "llamafactory", 1.0),
         ({"conversations": TURNS, "kto_tag": True}, "llamafactory", 1.0),
         ({"conversations": TURNS, "images": [PNG]}, "llamafactory", 1.0),
@@ -84,6 +91,12 @@ def test_rows_without_the_column_among_rows_with_pictures_are_told(tmp_path: Pat
         _ = Dataset(write(tmp_path / "a.jsonl", rows)).detection
     read = Dataset(write(tmp_path / "b.jsonl", rows), format="llamafactory")
     assert len(list(read.records())) == 2
+
+
+def test_pictures_in_some_rows_are_read_among_conversations_without(tmp_path: Path) -> None:
+    """LLaVA mixes both in one file."""
+    rows = [{"conversations": TURNS}, {"conversations": TURNS, "image": "a.jpg"}]
+    assert Dataset(write(tmp_path / "a.jsonl", rows)).detection.format == "llamafactory"
 
 
 @pytest.mark.parametrize("row", [{"text": "a", "label": 3}, {"text": "a", "output": "b"}, {"prompt": "a"}])

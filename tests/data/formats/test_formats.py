@@ -135,8 +135,8 @@ def test_nulls_are_absent_keys() -> None:
         ({"role": "user", "content": "x", "weight": 1}, "messages[1].weight: only assistant messages have a weight"),
         ({"role": "assistant", "content": "x", "weight": 0.5}, "messages[1].weight: must be 0 or 1, not 0.5"),
         (
-            {"role": "user", "content": [{"type": "input_audio"}]},
-            "messages[1].content[0]: a part of the type 'input_audio' is not supported",
+            {"role": "user", "content": [{"type": "file"}]},
+            "messages[1].content[0]: a part of the type 'file' is not supported",
         ),
         (
             {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]},

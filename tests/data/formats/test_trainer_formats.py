@@ -340,7 +340,10 @@ def test_llamafactory_older_forms() -> None:
     second = ImagePart(data="AAAA", media_type="image/png")
     assert record.messages[0].content == [ImagePart(url="a.png"), TextPart("What is "), second, TextPart("?")]
     assert write("openai", record)[1] == [
-        Unrepresentable("messages[].content[].image", "an image is inline or on the web; a path is left out")
+        Unrepresentable(
+            "messages[].content[].image",
+            "an image is inline or on the web; a path is left out (--inline-images reads it in)",
+        )
     ]
     assert problems("llamafactory", {**row, "images": [PNG]})[0].startswith("images: 1 images for 2 places")
     alpaca = {"instruction": "Hi", "input": "", "output": "What", "kto_tag": False}
@@ -360,7 +363,7 @@ def test_llamafactory_older_forms() -> None:
         ({"role": "user"}, "messages[1].content: must be a list of parts, not null"),
         (
             {"role": "user", "content": [{"type": "video_url", "value": "x"}]},
-            "messages[1].content[0]: a part of the type 'video_url' is not supported",
+            "messages[1].content[0]: is a film (video_url), and no backend trains on those",
         ),
         (
             {"role": "user", "content": [{"type": "tool_call", "value": "{}"}]},
@@ -392,6 +395,67 @@ def test_llamafactory_messages_with_columns_of_pictures() -> None:
     inline = ImagePart(data="AAAA", media_type="image/png")
     assert record.messages[2].content == [TextPart("What are they doing?"), inline]
     assert "1 images for 2 places <image>" in problems("llamafactory", {**row, "images": [PNG]})[0]
+
+
+PICTURE = "iVBORw0KGgo="
+INLINE = ImagePart(data=PICTURE, media_type="image/png")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("image", "coco/1.jpg", ImagePart(url="coco/1.jpg")),
+        ("image", {"bytes": PICTURE, "path": None}, INLINE),
+        ("image", {"bytes": None, "path": "1.jpg"}, ImagePart(url="1.jpg")),
+        ("images", [{"bytes": PICTURE, "path": "1.png"}], INLINE),
+        ("images", "1.jpg", ImagePart(url="1.jpg")),
+        ("images", [{"bytes": "AAAA", "path": None}], None),
+        ("images", [5], None),
+    ],
+)
+def test_a_picture_is_read_as_each_tool_writes_it(column: str, value: Any, shown: ImagePart | None) -> None:
+    """LLaVA and Qwen-VL have a text, Hugging Face's `datasets` a struct."""
+    turns = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A cat."}]
+    messages = [{"role": "user", "content": [{"type": "image"}]}, {"role": "assistant", "content": "A cat."}]
+    if shown is None:
+        assert "known" in problems("llamafactory", {"conversations": turns, column: value})[0]
+        assert "known" in problems("trl", {"messages": messages, column: value})[0]
+        return
+    record = read("llamafactory", {"id": 1, "conversations": turns, column: value})
+    assert isinstance(record, Chat) and record.metadata == {"id": 1}
+    assert record.messages[0].content == [shown, TextPart("What is it?")]
+    parts = read("trl", {"messages": messages, column: value})
+    assert isinstance(parts, Chat) and parts.messages[0].content == [shown] and not parts.metadata
+
+
+@pytest.mark.parametrize("format", ["llamafactory", "trl"])
+def test_a_column_image_stays_one_unless_it_would_be_read_as_a_picture(format: str) -> None:
+    messages = [Message("user", "a"), Message("assistant", "b")]
+    assert write(format, Chat(messages, metadata={"image": "nginx:latest"}))[1] == []
+    lost = write(format, Chat(messages, metadata={"image": "a.jpg"}))[1]
+    assert [loss.field for loss in lost] == ["image"]
+
+
+@pytest.mark.parametrize(
+    ("format", "row"),
+    [
+        ("openai", {"type": "input_audio", "input_audio": {"data": "AAA", "format": "wav"}}),
+        ("openai", {"type": "video_url", "video_url": {"url": "a.mp4"}}),
+        ("trl", {"type": "video", "video": "a.mp4"}),
+        ("llamafactory", {"type": "audio_url", "value": "a.mp3"}),
+        ("gemini", {"fileData": {"mimeType": "video/mp4", "fileUri": "gs://a"}}),
+        ("gemini", {"fileData": {"fileUri": "gs://a.mp4"}}),
+        ("gemini", {"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}}),
+    ],
+)
+def test_sounds_and_films_are_told_from_pictures_once_a_record(format: str, row: dict[str, Any]) -> None:
+    if format == "gemini":
+        turns = [{"role": "user", "parts": [row, row]}, {"role": "model", "parts": [{"text": "b"}]}]
+        found = problems(format, {"contents": turns})
+    else:
+        messages = [{"role": "user", "content": [row, row]}, {"role": "assistant", "content": "b"}]
+        found = problems(format, {"messages": messages})
+    assert len(found) == 1 and "and no backend trains on those" in found[0]
 
 
 @pytest.mark.parametrize("column", ["kto_tag", "label"])

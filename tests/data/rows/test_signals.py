@@ -25,12 +25,13 @@ def prepared(folder: Path, rows: list[dict[str, Any]], columns: dict[str, str] |
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([{**ASKED, "image": "a.jpg"}] * 2, "a.jsonl:1: image: 2 of 2 records have it, and the model would not see it"),
+        ([{**ASKED, "image": "a"}] * 2, "a.jsonl:1: image: 2 of 2 records have it, and the model would not see it"),
         ([ASKED, {**ASKED, "Image_Path": "a.jpg"}], "a.jsonl:2: Image_Path: 1 of 2 records"),
         ([{"prompt": "a", "completion": "b", "video": "a.mp4"}], "--ignore video"),
         ([{**ASKED, "label": 1}, {**ASKED, "label": 0}], "label: 2 of 2 .* --method kto"),
         ([{**ASKED, "feedback": "bad"}], "feedback: 1 of 1 "),
         ([{**ASKED, "rating": 4}, {**ASKED, "rating": 2}], "rating: 2 of 2 "),
+        ([{**ASKED, "rejected_messages": [1]}], "rejected_messages: 1 of 1 "),
         ([{**ASKED, "rejected": "Nowhere."}], "rejected: 1 of 1 .* --method dpo"),
         ([{"prompt": "a", "completion": "b", "context": "c d"}], "context: 1 of 1 .* put it into the prompt"),
         ([{"prompt": "a", "completion": "b", "documents": [{"id": 7, "text": "c d"}]}], "documents: 1 of 1 "),
@@ -82,10 +83,19 @@ def test_a_column_is_left_out_on_purpose_by_another_name(tmp_path: Path) -> None
     assert prepared(tmp_path, [{**ASKED, "image": "a.jpg"}], {"ignored_image": "image"}) == 1
 
 
+@pytest.mark.parametrize(("column", "value"), [("image", "a.jpg"), ("images", ["a.jpg"])])
+def test_pictures_are_ignored_on_purpose(tmp_path: Path, column: str, value: Any) -> None:
+    path = write(tmp_path / "a.jsonl", [{**ASKED, column: value}])
+    with pytest.raises(DatasetError, match="1 of 1 records show pictures by a path"):
+        prepare_dataset(path, "openai", tmp_path / "files")
+    told = prepare_dataset(Dataset(path, ignored_columns=(column,)), "openai", tmp_path / "files")
+    assert told.rows == 1 and told.left_out == (f"ignored_{column}",)
+
+
 @pytest.mark.parametrize(
     ("row", "ignored"),
     [
-        ({**ASKED, "image": "a.jpg"}, "image"),
+        ({**ASKED, "image": "a"}, "image"),
         (UNTRAINED, "messages[].train"),
         (chat("<image>\nWhat is it?", "A cat."), "marks"),
     ],
@@ -97,7 +107,7 @@ def test_a_column_is_ignored_on_purpose_as_the_error_says(tmp_path: Path, row: d
     said = shlex.split(str(raised.value).rpartition("leave it out on purpose: ")[2])
     assert said == ["--ignore", ignored]
     told = prepare_dataset(Dataset(path, ignored_columns=(ignored,)), "openai", tmp_path / "files")
-    assert told.rows == 1 and ("image" in told.left_out) is (ignored == "image")
+    assert told.rows == 1 and ("ignored_image" in told.left_out) is (ignored == "image")
     with pytest.raises(DatasetError):
         prepare_dataset(Dataset(path, ignored_columns=("other",)), "openai", tmp_path / "files")
 

@@ -133,6 +133,9 @@ def test_suggestions_can_run_the_job_and_say_why(settings: Settings) -> None:
     for suggestion in found:
         assert suggestion.choice.model and "dpo" in offered[suggestion.choice.model].methods
     long = DatasetFacts(rows=100, tokens=lambda manifest, model: BackendChoiceTokens(10_000, longest=10**7))
+    shown = DatasetFacts(rows=100, image_rows=1, tokens=dataset.tokens)
+    for suggestion in suggest_migration_replacements(spec, MINI, "openai", together, settings, shown, TODAY):
+        assert offered[suggestion.choice.model or ""].takes_images
     for suggestion in suggest_migration_replacements(spec, MINI, "openai", together, settings, long, TODAY):
         assert offered[suggestion.choice.model or ""].context_for("dpo") is None  # where it is known, it is too short
 
@@ -170,6 +173,7 @@ def test_personal_data_and_losses_stop_as_in_a_submit(
     plan = plans_of(saved, account, "together", **given)["gone"]
     assert plan.losses and plan.training is None
     assert "the training file: converting to together would lose data" in plan.problems[0]
+    assert "pass --allow-loss" in plan.problems[0]
     plan = plans_of(saved, account, "together", allow_loss=True, **given)["gone"]
     assert "personal data (12 places; email in record 1)" in plan.problems[0]
     assert "third party" in plan.problems[0]

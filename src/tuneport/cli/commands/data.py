@@ -253,6 +253,13 @@ def convert_command(
     allow_loss: Annotated[
         bool, typer.Option("--allow-loss", help="Convert anyway: drop what the target format cannot hold.")
     ] = False,
+    inline_images: Annotated[
+        bool, typer.Option("--inline-images", help="Read pictures that are named by a path into the rows.")
+    ] = False,
+    image_folder: Annotated[
+        Path | None,
+        typer.Option("--image-folder", metavar="DIR", help="Where they are, and none is read from elsewhere."),
+    ] = None,
     force: Force = False,
     json_: output.Json = False,
 ) -> None:
@@ -262,7 +269,7 @@ def convert_command(
 
     data = Dataset(dataset, **vars(reading))
     refuse_existing_outputs([out], data.files, force=force)
-    report = run(data, to, out, allow_loss=allow_loss)
+    report = run(data, to, out, allow_loss=allow_loss, inline_images=inline_images, image_folder=image_folder)
     if output.print_if_json(report.as_dict()):
         return
     for loss in report.losses:

@@ -113,15 +113,15 @@ def _off(flag: Flag) -> str:
 
 def _parameter(flag: Flag) -> inspect.Parameter:
     if flag.kind == "switch":
-        return _switch(flag.field, flag.flag, flag.help, hidden=flag.hidden)
+        return _switch(flag.field, flag.flag, flag.help)
     names = [flag.flag] if flag.short is None else [flag.flag, flag.short]
     option = typer.Option(*names, help=flag.help, metavar=flag.metavar)
     annotation: Any = Annotated[_TYPES.get(flag.kind, str | None), option]
     return inspect.Parameter(flag.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _switch(name: str, flag: str, help_: str, *, hidden: bool = False) -> inspect.Parameter:
-    annotation = Annotated[bool, typer.Option(flag, help=help_, hidden=hidden)]
+def _switch(name: str, flag: str, help_: str) -> inspect.Parameter:
+    annotation = Annotated[bool, typer.Option(flag, help=help_)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
 
 

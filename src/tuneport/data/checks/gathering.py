@@ -85,6 +85,7 @@ class RowCheckWorker:
                 found.schema.add(line, row.problems)
                 found.mixed = found.mixed or bool(row.other)
                 continue
+            found.schema.add_record(row.record)
             example = CheckedDatasetExample.from_record(line, row.record)
             self._columns.add(example)
             found.task.add(example.answer, example.context, line)

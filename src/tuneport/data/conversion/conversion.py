@@ -20,6 +20,7 @@ from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.containers.source import LinesFile
 from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
 from tuneport.data.conversion.fast_path import ConvertedLines, PlainRowConverter
+from tuneport.data.conversion.inline_images import ImageInliner
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import DatasetFormat
 from tuneport.data.reading import RowProblemTally, read_dataset_row
@@ -53,7 +54,14 @@ class ConversionOutcome:
 
 
 class DatasetConversion:
-    def __init__(self, known: DatasetFormat, target: DatasetFormat, locate: Callable[[int], RowPosition]) -> None:
+    def __init__(
+        self,
+        known: DatasetFormat,
+        target: DatasetFormat,
+        locate: Callable[[int], RowPosition],
+        pictures: ImageInliner | None = None,
+    ) -> None:
+        self.pictures = pictures
         self.found = ConversionOutcome()
         self._known, self._target, self._locate = known, target, locate
         self._plain = PlainRowConverter(known.NAME, target.NAME)
@@ -121,6 +129,9 @@ class DatasetConversion:
             found.mixed = found.mixed or bool(read.other)
             if not found.problems.accept(read.problems) or read.record is None:
                 continue
+            if self.pictures is not None:
+                if not found.problems.accept(self.pictures.inline(line, read.record, self._locate)):
+                    continue
             found.rows += 1
             found.note = found.note or self._known.note_row_spelling(raw)
             row, lost = write_converted_row(self._target, read.record)

@@ -11,6 +11,7 @@ from typing import Any
 from tuneport.data.containers.output import check_dataset_output, open_sink
 from tuneport.data.containers.source import RowSource, empty_file_error
 from tuneport.data.conversion.conversion import ConversionOutcome, DatasetConversion, Written, split_file_sections
+from tuneport.data.conversion.inline_images import ImageInliner
 from tuneport.data.dataset import Dataset, DatasetLike
 from tuneport.data.formats import load_dataset_format
 from tuneport.data.formats.contract import DatasetFormat
@@ -54,12 +55,16 @@ def convert(
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
     allow_loss: bool = False,
+    inline_images: bool = False,
+    image_folder: Path | str | None = None,
 ) -> ConversionReport:
     """Write a dataset in another format, into the container that the suffix of `output` names (`containers/output.py`).
 
-    `columns` maps the names that the source's format expects to those in the source. The output appears whole at the
-    end, or not at all. Raises DatasetError with all that is wrong with the source, ConversionLossError with all that
-    would be lost unless that is allowed, and ConfigError for an unknown format or an output that is the input.
+    `columns` maps the names that the source's format expects to those in the source. `inline_images` reads pictures
+    that records name by a path into them, from the source's folder or from `image_folder` alone. The output appears
+    whole at the end, or not at all. Raises DatasetError with all that is wrong with the source, ConversionLossError
+    with all that would be lost unless that is allowed, and ConfigError for an unknown format or an output that is the
+    input.
     """
     data, output = Dataset.of(dataset, columns, format), Path(output)
     target = load_dataset_format(to)
@@ -68,7 +73,12 @@ def convert(
     if output.is_dir() or any(_same(output, file) for file in opened.files):
         raise ConfigError(f"the output {output} is {'a directory' if output.is_dir() else 'the input'}; name another")
     known = data.known
-    conversion = DatasetConversion(known, target, opened.locate)
+    if image_folder is not None and not (inline_images or data.reading.inline_images):
+        raise ConfigError("a folder of pictures (--image-folder) is read with --inline-images only; give both")
+    pictures = None
+    if inline_images or data.reading.inline_images:
+        pictures = ImageInliner.of(data, None if image_folder is None else Path(image_folder))
+    conversion = DatasetConversion(known, target, opened.locate, pictures)
     found = conversion.found
     with temporary_file(output.parent) as (file, temporary):
         with background_fsync(file), open_sink(output, file, target) as sink:
@@ -90,6 +100,8 @@ def convert(
             _refuse(losses, target, allow_loss)
         publish_output_file(file, temporary, output)
     notes = _notes(opened, found)
+    if pictures is not None:
+        notes += (pictures.note,)
     return ConversionReport(data.path, known.NAME, output, to, found.rows, written, losses, notes)
 
 
@@ -97,7 +109,7 @@ def _converted(
     source: RowSource, conversion: DatasetConversion, known: DatasetFormat, target: DatasetFormat, scratch: Path
 ) -> Iterator[Written]:
     """Yield the rows of the dataset in the target's format; none after the first wrong one."""
-    file = source.lines_file()
+    file = source.lines_file() if conversion.pictures is None else None
     if file is None:
         yield from map(conversion.add, source.batches())
     else:

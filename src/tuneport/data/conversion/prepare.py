@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from io import BufferedWriter
 from pathlib import Path
 
 from tuneport.data.containers.source import RowSource
 from tuneport.data.conversion.conversion_loss import ConversionLossReport, write_converted_row
+from tuneport.data.conversion.inline_images import ImageInliner
 from tuneport.data.conversion.untrained import UntrainedDatasetRecords
 from tuneport.data.conversion.unused_signals import refuse_unused_signals
 from tuneport.data.dataset import Dataset
@@ -17,10 +19,10 @@ from tuneport.data.formats.openai.reinforcement import NAME as REINFORCEMENT
 from tuneport.data.reading import RowProblemTally, ScannedRow, scan_dataset_rows
 from tuneport.data.rows.kinds import record_without_mark, untrainable_record_words
 from tuneport.data.rows.prompt_only import record_as_prompt
-from tuneport.data.rows.records import Chat, Graded, Labelled, Message, Preference, Record
+from tuneport.data.rows.records import Record, record_messages
 from tuneport.data.rows.signals import UnusedSignals
 from tuneport.data.running.writing import make_output_folder, publish_output_file, temporary_file
-from tuneport.data.tokens.tokens import TokenCounter
+from tuneport.data.tokens.tokens import TokenCounter, TokenCounts
 from tuneport.digests import sha256_of
 from tuneport.errors import ConversionLoss, ConversionLossError, DatasetError, DatasetProblem
 from tuneport.types import DataFile, Method
@@ -37,17 +39,19 @@ def prepare_dataset(
     questions: bool = False,
     method: Method | None = None,
     untrained: UntrainedDatasetRecords | None = None,
+    pictures: ImageInliner | None = None,
 ) -> DataFile:
     """Write the dataset in the format `target` as `store/<sha256>.jsonl`, whole or not at all, and describe that file.
 
     `questions`: each record becomes its question (`data.rows.prompt_only`), with all its columns. `method`: a record
-    that it cannot train on is a problem of the dataset.
+    that it cannot train on is a problem of the dataset. `pictures` reads those that are paths; default: by its options.
 
     The same dataset gives the same file however often it is prepared. Only trained content is written: columns and
     message keys that no format knows are left out, and named in `left_out`. `untrained` counts the rows that would
     train nothing. Raises DatasetError with all that is wrong with the dataset, if it has such rows only, or if a column
-    holds training signal that is left out and not ignored on purpose (`data.rows.signals`), and ConversionLossError if
-    training would miss something, both unless loss is allowed; and StorageError if `store` cannot be written.
+    holds training signal that is left out and not ignored on purpose (`data.rows.signals`), or pictures are paths, and
+    ConversionLossError if training would miss something, both unless loss is allowed; and StorageError if `store`
+    cannot be written.
     """
     dataset, store = Dataset.of(dataset), Path(store)
     if dataset.given_format is None and target == REINFORCEMENT and not questions:
@@ -58,6 +62,7 @@ def prepare_dataset(
     signals, ignored = UnusedSignals(), dataset.reading.ignored_columns
     unmarked = dataset.reading.keep_unliked and method in (None, Method.SFT)
     untrained = untrained or UntrainedDatasetRecords()
+    pictures = pictures or (ImageInliner.of(dataset) if dataset.reading.inline_images else None)
     untrained.words = source.numbering.words
     digest = hashlib.sha256()
     left_out: dict[str, None] = {}
@@ -66,7 +71,7 @@ def prepare_dataset(
     make_output_folder(store, otherwise=otherwise, private=True)
     with temporary_file(store, otherwise=otherwise) as (file, temporary):
         for found in scan_dataset_rows(source, known):
-            wrong = found.problems or _of_another_kind(found, method, source, keep_unliked=unmarked)
+            wrong = _problems_of(found, method, source, pictures, keep_unliked=unmarked)
             if not problems.accept(wrong) or found.record is None:
                 continue
             read = record_without_mark(found.record) if unmarked else found.record
@@ -88,17 +93,14 @@ def prepare_dataset(
             digest.update(line)
             size, written = size + len(line), written + 1
         problems.end()
-        lost_all = losses.losses(source.numbering)
+        counts, lost_all = counter.counts(), losses.losses(source.numbering)
         if not allow_loss:
             refuse_unused_signals(signals, source, f"{written:,}", ignored=ignored)
-            _refuse_losses(lost_all, dataset, target)
+            _refuse_losses(lost_all, counts, dataset, target)
         if not written:
             raise _nothing_written(dataset, target, lost_all[0].reason)
         untrained.refuse_if_all_untrained(dataset.path)
-        final = store / f"{digest.hexdigest()}.jsonl"
-        if not (final.is_file() and sha256_of(final) == digest.hexdigest()):  # not there, or damaged since
-            publish_output_file(file, temporary, final, private=True)
-    counts = counter.counts()
+        final = _publish(file, temporary, store, digest.hexdigest())
     return DataFile(
         path=final,
         sha256=digest.hexdigest(),
@@ -110,8 +112,34 @@ def prepare_dataset(
     )
 
 
-def _refuse_losses(losses: Sequence[ConversionLoss], dataset: Dataset, target: str) -> None:
-    """Raise ConversionLossError if there are any."""
+def _publish(file: BufferedWriter, temporary: Path, store: Path, sha256: str) -> Path:
+    final = store / f"{sha256}.jsonl"
+    if not (final.is_file() and sha256_of(final) == sha256):  # not there, or damaged since
+        publish_output_file(file, temporary, final, private=True)
+    return final
+
+
+def _problems_of(
+    found: ScannedRow,
+    method: Method | None,
+    source: RowSource,
+    pictures: ImageInliner | None,
+    *,
+    keep_unliked: bool,
+) -> tuple[DatasetProblem, ...]:
+    """Return what is wrong with the row, once its pictures are read into its record."""
+    wrong = found.problems or _of_another_kind(found, method, source, keep_unliked=keep_unliked)
+    if wrong or pictures is None or found.record is None:
+        return wrong
+    return pictures.inline(found.line, found.record, source.locate)
+
+
+def _refuse_losses(losses: Sequence[ConversionLoss], counts: TokenCounts, dataset: Dataset, target: str) -> None:
+    """Raise DatasetError if pictures are paths, and ConversionLossError if there are other losses."""
+    if counts.path_rows:
+        rule = f"{counts.path_rows:,} of {counts.rows:,} records show pictures by a path, which no provider can open"
+        fix = "read them into the rows: --inline-images"
+        raise DatasetError(DatasetProblem(str(dataset.path), None, "images", rule, fix))
     if losses:
         keep = dataset.command("convert", "--to", target, "--allow-loss", "-o", "kept.jsonl")
         remedy = f"change these records, or train on what can be kept: {keep}"
@@ -139,7 +167,7 @@ def strip_untrained_row_fields(record: Record) -> list[str]:
     """Remove, in place, what no model is trained on, and return the removed names."""
     gone = list(record.metadata)
     record.metadata = {}
-    for message in _messages(record):
+    for message in record_messages(record):
         refusal = {key: value for key, value in message.extra.items() if key == "refusal"}  # a part of OpenAI's format
         gone += [f"messages[].{key}" for key in message.extra if key not in refusal]
         message.extra = refusal
@@ -153,12 +181,6 @@ def strip_untrained_row_fields(record: Record) -> list[str]:
         gone += [f"tools[].{key}" for key in tool.extra]
         tool.extra = {}
     return gone
-
-
-def _messages(record: Record) -> list[Message]:
-    if isinstance(record, Preference):
-        return [*record.context, *record.chosen, *record.rejected]
-    return record.messages if isinstance(record, Chat | Labelled | Graded) else []
 
 
 def dataset_upload_format(method: Method, source: str, usual: str, also: Sequence[str] = ()) -> str:
@@ -178,9 +200,17 @@ def dataset_upload_format(method: Method, source: str, usual: str, also: Sequenc
 
 
 def convert_dataset_for_method(
-    method: Method, dataset: Dataset, target: str, store: Path, *, untrained: UntrainedDatasetRecords | None = None
+    method: Method,
+    dataset: Dataset,
+    target: str,
+    store: Path,
+    *,
+    untrained: UntrainedDatasetRecords | None = None,
+    pictures: ImageInliner | None = None,
 ) -> DataFile:
     """Prepare the dataset as the method reads it: only its questions for a method with a reward."""
     questions = method.traits.records == "questions"
     read = dataset.for_method(method)
-    return prepare_dataset(read, target, store, questions=questions, method=method, untrained=untrained)
+    return prepare_dataset(
+        read, target, store, questions=questions, method=method, untrained=untrained, pictures=pictures
+    )

@@ -24,7 +24,7 @@ from tuneport.data.formats.contract import (
     row_value_json_type,
 )
 from tuneport.data.formats.flat import note_lost_settings, plain_text, reduce_to_exchange, text_messages
-from tuneport.data.formats.shared.media import MEDIA_COLUMNS
+from tuneport.data.formats.shared.media import MEDIA_COLUMNS, picture_column
 from tuneport.data.rows.records import Chat, Message, Preference, Record
 from tuneport.data.rows.repeated_keys import are_row_texts_fully_decoded
 
@@ -47,6 +47,8 @@ _plain = msgspec.json.Decoder(_PlainRow)
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
     if isinstance(row.get("instruction"), str):
+        if picture_column(row):
+            return 0.0, "the pictures that LLaMA-Factory reads beside an instruction"
         if row.keys() & {"kto_tag", *MEDIA_COLUMNS}:
             return 0.5, "an instruction beside columns that only LLaMA-Factory reads"
         if isinstance(row.get("output"), str):

@@ -8,9 +8,12 @@ every row.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -21,13 +24,19 @@ class TextPart(msgspec.Struct, tag="text", tag_field="type", omit_defaults=True)
 
 
 class ImagePart(msgspec.Struct, tag="image", tag_field="type", omit_defaults=True):
-    """An image by `url` (http, https) or by `data` (base64, without prefix) with its `media_type`."""
+    """An image by `url` (http, https, a provider's own or a path) or by `data` (base64, without prefix) with its
+    `media_type`."""
 
     url: str | None = None
     data: str | None = None
     media_type: str | None = None
     detail: str | None = None
     extra: dict[str, Any] = {}
+
+    @property
+    def is_path(self) -> bool:
+        """Return whether it is a file of this machine: a URL has a scheme, and a Windows drive is none."""
+        return self.url is not None and _SCHEME.match(self.url) is None
 
 
 Part = TextPart | ImagePart
@@ -123,3 +132,14 @@ class PlainText(_Common, tag="text", tag_field="kind"):
 
 
 Record = Chat | Preference | Labelled | Graded | PromptCompletion | PlainText
+
+
+def record_messages(record: Record) -> list[Message]:
+    """Return the messages of a record, of a pair both answers'; a prompt with its completion and a text have none."""
+    if isinstance(record, Preference):
+        return [*record.context, *record.chosen, *record.rejected]
+    return record.messages if isinstance(record, Chat | Labelled | Graded) else []
+
+
+def record_shows_image(record: Record) -> bool:
+    return any(message.has_image for message in record_messages(record))

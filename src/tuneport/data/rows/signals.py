@@ -21,7 +21,8 @@ _NAMES: Mapping[SignalKind, str] = {
     "media": "image images img imgs picture pictures imagepath imagepaths imageurl imageurls imagefile "
     "video videos videopath audio audios audiopath speech",
     "verdict": "ktotag label labels rating reward score thumbs thumbsup feedback liked preferred isgood desirable",
-    "pair": "chosen rejected preferredoutput nonpreferredoutput rejectedresponse rejectedresponses",
+    "pair": "chosen rejected preferredoutput nonpreferredoutput rejectedresponse rejectedresponses rejectedmessages "
+    "rejectedimages",
     "weight": "weight lossweight",
     "context": "system systemprompt context contexts document documents passage passages history input",
     "tools": "tools functions",

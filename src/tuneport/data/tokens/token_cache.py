@@ -15,7 +15,7 @@ from tuneport.data.tokens.tokens import TokenCounts, count_dataset_tokens
 from tuneport.digests import sha256_of
 from tuneport.files import write_atomically
 
-RULES = 2
+RULES = 3
 """Raised when the rules of counting change, so that what was counted by the old ones is not believed."""
 SMALL_BYTES = 1 << 20  # counted in less time than a cache is worth
 

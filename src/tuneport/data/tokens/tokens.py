@@ -74,7 +74,8 @@ NO_CHAT = Approximation("only chats are in the known bills", 0.9, 1.1)
 @dataclass(frozen=True)
 class TokenCounts:
     """Per epoch. `longest_line` is where the longest example is; `over_context` examples were cut to `context`.
-    `usual` is the length that 99 of 100 examples keep to, uncut.
+    `usual` is the length that 99 of 100 examples keep to, uncut. `image_rows` examples show pictures, `path_rows` of
+    them some by a path.
 
     What is billed lies between `low` and `high`; both are `total` unless the count is `approximate`.
     """
@@ -91,6 +92,8 @@ class TokenCounts:
     context: int | None = None
     over_context: int = 0
     usual: int = 0
+    image_rows: int = 0
+    path_rows: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return vars(self).copy()
@@ -106,22 +109,25 @@ class TokenLengthCounter(ABC):
         self.reason = ""
         self._reason_line = 0  # whence it is: the first line that has one
         self._below = self._above = 0.0
+        self._image_rows = self._path_rows = 0
 
     @abstractmethod
     def add(self, line: int, record: Record) -> None: ...
 
-    def state(self) -> tuple[array[int], array[int], str, int, float, float]:
+    def state(self) -> tuple[array[int], array[int], str, int, float, float, int, int]:
         """Return what another counter of the same vocabulary needs to continue."""
         self._flush()
-        return self.lengths, self.lines, self.reason, self._reason_line, self._below, self._above
+        told = self.reason, self._reason_line, self._below, self._above
+        return self.lengths, self.lines, *told, self._image_rows, self._path_rows
 
-    def merge(self, state: tuple[array[int], array[int], str, int, float, float]) -> None:
-        lengths, lines, reason, line, below, above = state
+    def merge(self, state: tuple[array[int], array[int], str, int, float, float, int, int]) -> None:
+        lengths, lines, reason, line, below, above, images, paths = state
         self.lengths.extend(lengths)
         self.lines.extend(lines)
         if reason:
             self._tell(reason, line)
         self._below, self._above = self._below + below, self._above + above
+        self._image_rows, self._path_rows = self._image_rows + images, self._path_rows + paths
 
     def _tell(self, reason: str, line: int) -> None:
         """Keep the reason of the earliest line."""
@@ -151,6 +157,8 @@ class TokenLengthCounter(ABC):
             self.context,
             over,
             int(np.quantile(lengths, 0.99, method="higher")) if len(lengths) else 0,
+            self._image_rows,
+            self._path_rows,
         )
 
     def _flush(self) -> None:  # noqa: B027 - a counter that counts at once has nothing pending
@@ -164,12 +172,15 @@ class TokenCounter(TokenLengthCounter):
         super().__init__(name, context=context)
         self._waiting: list[tuple[int, list[str], Approximation | None]] = []
         self._roles: dict[str, int] = {}
+        self._shown = self._by_path = False
 
     def add(self, line: int, record: Record) -> None:
         estimate = token_count_approximation(record)
         if estimate is not None:
             self._tell(estimate.reason, line)
+        self._shown = self._by_path = False
         overhead, texts = self._pieces(record)
+        self._image_rows, self._path_rows = self._image_rows + self._shown, self._path_rows + self._by_path
         self.lines.append(line)
         self._waiting.append((overhead, texts, estimate))
         if len(self._waiting) >= _BATCH:
@@ -225,6 +236,7 @@ class TokenCounter(TokenLengthCounter):
                 for part in content:
                     if isinstance(part, ImagePart):
                         overhead += LOW_DETAIL_IMAGE
+                        self._shown, self._by_path = True, self._by_path or part.is_path
                     elif not isinstance(part, str):
                         texts.append(part.text)
             if message.name is not None:

@@ -269,7 +269,14 @@ def read_job_dataset_facts(dataset: Dataset, validation: Dataset | None, *, home
             usual=training.usual,
         )
 
-    return DatasetFacts(rows=own.rows, bytes=dataset.bytes, tokens=tokens)
+    every = [own] if validation is None else [own, counts(validation, DEFAULT_ENCODING)]
+    return DatasetFacts(
+        rows=own.rows,
+        bytes=dataset.bytes,
+        image_rows=sum(each.image_rows for each in every),
+        path_rows=sum(each.path_rows for each in every),
+        tokens=tokens,
+    )
 
 
 def find_job_backend_readiness(settings: Settings, manifests: Sequence[Manifest]) -> Readiness:

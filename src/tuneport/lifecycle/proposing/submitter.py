@@ -19,7 +19,7 @@ from tuneport.lifecycle.proposing.terms import BindingTerm, list_unshown_terms
 from tuneport.lifecycle.schema.records import JobRecord
 from tuneport.lifecycle.store.requests import JobRequestClaim
 from tuneport.lifecycle.store.store import Store, UnknownJobError
-from tuneport.lifecycle.submitting.hold_out import HoldOut
+from tuneport.lifecycle.submitting.hold_out import HoldOut, read_job_pictures
 from tuneport.lifecycle.submitting.options import JobOptions
 from tuneport.lifecycle.worker.unclear_starts import unclear_start_wait
 from tuneport.lifecycle.worker.worker import JobWorker
@@ -194,8 +194,11 @@ class JobSubmitter:
 
         def prepared(dataset: Dataset) -> tuple[DataFile, list[str]]:
             seen = UntrainedDatasetRecords(limit)
-            file = convert_dataset_for_method(spec.method, dataset, target, self.worker.files, untrained=seen)
-            return file, seen.warnings(dataset.path)
+            pictures = read_job_pictures(dataset)
+            file = convert_dataset_for_method(
+                spec.method, dataset, target, self.worker.files, untrained=seen, pictures=pictures
+            )
+            return file, [*seen.warnings(dataset.path), *([] if pictures is None else [pictures.note])]
 
         training, warnings = prepared(planned.dataset)
         if planned.validation is None:

@@ -50,7 +50,6 @@ class Flag:
     short: str | None = None
     off: str | None = None
     off_help: str = ""
-    hidden: bool = False
 
 
 SPEC_FLAGS = (
@@ -82,13 +81,7 @@ SPEC_FLAGS = (
         "COLUMN",
     ),
     Flag("keep_unliked", "--keep-unliked", "sft: train on the answers that are marked as bad, too.", "switch"),
-    Flag(
-        "inline_images",
-        "--inline-images",
-        "Read pictures that are named by a path into the rows.",
-        "switch",
-        hidden=True,
-    ),
+    Flag("inline_images", "--inline-images", "Read pictures that are named by a path into the rows.", "switch"),
     Flag("method", "--method", "sft, dpo, kto, reward, grpo, rloo or rft. Default: detected from the data."),
     Flag("grader", "--grader", "rft: a JSON file with the grader, in OpenAI's shape.", "json_file"),
     Flag(

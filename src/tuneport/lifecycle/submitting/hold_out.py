@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from tuneport.types import Model, TuneSpec
+
+if TYPE_CHECKING:
+    from tuneport.data.conversion.inline_images import ImageInliner
+    from tuneport.data.dataset import Dataset
 
 SHARE = 0.1
 FEWEST_ROWS = 200
@@ -49,6 +53,18 @@ def held_out_by_default(spec: TuneSpec) -> bool:
     """Return whether a job gets held-out rows unless the user says otherwise: not if answers are judged by rewards, and
     not if it continues another job, which may have trained on them."""
     return spec.validation is None and spec.from_checkpoint is None and not spec.method.writes_answers
+
+
+def read_job_pictures(dataset: Dataset) -> ImageInliner | None:
+    """Return what reads the pictures that a job's file names by a path: from the folder of the dataset that the file is
+    a part of. None if they are not read."""
+    from tuneport.data.conversion.inline_images import ImageInliner
+    from tuneport.data.dataset import Dataset as Source
+
+    if not dataset.reading.inline_images:
+        return None
+    part = find_held_out_rows(dataset.path)
+    return ImageInliner.of(dataset if part is None else Source(part.source))
 
 
 def find_held_out_rows(dataset: Path) -> JobHoldOut | None:

@@ -12,6 +12,7 @@ from tuneport.errors import BudgetError, DatasetError, DatasetProblem
 from tuneport.formatting import money
 from tuneport.lifecycle.contents.contents import content_hash_in_path
 from tuneport.lifecycle.schema.records import JobRecord
+from tuneport.lifecycle.submitting.hold_out import read_job_pictures
 from tuneport.types import DataFile, PreparedData, Quote
 
 
@@ -36,7 +37,8 @@ def _as_submitted(row: JobRecord, file: DataFile, source: Path, files: Path, fet
     if not source.is_file() and (sha256 := content_hash_in_path(source)) is not None:
         source = fetch(sha256)
     dataset = Dataset.of_spec(spec, source) if first else Dataset.of_spec(spec).validation_like(source)
-    again = convert_dataset_for_method(spec.method, dataset, file.format, files)
+    pictures = read_job_pictures(dataset)
+    again = convert_dataset_for_method(spec.method, dataset, file.format, files, pictures=pictures)
     if again.sha256 != file.sha256:
         rule = f"has changed since {row.id} was submitted, and the copy made then is gone or damaged"
         raise DatasetError(DatasetProblem(str(source), None, "", rule, "submit it again"))

@@ -3,11 +3,12 @@
 OpenAI's rules and its minimum of ten examples are from its guide and its published dataset schemas. Together's are
 those that its own client enforced until version 2 (roles alternate, no unknown columns, one format a file), which its
 server enforces now; of the server's wordings only "Line 7: `messages[1]` must contain a `role` field" is known, the
-others follow its pattern.
+others follow its pattern. Their rules for images are from their guides to vision fine-tuning; wordings are assumed.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import re
@@ -32,8 +33,47 @@ TOGETHER_FORMATS = {
 }
 
 
+IMAGES = 10  # an example
+IMAGE_BYTES = 10_000_000
+IMAGE_KINDS = ("png", "jpeg", "webp")
+
+
 class EmulatedDataError(ValueError):
     pass
+
+
+def emulated_images(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the images of a row, as pairs of the role that shows it and its URL."""
+    messages = row.get("messages") or row.get("input", {}).get("messages", [])
+    messages = [*messages, *row.get(PREFERENCE[0], []), *row.get(PREFERENCE[1], [])]
+    found = []
+    for message in messages:
+        parts = message.get("content") if isinstance(message, dict) else None
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict) and part.get("type") == "image_url":
+                found.append((message.get("role"), (part.get("image_url") or {}).get("url", "")))
+    return found
+
+
+def check_emulated_images(row: dict[str, Any], place: str, *, web: bool) -> None:
+    """Apply the rules for images that both providers publish. `web`: a URL may stand for one."""
+    images = emulated_images(row)
+    if len(images) > IMAGES:
+        raise EmulatedDataError(f"{place} has {len(images)} images; at most {IMAGES} are allowed")
+    for role, url in images:
+        if role != "user":
+            raise EmulatedDataError(f"{place}: only messages of the user may contain images")
+        if web and url.startswith(("http://", "https://")):
+            continue
+        kind, _, data = url.removeprefix("data:image/").partition(";base64,")
+        if not url.startswith("data:image/") or kind not in IMAGE_KINDS:
+            raise EmulatedDataError(f"{place}: an image must be a data URL of PNG, JPEG or WEBP")
+        try:
+            size = len(base64.b64decode(data, validate=True))
+        except ValueError:
+            raise EmulatedDataError(f"{place}: an image is not valid base64") from None
+        if size > IMAGE_BYTES:
+            raise EmulatedDataError(f"{place}: an image is larger than 10 MB")
 
 
 def read_emulated_rows(content: bytes, line_error: str) -> Rows:
@@ -56,6 +96,7 @@ def apply_emulated_openai_rules(rows: Rows, method: str) -> None:
     """Apply OpenAI's rules for one training method; the rows' number is checked elsewhere."""
     for number, row in enumerate(rows, start=1):
         place = f"Example {number}"
+        check_emulated_images(row, place, web=True)
         if method == "dpo":
             _openai_messages(row.get("input", {}).get("messages"), f"{place}, input")
             for name in PREFERENCE:
@@ -95,6 +136,7 @@ def apply_emulated_together_rules(rows: Rows) -> str:
             both = fits if len(fits) > 1 else [found, fits[0]]
             raise EmulatedDataError(f"Line {line}: found multiple dataset formats, `{both[0]}` and `{both[1]}`")
         found = fits[0]
+        check_emulated_images(row, f"Line {line}", web=False)
         needed, allowed = TOGETHER_FORMATS[found]
         for column in row:
             if column not in [*needed, *allowed, "weight"]:

@@ -11,6 +11,7 @@ from tuneport.data.checks.finding import MAX_EVIDENCE, CheckEvidence, Finding, V
 from tuneport.data.checks.near.hits import FlaggedRecords
 from tuneport.data.containers.numbering import RowPosition
 from tuneport.data.reading import MAX_PROBLEMS
+from tuneport.data.rows.records import Record, record_shows_image
 from tuneport.errors import DatasetError, DatasetProblem
 from tuneport.formatting import counted
 
@@ -23,18 +24,23 @@ class DatasetSchemaCheck:
         self.problems: list[DatasetProblem] = []
         self.count = 0
         self.changes: list[CheckEvidence] = []
+        self.pictures = 0
 
     def add(self, line: int, problems: tuple[DatasetProblem, ...]) -> None:
         self.count += len(problems)
         self.problems += problems[: MAX_PROBLEMS - len(self.problems)]
         self.hits.add("invalid", line, "; and ".join(map(_words, problems[:2])))
 
+    def add_record(self, record: Record) -> None:
+        self.pictures += record_shows_image(record)
+
     def state(self) -> Any:
-        return self.hits, self.problems, self.count
+        return self.hits, self.problems, self.count, self.pictures
 
     def merge(self, state: Any) -> None:
-        hits, problems, count = state
+        hits, problems, count, pictures = state
         self.hits.merge(hits)
+        self.pictures += pictures
         self.problems = sorted([*self.problems, *problems], key=lambda problem: problem.line or 0)[:MAX_PROBLEMS]
         self.count += count
 
@@ -63,7 +69,8 @@ class DatasetSchemaCheck:
     def finding(self, format: str, rows: int) -> Finding:
         if not self.hits:
             all_of = f"all {rows:,} records are" if rows != 1 else "the one record is"
-            return Finding("schema", Verdict.PASS, f"{all_of} in the format {format}")
+            shown = f", {self.pictures:,} of them with pictures" if self.pictures else ""
+            return Finding("schema", Verdict.PASS, f"{all_of} in the format {format}{shown}")
         count = self.hits.count()
         message = f"{counted(count, 'record')} not in the format {format}"
         if self.count > count:

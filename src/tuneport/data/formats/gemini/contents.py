@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tuneport.data.formats.contract import RecordProblems, pick_unknown_row_keys, row_value_json_type
+from tuneport.data.formats.shared.media import add_unheard_part
 from tuneport.data.formats.spelling import raw_row_json_text
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart, ToolCall
 
@@ -149,6 +151,9 @@ class GeminiContentReader:
         unknown = pick_unknown_row_keys(value, ("mimeType", "mime_type", *names))
         if found is None or unknown or not (kind is None or isinstance(kind, str)):
             self._problems.add(field, f"must be a mimeType and {names[0]}", "correct its keys")
+            return None
+        told = kind or (mimetypes.guess_type(found)[0] if _KINDS[key] == "fileData" else None)
+        if add_unheard_part(told, field, self._problems):
             return None
         if _KINDS[key] == "inlineData":
             return ImagePart(data=found, media_type=kind, extra=extra)

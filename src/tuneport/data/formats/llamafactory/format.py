@@ -5,7 +5,7 @@ lack.
   types text, reasoning, image_url and tool_call (JSON text of a name and arguments); for pairs `chosen_messages` and
   `rejected_messages`, both from the first message on
 - `conversations` or `instruction` rows, with `kto_tag` (a verdict), `images` (one for each `<image>` in the texts) and,
-  for pairs, `chosen` and `rejected` beside them
+  for pairs, `chosen` and `rejected` beside them; LLaVA and Qwen-VL have one picture in `image`
 - `messages` of plain texts with the same columns; ms-swift writes these, too, and calls the verdict `label`
 
 Written is version 1, which alone holds weights, reasoning and images; answers with a verdict, for which it has no
@@ -43,10 +43,16 @@ from tuneport.data.formats.llamafactory.messages import (
 )
 from tuneport.data.formats.openai import format as openai
 from tuneport.data.formats.pairs import note_lost_boundary, split_preference_pair
-from tuneport.data.formats.shared.media import MEDIA_COLUMNS, columns_beside_messages
+from tuneport.data.formats.shared.media import (
+    MEDIA_COLUMNS,
+    columns_beside_messages,
+    is_picture,
+    picture_column,
+    read_picture,
+)
 from tuneport.data.formats.sharegpt import format as sharegpt
 from tuneport.data.formats.sharegpt.turns import write_sharegpt_turns
-from tuneport.data.rows.records import Chat, ImagePart, Labelled, Message, Part, Preference, Record, TextPart
+from tuneport.data.rows.records import Chat, Labelled, Message, Part, Preference, Record, TextPart
 
 NAME = "llamafactory"
 _KNOWN = frozenset(("messages", "chosen_messages", "rejected_messages", "tools"))
@@ -65,11 +71,12 @@ def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
         return 1.0, beside
     if row.keys() & MEDIA_COLUMNS and openai.likeness(row)[0]:
         return 0.3, "messages, and columns of media without any"  # in a file of which other rows have some
-    rest = {key: value for key, value in row.items() if key not in _OWN}
+    own = _OWN | {picture_column(row)}
+    rest = {key: value for key, value in row.items() if key not in own}
     for form in (sharegpt, alpaca):
         if form.likeness(rest)[0] and "messages" not in row:
             if len(rest) < len(row):
-                return 1.0, f"{form.NAME} with {' and '.join(sorted(_OWN & row.keys()))}"
+                return 1.0, f"{form.NAME} with {' and '.join(sorted(own & row.keys()))}"
             return 0.8, f"the same as {form.NAME}"
     return 0.0, "there are no typed parts, kto_tag or images"
 
@@ -109,7 +116,9 @@ def read_format_row(line: bytes) -> Record:
 def _read_older(row: dict[str, Any]) -> Record:
     form = sharegpt if "conversations" in row else alpaca if "instruction" in row else openai
     problems = RecordProblems()
-    images = problems.read_items(row, "images")
+    column = picture_column(row)
+    found = row[column] if column else []
+    images = found if isinstance(found, list) else [found]
     tag = row.get("kto_tag")
     if tag is None and form is openai and isinstance(row.get("label"), bool):
         tag = row.pop("label")
@@ -119,13 +128,13 @@ def _read_older(row: dict[str, Any]) -> Record:
         )
     try:
         record: Record = form.read_format_row(
-            msgspec.json.encode({key: value for key, value in row.items() if key not in (*_OWN, "tools")})
+            msgspec.json.encode({key: value for key, value in row.items() if key not in (*_OWN, column, "tools")})
         )
     except InvalidRecord as error:
         raise InvalidRecord(*problems, *error.problems) from None
     record.tools = sharegpt.read_sharegpt_definitions(row, problems)
     if images:
-        _place(record, images, problems)
+        _place(record, column, images, problems)
     if tag is not None and not isinstance(record, Chat):
         problems.add("kto_tag", "stands beside a pair of answers", "keep one of the two")
     problems.raise_if_any()
@@ -134,34 +143,33 @@ def _read_older(row: dict[str, Any]) -> Record:
     return record
 
 
-def _place(record: Record, images: list[Any], problems: RecordProblems) -> None:
+def _place(record: Record, column: str, images: list[Any], problems: RecordProblems) -> None:
     """Put the images at each `<image>` of the texts, in their order; before the first question if there is none."""
     messages = list(_messages(record))
     places = sum(len(_PLACE.findall(message.text)) for message in messages)
     ready = places == len(images) or (places == 0 and any(message.role == "user" for message in messages))
-    if not ready or not all(isinstance(image, str) for image in images):
-        rule = f"{len(images)} images for {places} places <image>, or one that is not text"
-        problems.append(Problem("images", rule, "give a URL, a path or a data URL for each <image>"))
+    read = [part for part in map(read_picture, images) if part is not None]
+    fix = "give a URL, a path or a data URL for each <image>"
+    if len(read) < len(images):
+        problems.append(Problem(column, "one of them is neither a URL, a path nor a known kind of picture", fix))
         return
-    waiting = iter(images)
+    if not ready:
+        problems.append(Problem(column, f"{len(images)} images for {places} places <image>", fix))
+        return
+    waiting = iter(read)
     for message in messages:
         if not isinstance(message.content, str):
             continue
         if not places and message.role == "user":
-            message.content = [*(_image(url) for url in waiting), TextPart(message.content)]
+            message.content = [*waiting, TextPart(message.content)]
         elif "<image>" in message.content:
             texts = _PLACE.split(message.content)
             parts: list[Part] = [TextPart(texts[0])] if texts[0] else []
             for text in texts[1:]:
-                parts += [_image(next(waiting)), *([TextPart(text)] if text else [])]
+                parts += [next(waiting), *([TextPart(text)] if text else [])]
             message.content = parts
         if not places and message.role == "user":
             return
-
-
-def _image(url: str) -> ImagePart:
-    inline = re.fullmatch(r"data:([^;,]+);base64,(.*)", url, re.DOTALL)
-    return ImagePart(data=inline[2], media_type=inline[1]) if inline else ImagePart(url=url)
 
 
 def _messages(record: Record) -> Iterator[Message]:
@@ -196,7 +204,8 @@ def write_format_row(record: Record) -> Written:
         row["tools"] = sharegpt.write_sharegpt_definitions(record.tools, lost)
     note_lost_parallel_calls(record, lost)
     note_lost_weight(record, lost)
-    restore_unknown_row_keys(row, record.metadata, _RESERVED, "", lost)
+    picture = {"image"} if is_picture(record.metadata.get("image")) else set()
+    restore_unknown_row_keys(row, record.metadata, _RESERVED | picture, "", lost)
     return row, lost
 
 

@@ -13,6 +13,7 @@ from tuneport.data.formats.contract import (
     restore_unknown_row_keys,
     row_value_json_type,
 )
+from tuneport.data.formats.shared.media import add_unheard_part
 from tuneport.data.formats.shared.turns import without_developer
 from tuneport.data.formats.sharegpt.turns import read_sharegpt_tool_calls, write_sharegpt_tool_call
 from tuneport.data.rows.records import ImagePart, Message, Part, TextPart
@@ -71,6 +72,8 @@ def _read_parts(message: Message, values: list[Any], at: str, problems: RecordPr
     for index, value in enumerate(values):
         field = f"{at}.content[{index}]"
         kind = value.get("type") if isinstance(value, dict) else None
+        if add_unheard_part(kind, field, problems):
+            continue
         if kind not in ("text", "reasoning", "image_url", "tool_call"):
             fix = "use text, reasoning, image_url and tool_call"
             problems.add(field, f"a part of the type {kind!r} is not supported", fix)

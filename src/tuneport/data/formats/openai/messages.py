@@ -13,6 +13,7 @@ from tuneport.data.formats.contract import (
     restore_unknown_row_keys,
     row_value_json_type,
 )
+from tuneport.data.formats.shared.media import add_unheard_part
 from tuneport.data.formats.shared.turns import without_images
 from tuneport.data.rows.records import ImagePart, Message, Part, Role, TextPart, ToolCall
 
@@ -124,7 +125,8 @@ def read_openai_part(value: Any, at: str, problems: RecordProblems) -> Part | No
         if inline:
             return ImagePart(data=inline[2], media_type=inline[1], detail=detail, extra=extra)
         return ImagePart(url=url, detail=detail, extra=extra)
-    problems.add(at, f"a part of the type {kind!r} is not supported", "use parts of the types text and image_url")
+    if not add_unheard_part(kind, at, problems):
+        problems.add(at, f"a part of the type {kind!r} is not supported", "use parts of the types text and image_url")
     return None
 
 

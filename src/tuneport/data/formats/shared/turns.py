@@ -60,7 +60,10 @@ def without_images(message: Message, lost: list[Unrepresentable], *, shown_by: t
             )
         elif part.url is not None and not part.url.startswith(("http://", "https://")):
             lost.append(
-                Unrepresentable("messages[].content[].image", "an image is inline or on the web; a path is left out")
+                Unrepresentable(
+                    "messages[].content[].image",
+                    "an image is inline or on the web; a path is left out (--inline-images reads it in)",
+                )
             )
         else:
             kept.append(part)

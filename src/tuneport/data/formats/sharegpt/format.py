@@ -28,7 +28,7 @@ from tuneport.data.formats.contract import (
 )
 from tuneport.data.formats.contract import note_row_spelling as note_row_spelling
 from tuneport.data.formats.openai import messages as openai_messages
-from tuneport.data.formats.shared.media import MEDIA_COLUMNS
+from tuneport.data.formats.shared.media import MEDIA_COLUMNS, picture_column
 from tuneport.data.formats.shared.tools import (
     drop_generated_call_ids,
     has_message_tool_calls,
@@ -46,6 +46,8 @@ _RESERVED = _PAIR | {"messages", "label"}
 
 
 def likeness(row: Mapping[str, Any]) -> tuple[float, str]:
+    if picture_column(row):
+        return 0.0, "the pictures that LLaMA-Factory and LLaVA read beside conversations"
     if row.keys() & {"kto_tag", *MEDIA_COLUMNS}:
         return (0.5 if "conversations" in row else 0.0), "columns that only LLaMA-Factory reads"
     for key, score in (("conversations", 1.0), ("messages", 0.9)):

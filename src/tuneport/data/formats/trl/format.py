@@ -32,7 +32,13 @@ from tuneport.data.formats.contract import (
 from tuneport.data.formats.openai import messages as chat
 from tuneport.data.formats.openai.format import foreign_to_openai, write_openai_tools
 from tuneport.data.formats.pairs import split_preference_pair
-from tuneport.data.formats.shared.media import columns_beside_messages, has_media_mark, has_verdict_column
+from tuneport.data.formats.shared.media import (
+    columns_beside_messages,
+    has_media_mark,
+    has_verdict_column,
+    is_picture,
+    picture_column,
+)
 from tuneport.data.formats.shared.tools import drop_generated_call_ids
 from tuneport.data.formats.sharegpt.format import read_sharegpt_definitions
 from tuneport.data.formats.trl.messages import TrlReader, write_trl_messages
@@ -106,7 +112,7 @@ def read_format_row(line: bytes) -> Record:
         record = PlainText(problems.read_text(row, "text", "") or "")
     reader.end()
     problems.raise_if_any()
-    record.tools, record.metadata = tools, pick_unknown_row_keys(row, (*used, "tools", "images"))
+    record.tools, record.metadata = tools, pick_unknown_row_keys(row, (*used, "tools", "images", picture_column(row)))
     return record
 
 
@@ -189,7 +195,8 @@ def write_format_row(record: Record) -> Written:
         row["tools"] = write_openai_tools(record.tools, lost)
     note_lost_parallel_calls(record, lost)
     note_lost_weight(record, lost)
-    restore_unknown_row_keys(row, record.metadata, _COLUMNS, "", lost)
+    picture = {"image"} if is_picture(record.metadata.get("image")) else set()
+    restore_unknown_row_keys(row, record.metadata, _COLUMNS | picture, "", lost)
     return row, lost
 
 

@@ -14,13 +14,13 @@ import msgspec
 
 from tuneport.data.formats.contract import RecordProblems, Unrepresentable
 from tuneport.data.formats.openai import messages as chat
+from tuneport.data.formats.shared.media import base64_picture_kind, picture_column, read_picture
 from tuneport.data.formats.shared.tools import drop_generated_call_ids
 from tuneport.data.formats.shared.turns import without_developer
 from tuneport.data.formats.spelling import raw_row_json_object, raw_row_json_text
 from tuneport.data.rows.records import Message, Role
 
 _IMAGE_KEYS = ("image", "url", "base64", "path")
-_SIGNATURES = {"iVBOR": "png", "/9j/": "jpeg", "R0lG": "gif", "UklG": "webp"}  # what their first bytes are in base64
 
 
 class TrlReader:
@@ -28,9 +28,11 @@ class TrlReader:
 
     def __init__(self, line: bytes, row: Mapping[str, Any], problems: RecordProblems) -> None:
         self._line, self._row, self._problems = line, row, problems
-        images = problems.read_items(row, "images")
-        if any(not isinstance(image, str) for image in images):
-            problems.add("images", "must be a list of URLs or paths", "write each image as text")
+        self._column = picture_column(row)
+        given = row[self._column] if self._column else []
+        images = [_picture_url(image) for image in (given if isinstance(given, list) else [given])]
+        if not all(images):
+            problems.add(self._column, "must be a list of URLs, paths or known pictures", "write each image as text")
             images = []
         self._images: list[str] = images[::-1]
         self._spread = bool(images) and not any(_has_gap(message) for key in row for message in _dicts(row[key]))
@@ -56,7 +58,7 @@ class TrlReader:
 
     def end(self) -> None:
         if self._images:
-            self._problems.add("images", "there are more images than places for them", "add or remove images")
+            self._problems.add(self._column, "there are more images than places for them", "add or remove images")
 
     def _as_openai(self, value: Any, key: str, index: int) -> Any:
         if not isinstance(value, dict):
@@ -80,11 +82,12 @@ class TrlReader:
         found = next((part[key] for key in _IMAGE_KEYS if part.get(key) is not None), "")
         if not found and self._images:
             found = self._images.pop()
+        found = _picture_url(found) if isinstance(found, dict) else found
         if not found or not isinstance(found, str):
             self._problems.add(at, "there is no image for this part, or none as text", "add it as a URL or a data URL")
             return {"type": "text", "text": ""}
         if found == part.get("base64"):
-            kind = next((kind for start, kind in _SIGNATURES.items() if found.startswith(start)), None)
+            kind = base64_picture_kind(found)
             if kind is None:
                 self._problems.add(at, "the base64 is not a known kind of image", "write it as a data URL under image")
             found = f"data:image/{kind};base64,{found}"
@@ -98,6 +101,14 @@ class TrlReader:
             **call,
             "function": {**function, "arguments": raw_row_json_text(self._line, *path, "function", "arguments")},
         }
+
+
+def _picture_url(value: Any) -> str:
+    """Return a picture that a text or a struct gives, as a URL, a path or a data URL; "" if it gives none."""
+    picture = read_picture(value)
+    if picture is None:
+        return ""
+    return picture.url if picture.url is not None else f"data:{picture.media_type};base64,{picture.data}"
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ WORDS = {"validating_files": "pending", "queued": "notRunning"}
 
 class AzureEmulator(OpenAIEmulator):
     name, default_key, prefix, base_path = "azure", "0123456789abcdef0123456789abcdef", "/openai/v1", "/openai/v1"
+    vision_models = ("gpt-4o-2024-08-06", "gpt-4.1-2025-04-14")
 
     def __init__(self, **options: Any):
         super().__init__(**options)

@@ -49,6 +49,7 @@ ALIASES = {
     "gpt-4.1": "gpt-4.1-2025-04-14", "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14", "gpt-4o": "gpt-4o-2024-08-06",
     "gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-3.5-turbo": "gpt-3.5-turbo-0125",
 }  # fmt: skip
+VISION_MODELS = ("gpt-4o-2024-08-06",)  # the guide to vision fine-tuning names it alone
 RANGES = {
     "n_epochs": (1, 50), "batch_size": (1, 256), "learning_rate_multiplier": (1e-9, 1e9), "beta": (1e-9, 2),
     "compute_multiplier": (1.0001e-5, 10), "eval_interval": (1, 1e9), "eval_samples": (1, 1e9),
@@ -72,6 +73,7 @@ def _inner(grader: dict[str, Any]) -> list[Any]:
 
 
 class OpenAIEmulator(EmulatedOpenAIFiles):
+    vision_models: tuple[str, ...] = VISION_MODELS
     switches = (
         *EmulatedOpenAIFiles.switches,
         "error_on_success",
@@ -123,7 +125,7 @@ class OpenAIEmulator(EmulatedOpenAIFiles):
             suffix=given.get("suffix"), seed=given.get("seed") or self._identities, metadata=given.get("metadata"),
             integrations=given.get("integrations") or [], code=self.new_id("", 8),
             timeline=EmulatedTimeline(STATES, self.now(), self.pace if plan.pace is None else plan.pace, plan.stuck),
-            exact_tokens=self.exact_tokens,
+            exact_tokens=self.exact_tokens, takes_images=base in self.vision_models,
             checkpoint_codes=[self.new_id("", 8) for _ in range(3)],
         )  # fmt: skip
         self.jobs[job.id] = job

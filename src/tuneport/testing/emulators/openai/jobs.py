@@ -16,6 +16,7 @@ from tuneport.testing.emulators.datasets import (
     Rows,
     apply_emulated_openai_rules,
     count_emulated_billed_tokens,
+    emulated_images,
     emulated_tiktoken_count,
     emulated_token_count,
     read_emulated_rows,
@@ -62,6 +63,7 @@ class EmulatedOpenAIJob:
     fine_tuned_model: str | None = None
     cancelled: bool = False
     overfits: bool = False
+    takes_images: bool = False
     checkpoint_codes: list[str] = field(default_factory=list)
 
     @functools.cached_property
@@ -86,6 +88,8 @@ class EmulatedOpenAIJob:
                         f"(provided method={self.method})."
                     )
                 apply_emulated_openai_rules(rows, self.method)
+                if not self.takes_images and any(map(emulated_images, rows)):
+                    raise EmulatedDataError(f"The model {self.base} does not support images in training files.")
             except EmulatedDataError as error:
                 message = f"The job failed due to an invalid {kind} file. {error}"
                 return {"code": f"invalid_{param}", "message": message, "param": param}

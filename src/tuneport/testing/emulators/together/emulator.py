@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from tuneport.testing.emulators import inference
-from tuneport.testing.emulators.datasets import emulated_row_texts
+from tuneport.testing.emulators.datasets import emulated_images, emulated_row_texts
 from tuneport.testing.emulators.server import JSON, emulated_route
 from tuneport.testing.emulators.timeline import EmulatedJobPlan, EmulatedTimeline
 from tuneport.testing.emulators.together.deployments import EmulatedTogetherDeployments
@@ -156,6 +156,9 @@ class TogetherEmulator(EmulatedTogetherFiles, EmulatedTogetherDeployments, Emula
         for param, file in (("training_file", training), ("validation_file", validation)):
             if file and file.status(self.now()) != "COMPLETED":
                 raise self.error(400, f"File {file.id} is not validated: {file.status(self.now())}", param=param)
+            if file and not model.vision and any(map(emulated_images, file.rows)):
+                message = f"File {file.id} contains images, which {name} does not support"
+                raise self.error(400, message, param=param)
             if file and (file.format == "preference_openai") != (method == "dpo"):
                 message = f"File {file.id} in format {file.format} does not fit the method {method}"
                 raise self.error(400, message, param=param)

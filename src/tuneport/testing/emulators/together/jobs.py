@@ -29,6 +29,7 @@ class EmulatedTogetherModel:
     max_batch: int
     max_rank: int = 64
     full: bool = False
+    vision: bool = False
 
     @property
     def max_batch_dpo(self) -> int:
@@ -49,6 +50,7 @@ MODELS = {
     "mistralai/Mixtral-8x7B-Instruct-v0.1": EmulatedTogetherModel(47, 32768, 32768, 8, full=True),
     "Qwen/Qwen3.5-9B": EmulatedTogetherModel(9, 65536, 49152, 8, full=True),
     "Qwen/Qwen3.5-4B": EmulatedTogetherModel(4, 131072, 65536, 8, full=True),
+    "Qwen/Qwen3-VL-8B-Instruct": EmulatedTogetherModel(8.8, 65536, 49152, 8, full=True, vision=True),
     "openai/gpt-oss-20b": EmulatedTogetherModel(21, 131072, 65536, 1),
 }
 
@@ -60,7 +62,7 @@ def emulated_model_limits(name: str, model: EmulatedTogetherModel) -> dict[str, 
         "model_name": name, "max_num_epochs": 20, "max_num_evals": 100, "max_num_checkpoints": 100,
         "max_learning_rate": 0.1, "min_learning_rate": 1e-8, "max_seq_length_sft": model.context_sft,
         "max_seq_length_dpo": model.context_dpo, "min_max_seq_length": 1024, "default_gradient_accumulation_steps": 1,
-        "merge_output_lora": True, "supports_vision": False, "supports_tools": True, "supports_reasoning": False,
+        "merge_output_lora": True, "supports_vision": model.vision, "supports_tools": True, "supports_reasoning": False,
         "supports_full_training": model.full,
         "lora_training": {**batch, "max_rank": model.max_rank, "default_rank": min(16, model.max_rank),
                           "target_modules": modules},
