@@ -11,7 +11,7 @@ import pytest
 import tuneport
 from tests.support.anthropic_types import sdk_complaints
 from tests.support.commands import Run
-from tuneport.errors import BudgetError, ConfigError
+from tuneport.errors import BudgetError, ConfigError, ConversionLossError
 from tuneport.testing.emulators import AnthropicEmulator
 from tuneport.workflows.label import LabelPlan
 
@@ -101,6 +101,18 @@ def test_nothing_is_sent_or_replaced_without_the_users_word(claude: AnthropicEmu
     assert code == 2 and "--force" in error
     code, document, _ = run(*command, "--force", "--json")
     assert code == 0 and document["cached"] == 4
+
+
+def test_what_would_be_lost_is_told_before_anything_is_paid(claude: AnthropicEmulator, tmp_path: Path) -> None:
+    pair = {"prompt": "Who?", "chosen": "Ada.", "rejected": "Bob."}
+    data, out = written(tmp_path / "pairs.jsonl", [pair] * 2), tmp_path / "out.jsonl"
+    with pytest.raises(ConversionLossError), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tuneport.workflows.label.plan_model_answers", lambda *_, **__: pytest.fail("planned"))
+        mixed = written(tmp_path / "mixed.jsonl", [pair, pair | {"chosen": ""}])
+        tuneport.label(mixed, MODEL, out, keep_answers=True)
+    assert claude.log == []
+    tuneport.label(data, MODEL, out)
+    assert rows(out)[0]["earlier_answer"] == "Ada." and rows(out)[0]["earlier_rejected"] == "Bob."
 
 
 @pytest.fixture

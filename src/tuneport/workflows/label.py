@@ -178,6 +178,7 @@ def plan_labels(
             "each record has an answer, which --keep-answers keeps" if questions else "no record asks anything in text"
         )
         raise ConfigError(f"there is nothing in {data.path} to label: {why}")
+    _refuse_losses(data, questions, keep_answers=keep_answers)
     instruction = _instruction(names, system)
     rows = [_told(each.example, system, instruction) for each in wanted]
     limit = answer_tokens or MOST_ANSWER_TOKENS
@@ -200,6 +201,16 @@ def _labels_of(questions: Sequence[LabelQuestion], task: str | None) -> tuple[st
         if each.answer:
             guess.add(each.answer, each.example.prompt, each.line)
     return tuple(sorted(guess.classes)) if (task or guess.name) == "classification" else ()
+
+
+def _refuse_losses(data: Dataset, questions: Sequence[LabelQuestion], *, keep_answers: bool) -> None:
+    """Raise ConversionLossError if what is to be written is no OpenAI chat as it is, before anything is paid."""
+    losses, chats = ConversionLossReport(), load_dataset_format(CHATS)
+    for each in questions:
+        written = each.record if keep_answers and each.earlier else each.answered("-", [])
+        losses.add(each.line, write_converted_row(chats, written)[1])
+    if found := losses.losses(data.open().numbering):
+        raise ConversionLossError(CHATS, found)
 
 
 def _instruction(labels: Sequence[str], system: str | None) -> str:
@@ -238,7 +249,7 @@ def _ask(plan: LabelPlan, on_progress: Callable[[str, int, int], None]) -> list[
 
 def _write_answers(plan: LabelPlan, data: Dataset, output: Path, answers: Sequence[EvaluationAnswer]) -> LabelReport:
     counts: Counter[str] = Counter()
-    losses, chats = ConversionLossReport(), load_dataset_format(CHATS)
+    chats = load_dataset_format(CHATS)
     limit = int(plan.answers.prompts[0].options["max_tokens"])
     said = iter(answers)
     with temporary_file(output.parent) as (file, temporary):
@@ -248,13 +259,10 @@ def _write_answers(plan: LabelPlan, data: Dataset, output: Path, answers: Sequen
                 record = _labelled(question, next(said), plan.labels, limit, counts)
             if record is None:
                 continue
-            row, lost = write_converted_row(chats, record)
-            losses.add(question.line, lost)
+            row, _ = write_converted_row(chats, record)  # what would be lost was told before
             if row is not None:
                 file.write(row + b"\n")
                 counts["written"] += 1
-        if found := losses.losses(data.open().numbering):
-            raise ConversionLossError(CHATS, found)
         if not counts["written"]:
             raise ConfigError(
                 f"no answer of {plan.answers.asked.name} can be used, so {output} is not written: "
