@@ -25,7 +25,7 @@ def test_submit_and_plan_take_them(run: Run, monkeypatch: pytest.MonkeyPatch, fl
     monkeypatch.setenv("TUNEPORT_BACKEND", "fake")
     code, job, error = run("submit", "--yes", "--anyway", TRAIN, "--model", "m", *flag, "--json")
     assert code == 0, error
-    assert job["hyperparameters"]["epochs"] == 4
+    assert job["proposal"]["hyperparameters"]["epochs"] == 4
     code, plan, error = run("plan", TRAIN, "--model", "smollm2-135m-instruct", "--gpu", "L4", *flag, "--json")
     assert code == 0, error
     assert plan["hyperparameters"]["epochs"] == {"value": 4, "because": "as given", "chosen_by": "user"}
