@@ -117,7 +117,8 @@ def test_the_coroutines_of_a_job_are_its_methods() -> None:
 
 
 OF_A_TERMINAL = {
-    "all_", "json_", "html", "csv", "pairs", "force", "yes", "allow_large", "tokens", "wait", "push", "spec_file",
+    "all_", "epochs", "json_", "html", "csv", "pairs", "force", "yes", "allow_large", "tokens", "wait",
+    "push", "spec_file",
 }  # fmt: skip
 """What a command writes and asks: in Python a method of the result, or a `with`."""
 OF_A_DATASET = {"system", "template", "ignored_columns", "keep_unliked"}

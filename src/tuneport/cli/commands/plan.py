@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from tuneport.cli.epochs import Epochs, add_epochs
 from tuneport.cli.option_list import option_list_callback
 from tuneport.cli.reading import TRAINS, takes_reading_options
 from tuneport.cli.views import output
@@ -49,6 +50,7 @@ def plan_command(
             is_eager=True,
         ),
     ] = None,
+    epochs: Epochs = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,7 +91,7 @@ def plan_command(
         validation=validation,
         method=method,
         adapter=adapter,
-        hyperparameters=parse_job_option_pairs(set_, "--set"),
+        hyperparameters=parse_job_option_pairs(add_epochs(set_, epochs), "--set"),
         options=parse_job_option_pairs(option, "--option"),
         gpu=gpu or (),
         exact=exact,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuneport.cli.epochs import Epochs, add_epochs
 from tuneport.cli.mapping import parse_map_option
 from tuneport.cli.option_list import print_option_list, wants_option_list
 from tuneport.cli.views import output
@@ -132,6 +133,7 @@ def submit_command(
     backend: Backend = None,
     allow_large: output.AllowLarge = False,
     push: Push = None,
+    epochs: Epochs = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, whatever the job costs.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
     json_: Json = False,
@@ -150,6 +152,7 @@ def submit_command(
             "--push-to-hub needs --wait, since the trainer has no key; or push later: tuneport download JOB "
             "--push-to-hub OWNER/NAME"
         )
+    flags["hyperparameters"] = add_epochs(flags["hyperparameters"], epochs)
     asked = read_submit_arguments({"dataset": dataset, "spec_file": spec_file, "backend": backend} | flags)
     with JobService() as workspace:
         if push is not None:
