@@ -22,6 +22,7 @@ MODELS = ("smollm2-135m-instruct", "smollm2-1.7b-instruct", "gpt-4.1", "gpt-4.1-
         ("gtp-4.1", MODELS, ["gpt-4.1"]),
         ("gpt-4.1-mni", MODELS, ["gpt-4.1-mini"]),
         ("gpt41mini", MODELS, ["gpt-4.1-mini"]),
+        ("smolm2-135m", MODELS, ["smollm2-135m-instruct"]),
         ("smollm2135", MODELS, ["smollm2-135m-instruct"]),
         ("qwen2.5-7b", ("qwen3.5-27b", "qwen2.5-7b-instruct"), ["qwen2.5-7b-instruct"]),
         ("nonsense", MODELS, []),

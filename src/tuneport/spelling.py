@@ -18,7 +18,7 @@ _SIGNS = re.compile(r"[-. ]")
 def nearest_names(written: str, known: Iterable[str], *, most: int = 1, key: Callable[[str], str] = str) -> list[str]:
     """Return the known names most like the written one, best first, and none if none is like it.
 
-    A name is like another by its letters, if it begins with it, or if its words have these initials ("lr"). `key` is
+    A name is like another by its letters, if it begins with it or nearly so, or if its words have these initials ("lr"). `key` is
     the part of a name that counts. Case does not, and the signs between words make little difference.
     """
     plain = _plain(key(written))
@@ -45,4 +45,7 @@ def _likeness(written: str, name: str) -> float:
     short, long = _SIGNS.sub("", written), _SIGNS.sub("", name)
     begins = len(short) >= BEGINNING and long.startswith(short)
     ratio = max(SequenceMatcher(None, *pair, autojunk=False).ratio() for pair in ((written, name), (short, long)))
-    return max(ratio, BEGUN if begins else 0.0)
+    head = 0.0
+    if BEGINNING + 2 <= len(short) < len(long):  # a misspelt beginning
+        head = BEGUN * SequenceMatcher(None, short, long[: len(short) + 1], autojunk=False).ratio()
+    return max(ratio, head, BEGUN if begins else 0.0)
