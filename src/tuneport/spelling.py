@@ -18,8 +18,8 @@ _SIGNS = re.compile(r"[-. ]")
 def nearest_names(written: str, known: Iterable[str], *, most: int = 1, key: Callable[[str], str] = str) -> list[str]:
     """Return the known names most like the written one, best first, and none if none is like it.
 
-    A name is like another by its letters, if it begins with it or nearly so, or if its words have these initials ("lr"). `key` is
-    the part of a name that counts. Case does not, and the signs between words make little difference.
+    A name is like another by its letters, if it begins with it or nearly so, or if its words have these initials
+    ("lr"). `key` is the part of a name that counts. Case does not, and the signs between words make little difference.
     """
     plain = _plain(key(written))
     likeness = {name: _likeness(plain, _plain(key(name))) for name in known}
