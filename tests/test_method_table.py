@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def copy(tmp_path: Path) -> Path:
         path.write_text(text.replace(line, addition + line))
     (copy / "src/tuneport/train/methods/chosen.py").write_text(TRAINER)
     manifest = copy / "providers" / "local.toml"
-    manifest.write_text(manifest.read_text().replace('"rft"]', '"rft", "chosen"]'))
+    manifest.write_text(re.sub(r'(?m)^(methods = .*)"rft"\]', r'\1"rft", "chosen"]', manifest.read_text()))
     return copy
 
 

@@ -106,7 +106,7 @@ class BenchWorkspace(JobService):
         training = dataset or Dataset(spec.dataset, spec.columns)
         validation = None if spec.validation is None else training.validation_like(spec.validation)
         ranked = RankedJob(spec, self.settings, [choice], training, validation, DatasetFacts(rows=0), Machine())
-        return Plan(ranked, choice, backend_manifest(backend, self.settings))
+        return Plan(ranked, choice, backend_manifest(backend, self.settings), named_by="your choice")
 
 
 def provider_of(route: str) -> str:

@@ -57,6 +57,8 @@ def target(
         monkeypatch.setenv(f"TUNEPORT_{name}_BASE_URL", "http://127.0.0.1:9/v1")
     weights = tmp_path / "operators" / "weights"
     weights.mkdir(parents=True)
+    (weights / "config.json").write_text('{"model_type": "llama"}')
+    (weights / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # no tensors
 
     def start(scope: str | None = None) -> Target:
         running = serve(f"{TINY}=local/{weights}", background=False)

@@ -32,7 +32,7 @@ def test_what_is_opened_is_taken_and_the_rest_of_its_table_is_not(
 ) -> None:
     with_options(isolated, "slurm.partition", "allow_oversize")
     here = target()
-    assert ask(here, provider_options={"slurm": {"partition": "a"}, "allow_oversize": True})[0] == 200
+    assert ask(here, provider_options={"slurm": {"partition": "a"}, "allow_oversize": True}) == (200, "")
     told = ask(here, provider_options={"slurm": {"partition": "a", "setup": ["id"]}})
     assert told == (400, "provider_options.slurm.setup")
     assert ask(here, provider_options={"slurm": {"partition": [1]}})[0] == 400, "the backend still judges the value"
@@ -57,7 +57,9 @@ def test_a_model_of_the_hub_where_the_operator_lets_clients_name_them(
 ) -> None:
     with_options(isolated, "hub_models")
     here = target()
-    assert ask(here, model="them/never-heard-of")[0] == 200
+    body = {"model": "them/never-heard-of", "backend": "local", "training_file": here.file_id, "method": "sft"}
+    told = here.send(Attack("", "POST", "/tuneport/v1/jobs", body))
+    assert told.status == 400 and "weights of them/never-heard-of are not on this machine" in told.text, "may be named"
     assert ask(here, model=f"local/{tmp_path}") == (400, "model"), "still no folder"
 
 

@@ -226,7 +226,7 @@ def rows_of(*messages: list[dict[str, Any]]) -> str:
 ASKED = [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": "On its way."}]
 # What the trainer finds is in tests/train/test_bad_input.py, case by case.
 BAD = {
-    "no model": (rows_of(ASKED, ASKED), "nobody/nothing", "is not on this machine"),
+    "no model": (rows_of(ASKED, ASKED), "nobody/nothing", "are not on this machine"),
     "all masked": (rows_of([ASKED[0], ASKED[1] | {"weight": 0}]), "", "none of the 1 rows would train anything"),
 }
 

@@ -85,7 +85,7 @@ def test_its_models_and_prices_come_from_the_project(settings: Settings, spec: T
         assert choice.quote.expected is not None and "at $2.00 per 1M" in choice.quote.explanation
         free = workspace.plan(spec.model_copy(update={"model": "free"}), backend="mine").chosen
         assert free.quote.expected is None and free.allowed
-        with pytest.raises(ModelNotOfferedError, match="small"):
+        with pytest.raises(ModelNotOfferedError, match="does not offer large; `tuneport models --backend mine` lists"):
             workspace.plan(spec.model_copy(update={"model": "large"}), backend="mine")
 
 

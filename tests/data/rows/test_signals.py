@@ -11,6 +11,8 @@ import pytest
 from tests.support.rows import chat, write
 from tuneport.data.conversion.prepare import prepare_dataset
 from tuneport.data.dataset import Dataset
+from tuneport.data.rows.records import PlainText
+from tuneport.data.rows.signals import UnusedSignals
 from tuneport.errors import DatasetError
 
 ASKED = chat("Where?", "There.")
@@ -115,3 +117,17 @@ def test_a_column_is_ignored_on_purpose_as_the_error_says(tmp_path: Path, row: d
 def test_a_grader_is_given_all_columns(tmp_path: Path) -> None:
     data = write(tmp_path / "a.jsonl", [{**ASKED, "label": 1}, {**ASKED, "label": 0}])
     assert prepare_dataset(data, "openai-reinforcement", tmp_path / "files", questions=True).rows == 2
+
+
+@pytest.mark.parametrize("name", ["category", "intent", "Answer", "class", "label"])
+def test_a_text_with_its_answer_beside_it_is_no_text_alone(name: str) -> None:
+    found = UnusedSignals()
+    for line, value in enumerate(("card arrival", "lost card", "card arrival"), start=1):
+        found.add(line, PlainText("Where is it?", metadata={name: value, "id": line}))
+    (signal,) = found.found()
+    assert (signal.name, signal.kind, signal.count) == (name, "answer", 3)
+    assert f"--map prompt=text --map completion={name}" in signal.fix and f"--ignore {name}" in signal.fix
+    same = UnusedSignals()
+    for line in (1, 2):
+        same.add(line, PlainText("A page.", metadata={name: "news", "url": "u"}))
+    assert same.found() == []

@@ -83,6 +83,7 @@ def test_the_command_line_has_a_flag_for_every_field() -> None:
         "yes",
         "wait",
         "json_",
+        "epochs",
         "not_delete_files",
         "not_validation",
     }

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from shlex import quote
 from typing import Any, Literal
+from zlib import crc32
 
 from tuneport.data.rows.records import Chat, Graded, Labelled, Message, PlainText, Preference, PromptCompletion, Record
 
-SignalKind = Literal["media", "verdict", "pair", "weight", "context", "tools", "loss"]
+SignalKind = Literal["media", "verdict", "pair", "weight", "context", "tools", "loss", "answer"]
 
 _NAMES: Mapping[SignalKind, str] = {
     "media": "image images img imgs picture pictures imagepath imagepaths imageurl imageurls imagefile "
@@ -27,6 +28,11 @@ _NAMES: Mapping[SignalKind, str] = {
     "context": "system systemprompt context contexts document documents passage passages history input",
     "tools": "tools functions",
 }
+_ANSWERS = frozenset(
+    "answer answers response responses output outputs completion completions target targets label labels class classes "
+    "category categories intent intents sentiment emotion team".split()
+)
+"""Columns beside a text that is trained on alone, without a question: what the text is to be answered with."""
 _KIND_OF = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 _GRADES = frozenset(("rating", "reward"))
 """Any numbers in these judge the answer; a score may be of anything, so there only a verdict is one."""
@@ -57,6 +63,7 @@ _FIXES: Mapping[SignalKind, str] = {
     "weight": "write it as the format together has it (--format together)",
     "context": "put it into the prompt, or map it to a column that the format has (--map)",
     "tools": "give them as the definitions of tools that the format has",
+    "answer": "train on it: --map prompt=text --map completion=COLUMN",
     "loss": 'write "weight": 0 in the message instead',
 }
 
@@ -76,6 +83,8 @@ class UnusedSignal:
         """Return whether it does: a verdict or a weight that is always the same does not, unless all is bad."""
         if self.kind == "weight":
             return self.values != {1.0} if len(self.values) < 2 else True
+        if self.kind == "answer":
+            return len(self.values) > 1
         return self.kind != "verdict" or len(self.values) > 1 or self.values == {False}
 
     @property
@@ -83,6 +92,8 @@ class UnusedSignal:
         """Return what to do about it."""
         unheard = self.kind == "media" and re.match("video|audio|speech", self.name.casefold())
         fix = "films and sounds are not trained on yet; keep the records without them" if unheard else _FIXES[self.kind]
+        if self.kind == "answer":
+            fix = fix.replace("COLUMN", quote(self.name))
         return f"{fix}, or leave it out on purpose: --ignore {quote(_said_as(self.name))}"
 
 
@@ -123,6 +134,8 @@ def _said_as(name: str) -> str:
 def _signals(record: Record) -> Iterator[tuple[str, SignalKind, float | bool | None]]:
     if isinstance(record, Graded):
         return  # a grader or a reward function is given all columns
+    if isinstance(record, PlainText):
+        yield from _answers_of_text(record)
     messages = _messages(record)
     for name, value in record.metadata.items():
         kind = _kind_of_column(name)
@@ -135,16 +148,27 @@ def _signals(record: Record) -> Iterator[tuple[str, SignalKind, float | bool | N
         elif kind != "context" or not _is_said(value, messages):
             yield name, kind, None
     for message in messages:
-        if message.extra and message.role == "assistant" and _is_left_out(message.extra):
-            yield "messages[].train", "loss", None
+        key = _left_out_by(message.extra) if message.extra and message.role == "assistant" else None
+        if key is not None:
+            yield f"messages[].{key}", "loss", None
             break
     if any(map(_is_marked, messages)) and not any(message.has_image for message in messages):
         yield MARKS, "media", None
 
 
+def _answers_of_text(record: PlainText) -> Iterator[tuple[str, SignalKind, float]]:
+    for name, value in record.metadata.items():
+        if _plain(name) in _ANSWERS and isinstance(value, str | int | float) and value != "":
+            yield name, "answer", float(crc32(str(value).encode()))  # only whether it varies is looked at
+
+
 @lru_cache(1000)
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
 def _kind_of_column(name: str) -> SignalKind | None:
-    return _KIND_OF.get(re.sub(r"[\W_]", "", name.casefold()))
+    return _KIND_OF.get(_plain(name))
 
 
 def _may_have(record: Record, kind: SignalKind) -> bool:
@@ -178,8 +202,9 @@ def _is_said(value: Any, messages: list[Message]) -> bool:
     return all(map(said, value if isinstance(value, list) else [value]))
 
 
-def _is_left_out(extra: Mapping[str, Any]) -> bool:
-    return any(extra.get(key) in (False, 0) for key in _UNTRAINED_TURN)
+def _left_out_by(extra: Mapping[str, Any]) -> str | None:
+    """Return the key that says that the message is not to be trained on."""
+    return next((key for key in _UNTRAINED_TURN if extra.get(key) in (False, 0)), None)
 
 
 def _is_marked(message: Message) -> bool:

@@ -107,12 +107,16 @@ def _split(dataset: Dataset, share: float, kept: Path) -> JobHoldOut:
     temporary = kept / f".part-{secrets.token_hex(8)}"
     try:
         made = split_dataset(dataset, share, SEED, temporary, for_job=True)
+        train = (
+            f"{made.train.name.removesuffix('.train.jsonl').removesuffix('.jsonl')}.jsonl"  # shown as the job's data
+        )
+        os.rename(made.train, temporary / train)
         found = JobHoldOut(
             source=source,
             sha256=sha256,
             share=share,
             seed=SEED,
-            train=folder / made.train.name,
+            train=folder / train,
             validation=folder / made.validation.name,
             train_rows=made.train_rows,
             validation_rows=made.validation_rows,
