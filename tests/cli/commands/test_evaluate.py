@@ -30,8 +30,8 @@ def test_a_table_for_people_and_a_gate_for_ci(run: Run, job: str, monkeypatch: p
     assert max(map(len, out.splitlines())) <= 80
     assert "better (p < 0.001)" in out and "no difference shown" in out and "FIRST TOKEN" in out
     told = " ".join(out.split())
-    assert f"Ship: tiny tuned on support_intents.train.train ({job}), on support_intents.test" in told
-    assert f"the most frequent class, 12% of support_intents.train.train.jsonl of {job}; no model is asked" in told
+    assert f"Ship: tiny tuned on support_intents.train ({job}), on support_intents.test" in told
+    assert f"the most frequent class, 12% of support_intents.train.jsonl of {job}; no model is asked" in told
     assert "+ score: it is better" in out and "· forgetting: not measured" in out
     assert "80 rows; none of them is in the training data" in error and "base: 80 of 80 answers" in error
     code, document, error = run("eval", TEST, job, "--fail-under", "accuracy=0.99", "--fail-under", "bleu=0", "--json")

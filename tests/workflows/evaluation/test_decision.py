@@ -76,7 +76,7 @@ def test_no_better_is_not_sure_until_no_gain_can_be_there() -> None:
         ({"prices": (1.0, 2.01)}, {}, "not sure", ("doubt", "cost")),
         ({"prices": (1.0, 0.5)}, {}, "ship", ("for", "cost")),
         ({"seconds": (1.0, 2.5)}, {}, "not sure", ("doubt", "latency")),
-        ({}, {"trained": {JOB: job(rows=199)}}, "ship", ("note", "pitfall")),
+        ({}, {"trained": {JOB: job(rows=49)}}, "ship", ("note", "pitfall")),
         ({}, {"trained": {JOB: job(epochs=6)}}, "ship", ("note", "pitfall")),
         ({"names": ("base", "base few-shot", JOB), "rights": [30, 40, 110]}, {}, "ship", ("for", "other models")),
         (

@@ -61,10 +61,20 @@ def print_comparison_answer(comparison: Comparison, *, console: Console) -> None
     size = " A price says nothing about quality: tuneport eval compares the models." if len(models) > 1 else ""
     console.print(compared_training([row.choice for row in shown]), style="dim")
     console.print(
-        f"A month is {output.compact(found.unit.stated)} {found.unit.word}. ~ marks an estimate. --all shows "
+        f"A month is {_month(comparison)}. ~ marks an estimate. --all shows "
         f"{more}bounds, licences, reasons and the break-even.{size}",
         style="dim",
     )
+
+
+def _month(comparison: Comparison) -> str:
+    """Return the month's traffic, and the tokens of a request where it is stated in requests."""
+    traffic, unit = comparison.traffic, comparison.break_even.unit
+    month = f"{output.compact(unit.stated)} {unit.word}"
+    if traffic.requests is None:
+        return month
+    each = f"{traffic.tokens_in_per_request:,.0f} tokens in and {traffic.tokens_out_per_request:,.0f} out"
+    return f"{month} of {each} each (--requests, --tokens-per-request)"
 
 
 def best_rows(comparison: Comparison) -> list[ComparisonBreakEvenRow]:

@@ -81,7 +81,7 @@ def require_consent(proposal: JobProposal, confirm: Confirm, *, job_budget: floa
     if failed and not proposal.options.anyway:
         first = failed[0]
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        command = Dataset.of_spec(proposal.spec).command("check")
+        command = Dataset.of_spec(proposal.spec, proposal.source).command("check")
         raise CheckFailedError(
             f"{proposal.source} fails the check {first.check}{more}: {first.message}; `{command}` shows the rows, "
             "--anyway trains on them",

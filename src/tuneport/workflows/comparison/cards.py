@@ -21,6 +21,7 @@ _TAKEN_AWAY = {
 }
 
 _LASTING = "cheapest that lasts"
+_TODAY = " (today)"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def comparison_answer(found: ComparisonBreakEven, cards: Sequence[ComparisonCard
             return f"Cheapest, {at}: {best.row.name}, {price}, but {best.notes[0]}."
         return f"Cheapest that lasts, {at}: {best.row.name}, {price}."
     now = found.today.monthly_cost(found.unit.stated).expected
-    name = found.today.name.removesuffix(" (today)")
+    name = found.today.name.removesuffix(_TODAY)
     today = f"{'what you use' if name.startswith('$') else name} ({money(now)} a month)"
     if least.month >= now:
         return f"Keep {today}: {at} every option costs as much or more, from {money(least.month)} on."
@@ -131,6 +132,7 @@ def _notes(row: ComparisonBreakEvenRow) -> list[str]:
     offer, month = row.offer, row.choice.inference
     if row.ends:
         said.append(f"it shuts down on {row.choice.retires}, tuned models included")
+    said += [warning for warning in row.choice.warnings if warning.startswith("new jobs are refused")]
     if offer is not None:
         if offer.confidence is Confidence.UNVERIFIED:
             said.append(f"its price is not verified: {offer.provider}'s of {offer.as_of}, from another page")
@@ -140,6 +142,8 @@ def _notes(row: ComparisonBreakEvenRow) -> list[str]:
         said.append("stopped when idle: the first request after that waits until it is up again")
     if row.stale and row.priced_on is not None and (offer is None or offer.confidence is not Confidence.UNVERIFIED):
         said.append(f"the price is of {row.priced_on}: look at the source again")
-    if row.instead_of is not None and row.payback is not None:
-        said.append(f"training paid back: {payback_sentence(row)}")
+    # Against the same model untuned, on the same rented card, a payback would say nothing.
+    if row.instead_of is not None and row.payback is not None and row.instead_of.name.endswith(_TODAY):
+        before = row.instead_of.name.removesuffix(_TODAY)
+        said.append(f"training paid back, instead of {before}: {payback_sentence(row)}")
     return said

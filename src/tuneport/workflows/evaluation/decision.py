@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tuneport.advisor.pitfalls import MOST_EPOCHS
-from tuneport.advisor.situation import START
+from tuneport.advisor.situation import MINIMUM, START
 from tuneport.curves import CurveFinding
 from tuneport.formatting import money
 from tuneport.scoring.general.comparison import GeneralAbilityComparison
@@ -99,7 +99,11 @@ def decide_evaluation(
         *_general(found.general_of(judged.asked.name), judged, job),
         *_benchmarks(found, judged),
     ]
-    reasons += [*([] if alone else _cost_and_speed(judged, first)), *_refused(judged), *_training(job)]
+    reasons += [
+        *([] if alone else _cost_and_speed(judged, first)),
+        *_refused(judged),
+        *_training(job, found.held_out.task),
+    ]
     order: tuple[Weight, ...] = ("against", "doubt", "for", "note")
     reasons.sort(key=lambda each: order.index(each.weight))
     weights = {each.weight for each in reasons}
@@ -359,14 +363,15 @@ def _refused(judged: EvaluatedModelMeasurement) -> Iterator[DecisionReason]:
         )
 
 
-def _training(job: TrainedModelJob | None) -> Iterator[DecisionReason]:
+def _training(job: TrainedModelJob | None, task: str) -> Iterator[DecisionReason]:
     """Yield reasons from the run itself; its other pitfalls show in the scores."""
     if job is None:
         return
     rows, epochs = job.data.training.rows, job.spec.hyperparameters.epochs
-    if rows < START:
+    least = next((fewest for known, fewest in MINIMUM.items() if known == task), START)
+    if rows < least:
         yield DecisionReason(
-            "note", "pitfall", f"too few examples: it was trained on {rows:,}; start at {START} good ones"
+            "note", "pitfall", f"too few examples: it was trained on {rows:,}; {task} needs {least} good ones at least"
         )
     if isinstance(epochs, int) and epochs > MOST_EPOCHS:
         yield DecisionReason("note", "pitfall", f"too many epochs: {epochs}, 1 to {MOST_EPOCHS} are usual")
