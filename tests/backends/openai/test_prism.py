@@ -29,6 +29,7 @@ conformance = pytest.importorskip("tests.support.conformance", reason="needs jso
 
 pytestmark = pytest.mark.full
 ASKS_NOBODY = {
+    "describe_options",
     "check",
     "close",
     "hyperparameter_names",

@@ -32,6 +32,7 @@ def test_a_job_s_page_lives_through_a_restart_and_repeats_nothing(
     with OpenAIEmulator(pace=1.0) as emulator:
         emulator.next_job(stuck="running")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        monkeypatch.setenv("TUNEPORT_BACKEND", "openai")
         monkeypatch.setenv("TUNEPORT_OPENAI_BASE_URL", emulator.base_url)
         with serving(Gateway(Settings.load(), timing=LIVELY)) as running:
             jobs, origin = running.client().fine_tuning.jobs, running.url.removesuffix("/v1")
