@@ -12,12 +12,15 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuneport.data.containers.numbering import RowPosition
-from tuneport.data.dataset import Dataset
 from tuneport.data.rows.records import ImagePart, Record, record_messages
 from tuneport.errors import ConfigError, DatasetProblem
 from tuneport.formatting import counted, size
+
+if TYPE_CHECKING:  # a process that helps to convert starts without pydantic
+    from tuneport.data.dataset import Dataset
 
 MOST_BYTES = 10_000_000
 MOST_IMAGES = 10  # of an example
