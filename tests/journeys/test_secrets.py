@@ -98,6 +98,7 @@ VERBS: dict[str, list[str] | None] = {
     "preview": ["DATA", "--model", "support-intents", "--backend", "openai"],
     "split": ["DATA", "-o", "NEW"],
     "convert": ["DATA", "--to", "alpaca", "-o", "NEW"],
+    "label": ["DATA", "--model", "openai/gpt-4.1-mini", "-o", "NEW", "--labels", "refund,other", "--yes"],
     "compare": ["DATA", "--model", "support-intents"],
     "plan": ["DATA", "--model", "support-intents"],
     "submit": ["DATA", "--model", "support-intents", "--backend", "openai", "--seed", "5", "--yes", "--anyway"],
