@@ -152,7 +152,9 @@ class GeminiContentReader:
         if found is None or unknown or not (kind is None or isinstance(kind, str)):
             self._problems.add(field, f"must be a mimeType and {names[0]}", "correct its keys")
             return None
-        told = kind or (mimetypes.guess_type(found)[0] if _KINDS[key] == "fileData" else None)
+        told = kind
+        if not told and _KINDS[key] == "fileData":  # by its last part: from Python 3.13 on, gs://a.mp4 is a host alone
+            told = mimetypes.guess_type(found.rpartition("/")[2])[0]
         if add_unheard_part(told, field, self._problems):
             return None
         if _KINDS[key] == "inlineData":
