@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 ALIKE = 0.75
 """The least likeness (0 to 1) of a name that is suggested."""
 BEGINNING, BEGUN = 4, 0.9
-"""So many characters of a name suggest all names that begin with them, and are so like these."""
+"""The characters from which a beginning suggests a name, and the likeness that it then has."""
 AS_GOOD = 0.08
 """A name that is less like what was written than the best one by more than this is not suggested with it."""
 _SIGNS = re.compile(r"[-. ]")

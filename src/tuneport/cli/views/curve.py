@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _BARS = "▁▂▃▄▅▆▇█"
 _LOGARITHMIC_ABOVE = 20.0
 SPARKLINE_WIDTH = 48
-"""With the names and the two values it fits 80 columns."""
+"""Signs of the loss's line: with the names and the two values it fits 80 columns."""
 SECONDS, REMOTE_SECONDS = 2.0, 30.0
 """Pause between two reads of a running job's metrics: on this machine they are a file, elsewhere a request each."""
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _GAP = 2
 _LEAST_CUT_WIDTH = 20
-"""Of a column that can be cut or wrapped, in columns of the screen."""
+"""The least width of a column that can be cut or wrapped, in characters."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.1
 FEWEST_ROWS = 200
-"""Of fewer rows a tenth is fewer than 20: they say little of the model, and training misses them."""
+"""Rows below which nothing is held out by default: a tenth would be fewer than 20, which say little and are missed."""
 SPLITS = "splits"
 """The folder of the home with what is held out: a folder for each dataset and share."""
 HELD_OUT_LIST = "held-out.json"
