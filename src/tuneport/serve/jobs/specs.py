@@ -84,7 +84,7 @@ def build_permitted_spec(
     """
     most = gateway.settings.project.gateway.job_budget
     if most is not None:
-        spec = spec.model_copy(update={"budget": min(most, spec.budget or most)})
+        spec = spec.model_copy(update={"budget": most if spec.budget is None else min(most, spec.budget)})
     try:
         refuse_operator_options(spec, backend, gateway.settings.project.gateway.client_options)
     except Refusal as refusal:
